@@ -1,0 +1,59 @@
+"""The server inside an asyncio program, beside its other work.
+
+The program counts; whoever holds a token may ask it how far it is, through a channel kind that
+sees the program's own objects, and may run commands on its machine as usual.
+
+Run: python examples/embed_server.py
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+
+import rshell
+
+
+class Counter:
+    """The work that this program is there for."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    async def work(self) -> None:
+        """Count until cancelled."""
+        while True:
+            self.count += 1
+            await asyncio.sleep(0.01)
+
+    async def serve_status(self, channel: rshell.Channel, host: rshell.Host) -> None:
+        """Say how far the work is; the answer travels with the opening of the channel."""
+        channel.accept({"count": self.count, "asked_by": host.identity})
+
+
+async def main() -> None:
+    counter = Counter()
+    handlers = {**rshell.BUILTIN_HANDLERS, "status": counter.serve_status}
+    with tempfile.TemporaryDirectory() as folder:
+        async with (
+            asyncio.TaskGroup() as work,
+            rshell.serve("localhost", 0, handlers=handlers, state=folder) as server,
+        ):
+            counting = work.create_task(counter.work())
+            await look_inside(server)  # a real program: await server.serve_forever()
+            counting.cancel()
+    print("the server and the work have ended")
+
+
+async def look_inside(server: rshell.Server) -> None:
+    """Be a client, which may as well run on another machine."""
+    async with rshell.connect(server.addresses[0], token=server.token_line) as client:
+        done = await client.run("echo commands run as usual", check=True, text=True)
+        print(done.stdout, end="")
+        async with client.open_channel("status") as channel:
+            print(f"the program has counted: {channel.reply['count'] > 0}")
+            print(f"and knows who asks: {channel.reply['asked_by']}")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

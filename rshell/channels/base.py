@@ -1,0 +1,57 @@
+"""What every channel kind shares: the handler a server runs, and what it may use.
+
+Strategy: a kind is a name, a coroutine for the server and, if it likes, a class for the client.
+The server calls the coroutine once for each channel of that kind; its return closes the
+channel. Nothing below knows what travels in it.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rshell.protocol.messages import Json
+from rshell.transport.channel import Channel
+from rshell.values import Limits
+
+if TYPE_CHECKING:  # a client starts no commands
+    from rshell.channels.job.registry import Jobs
+    from rshell.execution.turns import SpawnTurns
+
+# Stream numbers of the kinds that run commands (docs/protocol.md).
+STDIN, STDOUT, STDERR = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What a handler may use of the server that runs it.
+
+    `identity` is who logged in; `directory` is where commands start, `environment` what they
+    inherit. `audit(event, facts)` writes a line of the audit log. `clean_up(coroutine)` runs
+    what must end after the channel, owned by the server, which waits for it when it stops.
+    `jobs` are the commands that outlive their client, None where the server keeps none.
+    """
+
+    identity: str
+    session: str
+    limits: Limits
+    directory: str
+    environment: Mapping[str, str]
+    spawner: SpawnTurns
+    audit: Callable[[str, Json], None]
+    clean_up: Callable[[Coroutine[Any, Any, None]], None]
+    jobs: Jobs | None = None
+
+
+Handler = Callable[[Channel, Host], Awaitable[None]]
+
+
+def own_name() -> str:
+    """Return the name of the user that this process, and every command, runs as."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())

@@ -1,0 +1,1 @@
+"""Kind `job`: commands that outlive their client (docs/protocol.md, "Kind: job")."""

@@ -1,0 +1,148 @@
+"""The client's side of a `job` channel: starting, listing, reading, waiting and killing.
+
+Strategy: one channel for each question. An answer that stops short is an exception, never a
+shorter list, a shorter log or a status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from rshell.channels.job.messages import JobInfo, JobRequest, RecordDecoder, is_name
+from rshell.channels.process.messages import ProcessRequest
+from rshell.errors import JobLost, RemoteProtocolError
+from rshell.protocol.messages import Body, Json
+from rshell.transport.carrier import SessionCarrier
+from rshell.transport.channel import Channel
+from rshell.values import ExitStatus
+
+
+async def start_job(carrier: SessionCarrier, process: ProcessRequest, name: str | None) -> str:
+    """Start a job and return its name. Cancelling leaves open whether it was started."""
+    channel = await _ask(carrier, JobRequest("start", name, process=process))
+    given = channel.reply.get("name")
+    channel.close()
+    if not isinstance(given, str) or not is_name(given):
+        raise RemoteProtocolError("the server gave the job no name that a job can have")
+    return given
+
+
+async def list_jobs(carrier: SessionCarrier) -> list[JobInfo]:
+    """Return our jobs on the server, the oldest first. Safe to cancel."""
+    channel = await _ask(carrier, JobRequest("list"))
+    infos: list[JobInfo] = []
+    try:
+        while (message := await channel.receive_message()) is not None:
+            if message.get("type") == "end" and message.get("jobs") == len(infos):
+                return infos
+            infos.append(JobInfo.decode(message))
+        raise RemoteProtocolError("the server's list of jobs has no end")
+    finally:
+        channel.close()
+
+
+async def wait_job(carrier: SessionCarrier, name: str) -> ExitStatus:
+    """Wait for a job's end and return how it ended. Raises JobLost. Safe to cancel."""
+    info = await _ask_one(carrier, JobRequest("wait", name))
+    if info.status is None:
+        raise JobLost(
+            f"how the job {name} ended is not known: its server ended while it ran. "
+            f"What is kept of its output is still there.",
+            name=name,
+        )
+    return info.status
+
+
+async def kill_job(carrier: SessionCarrier, name: str) -> JobInfo:
+    """End a job and return what is known of it then. Cancelling does not save it."""
+    return await _ask_one(carrier, JobRequest("kill", name))
+
+
+class JobLogs:
+    """The output of a job in order of arrival: `async for stream, data in logs`.
+
+    `stream` is 1 for stdout and 2 for stderr, `data` bytes. `dropped` counts, for each stream,
+    the bytes that the server no longer had, as far as the log was read; it grows right before
+    what came after them is given. `info` is the job at the end of the log, None before.
+
+    Opens at the first step, or on entering its `async with` block, which closes it too. Who
+    stops reading in the middle without such a block keeps its channel until the session ends.
+    Raises ChannelRefused, and what cuts the session or channel short. One task may read;
+    cancelling a step loses nothing.
+    """
+
+    def __init__(self, carrier: SessionCarrier, request: JobRequest) -> None:
+        self.dropped = {1: 0, 2: 0}
+        self.info: JobInfo | None = None
+        self._carrier = carrier
+        self._request = request
+        self._channel: Channel | None = None
+        self._decoder = RecordDecoder()
+        self._pieces: list[tuple[int, bytes, int]] = []  # the next one last
+
+    async def __aenter__(self) -> JobLogs:
+        await self._open()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        if self._channel is not None and not self._channel.is_over:
+            self._channel.reset("cancelled", "the reader let go of it")
+
+    def __aiter__(self) -> JobLogs:
+        return self
+
+    async def __anext__(self) -> tuple[int, bytes]:
+        channel = await self._open()
+        while True:
+            while self._pieces:
+                stream, data, dropped = self._pieces.pop()
+                self.dropped[stream] += dropped
+                if data:
+                    return stream, data
+            if self.info is not None:
+                raise StopAsyncIteration
+            if block := await channel.read(256 * 1024):
+                self._pieces = list(self._decoder.feed(block))[::-1]
+            else:
+                await self._finish(channel)
+
+    async def _open(self) -> Channel:
+        if self._channel is None:
+            self._channel = await _ask(self._carrier, self._request)
+        return self._channel
+
+    async def _finish(self, channel: Channel) -> None:
+        await channel.wait_closed()
+        if channel.error is not None:
+            raise channel.error
+        message = await channel.receive_message()
+        if message is None or message.get("type") != "end":
+            raise RemoteProtocolError("the server closed the log without saying that it ends")
+        body = Body("the end of the log", message)
+        count = body.integer("bytes", 0, 2**63)
+        received = channel.stream(0).received
+        if received != count or self._decoder.is_inside_record:
+            raise RemoteProtocolError(f"{received} bytes of the log arrived of {count}")
+        self.info = JobInfo.decode(body.object("job"))
+
+
+async def _ask(carrier: SessionCarrier, request: JobRequest) -> Channel:
+    channel = carrier.open_channel("job", request.encode())
+    try:
+        await channel.wait_opened()
+    except asyncio.CancelledError:
+        channel.reset("cancelled", "the caller gave up")
+        raise
+    return channel
+
+
+async def _ask_one(carrier: SessionCarrier, request: JobRequest) -> JobInfo:
+    channel = await _ask(carrier, request)
+    message: Json | None
+    try:
+        message = await channel.receive_message()
+    finally:
+        channel.close()
+    if message is None:
+        raise RemoteProtocolError("the server closed the channel without an answer")
+    return JobInfo.decode(message)

@@ -1,0 +1,192 @@
+"""A job's output on the disk: bounded, in order of arrival, and true about what was dropped.
+
+Strategy: each stream has files of its own, `stdout.0`, `stdout.1` and so on, of which the newest
+two are kept, so that a flood on one stream pushes nothing of the other out. A file is a series
+of records: how many bytes of both streams came before (which puts the two back in order), how
+many bytes of this stream came before (so that whatever is missing shows as a gap), a length,
+and the bytes. The bound counts the records' heads too.
+
+Hazards:
+- Writer and readers belong to one thread, so a reader that finds nothing of lower order knows
+  that there is none. A writer's record is one `writev`; after a crash the last one may be
+  torn, and a reader takes it for the end.
+- Writes go to the page cache and are not synced: a block of at most 240 KiB costs the loop some
+  tens of microseconds. What the kernel has yet to write out is bounded by the files' size, so
+  it throttles us only where many jobs flood a machine of little memory.
+- On a full disk output is dropped and counted; the job goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import struct
+from pathlib import Path
+from typing import NamedTuple
+
+from rshell.channels.job.messages import ERR, OUT
+
+_log = logging.getLogger("rshell.server")
+
+_NAMES = {OUT: "stdout", ERR: "stderr"}
+_HEAD = struct.Struct(">QQI")
+_WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Output(NamedTuple):
+    """A piece of a log: `data` of a stream, and how many bytes before it were dropped."""
+
+    stream: int
+    data: bytes
+    dropped: int
+
+
+class LogWriter:
+    """Writes both streams of one job into its private `folder`, at most `limit` bytes for each.
+
+    `counts` has the bytes of each stream so far, kept or not. Never raises for the disk's sake.
+    """
+
+    def __init__(self, folder: Path, limit: int) -> None:
+        self.counts = {OUT: 0, ERR: 0}
+        self._folder = folder
+        self._half = max(limit // 2, _HEAD.size + 1)
+        self._fds = {OUT: -1, ERR: -1}
+        self._numbers = {OUT: -1, ERR: -1}
+        self._sizes = {OUT: 0, ERR: 0}
+        self._complained = False
+
+    def write(self, stream: int, data: bytes) -> None:
+        """Append output of a stream. Blocks for as long as the page cache takes."""
+        most = self._half - _HEAD.size
+        for start in range(0, len(data), most):
+            piece = data[start : start + most]
+            try:
+                self._append(stream, piece)
+            except OSError as error:
+                if not self._complained:
+                    self._complained = True
+                    _log.error("output of the job in %s is dropped: %s", self._folder, error)
+            self.counts[stream] += len(piece)
+
+    def close(self) -> None:
+        """Close the files. Harmless when they are closed."""
+        for stream, fd in self._fds.items():
+            if fd >= 0:
+                os.close(fd)
+                self._fds[stream] = -1
+
+    def _append(self, stream: int, piece: bytes) -> None:
+        size = _HEAD.size + len(piece)
+        if self._fds[stream] < 0 or self._sizes[stream] + size > self._half:
+            self._rotate(stream)
+        head = _HEAD.pack(sum(self.counts.values()), self.counts[stream], len(piece))
+        fd = self._fds[stream]
+        written = -1
+        try:
+            written = os.writev(fd, (head, piece))
+        finally:
+            if 0 <= written < size:
+                os.ftruncate(fd, self._sizes[stream])  # the disk is full: no half of a record
+        if written == size:
+            self._sizes[stream] += size
+        else:
+            raise OSError("no space left for all of it")
+
+    def _rotate(self, stream: int) -> None:
+        number = self._numbers[stream] + 1
+        fd = os.open(self._folder / f"{_NAMES[stream]}.{number}", _WRITE, 0o600)
+        if self._fds[stream] >= 0:
+            os.close(self._fds[stream])
+        self._fds[stream], self._numbers[stream], self._sizes[stream] = fd, number, 0
+        (self._folder / f"{_NAMES[stream]}.{number - 2}").unlink(missing_ok=True)
+
+
+class LogReader:
+    """Reads what is kept of a job's output, in order of arrival, while it may still grow."""
+
+    def __init__(self, folder: Path) -> None:
+        self._cursors = [_Cursor(folder, OUT), _Cursor(folder, ERR)]
+
+    def read(self, before: int | None = None) -> Output | None:
+        """Return the next piece, None when there is none now; call again when there may be.
+
+        `before` leaves out what came after that many bytes of both streams. Raises OSError.
+        """
+        found = [cursor for cursor in self._cursors if cursor.look()]
+        if not found:
+            return None
+        first = min(found, key=lambda cursor: cursor.order)
+        return first.take() if before is None or first.order < before else None
+
+    def missing(self, counts: dict[int, int]) -> list[Output]:
+        """Return what is missing at the end of streams of so many bytes, as pieces without data."""
+        gaps = [(c.stream, counts[c.stream] - c.offset) for c in self._cursors]
+        return [Output(stream, b"", gap) for stream, gap in gaps if gap > 0]
+
+    def close(self) -> None:
+        """Close the files. Harmless when they are closed."""
+        for cursor in self._cursors:
+            cursor.close()
+
+
+class _Cursor:
+    """A place in one stream's files. `offset` is what the reader was given or told of."""
+
+    def __init__(self, folder: Path, stream: int) -> None:
+        self.stream = stream
+        self.offset = 0
+        self.order = 0  # of the record that `look` has found
+        self._folder = folder
+        self._fd = -1
+        self._number = -1
+        self._place = 0
+        self._next: tuple[int, int] | None = None  # its offset and length
+
+    def look(self) -> bool:
+        """Find the next whole record; False when there is none now."""
+        while self._next is None:
+            if self._fd >= 0:
+                head = os.pread(self._fd, _HEAD.size, self._place)
+                if len(head) == _HEAD.size:
+                    self.order, offset, length = _HEAD.unpack(head)
+                    if self._place + _HEAD.size + length <= os.fstat(self._fd).st_size:
+                        self._next = offset, length
+                        return True
+            later = self._later()
+            if later is None:
+                return False
+            self._open(later)
+        return True
+
+    def take(self) -> Output:
+        """Return the record that `look` has found."""
+        assert self._next is not None
+        offset, length = self._next
+        data = os.pread(self._fd, length, self._place + _HEAD.size)
+        dropped = max(0, offset - self.offset)
+        self._place += _HEAD.size + length
+        self.offset = offset + length
+        self._next = None
+        return Output(self.stream, data, dropped)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _later(self) -> int | None:
+        """Return the number of the next file that is there."""
+        prefix = f"{_NAMES[self.stream]}."
+        try:
+            names = os.listdir(self._folder)  # noqa: PTH208 - for names alone
+        except FileNotFoundError:
+            return None  # too old, and removed meanwhile
+        numbers = (int(name[len(prefix) :]) for name in names if name.startswith(prefix))
+        return min((number for number in numbers if number > self._number), default=None)
+
+    def _open(self, number: int) -> None:
+        fd = os.open(self._folder / f"{_NAMES[self.stream]}.{number}", _READ)
+        self.close()
+        self._fd, self._number, self._place = fd, number, 0

@@ -1,0 +1,1 @@
+"""Kind `process`: one command in a fresh process (docs/protocol.md, "Kind: process")."""

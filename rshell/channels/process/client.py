@@ -1,0 +1,326 @@
+"""The client's side of a `process` channel: `Process` while it runs, `CompletedProcess` after.
+
+Strategy: a process ends when the server says how, and the byte counts in that ending match what
+arrived. Anything else that ends the channel is an exception, never a status.
+
+Hazard: stdout and stderr share one window. Who reads only one of them while the other fills
+waits for ever; merge them (`merge_stderr=True`), read both, or use `run`, which does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal as signals
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from rshell.channels.base import STDERR, STDIN, STDOUT
+from rshell.channels.process.messages import Ending, ProcessRequest, encode_size
+from rshell.errors import (
+    ChannelReset,
+    OutputTruncated,
+    ProcessFailed,
+    ProcessTimeout,
+    RemoteProtocolError,
+)
+from rshell.protocol.messages import Json
+from rshell.transport.carrier import SessionCarrier
+from rshell.transport.channel import Channel
+from rshell.transport.streams import ByteReader, TextReader
+from rshell.values import ExitStatus, Limits, TerminalSize
+
+PIPE = subprocess.PIPE
+
+Text = TypeVar("Text", bytes, str)
+Reader = TypeVar("Reader", ByteReader, TextReader)
+
+_TIMEOUT_MARGIN = 10.0  # seconds for the server's own word about a timeout
+
+
+@dataclass(frozen=True, slots=True)
+class CompletedProcess(Generic[Text]):
+    """A command that has ended.
+
+    Exactly one of `exit_status` (0 to 255) and `signal` (such as "SIGTERM") is not None;
+    `status` has both forms and `status.shell_status` the number a shell would show.
+    `duration` is seconds on the server's clock. `held_open` says that a background child still
+    held the output when the command ended; what it writes later is not in here.
+    """
+
+    command: str | Sequence[str]
+    status: ExitStatus
+    stdout: Text
+    stderr: Text
+    duration: float
+    held_open: bool = False
+
+    @property
+    def exit_status(self) -> int | None:
+        """The status it exited with, None when a signal ended it."""
+        return self.status.code
+
+    @property
+    def signal(self) -> str | None:
+        """The name of the signal that ended it, None when it exited."""
+        return self.status.signal
+
+    def check(self) -> None:
+        """Raise ProcessFailed unless it exited with status 0."""
+        if self.status.code != 0:
+            last = _last_line(self.stderr)
+            raise ProcessFailed(
+                f"the command {self.status}: {self.command!r}" + (f": {last}" if last else ""),
+                exit_status=self.exit_status,
+                signal=self.signal,
+                stdout=self.stdout,
+                stderr=self.stderr,
+            )
+
+
+def _last_line(text: bytes | str) -> str:
+    shown = text.decode(errors="replace") if isinstance(text, bytes) else text
+    lines = shown.strip().splitlines()
+    return lines[-1][:200] if lines else ""
+
+
+class ProcessInput:
+    """The stdin of a remote process."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._is_closed = False
+        self.is_refused = False  # the process no longer reads
+
+    async def write(self, data: bytes) -> None:
+        """Send all of `data`, waiting for room as the process reads.
+
+        Raises BrokenPipeError once the process has ended or closed its stdin, LinkLost when the
+        link is lost. Cancelling leaves a part unsent.
+        """
+        if self._is_closed or self.is_refused:
+            raise BrokenPipeError("the stdin of the remote process is closed")
+        try:
+            await self._channel.write(data, STDIN)
+        except ChannelReset as error:
+            raise BrokenPipeError("the remote process has ended") from error
+        if self.is_refused:
+            raise BrokenPipeError("the remote process does not read its stdin")
+
+    async def close(self) -> None:
+        """End the input: the process reads its end of file. Harmless when it is closed."""
+        self._is_closed = True
+        self._channel.send_eof()
+
+
+class Process(Generic[Reader]):
+    """A remote process. Leaving its `async with` block ends it, if it still runs.
+
+    `stdin` is None unless it was asked for with PIPE. `stdout` and `stderr` are read with
+    `async for`, `read` or `readline`; `stderr` is empty when merged or on a terminal.
+    """
+
+    def __init__(
+        self, channel: Channel, request: ProcessRequest, stdout: Reader, stderr: Reader
+    ) -> None:
+        self._channel = channel
+        self._ending: Ending | None = None
+        self._timeout = request.timeout
+        self.stdin = ProcessInput(channel) if request.stdin else None
+        self.stdout: Reader = stdout
+        self.stderr: Reader = stderr
+        channel.listen(self._on_message)
+
+    async def __aenter__(self) -> Process[Reader]:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        if not self._channel.is_over:
+            self.end("the caller let go of it")
+
+    @property
+    def pid(self) -> int:
+        """The process id on the server."""
+        pid = self._channel.reply.get("pid")
+        return pid if isinstance(pid, int) else 0
+
+    @property
+    def ending(self) -> Ending | None:
+        """All that the server said of the end, None before it."""
+        return self._ending
+
+    async def wait(self) -> ExitStatus:
+        """Wait for the end and return how it ended. Safe to cancel; the process goes on.
+
+        The output must be read meanwhile, or the process may wait for room for ever. Raises
+        ProcessTimeout when its timeout ended it, and what cut the session or channel short.
+        """
+        ending = await self.wait_ending()
+        if ending.timed_out:
+            seconds = self._timeout or 0.0
+            raise ProcessTimeout(
+                f"the command passed its timeout of {seconds:g} s and was ended",
+                timeout=seconds,
+                stdout=b"",
+                stderr=b"",
+            )
+        return ending.status
+
+    async def wait_ending(self) -> Ending:
+        """Wait for the end like `wait`, but return a timeout's ending too."""
+        await self._channel.wait_closed()
+        if self._channel.error is not None:
+            raise self._channel.error
+        if self._ending is None:
+            raise RemoteProtocolError("the server closed the command without saying how it ended")
+        for stream, count in ((STDOUT, self._ending.stdout), (STDERR, self._ending.stderr)):
+            received = self._channel.stream(stream).received
+            if received != count:
+                raise RemoteProtocolError(
+                    f"{received} bytes of output arrived of the {count} that the server sent"
+                )
+        return self._ending
+
+    def send_signal(self, signal: int | str) -> None:
+        """Send a signal, by name ("SIGINT") or number, to the remote process group.
+
+        Harmless when it has ended. It overtakes input that is still on its way.
+        """
+        name = signals.Signals(signal).name if isinstance(signal, int) else signal
+        self._channel.send_message({"type": "signal", "name": name}, urgent=True)
+
+    def resize(self, size: TerminalSize) -> None:
+        """Tell the process's terminal its new size."""
+        self._channel.send_message({"type": "resize"} | encode_size(size), urgent=True)
+
+    def end(self, reason: str = "the client ended it") -> None:
+        """End the process and its group: SIGTERM, and SIGKILL 5 s later. Does not wait."""
+        self._channel.reset("cancelled", reason)
+
+    def _on_message(self, message: Json) -> None:
+        if message.get("type") == "exit":
+            try:
+                self._ending = Ending.decode(message)
+            except RemoteProtocolError as error:
+                self._channel.reset("bad-message", str(error))
+        elif message.get("type") == "stdin-closed" and self.stdin is not None:
+            self.stdin.is_refused = True
+
+
+def make_request(command: str | Sequence[str] | None, **options: Any) -> ProcessRequest:
+    """Return the request for a command: a string for the shell, a sequence for no shell."""
+    if command is None or isinstance(command, str):
+        return ProcessRequest(command=command, **options)
+    if isinstance(command, bytes) or not command:
+        raise TypeError("a command is a string, or a sequence of at least one string")
+    return ProcessRequest(argv=tuple(command), **options)
+
+
+async def start_process(
+    carrier: SessionCarrier, request: ProcessRequest, encoding: str | None
+) -> Process[Any]:
+    """Open the channel and wait for the process to start.
+
+    Raises ChannelRefused and what cuts the session short. Cancelling ends what was started.
+    """
+    channel = carrier.open_channel("process", request.encode())
+    try:
+        await channel.wait_opened()
+    except asyncio.CancelledError:
+        channel.reset("cancelled", "the caller gave up")
+        raise
+    stdout, stderr = channel.stream(STDOUT), channel.stream(STDERR)
+    if encoding is None:
+        return Process(channel, request, stdout, stderr)
+    return Process(channel, request, TextReader(stdout, encoding), TextReader(stderr, encoding))
+
+
+async def run_process(
+    carrier: SessionCarrier,
+    command: str | Sequence[str],
+    *,
+    input: bytes | None,
+    limits: Limits,
+    max_output: int | None = None,
+    cwd: str | None = None,
+    env: Mapping[str, str] | None = None,
+    clear_env: bool = False,
+    merge: bool = False,
+    timeout: float | None = None,
+) -> CompletedProcess[bytes]:
+    """Run a command and collect its output. Cancelling ends the remote process group.
+
+    Raises ProcessTimeout, OutputTruncated past `max_output` bytes, ChannelRefused, and what
+    cuts the session or channel short.
+    """
+    request = make_request(
+        command,
+        cwd=cwd,
+        env=env or {},
+        clear_env=clear_env,
+        stdin=input is not None,
+        merge=merge,
+        timeout=timeout,
+    )
+    process: Process[ByteReader] = await start_process(carrier, request, None)
+    async with process:
+        outputs = process.stdout, process.stderr
+        watch = _OutputWatch(process, max_output)
+        for reader in outputs:
+            reader.collect(watch.arrived)
+        backstop = None if timeout is None else timeout + limits.kill_grace + _TIMEOUT_MARGIN
+        try:
+            async with asyncio.timeout(backstop):
+                if input is not None and process.stdin is not None:
+                    try:
+                        await process.stdin.write(input)
+                    except BrokenPipeError:
+                        pass  # it need not read it all; its ending tells
+                    await process.stdin.close()
+                ending = await process.wait_ending()
+        except ChannelReset:
+            if watch.is_passed and max_output is not None:
+                raise OutputTruncated(
+                    f"the output passed {max_output} bytes and the command was ended",
+                    max_output=max_output,
+                    stdout=process.stdout.take(),
+                    stderr=process.stderr.take(),
+                ) from None
+            raise
+        except TimeoutError:
+            ending = None
+        stdout, stderr = process.stdout.take(), process.stderr.take()
+    if timeout is not None and (ending is None or ending.timed_out):
+        raise ProcessTimeout(
+            f"the command passed its timeout of {timeout:g} s and was ended: {command!r}",
+            timeout=timeout,
+            stdout=stdout,
+            stderr=stderr,
+        )
+    assert ending is not None
+    return CompletedProcess(
+        command=command,
+        status=ending.status,
+        stdout=stdout,
+        stderr=stderr,
+        duration=ending.duration,
+        held_open=ending.held_open,
+    )
+
+
+class _OutputWatch:
+    """Ends a process whose collected output passes what its caller allows."""
+
+    def __init__(self, process: Process[ByteReader], max_output: int | None) -> None:
+        self._process = process
+        self._left = max_output
+        self.is_passed = False
+
+    def arrived(self, size: int) -> None:
+        """Count `size` bytes."""
+        if self._left is not None:
+            self._left -= size
+            if self._left < 0 and not self.is_passed:
+                self.is_passed = True
+                self._process.end("the output passed what the caller allows")

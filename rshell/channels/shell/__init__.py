@@ -1,0 +1,1 @@
+"""Kind `shell`: one persistent shell, many commands (docs/protocol.md, "Kind: shell")."""

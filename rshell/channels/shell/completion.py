@@ -1,0 +1,97 @@
+"""Candidates for the word at the cursor, from the shell and from the file system.
+
+Strategy: the shell says what only it knows (commands, variables, what is registered for a
+command); names of files are read here, which copes with blanks and quotes. Both become texts
+that replace the word, written as the shell reads them.
+
+Hazard: a folder may hold a million names, or be on a dead network. The look-up is done in a
+thread, and what is not there by the deadline is not shown.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+from pathlib import Path
+
+from rshell.channels.shell.messages import Completions
+from rshell.channels.shell.words import CursorWord, quote_candidate
+
+MOST = 500  # candidates shown
+
+
+def from_shell(number: int, word: CursorWord, options: set[str], found: list[str]) -> Completions:
+    """Return the candidates that the shell named."""
+    candidates = sorted({item for item in found if item})[:MOST]
+    closing = "" if "nospace" in options or "users" in options else " "
+    texts = []
+    for item in candidates:
+        bare = item.rstrip(" ")
+        if item.startswith(("$", "~")) and not options.isdisjoint({"users", "nospace"}):
+            written = item  # its first character must stay bare
+        else:
+            written = quote_candidate(bare, word.quote)
+        ends = item.endswith(("/", "=")) or closing == ""
+        texts.append(written if ends else written + word.quote + closing)
+    return Completions(number, word.start, tuple(texts), tuple(candidates))
+
+
+def from_files(
+    number: int, word: CursorWord, cwd: str, home: str, *, programs: bool = False
+) -> Completions:
+    """Return the names of files that begin as the word does. May block.
+
+    With `programs`, only folders and what can be executed.
+    """
+    typed = word.words[-1]
+    folder, slash, beginning = typed.rpartition("/")
+    place = Path(cwd) / _expand(folder + slash, home)
+    names: list[tuple[str, bool]] = []
+    try:
+        with os.scandir(place) as entries:
+            for entry in entries:
+                if not entry.name.startswith(beginning):
+                    continue
+                if entry.name.startswith(".") and not beginning.startswith("."):
+                    continue
+                is_folder = entry.is_dir()
+                if programs and not is_folder and not os.access(entry.path, os.X_OK):
+                    continue
+                names.append((entry.name, is_folder))
+    except OSError:
+        return Completions(number, word.start)
+    texts, labels = [], []
+    for name, is_folder in sorted(names)[:MOST]:
+        written = quote_candidate(folder + slash + name, word.quote)
+        texts.append(written + "/" if is_folder else written + word.quote + " ")
+        labels.append(name + "/" if is_folder else name)
+    return Completions(number, word.start, tuple(texts), tuple(labels))
+
+
+def from_path(number: int, word: CursorWord, search: str) -> Completions:
+    """Return the programs of a PATH that begin as the word does. May block."""
+    found: set[str] = set()
+    for folder in search.split(":"):
+        try:
+            with os.scandir(folder or ".") as entries:
+                found |= {
+                    entry.name
+                    for entry in entries
+                    if entry.name.startswith(word.words[-1]) and os.access(entry.path, os.X_OK)
+                }
+        except OSError:
+            continue
+    return from_shell(number, word, set(), sorted(found))
+
+
+def _expand(folder: str, home: str) -> str:
+    """Return a folder as typed with its `~` or `~user` resolved."""
+    if not folder.startswith("~"):
+        return folder
+    name, slash, rest = folder[1:].partition("/")
+    if not name:
+        return home + slash + rest
+    try:
+        return pwd.getpwnam(name).pw_dir + slash + rest
+    except KeyError:
+        return folder

@@ -1,0 +1,350 @@
+"""The shell that stays: one process after another, one command at a time.
+
+Strategy: a command ends with the shell's report, or with the shell's death. A shell that died is
+replaced in the folder it was last in, unless it was asked to leave, and the ending says so. A
+command that does not yield to an interrupt within `kill_grace` seconds costs the shell its life,
+so the worst that a command can do is that.
+
+On a terminal, a shell that exits of itself was asked to (`exit`, `logout`, the end of its
+input), except under `set -e`, which nobody means to be the end of a session.
+
+Hazard: everything here runs in callbacks of the loop. What takes longer is a clean-up of the
+host's, and looks whether its shell still is the present one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from rshell.channels.base import STDERR, STDOUT, Host
+from rshell.channels.process.server import user_shell
+from rshell.channels.shell.messages import Done, RunCommand, ShellRequest
+from rshell.channels.shell.questions import Questions
+from rshell.channels.shell.recipe import Answer, Report, ShellRecipe
+from rshell.channels.shell.running import ShellProcess, start_shell
+from rshell.errors import SpawnError
+from rshell.execution.running import RunningProcess
+from rshell.transport.channel import Channel
+from rshell.values import ExitStatus, TerminalSize
+
+_INTERRUPT = b"\x03"
+_NOTHING = {STDOUT: 0, STDERR: 0}
+_EXITS = re.compile(r"\s*(?:exit|logout)(?:\s+\d+)?\s*\Z")
+_SETS_ERREXIT = re.compile(r"\bset\s+-\w*e|\berrexit\b")
+
+
+class PersistentShell:
+    """A shell for `channel`. `on_done` gets each ending, `on_failure` why it can't go on.
+
+    `cwd` is the shell's folder and `program` its path; `taken` counts the bytes of input.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        host: Host,
+        request: ShellRequest,
+        on_done: Callable[[Done], None],
+        on_failure: Callable[[str], None],
+    ) -> None:
+        self.program = user_shell(host.environment)
+        self.cwd = str(Path(host.directory) / request.cwd) if request.cwd else host.directory
+        self.environment = ({} if request.clear_env else dict(host.environment)) | dict(request.env)
+        if request.terminal is not None:
+            self.environment["TERM"] = request.term or self.environment.get("TERM", "dumb")
+        self.recipe = ShellRecipe.choose(
+            self.program,
+            terminal=request.terminal is not None,
+            home=self.environment.get("HOME", "/"),
+        )
+        self._channel = channel
+        self._host = host
+        self._request = request
+        self._size = request.terminal
+        self._on_done = on_done
+        self._on_failure = on_failure
+        self.taken = 0
+        self._shell: ShellProcess | None = None
+        self._ready = asyncio.Event()
+        self._running: RunCommand | None = None
+        self._is_told = False  # the shell knows of the running command
+        self._was_exit = False
+        self._started = 0.0
+        self._last = 0
+        self._flags = ""
+        self._timed_out = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_told = self._is_cancelled = False
+        self._reported = dict(_NOTHING)
+        self._questions = Questions(host.limits.kill_grace, self._kill)
+        self._is_closed = False
+
+    @property
+    def running(self) -> RunCommand | None:
+        """The command at work, None while the shell is idle."""
+        return self._running
+
+    @property
+    def has_terminal(self) -> bool:
+        """Whether commands have a terminal."""
+        return self._request.terminal is not None
+
+    # Its life.
+
+    async def start(self, unreported: Mapping[int, int] = _NOTHING) -> None:
+        """Start a shell and wait for its first report. Raises SpawnError, OSError, TimeoutError.
+
+        `unreported` counts the bytes that the shell before it sent since the last ending.
+        """
+        self._ready.clear()
+        shell = await start_shell(
+            self._host,
+            self.recipe,
+            self.cwd if Path(self.cwd).is_dir() else self._host.directory,
+            self.environment,
+            self._channel,
+            stdin=self._request.stdin,
+            terminal=self._size,
+        )
+        if self._is_closed:
+            shell.close()
+            self._host.clean_up(_end(shell.process, self._host.limits.kill_grace))
+            return
+        self._shell = shell
+        self._reported = {stream: -count for stream, count in unreported.items()}
+        shell.on_report = self._report
+        shell.on_answer = self._questions.answered
+        shell.on_death = self._died
+        async with asyncio.timeout(self._host.limits.open_timeout):
+            await self._ready.wait()
+
+    async def write(self, data: bytes) -> bytes:
+        """Give commands input. What a shell that died has not read died with it.
+
+        Returns what comes too late for the terminal: no command runs that could read it.
+        """
+        self.taken += len(data)
+        await self._ready.wait()
+        shell = self._shell
+        if self.has_terminal and self._running is None:
+            return data
+        if shell is None or shell.stdin is None:
+            return b""
+        try:
+            await shell.stdin.write(data)
+        except BrokenPipeError:
+            return b""
+        if self.has_terminal and self._running is not None and self._is_told and _INTERRUPT in data:
+            shell.say(self.recipe.report(self._running.number))  # it may have lost the first
+        return b""
+
+    def end_input(self) -> None:
+        """Close the commands' input."""
+        if self._shell is not None and self._shell.stdin is not None and not self.has_terminal:
+            self._shell.stdin.close()
+
+    def resume(self) -> None:
+        """There may be room for output again."""
+        if self._shell is not None:
+            self._shell.resume()
+
+    def resize(self, size: TerminalSize) -> None:
+        """Give the terminal another size, now and after a restart."""
+        self._size = size
+        if self._shell is not None:
+            self._shell.resize(size)
+
+    def close(self) -> None:
+        """End the shell and what runs in it, without waiting. Harmless when closed."""
+        self._is_closed = True
+        self._stop_timer()
+        self._questions.forget()
+        shell, self._shell = self._shell, None
+        if shell is not None:
+            shell.close()
+            self._host.clean_up(_end(shell.process, self._host.limits.kill_grace))
+        self._ready.set()  # nobody waits for a shell any more
+
+    # Commands.
+
+    def run(self, command: RunCommand) -> None:
+        """Run a command; `on_done` follows. The shell must be idle."""
+        assert self._running is None
+        self._running = command
+        self._is_told = self._is_cancelled = False
+        self._started = time.monotonic()
+        self._timed_out = False
+        if self._shell is None or not self._ready.is_set():
+            return  # it is being started anew, and takes the command then
+        self._questions.overtake(self._shell)
+        if not self._questions.is_busy:
+            self._tell(self._shell, command)
+
+    def _tell(self, shell: ShellProcess, command: RunCommand) -> None:
+        self._is_told = True  # never twice
+        text = command.command
+        is_exit = self.has_terminal and _EXITS.match(text) is not None
+        if is_exit and self._was_exit:
+            # With stopped jobs, shells leave only for two of them in a row; our lines come between.
+            text = f"{text} 2>/dev/null\n{text}"
+        self._was_exit = is_exit
+        shell.say(self.recipe.run(command.number, text, self._last))
+        if command.timeout is not None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(command.timeout, self._time_out)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the running command. Harmless when none runs."""
+        if self._running is not None and self._shell is not None and self._is_told:
+            self._shell.signal(number)
+            self._shell.say(self.recipe.report(self._running.number))
+
+    def cancel(self) -> None:
+        """Interrupt the command; a shell that does not yield is ended."""
+        if self._running is None:
+            return
+        if self._shell is None or not self._is_told:
+            self._is_cancelled = True
+            return
+        self._stop_timer()
+        self._shell.interrupt(self._running.number)
+        # A signal that hits a child between fork and exec is lost: halfway there is a second one.
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self._host.limits.kill_grace / 2, self._cancel_again)
+
+    def _cancel_again(self) -> None:
+        if self._running is None or self._shell is None:
+            return
+        self._shell.interrupt(self._running.number)
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self._host.limits.kill_grace / 2, self._kill)
+
+    async def ask(self, number: int, lines: bytes) -> Answer | None:
+        """Ask the idle shell a question; None without an answer in time. Cancelling is safe."""
+        if self._shell is None or self._running is not None or self._questions.is_busy:
+            return None
+        return await self._questions.ask(self._shell, number, lines)
+
+    # What the shell says.
+
+    def _report(self, report: Report) -> None:
+        self.cwd = report.cwd
+        self._flags = report.flags
+        if report.number == 0:
+            self._ready.set()
+            if self._questions.reported() and self._running is not None and self._shell:
+                self._tell(self._shell, self._running)
+        elif self._running is not None and report.number == self._running.number:
+            self._finish(ExitStatus(code=min(report.status, 255)))
+
+    def _died(self, status: ExitStatus) -> None:
+        """The shell ended: by `exit`, `exec`, a signal, or because it could not go on."""
+        sent = self._count()
+        victim = self._running if self._is_told else None
+        self._questions.forget()
+        if self._shell is not None:
+            self._shell.close()
+            self._shell = None
+        was_asked = status.code is not None and self._ready.is_set() and not self._has_errexit()
+        if self.has_terminal and was_asked:
+            if self._running is not None:
+                self._finish(status, sent=sent, left=True)
+            else:
+                self._on_failure(f"the shell {status}")
+            return
+        self._host.clean_up(self._restart(status, sent, victim))
+
+    def _has_errexit(self) -> bool:
+        """Whether the shell was told to end at the first failure, as far as can be known."""
+        command = "" if self._running is None else self._running.command
+        return "e" in self._flags or _SETS_ERREXIT.search(command) is not None
+
+    async def _restart(
+        self, status: ExitStatus, sent: dict[int, int], victim: RunCommand | None
+    ) -> None:
+        if not self._ready.is_set():
+            # It died before its first report: the next one would, too.
+            self._on_failure(f"the shell {status} as soon as it was started")
+            self._ready.set()
+            return
+        try:
+            await self.start(sent)
+        except (SpawnError, OSError, TimeoutError) as error:
+            self._on_failure(f"the shell ended and can't be started anew: {error}")
+            return
+        if self._is_closed or self._shell is None:
+            return
+        if victim is not None:
+            self._finish(status, restarted=True)
+            return
+        if self.has_terminal:  # a person is told at once
+            self._on_done(replace(self._ending(0, status, self._count()), restarted=True))
+        if self._running is not None and not self._is_told:  # it came while there was no shell
+            if self._is_cancelled:
+                self._finish(ExitStatus.from_returncode(-signal.SIGINT))
+            else:
+                self._tell(self._shell, self._running)
+
+    # Endings.
+
+    def _finish(
+        self,
+        status: ExitStatus,
+        *,
+        sent: dict[int, int] | None = None,
+        restarted: bool = False,
+        left: bool = False,
+    ) -> None:
+        assert self._running is not None
+        self._stop_timer()
+        number = self._running.number
+        unread = self._shell.take_unread() if self._shell is not None else b""
+        done = replace(
+            self._ending(number, status, self._count() if sent is None else sent),
+            duration=time.monotonic() - self._started,
+            timed_out=self._timed_out,
+            restarted=restarted,
+            left=left,
+            unread=unread.decode(errors="surrogateescape"),
+            taken=self.taken if self.has_terminal else 0,
+        )
+        self._running = None
+        self._last = 0 if restarted else status.shell_status
+        self._on_done(done)
+
+    def _ending(self, number: int, status: ExitStatus, sent: dict[int, int]) -> Done:
+        return Done(number, status, self.cwd, sent[STDOUT], sent[STDERR], duration=0.0)
+
+    def _count(self) -> dict[int, int]:
+        """Return the bytes sent since the last ending, and begin to count the next."""
+        if self._shell is None:
+            return {STDOUT: 0, STDERR: 0}
+        now = self._shell.counts
+        sent = {stream: count - self._reported[stream] for stream, count in now.items()}
+        self._reported = now
+        return sent
+
+    def _time_out(self) -> None:
+        self._timed_out = True
+        self.cancel()
+
+    def _kill(self) -> None:
+        if self._shell is not None:
+            self._host.clean_up(self._shell.process.end(0))
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+async def _end(process: RunningProcess, grace: float) -> None:
+    # An interactive shell ignores SIGTERM; SIGHUP ends it, and its jobs, at once.
+    process.signal_group(signal.SIGHUP)
+    await process.end(grace)

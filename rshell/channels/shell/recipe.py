@@ -1,0 +1,179 @@
+"""How a persistent shell is started and told what to run. Text, and no I/O but a look.
+
+Strategy: an interactive shell (`-i`) reads its own stdin, a pipe that only we write, line by
+line. Each command is one line, an `eval` of the quoted text with the command's own descriptors
+put in place by redirections; a second line reports the status and the folder through a pipe of
+its own. So nothing is scraped from output, no marker travels in-band, and a syntax error can't
+swallow what follows.
+
+An interactive shell is what makes SIGINT right: it gives up the whole command, also in a loop
+or a function, and keeps its state, where a script would die or go on with the next step. On a
+terminal it also brings job control: a stopped job is the status 148, and `fg` works.
+
+Hazards:
+- On pipes the redirections are undone after each `eval`, so `exec >file` lasts for that command
+  only. They also keep our descriptors away from the commands: no child inherits them.
+- Shells drop input they have buffered when they are interrupted, and so may lose the report
+  line. It is sent again after a SIGINT; the number in it tells a late one from the next.
+- `command eval` keeps dash from leaving at a syntax error. zsh would look for a program `eval`.
+- A command may set PS1 or PROMPT_COMMAND. The line that ran it takes them back before the next
+  prompt is due, for on a terminal the shell's prompt would be part of the reply.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+# The shell's descriptors for its commands' stdin, stdout and stderr, and for reports. The low
+# ones are left to the user; plain shells have only those of one digit.
+STDIN_FD, STDOUT_FD, STDERR_FD, REPORT_FD = 6, 7, 8, 9
+
+_ON_PIPES = (
+    f"<&{STDIN_FD} >&{STDOUT_FD} 2>&{STDERR_FD} "
+    f"{STDIN_FD}<&- {STDOUT_FD}>&- {STDERR_FD}>&- {REPORT_FD}>&-"
+)
+_ON_TERMINAL = f"<&{STDIN_FD} {STDIN_FD}<&- {REPORT_FD}>&-"
+_BASHRC = str(Path(__file__).with_name("bashrc"))
+_RETURN = '__rshell_return() { return "$1"; }'
+_REPORT = re.compile(rb"(\d{1,3}) (\d{1,19}) (\S*) (.*)\Z", re.DOTALL)
+_ANSWER = re.compile(rb"C (\d{1,19}) (.*)\Z", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the shell said after the command `number`: its status, its `$-` and its folder."""
+
+    number: int
+    status: int
+    flags: str
+    cwd: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the shell said to the question `number`: lines of text."""
+
+    number: int
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ShellRecipe:
+    """The way to drive one kind of shell: `argv` starts it, `prepare` is its first line.
+
+    `reset` takes back what a command did to prompts, `place` puts descriptors in place, `call`
+    has a builtin run whatever functions and aliases of its name there are.
+    `is_quiet` says that what it prints at its start is the user's and no prompt, `can_complete`
+    that it knows `__rshell_complete`.
+    """
+
+    argv: tuple[str, ...]
+    prepare: str
+    evaluate: str = "command eval"
+    place: str = _ON_PIPES
+    reset: str = "PS1= PS2="
+    call: str = "\\command"
+    is_quiet: bool = False
+    can_complete: bool = False
+
+    @classmethod
+    def choose(cls, shell: str, *, terminal: bool, home: str) -> ShellRecipe:
+        """Return the recipe for the program `shell`, the plain one for names it doesn't know.
+
+        With a terminal the shell reads the user's own rc file in `home`; on pipes, for
+        programs, it starts clean.
+        """
+        name = PurePath(shell).name
+        place = _ON_TERMINAL if terminal else _ON_PIPES
+        # These shells know `logout` only as login shells, if at all.
+        more = "; alias logout=exit" if terminal else ""
+        if name == "bash":
+            files = ("--rcfile", _BASHRC) if terminal else ("--norc",)
+            return cls(
+                (shell, "--noprofile", *files, "--noediting", "-i"),
+                "set +H +o history; unset HISTFILE PROMPT_COMMAND" + more,
+                place=place,
+                reset="PS1= PS2= PROMPT_COMMAND=",
+                is_quiet=terminal,
+                can_complete=terminal,
+            )
+        if name == "zsh":
+            # Without an rc file, zsh would ask a new user how to set one up; with its line
+            # editor (Z), it would read the terminal instead of its stdin.
+            has_file = terminal and Path(home, ".zshrc").exists()
+            return cls(
+                (shell, *(() if has_file else ("-f",)), "-i", "+Z"),
+                "unsetopt banghist prompt_sp prompt_cr; unset HISTFILE; disable suspend" + more,
+                evaluate="eval",
+                call="\\builtin",
+                place=place,
+                reset="PS1= PS2= RPS1= precmd_functions= preexec_functions=",
+            )
+        return cls((shell, "-i"), ":" + more, place=place)
+
+    def start(self) -> bytes:
+        """Return the first lines; a report with the number 0 answers them."""
+        return f"{self.reset}; {_RETURN}; {self.prepare}\n".encode() + self.report(0)
+
+    def run(self, number: int, command: str, last: int) -> bytes:
+        """Return the lines that run `command`, which holds no NUL, and report as `number`.
+
+        `last` is the status of the command before, which this one may ask for as `$?`.
+        """
+        # After `||`, a failure does not end a shell that was told `set -e`.
+        before = f"__rshell_return {last} || " if last else ""
+        line = (
+            f"__rshell_status=; {before}{self.evaluate} {quote(command)} {self.place}; "
+            f"__rshell_status=$? {self.reset}\n"
+        )
+        return line.encode(errors="surrogateescape") + self.report(number)
+
+    def report(self, number: int) -> bytes:
+        """Return the line that asks for a report.
+
+        An interrupted command never reaches the end of its line; `$?` then has its status.
+        """
+        status = '"${__rshell_status:-$?}"'
+        # The empty line ends what a quote without its end left in the parser of bash.
+        return (
+            f"\n{{ {self.call} printf '%d {number} %s %s\\0' "
+            f'{status} "$-" "${{PWD:-$(pwd)}}" >&{REPORT_FD}; '
+            f"__rshell_status= {self.reset}; }} 2>/dev/null\n"
+        ).encode()
+
+    def complete(self, number: int, words: tuple[str, ...], index: int, line: str) -> bytes:
+        """Return the line that asks for completions of `words[index]`, answered as `number`."""
+        arguments = " ".join(quote(word) for word in words)
+        return (
+            f"__rshell_complete {number} {index} {quote(line)} {arguments} </dev/null 2>/dev/null\n"
+        ).encode(errors="surrogateescape")
+
+
+def quote(text: str) -> str:
+    """Quote `text` as one word for every shell; unlike shlex.quote, always."""
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+class ReportReader:
+    """Cuts the report pipe's bytes into reports and answers. What is none is skipped: commands
+    may write to any descriptor they can find, and a forged report harms only its forger.
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> list[Report | Answer]:
+        """Return what `data` completes."""
+        *whole, self._rest = (self._rest + data).split(b"\0")
+        self._rest = self._rest[-(1 << 20) :]
+        found: list[Report | Answer] = []
+        for item in whole:
+            if match := _ANSWER.match(item):
+                text = match[2].decode(errors="surrogateescape")
+                found.append(Answer(int(match[1]), tuple(text.split("\n"))))
+            elif match := _REPORT.search(item):
+                flags, cwd = (part.decode(errors="surrogateescape") for part in match.group(3, 4))
+                found.append(Report(int(match[2]), int(match[1]), flags, cwd))
+        return found

@@ -1,0 +1,155 @@
+"""One remote command with our own stdin, stdout and stderr, as ssh does it.
+
+Strategy: what comes in is passed on as it comes, never kept; a reader downstream that is slow
+slows the remote command, and one that leaves (`| head`) ends it. The status is the command's.
+
+On a terminal (`-t`), keys go to the command as they are, `~.` leaves at once, and modes that the
+command left on are turned off.
+
+Hazard: stdin is read ahead by a little, so what the remote command leaves unread is lost to
+those who share it, as with ssh. `-n` leaves it alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+
+from rshell.channels.process.client import PIPE, Process
+from rshell.channels.process.messages import Ending
+from rshell.cli.options import Options
+from rshell.cli.prompt.escapes import HELP, Escape, EscapeFilter
+from rshell.cli.streams import InputDescriptor, OutputDescriptor
+from rshell.client.client import Client
+from rshell.errors import RshellError
+from rshell.terminal.modes import ModeTracker
+from rshell.terminal.pty import get_size
+from rshell.terminal.raw import is_terminal, raw_mode
+from rshell.transport.streams import ByteReader
+
+TIMEOUT_STATUS = 124
+BROKEN_PIPE_STATUS = 128 + signal.SIGPIPE
+LEFT_STATUS = 255
+
+_TERMINAL = 0
+
+
+async def run_oneshot(client: Client, options: Options) -> int:
+    """Run the command and return the status to exit with. Raises RshellError."""
+    wants_terminal = options.terminal and is_terminal(_TERMINAL)
+    async with client.open_process(
+        options.command,
+        stdin=None if options.no_stdin else PIPE,
+        pty=get_size(_TERMINAL) if wants_terminal else None,
+        term=os.environ.get("TERM", "dumb"),
+        timeout=options.timeout,
+    ) as process:
+        if wants_terminal:
+            with raw_mode(_TERMINAL):
+                return await _Copy(process, on_terminal=True).run()
+        return await _Copy(process, on_terminal=False).run()
+
+
+class _Copy:
+    """Copies between our descriptors and a process until the process has ended.
+
+    `on_terminal` says that the process has a terminal and ours is raw.
+    """
+
+    def __init__(self, process: Process[ByteReader], *, on_terminal: bool) -> None:
+        self._process = process
+        self._escapes = EscapeFilter() if on_terminal else None
+        self._modes = ModeTracker()
+        self._outputs = [OutputDescriptor(1), OutputDescriptor(2)]
+        self._loop = asyncio.get_running_loop()
+        self._left = asyncio.Event()
+        self._left_status = 128 + signal.SIGINT
+        self._interrupts = 0
+
+    async def run(self) -> int:
+        process = self._process
+        readers = (process.stdout, process.stderr)
+        # The default of these would leave the terminal raw.
+        handled = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+        self._loop.add_signal_handler(signal.SIGINT, self._on_interrupt)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            self._loop.add_signal_handler(number, self._leave, 128 + number)
+        if self._escapes is not None:
+            handled.append(signal.SIGWINCH)
+            self._loop.add_signal_handler(signal.SIGWINCH, self._on_resize)
+        feeder = None if process.stdin is None else asyncio.create_task(self._feed())
+        copiers = [
+            asyncio.create_task(self._copy(reader, output))
+            for reader, output in zip(readers, self._outputs, strict=True)
+        ]
+        left = asyncio.create_task(self._left.wait())
+        ended = asyncio.create_task(self._wait(copiers))
+        try:
+            await asyncio.wait((ended, left), return_when=asyncio.FIRST_COMPLETED)
+            if not ended.done():
+                return self._left_status
+            return _status(await ended)
+        except BrokenPipeError:
+            return BROKEN_PIPE_STATUS
+        finally:
+            for task in (feeder, left, ended, *copiers):
+                if task is not None:
+                    task.cancel()
+            for number in handled:
+                self._loop.remove_signal_handler(number)
+            if self._escapes is not None:
+                os.write(1, self._modes.reset())
+
+    async def _wait(self, copiers: list[asyncio.Task[None]]) -> Ending:
+        await asyncio.gather(*copiers)
+        for output in self._outputs:
+            await output.drain()
+        return await self._process.wait_ending()
+
+    async def _feed(self) -> None:
+        stdin = self._process.stdin
+        assert stdin is not None
+        source = InputDescriptor(0)
+        try:
+            while block := await source.read():
+                if keys := self._without_escapes(block):
+                    await stdin.write(keys)
+            await stdin.close()
+        except (BrokenPipeError, RshellError):
+            pass  # it does not read any more, or is lost; its ending will tell
+
+    def _without_escapes(self, keys: bytes) -> bytes:
+        """Act on `~.` and `~?` typed on a terminal; return what is for the process."""
+        if self._escapes is None:
+            return keys
+        keys, escape = self._escapes.feed(keys)
+        if escape is Escape.LEAVE:
+            self._leave(LEFT_STATUS)
+        elif escape is Escape.HELP:
+            os.write(1, HELP)
+        return keys
+
+    async def _copy(self, reader: ByteReader, output: OutputDescriptor) -> None:
+        async for block in reader:
+            if self._escapes is not None:
+                self._modes.feed(block)
+            await output.write(block)
+
+    def _on_interrupt(self) -> None:
+        self._interrupts += 1
+        if self._interrupts == 1:
+            self._process.send_signal("SIGINT")
+        else:
+            self._leave(128 + signal.SIGINT)
+
+    def _leave(self, status: int) -> None:
+        self._left_status = status
+        self._left.set()
+
+    def _on_resize(self) -> None:
+        self._process.resize(get_size(_TERMINAL))
+
+
+def _status(ending: Ending) -> int:
+    return TIMEOUT_STATUS if ending.timed_out else ending.status.shell_status

@@ -1,0 +1,269 @@
+"""The command line of `rshell`, read as ssh reads its own: options stand before the host and
+right behind it, and end at the first word of the command.
+
+Strategy: `getopt` does exactly that and costs no start-up time. The result is one frozen value
+that has been checked, so nothing behind it asks twice.
+"""
+
+from __future__ import annotations
+
+import getopt
+import os
+from dataclasses import dataclass
+
+from rshell.errors import ConfigurationError
+from rshell.values import DEFAULT_PORT, Address
+
+HELP = """\
+usage: rshell [OPTIONS] [HOST[:PORT]] [OPTIONS] [COMMAND...]
+
+Open a prompt on another machine, run a command there, or its shell on a script from stdin.
+
+  rshell host:7000                  a prompt; Ctrl-D or exit leaves, ~. at once
+  rshell -c "ls -l"                 on $RSHELL_HOST, default_host, or localhost:7000
+  rshell host:7000 make test        words are joined by blanks and run by the remote shell
+  rshell host < script.sh           the remote shell runs the script
+  rshell --local -c "uname -a"      no server needed
+  rshell --via 'docker exec -i web rshell-server --stdio' -c "ps"
+
+where:
+  HOST[:PORT], [IPv6]:PORT, unix:/path
+  -p, --port PORT       the port, where HOST names none (7000)
+      --local           start a server of our own, for this session alone
+      --via CMD         reach a server through the stdio of CMD
+
+what:
+  -c, --command CMD     run CMD in the remote shell
+  -n                    read no stdin
+  -t                    give the command a terminal; without a command, the remote shell
+      --resume-window S try for S seconds to come back after a cut (300); 0 gives up at once
+      --timeout S       end the command after S seconds, with status 124
+      --json            print one JSON object that says how it ended and what it printed
+
+jobs, which outlive the client (with -c CMD or words for --detach):
+      --detach          start a job, print its name and leave; --name NAME chooses the name
+      --jobs            list the jobs; --json too
+      --logs NAME       print what is kept of a job's output; -f, --follow goes on to its end
+      --wait NAME       wait for a job and exit with its status
+      --kill-job NAME   end a job
+
+trust:
+      --login           store a token line from 'rshell-token add', read from the terminal
+      --fingerprint F   accept this certificate only
+      --ca FILE|system  check the certificate against an authority, and the host's name
+
+  -v, --verbose         say why
+      --version, --help
+
+The status is the command's own; 128 and the signal's number; 124 after a timeout; and 255, with
+one line that says why, for whatever went wrong between here and there.
+"""
+
+_SHORT = "c:np:tvhl:f"
+_LONG = [
+    "command=",
+    "port=",
+    "local",
+    "via=",
+    "resume-window=",
+    "timeout=",
+    "json",
+    "detach",
+    "name=",
+    "jobs",
+    "logs=",
+    "follow",
+    "wait=",
+    "kill-job=",
+    "login",
+    "fingerprint=",
+    "ca=",
+    "verbose",
+    "version",
+    "help",
+]
+
+
+_JOB_VERBS = {
+    "--detach": "start",
+    "--jobs": "list",
+    "--logs": "logs",
+    "--wait": "wait",
+    "--kill-job": "kill",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class JobOptions:
+    """What is asked of the server's jobs; `name` is None where there is none yet."""
+
+    verb: str
+    name: str | None = None
+    follow: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What was asked for. `action` is "run", "login", "help" or "version".
+
+    `address` is None with `local` and `via`. `command` None asks for the remote shell.
+    """
+
+    action: str = "run"
+    address: Address | None = None
+    local: bool = False
+    via: str | None = None
+    command: str | None = None
+    no_stdin: bool = False
+    terminal: bool = False
+    timeout: float | None = None
+    resume_window: float | None = None
+    json: bool = False
+    fingerprint: str | None = None
+    ca: str | None = None
+    verbose: bool = False
+    job: JobOptions | None = None
+
+    @property
+    def where(self) -> str:
+        """The server's name for people."""
+        return self.via or ("local" if self.local else str(self.address))
+
+    @property
+    def wants_prompt(self) -> bool:
+        """Whether this is for somebody at a terminal who gave no command."""
+        from rshell.terminal.raw import is_terminal
+
+        asks_for_command = self.command is not None or self.terminal or self.json or self.job
+        return not asks_for_command and not self.no_stdin and is_terminal(0) and is_terminal(1)
+
+
+class UsageError(ConfigurationError):
+    """The command line makes no sense; the message says what would."""
+
+
+def parse(arguments: list[str]) -> Options:
+    """Read a command line. Raises UsageError, AddressError and ConfigurationError."""
+    given, host, words = _split(arguments)
+    for action in ("--help", "--version", "--login"):
+        if action in given or (action == "--help" and "-h" in given):
+            return Options(action=action[2:])
+    if "-l" in given:
+        raise UsageError(
+            "-l is not for rshell: commands run as the user of the server. Leave out the user."
+        )
+    command = _either(given, "-c", "--command")
+    via, local = given.get("--via"), "--local" in given
+    if via is not None and local:
+        raise UsageError("give one of --local and --via")
+    address = None
+    if via is None and not local:
+        address = _find_address(host, _either(given, "-p", "--port"))
+    elif _either(given, "-p", "--port") is not None:
+        raise UsageError("--port goes with a host, not with --local or --via")
+    elif host is not None:
+        raise UsageError(f"give one of the host {host!r} and --local or --via")
+    if words:
+        if command is not None:
+            raise UsageError(f"both -c and {' '.join(words)!r} are commands. Give one of them.")
+        command = " ".join(words)
+    return Options(
+        address=address,
+        local=local,
+        via=via,
+        command=command,
+        no_stdin="-n" in given,
+        terminal="-t" in given,
+        timeout=_seconds(given.get("--timeout")),
+        resume_window=_window(given.get("--resume-window")),
+        json="--json" in given,
+        fingerprint=given.get("--fingerprint"),
+        ca=given.get("--ca"),
+        verbose="-v" in given or "--verbose" in given,
+        job=_find_job(given, command),
+    )
+
+
+def _find_job(given: dict[str, str], command: str | None) -> JobOptions | None:
+    from rshell.channels.job.messages import is_name
+
+    asked = [option for option in _JOB_VERBS if option in given]
+    follow = "-f" in given or "--follow" in given
+    if len(asked) > 1:
+        raise UsageError(f"give one of {' and '.join(asked)}")
+    if not asked:
+        if follow or "--name" in given:
+            raise UsageError("-f goes with --logs, and --name with --detach")
+        return None
+    [option] = asked
+    if (option == "--detach") != (command is not None):
+        wanted = "needs a command, -c CMD or words" if command is None else "takes no command"
+        raise UsageError(f"{option} {wanted}")
+    if "-t" in given or "--timeout" in given:
+        raise UsageError(f"-t and --timeout don't go with {option}")
+    if follow and option != "--logs":
+        raise UsageError(f"-f goes with --logs, not with {option}")
+    if "--name" in given and option != "--detach":
+        raise UsageError(f"--name goes with --detach, not with {option}")
+    if "--json" in given and option == "--logs":
+        raise UsageError("--logs prints the output as it is: leave out --json")
+    name = given.get("--name") if option == "--detach" else given[option] or None
+    if (name is not None or option in ("--logs", "--wait", "--kill-job")) and not is_name(
+        name or ""
+    ):
+        raise UsageError(
+            f"not a job's name: {name or ''!r}. A name has 1 to 64 letters, digits and . _ -, "
+            "with a letter or digit first."
+        )
+    return JobOptions(_JOB_VERBS[option], name, follow)
+
+
+def _split(arguments: list[str]) -> tuple[dict[str, str], str | None, list[str]]:
+    """Return (options, host, words of the command). Options may stand behind the host, too."""
+    try:
+        pairs, words = getopt.getopt(arguments, _SHORT, _LONG)
+        given = dict(pairs)
+        if not words or "--local" in given or "--via" in given:
+            return given, None, words
+        host = words[0]
+        pairs, words = getopt.getopt(words[1:], _SHORT, _LONG)
+    except getopt.GetoptError as error:
+        raise UsageError(f"{error.msg}. See rshell --help.") from None
+    return given | dict(pairs), host, words
+
+
+def _either(given: dict[str, str], short: str, long: str) -> str | None:
+    return given.get(short, given.get(long))
+
+
+def _find_address(host: str | None, port: str | None) -> Address:
+    default = DEFAULT_PORT
+    if port is not None:
+        default = Address.parse(f"localhost:{port}").port
+    # An empty HOST, such as an unset variable of a script, must not run things here instead.
+    text = host if host is not None else os.environ.get("RSHELL_HOST") or None
+    if text is None:
+        from rshell.cli.config import load_config
+
+        text = load_config().default_host or "localhost"
+    if "@" in text:
+        raise UsageError(
+            f"{text!r} names a user; commands run as the user of the server. Leave it out."
+        )
+    return Address.parse(text, default_port=default)
+
+
+def _window(text: str | None) -> float | None:
+    return 0.0 if text == "0" else _seconds(text, "--resume-window")
+
+
+def _seconds(text: str | None, option: str = "--timeout") -> float | None:
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e9:
+        raise UsageError(f"{option} needs a positive number of seconds, not {text!r}")
+    return seconds

@@ -1,0 +1,1 @@
+"""The interactive prompt. Nothing else imports prompt_toolkit."""

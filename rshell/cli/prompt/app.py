@@ -1,0 +1,251 @@
+"""The interactive prompt: lines edited here, run there.
+
+Strategy: the terminal is raw from beginning to end and given back on every way out. Either
+prompt_toolkit has it, or the remote program; a command's output is written as it comes, and
+what the program left behind (modes, a line without an end) is put right before the next prompt.
+
+Hazard: between two owners of the terminal nobody may read it. Keys typed then wait in the
+terminal; keys that reached a program's terminal and were never read come back from the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import termios
+from contextlib import suppress
+
+from rshell.channels.shell.client import ShellLine
+from rshell.channels.shell.messages import Done
+from rshell.cli.config import load_config
+from rshell.cli.prompt.completer import RemoteCompleter
+from rshell.cli.prompt.editor import Editor
+from rshell.cli.prompt.history import open_history
+from rshell.cli.prompt.passthrough import Passthrough, SessionLeft
+from rshell.cli.prompt.pump import OutputPump
+from rshell.cli.prompt.status import Status
+from rshell.cli.streams import OutputDescriptor
+from rshell.client.client import Client
+from rshell.errors import RshellError
+from rshell.terminal.pty import get_size
+from rshell.terminal.raw import raw_mode
+
+LEFT_STATUS = 255
+
+_TERMINAL = 0
+_DUMB = ("dumb", "unknown", "")
+_PASSED_ON = ("COLORTERM", "LANG", "LC_ALL", "LC_CTYPE")
+
+
+async def run_prompt(client: Client, where: str) -> int:
+    """Run the prompt until the user leaves; return the status to exit with.
+
+    Raises what cuts the session short; the terminal is as it was found then, too.
+    """
+    env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    term = os.environ.get("TERM", "dumb")
+    async with client.open_line(get_size(_TERMINAL), term=term, env=env) as line:
+        with raw_mode(_TERMINAL):
+            prompt = Prompt(client, line, where)
+            try:
+                return await prompt.run()
+            finally:
+                await prompt.close()
+
+
+class Prompt:
+    """One session at the prompt."""
+
+    def __init__(self, client: Client, line: ShellLine, where: str) -> None:
+        reply = line.channel.reply
+        self._client = client
+        self._line = line
+        self._status = Status(
+            user=str(reply.get("user", "")),
+            host=str(reply.get("host", "")),
+            home=str(reply.get("home", "")),
+            cwd=line.cwd,
+            where=where,
+            round_trip=client.round_trip,
+        )
+        self._is_dumb = os.environ.get("TERM", "dumb") in _DUMB
+        self._completer = RemoteCompleter(line)
+        self._editor = Editor(
+            line,
+            self._status,
+            history=open_history(where),
+            completer=self._completer,
+            vi_mode=load_config().editing_mode == "vi",
+            is_dumb=self._is_dumb,
+        )
+        self._output = OutputDescriptor(1)
+        self._pump = OutputPump(line.channel.stream(1), self._output, self._show_above)
+        self._terminal = Passthrough(line, self._pump, self._editor.type_ahead)
+        self._loop = asyncio.get_running_loop()
+        self._watch = asyncio.create_task(self._watch_session())
+        self._ticks: asyncio.TimerHandle | None = None
+        client.links.on_change = self._on_link
+        self._size = get_size(_TERMINAL)
+        self._notices: set[asyncio.Task[None]] = set()
+        self._left_by: signal.Signals | None = None
+        line.on_restart = self._notice_restart
+
+    async def run(self) -> int:
+        """Read and run commands until the user leaves; return the status to exit with."""
+        self._loop.add_signal_handler(signal.SIGWINCH, self._on_resize)
+        for number in (signal.SIGTERM, signal.SIGHUP):  # their default leaves the terminal raw
+            self._loop.add_signal_handler(number, self._leave, number)
+        try:
+            await self._terminal.run(":")  # what the rc file printed comes before the prompt
+            while True:
+                self._tidy()
+                try:
+                    command = await self._next_command()
+                except KeyboardInterrupt:
+                    continue
+                except EOFError:
+                    command = "exit"
+                if not command.strip():
+                    continue
+                try:
+                    done = await self._run(command)
+                except ValueError as error:  # it is too long, or holds a NUL
+                    self._notify(str(error))
+                    continue
+                if done.left:
+                    return done.status.shell_status
+        except SessionLeft:
+            return LEFT_STATUS if self._left_by is None else 128 + self._left_by
+
+    async def close(self) -> None:
+        """Give back what the prompt took."""
+        self._client.links.on_change = lambda: None
+        if self._ticks is not None:
+            self._ticks.cancel()
+        for number in (signal.SIGWINCH, signal.SIGTERM, signal.SIGHUP):
+            self._loop.remove_signal_handler(number)
+        for task in (self._watch, *self._notices):
+            task.cancel()
+        await asyncio.gather(self._watch, *self._notices, return_exceptions=True)
+        await self._editor.close()
+        await self._pump.close(finish=self._line.channel.is_over)
+        self._tidy()
+
+    async def _next_command(self) -> str:
+        self._on_resize()
+        self._raise_if_over()
+        try:
+            return await self._editor.read()
+        finally:
+            # prompt_toolkit has taken the signal over while it ran.
+            self._loop.add_signal_handler(signal.SIGWINCH, self._on_resize)
+
+    async def _run(self, command: str) -> Done:
+        self._completer.forget()
+        self._on_resize()
+        done = await self._terminal.run(command)
+        self._status.last = done
+        self._status.cwd = done.cwd
+        self._status.round_trip = self._client.round_trip
+        if done.restarted:
+            self._notify(_restarted(done))
+        return done
+
+    def _tidy(self) -> None:
+        """Put right what a program left behind, and begin on a line of our own."""
+        modes = self._pump.modes
+        self._on_resize()
+        out = modes.reset()
+        mid_line, modes.mid_line = modes.mid_line, False
+        if self._is_dumb:
+            out = b"\r\n" if mid_line else b""
+        elif mid_line:
+            # At the left edge the blanks fill the line and the mark is wiped out again;
+            # elsewhere they wrap, and the prompt starts on the next line.
+            columns = self._size.columns
+            mark = "\x1b[2m\u23ce\x1b[0m" if _speaks_utf8() else "%"
+            out += (mark + " " * (columns - 1) + "\r \r").encode()
+        _write(out)
+
+    async def _show_above(self, block: bytes) -> None:
+        """A background job printed while the prompt is on the screen."""
+
+        def write() -> None:
+            modes = self._pump.modes
+            ending = b"\r\n" if modes.mid_line else b""
+            modes.mid_line = False
+            _write(block + (b"" if self._is_dumb else modes.reset()) + ending)
+
+        await self._editor.show_above(write)
+
+    def _notice_restart(self, done: Done) -> None:
+        """The shell ended although no command ran."""
+        line = f"rshell: {_restarted(done)}\r\n".encode()
+        task = asyncio.create_task(self._editor.show_above(lambda: _write(line)))
+        self._notices.add(task)
+        task.add_done_callback(self._notices.discard)
+
+    def _notify(self, text: str) -> None:
+        self._tidy()
+        _write(f"rshell: {text}\r\n".encode())
+
+    def _leave(self, number: signal.Signals) -> None:
+        self._left_by = number
+        self._terminal.leave()
+        self._editor.interrupt(SessionLeft())
+
+    async def _watch_session(self) -> None:
+        """End the prompt when the session ends under it."""
+        await self._line.channel.wait_closed()
+        try:
+            self._raise_if_over()
+        except RshellError as error:
+            self._editor.interrupt(error)
+
+    def _raise_if_over(self) -> None:
+        if self._left_by is not None:
+            raise SessionLeft
+        if self._line.channel.is_over:
+            raise self._line.channel.error or RshellError("the server closed the shell")
+
+    def _on_link(self) -> None:
+        """The link was cut, or is back: the toolbar counts meanwhile."""
+        links = self._client.links
+        if self._ticks is not None:
+            self._ticks.cancel()
+            self._ticks = None
+        if links.is_up:
+            if self._status.cut_for is not None:
+                # A program on the screen may have missed a change; this makes it draw again.
+                self._line.resize(self._size)
+            self._status.cut_for = None
+        else:
+            self._status.cut_for = self._loop.time() - links.lost_at
+            self._ticks = self._loop.call_later(1.0, self._on_link)
+        self._editor.refresh()
+
+    def _on_resize(self) -> None:
+        try:
+            size = get_size(_TERMINAL)
+        except (OSError, termios.error):
+            return  # it has gone; SIGHUP says so
+        if size != self._size:
+            self._size = size
+            self._line.resize(size)
+
+
+def _restarted(done: Done) -> str:
+    return f"the shell {done.status}; a new one runs here"
+
+
+def _write(data: bytes) -> None:
+    view = memoryview(data)
+    with suppress(OSError):  # the terminal has gone; SIGHUP says so
+        while view:
+            view = view[os.write(1, view) :]
+
+
+def _speaks_utf8() -> bool:
+    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"

@@ -1,0 +1,203 @@
+"""The line that is being edited: keys, history, suggestions, completion, many lines.
+
+Strategy: prompt_toolkit does the editing; this module says what rshell wants of it. Enter asks
+the remote shell whether the text is whole, but only if it looks as if it might not be. What is
+typed until the answer comes is held back: it belongs after the Enter, be that a new line or the
+end of the command.
+
+Hazard: prompt_toolkit must be the only one that reads the keyboard while it runs, and must have
+ended before a command gets the terminal. Keys that it has read and not used, it keeps for the
+next prompt; those that come back from the server were typed later and are put behind them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from prompt_toolkit import PromptSession
+from prompt_toolkit.application import Application, get_app_or_none, in_terminal
+from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
+from prompt_toolkit.completion import Completer
+from prompt_toolkit.enums import EditingMode
+from prompt_toolkit.filters import Condition
+from prompt_toolkit.formatted_text import StyleAndTextTuples
+from prompt_toolkit.history import History
+from prompt_toolkit.input.typeahead import store_typeahead
+from prompt_toolkit.input.vt100_parser import Vt100Parser
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.key_binding.key_processor import KeyPress, KeyProcessor
+from prompt_toolkit.keys import Keys
+from prompt_toolkit.output import ColorDepth
+from prompt_toolkit.output.plain_text import PlainTextOutput
+from prompt_toolkit.search import accept_search
+from prompt_toolkit.shortcuts import CompleteStyle
+from prompt_toolkit.styles import Style
+
+from rshell.channels.shell.client import ShellLine
+from rshell.channels.shell.words import may_be_incomplete
+from rshell.cli.prompt.status import Status
+from rshell.errors import RshellError
+
+_CHECK_DEADLINE = 1.0  # seconds; a text that is not judged by then is run as it is
+
+_STYLE = Style.from_dict(
+    {
+        "who": "ansigreen",
+        "cwd": "ansiblue bold",
+        "sign": "",
+        "failed": "ansired bold",
+        "continuation": "ansibrightblack",
+    }
+)
+
+
+class Editor:
+    """Reads one command after another from the keyboard."""
+
+    def __init__(
+        self,
+        line: ShellLine,
+        status: Status,
+        *,
+        history: History,
+        completer: Completer,
+        vi_mode: bool,
+        is_dumb: bool,
+    ) -> None:
+        self._line = line
+        self._check: asyncio.Task[None] | None = None
+        self._held: list[KeyPress] = []  # typed after an Enter that is being judged
+        self._session: PromptSession[str] = PromptSession(
+            message=lambda: list(status.prompt()),
+            bottom_toolbar=lambda: list(status.toolbar()),
+            prompt_continuation=_continuation,
+            multiline=True,
+            history=history,
+            auto_suggest=AutoSuggestFromHistory(),
+            completer=completer,
+            complete_while_typing=False,
+            complete_style=CompleteStyle.MULTI_COLUMN,
+            editing_mode=EditingMode.VI if vi_mode else EditingMode.EMACS,
+            enable_open_in_editor=True,
+            key_bindings=self._bindings(),
+            style=_STYLE,
+            color_depth=ColorDepth.DEPTH_1_BIT if os.environ.get("NO_COLOR") else None,
+            output=PlainTextOutput(sys.stdout) if is_dumb else None,
+        )
+
+    async def read(self) -> str:
+        """Return the next command.
+
+        Raises KeyboardInterrupt for Ctrl-C and EOFError for Ctrl-D on an empty line.
+        """
+        return await self._session.prompt_async()
+
+    async def close(self) -> None:
+        """Stop what is left of a check."""
+        if self._check is not None:
+            self._check.cancel()
+            await asyncio.gather(self._check, return_exceptions=True)
+
+    def interrupt(self, error: BaseException) -> None:
+        """Make the `read` at work raise `error`. Harmless when there is none."""
+        app = _running_app()
+        if app is not None and not app.is_done:
+            app.exit(exception=error)
+
+    def refresh(self) -> None:
+        """Draw prompt and toolbar again, if they are on the screen."""
+        app = _running_app()
+        if app is not None:
+            app.invalidate()
+
+    def type_ahead(self, text: str) -> None:
+        """Have `text` act as if it were typed now; without a `read` at work, at the next."""
+        # Bytes of a character may have come apart.
+        text = text.encode(errors="surrogateescape").decode(errors="surrogateescape")
+        keys: list[KeyPress] = []
+        # A remote terminal has made newlines of the returns.
+        Vt100Parser(keys.append).feed_and_flush(text.replace("\n", "\r"))
+        app = _running_app()
+        if app is None or app.is_done:
+            store_typeahead(self._session.app.input, keys)
+        else:
+            app.key_processor.feed_multiple(keys)
+            app.key_processor.process_keys()
+
+    async def show_above(self, write: Callable[[], None]) -> None:
+        """Call `write` while the prompt is out of the way."""
+        async with in_terminal():
+            write()
+
+    def _bindings(self) -> KeyBindings:
+        bindings = KeyBindings()
+
+        @bindings.add("enter")
+        def _(event: KeyPressEvent) -> None:
+            if event.app.layout.is_searching:
+                accept_search()  # what was found is run, as in a shell
+            buffer = event.current_buffer
+            if buffer.complete_state is not None and buffer.complete_state.current_completion:
+                buffer.complete_state = None  # Enter takes the candidate
+            elif may_be_incomplete(buffer.text):
+                self._hold_back(event.key_processor)
+                self._check = asyncio.ensure_future(self._accept_if_whole(event.app))
+            else:
+                buffer.validate_and_handle()
+
+        @bindings.add("escape", "enter")
+        def _(event: KeyPressEvent) -> None:
+            event.current_buffer.insert_text("\n")
+
+        @bindings.add("c-z")
+        def _(event: KeyPressEvent) -> None:
+            """Do nothing: there is no job to stop."""
+
+        @bindings.add(Keys.Any, eager=True, filter=Condition(self._is_checking))
+        def _(event: KeyPressEvent) -> None:
+            self._held += event.key_sequence
+
+        return bindings
+
+    def _hold_back(self, processor: KeyProcessor) -> None:
+        """Take the keys that were read together with this one, many lines of them perhaps."""
+        queue = list(processor.input_queue)
+        processor.input_queue.clear()
+        answers = [key for key in queue if key.key is Keys.CPRResponse]
+        processor.feed_multiple(answers)
+        self._held = [key for key in queue if key.key is not Keys.CPRResponse]
+
+    def _is_checking(self) -> bool:
+        return self._check is not None and not self._check.done()
+
+    async def _accept_if_whole(self, app: Application[str]) -> None:
+        buffer = self._session.default_buffer
+        try:
+            async with asyncio.timeout(_CHECK_DEADLINE):
+                more = await self._line.wants_more(buffer.text)
+        except (TimeoutError, RshellError, ValueError):
+            more = False
+        self._check = None
+        if more:
+            buffer.cursor_position = len(buffer.text)
+            buffer.insert_text("\n")
+        elif not app.is_done:
+            buffer.validate_and_handle()
+        held, self._held = self._held, []
+        app.key_processor.feed_multiple(held)
+        app.key_processor.process_keys()
+
+
+def _running_app() -> Application[Any] | None:
+    """Return the prompt's application while it has the terminal; a dumb one has another."""
+    app = get_app_or_none()
+    return app if app is not None and app.is_running else None
+
+
+def _continuation(width: int, line_number: int, wrap_count: int) -> StyleAndTextTuples:
+    """Mark a new line; one that only goes on, for want of room, is shown as it is."""
+    return [] if wrap_count else [("class:continuation", "> ")]

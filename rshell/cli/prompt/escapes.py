@@ -1,0 +1,58 @@
+"""`~.` and `~?` typed at the start of a line while a program runs. Pure.
+
+Strategy: the tilde is held back until the next key says whether it begins an escape. Only these
+two keys count, one by one or, where the way from the keyboard is slow, both in one read. A read
+that brings anything else with them is a paste or a program's answer, and passes as it is.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+HELP = (
+    b"\r\nEscapes, at the start of a line:\r\n"
+    b"  ~.  leave this session at once\r\n"
+    b"  ~?  this list\r\n"
+    b"  ~~  send one ~\r\n"
+)
+
+
+class Escape(Enum):
+    """What an escape asks for."""
+
+    LEAVE = "leave"
+    HELP = "help"
+
+
+_ESCAPES = {b".": Escape.LEAVE, b"?": Escape.HELP}
+
+
+class EscapeFilter:
+    """Takes keys as they are read and gives those that are for the program."""
+
+    def __init__(self) -> None:
+        self._at_line_start = True
+        self._holds_tilde = False
+
+    def feed(self, keys: bytes) -> tuple[bytes, Escape | None]:
+        """Return (bytes for the program, the escape that was completed or None)."""
+        if self._holds_tilde:
+            self._holds_tilde = False
+            escape = _ESCAPES.get(keys)
+            if escape is not None:
+                self._at_line_start = True
+                return b"", escape
+            if keys != b"~":
+                keys = b"~" + keys
+        elif self._at_line_start and keys[:1] == b"~" and len(keys) <= 2:
+            self._holds_tilde = True
+            return self.feed(keys[1:]) if len(keys) == 2 else (b"", None)
+        if keys:
+            self._at_line_start = keys.endswith((b"\r", b"\n", b"\x03", b"\x04", b"\x15"))
+        return keys, None
+
+    def release(self) -> bytes:
+        """Return the tilde that is held back, if there is one: no key followed."""
+        held = b"~" if self._holds_tilde else b""
+        self._holds_tilde = False
+        return held

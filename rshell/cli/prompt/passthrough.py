@@ -1,0 +1,138 @@
+"""While a command runs, the terminal is its own.
+
+Strategy: keys are read as they come and sent on. What does not fit waits here, up to a bound, so
+that `~.` is heard on a link that is stuck; past that, a paste waits in the terminal.
+
+Hazard: keys typed after the command has ended belong to the next prompt. They are kept back at
+once, and what was typed and read by nobody, here or there, goes to that prompt in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+
+from rshell.channels.shell.client import ShellLine
+from rshell.channels.shell.messages import Done
+from rshell.cli.prompt.escapes import HELP, Escape, EscapeFilter
+from rshell.cli.prompt.pump import OutputPump
+
+_KEYS = 0
+_READ = 4096
+_WAITING = 1024 * 1024  # bytes read ahead of what can be sent
+
+
+class SessionLeft(Exception):
+    """The user typed `~.`, or the terminal has gone."""
+
+
+class Passthrough:
+    """Runs commands on the user's own terminal, which must be in raw mode.
+
+    `give_back` gets what was typed and read by no command.
+    """
+
+    def __init__(self, line: ShellLine, pump: OutputPump, give_back: Callable[[str], None]) -> None:
+        self._give_back = give_back
+        self._line = line
+        self._pump = pump
+        self._channel = line.channel
+        self._loop = asyncio.get_running_loop()
+        self._escapes = EscapeFilter()
+        self._listening = False
+        self._left = asyncio.Event()
+        self._waiting = bytearray()
+        self._holds_back = False  # the command has ended; its keys stay here
+        self._mark = 0
+        line.on_done = self._note_end
+        line.on_unread = give_back
+
+    async def run(self, command: str) -> Done:
+        """Run `command` and return its ending, once all its output is on the terminal.
+
+        Raises SessionLeft, and what cuts the session short.
+        """
+        self._escapes = EscapeFilter()
+        self._waiting.clear()
+        self._holds_back = False
+        self._pump.has_terminal = True
+        running = asyncio.create_task(self._run(command))
+        leaving = asyncio.create_task(self._left.wait())
+        self._channel.on_room = self._send_waiting
+        self._listen()
+        try:
+            await asyncio.wait((running, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if not running.done():
+                raise SessionLeft
+            done = running.result()
+        finally:
+            self._stop()
+            self._channel.on_room = None
+            # What came before the session was lost is still the command's.
+            self._pump.has_terminal = self._channel.is_over
+            for task in (running, leaving):
+                task.cancel()
+            await asyncio.gather(running, leaving, return_exceptions=True)
+        keys = bytes(self._waiting) + self._escapes.release()
+        self._give_back(done.unread + keys.decode(errors="surrogateescape"))
+        return done
+
+    async def _run(self, command: str) -> Done:
+        done = await self._line.run(command)
+        await self._pump.reach(self._mark)
+        return done
+
+    def _note_end(self, done: Done) -> None:
+        self._mark = self._pump.received
+        self._holds_back = True
+
+    def leave(self) -> None:
+        """Make the `run` at work raise SessionLeft, or the next one."""
+        self._left.set()
+
+    # Keys.
+
+    def _listen(self) -> None:
+        if not self._listening:
+            self._listening = True
+            self._loop.add_reader(_KEYS, self._read_keys)
+
+    def _stop(self) -> None:
+        if self._listening:
+            self._listening = False
+            self._loop.remove_reader(_KEYS)
+
+    def _read_keys(self) -> None:
+        try:
+            keys = os.read(_KEYS, _READ)
+        except BlockingIOError:
+            return
+        except OSError:
+            keys = b""
+        if not keys:  # the terminal has gone
+            self._left.set()
+            self._stop()
+            return
+        keys, escape = self._escapes.feed(keys)
+        if escape is Escape.LEAVE:
+            self._left.set()
+        elif escape is Escape.HELP:
+            os.write(1, HELP)
+        if keys:
+            self._waiting += keys
+            self._send_waiting()
+
+    def _send_waiting(self) -> None:
+        """Send what fits; while too much waits, nothing more is read."""
+        while self._waiting and not self._holds_back and not self._channel.is_over:
+            room = self._channel.room
+            if room <= 0:
+                self._channel.want_room()
+                break
+            self._line.write_nowait(bytes(self._waiting[:room]))
+            del self._waiting[:room]
+        if len(self._waiting) >= _WAITING:
+            self._stop()
+        elif not self._left.is_set():
+            self._listen()

@@ -1,0 +1,77 @@
+"""What the prompt and its toolbar say. Pure.
+
+Strategy: everything here came from the other side or from the user, so every piece of text
+passes `printable` before it reaches the terminal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rshell.channels.shell.messages import Done
+from rshell.terminal.sanitize import printable
+
+Fragments = list[tuple[str, str]]
+
+
+@dataclass(slots=True)
+class Status:
+    """What is known between two commands."""
+
+    user: str = ""
+    host: str = ""
+    home: str = ""
+    cwd: str = ""
+    where: str = ""
+    last: Done | None = None
+    round_trip: float | None = None
+    cut_for: float | None = None  # seconds since the link was lost, None while it is there
+
+    def prompt(self) -> Fragments:
+        """Return `user@host:cwd $`, the last sign red after a failure."""
+        failed = self.last is not None and self.last.status.shell_status != 0
+        sign = "#" if self.user == "root" else "$"
+        return [
+            ("class:who", f"{printable(self.user)}@{printable(self.host)}"),
+            ("", ":"),
+            ("class:cwd", printable(self.short_cwd())),
+            ("", " "),
+            ("class:failed" if failed else "class:sign", sign),
+            ("", " "),
+        ]
+
+    def short_cwd(self) -> str:
+        """Return the folder with the home folder as `~`."""
+        if self.home and self.home != "/":
+            if self.cwd == self.home:
+                return "~"
+            if self.cwd.startswith(self.home + "/"):
+                return "~" + self.cwd[len(self.home) :]
+        return self.cwd
+
+    def toolbar(self) -> Fragments:
+        """Return where we are, how the last command ended, and the round trip."""
+        parts = [("class:bottom-toolbar.text", f" {printable(self.where)} ")]
+        if self.cut_for is not None:
+            waited = format_seconds(float(int(self.cut_for)) or 1.0)
+            parts.append(("class:failed", f" link cut {waited} ago, trying to come back "))
+        if self.last is not None:
+            status = self.last.status
+            ending = status.signal or str(status.code)
+            style = "" if status.shell_status == 0 else "class:failed"
+            parts.append((style, f" status {printable(ending)} "))
+            parts.append(("", f" {format_seconds(self.last.duration)} "))
+        if self.round_trip is not None:
+            parts.append(("", f" round trip {format_seconds(self.round_trip)} "))
+        return parts
+
+
+def format_seconds(seconds: float) -> str:
+    """Return a duration as people read it."""
+    if seconds < 1:
+        return f"{seconds * 1000:.1f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"

@@ -1,0 +1,171 @@
+"""`rshell-server`: the server's command."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import signal
+import socket
+import sys
+from pathlib import Path
+
+from rshell.errors import ConfigurationError, RshellError
+from rshell.execution.exits import stop_passing_on_ignored_signals
+from rshell.values import DEFAULT_PORT
+
+_EPILOG = """\
+examples:
+  rshell-server --port 7000               this machine only; then: rshell -c ls
+  rshell-server --host 0.0.0.0            every machine, with a token from 'rshell-token add'
+  rshell-server --unix /run/me/rshell     a Unix socket, for this user alone
+
+Commands run as the user who started the server. Every login and command is written to the
+audit log in the state folder.
+"""
+
+
+def run() -> None:
+    """Run the command and exit with its status."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command line and return the status."""
+    options = _parse(arguments)
+    logging.basicConfig(
+        format="rshell-server: %(message)s",
+        level=logging.INFO if options.verbose else logging.WARNING,
+        stream=sys.stderr,
+    )
+    stop_passing_on_ignored_signals()
+    try:
+        return asyncio.run(_serve_stdio(options) if options.stdio else _serve(options))
+    except (RshellError, OSError) as error:
+        print(f"rshell-server: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="rshell-server",
+        description="Let the holders of a token run commands on this machine, as this user.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    where = parser.add_argument_group("where it listens")
+    where.add_argument("--host", default=None, help="address or name (both loopbacks)")
+    where.add_argument("--port", type=int, default=None, help=f"port ({DEFAULT_PORT}); 0: any")
+    where.add_argument("--unix", type=Path, metavar="PATH", help="a Unix socket, alone or as well")
+    where.add_argument("--stdio", action="store_true", help="one session on stdin and stdout")
+    what = parser.add_argument_group("what it keeps and shows")
+    what.add_argument("--dir", type=Path, help="where commands start (the home folder)")
+    what.add_argument("--state", type=Path, help="folder for key, tokens and audit log")
+    what.add_argument("--cert", type=Path, help="certificate chain, PEM (made at first start)")
+    what.add_argument("--key", type=Path, help="its private key, PEM")
+    parser.add_argument("-v", "--verbose", action="store_true", help="log every refused link")
+    from rshell import __version__
+
+    parser.add_argument("--version", action="version", version=f"rshell-server {__version__}")
+    options = parser.parse_args(arguments)
+    if (options.cert is None) != (options.key is None):
+        parser.error("--cert and --key go together")
+    if options.port is not None and not 0 <= options.port < 65536:
+        parser.error("--port takes 0 to 65535")
+    if options.stdio and (options.unix or options.host or options.port is not None):
+        parser.error("--stdio listens nowhere: leave out --host, --port and --unix")
+    if options.dir is not None and not options.dir.is_dir():
+        parser.error(f"--dir {options.dir}: there is no such folder")
+    return options
+
+
+async def _serve(options: argparse.Namespace) -> int:
+    from rshell.security.certificates import CertificateFiles
+    from rshell.server.serve import serve
+
+    certificate = None
+    if options.cert is not None:
+        certificate = CertificateFiles(options.cert, options.key)
+    only_unix = options.unix and options.host is None and options.port is None
+    host = None if only_unix else options.host or "localhost"
+    port = DEFAULT_PORT if options.port is None else options.port
+    async with serve(
+        host,
+        port,
+        unix=options.unix,
+        state=options.state,
+        certificate=certificate,
+        directory=str(options.dir.resolve()) if options.dir else None,
+    ) as server:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        lines = _welcome([str(address) for address in server.addresses], server.fingerprint)
+        try:
+            print(*lines, sep="\n", flush=True)
+        except BrokenPipeError:
+            sys.stdout = sys.stderr  # whoever asked has read enough; serving goes on
+        await stop.wait()
+        print("rshell-server: stopping", file=sys.stderr)
+    return 0
+
+
+def _welcome(addresses: list[str], fingerprint: str) -> list[str]:
+    """Return the lines that say where it listens and how to connect."""
+    lines = [f"rshell-server listens at {', '.join(addresses)}"]
+    if fingerprint:
+        lines.append(f"certificate {fingerprint}")
+    first = addresses[0]
+    here = "localhost" + first[first.rindex(":") :] if first.startswith("127.") else first
+    for unspecified in ("0.0.0.0:", "[::]:"):
+        if first.startswith(unspecified):
+            here = "localhost:" + first[len(unspecified) :]
+    lines.append(f"from here:          rshell {here} -c 'uname -a'".replace(" -c ", " "))
+    if not all(address.startswith("unix:") for address in addresses):
+        lines.append(
+            f"from elsewhere:     here 'rshell-token add NAME', there 'rshell --login', "
+            f"then rshell {socket.gethostname()}{first[first.rindex(':') :]}"
+        )
+    return lines
+
+
+async def _serve_stdio(options: argparse.Namespace) -> int:
+    """Serve one session for whoever started us; its end is ours."""
+    from rshell.channels.builtin import BUILTIN_HANDLERS
+    from rshell.security.files import private_folder, server_folder
+    from rshell.server.audit import AuditLog
+    from rshell.server.server import Server, home_directory
+    from rshell.transport.stdio import take_stdio
+    from rshell.values import Limits
+
+    # Ctrl-C is for the remote command; the terminal sends it to us as well.
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, lambda *_: None)
+    incoming, outgoing = take_stdio()
+    try:
+        audit = AuditLog(private_folder(options.state or server_folder()) / "audit.jsonl")
+    except ConfigurationError as error:
+        # Whoever started us could run commands without us; the log is a courtesy here.
+        print(f"rshell-server: no audit log: {error}", file=sys.stderr)
+        audit = AuditLog(None)
+    async with Server(
+        handlers=BUILTIN_HANDLERS,
+        limits=Limits(),
+        directory=str(options.dir.resolve()) if options.dir else home_directory(),
+        audit=audit,
+    ) as server:
+        serving = asyncio.ensure_future(server.serve_stdio(incoming, outgoing))
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, serving.cancel)
+        try:
+            await serving
+        except asyncio.CancelledError:
+            return 128 + signal.SIGTERM
+    return 0
+
+
+if __name__ == "__main__":
+    run()

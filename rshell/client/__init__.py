@@ -1,0 +1,1 @@
+"""The client: connecting, logging in, and a session from its side."""

@@ -1,0 +1,338 @@
+"""A session from the client's side: run commands, open shells and channels.
+
+Strategy: one `Client` is one session, and everything in it runs at once over one link. Methods
+that open something return an `Opening`: await it, or use it with `async with`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal, overload
+
+from rshell.channels.job.client import JobLogs, kill_job, list_jobs, start_job, wait_job
+from rshell.channels.job.messages import JobInfo, JobRequest
+from rshell.channels.process.client import (
+    PIPE,
+    CompletedProcess,
+    Process,
+    make_request,
+    run_process,
+    start_process,
+)
+from rshell.channels.shell.client import Shell, ShellLine, open_line, start_shell
+from rshell.channels.shell.messages import ShellRequest
+from rshell.client.dial import ChildLink
+from rshell.client.keeper import LinkKeeper
+from rshell.errors import OutputTruncated, ProcessTimeout, SessionClosed
+from rshell.protocol.messages import Json
+from rshell.transport.channel import Channel
+from rshell.transport.opening import Opening
+from rshell.values import ExitStatus, Limits, TerminalSize
+
+Command = str | Sequence[str]
+
+
+class Client:
+    """An open session with a server. Leaving its `async with` block closes it.
+
+    `links` tells whether a link carries it now and lets one wait for that: a cut is a pause, as
+    long as the link comes back within `Limits.resume_window`.
+    """
+
+    def __init__(self, keeper: LinkKeeper, child: ChildLink | None, limits: Limits) -> None:
+        self.links = keeper
+        self._child = child
+        self._limits = limits
+        self._carrier = keeper.link.carrier
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+    @property
+    def identity(self) -> str:
+        """Who the server takes us for."""
+        return self.links.link.link.identity
+
+    @property
+    def round_trip(self) -> float | None:
+        """The smallest round trip of the link so far, in seconds."""
+        return self.links.link.link.round_trip
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the session is over."""
+        return self._carrier.error is not None
+
+    @overload
+    async def run(
+        self,
+        command: Command,
+        *,
+        input: bytes | str | None = ...,
+        cwd: str | None = ...,
+        env: Mapping[str, str] | None = ...,
+        clear_env: bool = ...,
+        merge_stderr: bool = ...,
+        timeout: float | None = ...,
+        check: bool = ...,
+        max_output: int | None = ...,
+        text: Literal[False] = ...,
+        encoding: None = ...,
+    ) -> CompletedProcess[bytes]: ...
+
+    @overload
+    async def run(
+        self,
+        command: Command,
+        *,
+        input: bytes | str | None = ...,
+        cwd: str | None = ...,
+        env: Mapping[str, str] | None = ...,
+        clear_env: bool = ...,
+        merge_stderr: bool = ...,
+        timeout: float | None = ...,
+        check: bool = ...,
+        max_output: int | None = ...,
+        text: Literal[True],
+        encoding: str | None = ...,
+    ) -> CompletedProcess[str]: ...
+
+    @overload
+    async def run(
+        self,
+        command: Command,
+        *,
+        input: bytes | str | None = ...,
+        cwd: str | None = ...,
+        env: Mapping[str, str] | None = ...,
+        clear_env: bool = ...,
+        merge_stderr: bool = ...,
+        timeout: float | None = ...,
+        check: bool = ...,
+        max_output: int | None = ...,
+        text: bool = ...,
+        encoding: str,
+    ) -> CompletedProcess[str]: ...
+
+    async def run(
+        self,
+        command: Command,
+        *,
+        input: bytes | str | None = None,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        clear_env: bool = False,
+        merge_stderr: bool = False,
+        timeout: float | None = None,
+        check: bool = False,
+        max_output: int | None = None,
+        text: bool = False,
+        encoding: str | None = None,
+    ) -> CompletedProcess[Any]:
+        """Run a command and return its whole reply.
+
+        A string goes through the remote user's shell, a sequence is run as it is. `input` is
+        its stdin, empty without one. `env` adds to the server's environment, or replaces it
+        with `clear_env`. The server ends a command that passes `timeout` seconds. Output is
+        bytes, or text with `text` or `encoding` (undecodable bytes become U+FFFD); more than
+        `max_output` bytes end the command.
+
+        Raises ProcessFailed (with `check`, unless the status is 0), ProcessTimeout,
+        OutputTruncated, ChannelRefused, and LinkLost or SessionClosed when the session ends.
+        Cancelling ends the remote process group.
+        """
+        coding = encoding or ("utf-8" if text else None)
+        if isinstance(input, str):
+            input = input.encode(coding or "utf-8")
+        decode = _decoder(coding)
+        try:
+            done = await run_process(
+                self._carrier,
+                command,
+                input=input,
+                limits=self._limits,
+                max_output=max_output,
+                cwd=cwd,
+                env=env,
+                clear_env=clear_env,
+                merge=merge_stderr,
+                timeout=timeout,
+            )
+        except (ProcessTimeout, OutputTruncated) as error:
+            error.stdout, error.stderr = decode(error.stdout), decode(error.stderr)
+            raise
+        result: CompletedProcess[Any] = done
+        if coding is not None:
+            result = replace(result, stdout=decode(done.stdout), stderr=decode(done.stderr))
+        if check:
+            result.check()
+        return result
+
+    def open_process(
+        self,
+        command: Command | None,
+        *,
+        stdin: int | None = None,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        clear_env: bool = False,
+        merge_stderr: bool = False,
+        pty: TerminalSize | None = None,
+        term: str = "xterm-256color",
+        timeout: float | None = None,
+        encoding: str | None = None,
+    ) -> Opening[Process[Any]]:
+        """Start a command and stream its input and output.
+
+        `stdin=PIPE` opens its stdin; without it, it is empty. `pty` gives it a terminal of
+        that size and type. None as the command runs the remote user's shell on its stdin. With
+        `encoding`, stdout and stderr yield text. Leaving the block ends what still runs.
+        """
+        request = make_request(
+            command,
+            cwd=cwd,
+            env=env or {},
+            clear_env=clear_env,
+            stdin=stdin == PIPE or pty is not None,
+            merge=merge_stderr,
+            terminal=pty,
+            term=term if pty is not None else "",
+            timeout=timeout,
+        )
+        return Opening(lambda: start_process(self._carrier, request, encoding))
+
+    def open_shell(
+        self,
+        *,
+        stdin: int | None = None,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        clear_env: bool = False,
+        pty: TerminalSize | None = None,
+        term: str = "xterm-256color",
+    ) -> Opening[Shell]:
+        """Start a persistent shell: folder, variables and functions stay between commands.
+
+        `stdin=PIPE` opens a stdin that its commands share; without it, theirs is empty. `pty`
+        gives them a terminal of that size and type instead: stdout then holds all that they
+        print, and the shell reads the user's own rc file.
+        """
+        request = ShellRequest(
+            cwd=cwd,
+            env=env or {},
+            clear_env=clear_env,
+            stdin=stdin == PIPE,
+            terminal=pty,
+            term=term if pty is not None else "",
+        )
+        return Opening(lambda: start_shell(self._carrier, request))
+
+    def open_line(
+        self, size: TerminalSize, *, term: str, env: Mapping[str, str] | None = None
+    ) -> Opening[ShellLine]:
+        """Start a persistent shell on a terminal for a front end, which streams its output.
+
+        Programs that want whole replies use `open_shell`.
+        """
+        request = ShellRequest(terminal=size, term=term, env=env or {})
+        return Opening(lambda: open_line(self._carrier, request))
+
+    async def start_job(
+        self,
+        command: Command,
+        *,
+        name: str | None = None,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        clear_env: bool = False,
+        merge_stderr: bool = False,
+    ) -> str:
+        """Start a command that outlives this session, and return the job's name.
+
+        Arguments are those of `run`; its stdin is empty, and `name` may be one of your own.
+        Raises ChannelRefused where it can't be started or the name is taken, LocalProtocolError
+        for a name that no job can have. Cancelling leaves open whether it was started.
+        """
+        request = make_request(
+            command, cwd=cwd, env=env or {}, clear_env=clear_env, merge=merge_stderr
+        )
+        return await start_job(self._carrier, request, name)
+
+    async def jobs(self) -> list[JobInfo]:
+        """Return this identity's jobs on the server, the oldest first. Safe to cancel."""
+        return await list_jobs(self._carrier)
+
+    def job_logs(self, name: str, *, follow: bool = False) -> JobLogs:
+        """Read what is kept of a job's output: `async for stream, data in client.job_logs(name)`.
+
+        With `follow` it goes on until the job ends. Raises, at the first step, ChannelRefused
+        with the code "unknown-job".
+        """
+        return JobLogs(self._carrier, JobRequest("logs", name, follow))
+
+    async def wait_job(self, name: str) -> ExitStatus:
+        """Wait for a job's end and return how it ended. Safe to cancel; the job goes on.
+
+        Raises JobLost where that can't be known, ChannelRefused for an unknown job.
+        """
+        return await wait_job(self._carrier, name)
+
+    async def kill_job(self, name: str) -> JobInfo:
+        """End a job (SIGTERM, SIGKILL after the server's grace) and return it as it ended.
+
+        Harmless for one that has ended. Cancelling does not save it. Raises ChannelRefused.
+        """
+        return await kill_job(self._carrier, name)
+
+    def open_channel(self, kind: str, request: Json | None = None) -> Opening[Channel]:
+        """Open a channel of a kind that the server's own handlers offer.
+
+        Raises ChannelRefused where the server has no such kind.
+        """
+
+        async def start() -> Channel:
+            channel = self._carrier.open_channel(kind, request or {})
+            try:
+                await channel.wait_opened()
+            except asyncio.CancelledError:
+                channel.reset("cancelled", "the caller gave up")
+                raise
+            return channel
+
+        return Opening(start)
+
+    async def wait_closed(self) -> SessionClosed | None:
+        """Wait until the session is over and return why. Safe to cancel."""
+        await self._carrier.wait_ended()
+        error = self._carrier.error
+        return error if isinstance(error, SessionClosed) else None
+
+    async def close(self) -> None:
+        """End the session and what runs in it. Harmless when it is closed."""
+        await self.links.close()
+        driver = self.links.link.driver
+        if self._carrier.error is None:
+            driver.close("done", "the client is done")
+            self._carrier.end(SessionClosed("done", "the session was closed", by="local"))
+        try:
+            async with asyncio.timeout(self._limits.close_seconds):
+                await driver.done.wait()
+        except TimeoutError:
+            driver.abort()
+        finally:
+            if self._child is not None:
+                await self._child.close()
+
+
+def _decoder(coding: str | None) -> Callable[[bytes | str], bytes | str]:
+    def decode(data: bytes | str) -> bytes | str:
+        if coding is None or isinstance(data, str):
+            return data
+        return data.decode(coding, "replace")
+
+    return decode

@@ -1,0 +1,151 @@
+"""Keeping a session while its links come and go.
+
+Strategy: when the link is cut, dial again, with waits that grow and differ from client to
+client, log in anew, and attach the same session; both ends then send what the other lacks, so
+whoever uses the session sees nothing but a pause. After `resume_window` seconds, or at a word
+from the server that it will not, the session ends.
+
+Hazard: where each link is cut before it moved anything forward, dialling at once each time would
+be a storm. The waits shrink again only after the session has made progress.
+
+Hazard: nothing is run twice and nothing is lost, because the session itself, not this driver,
+knows what the other side has. All that this module decides is when to stop trying.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+
+from rshell.client.login import ClientLink
+from rshell.errors import (
+    AuthenticationFailed,
+    ConnectError,
+    LinkLost,
+    ResumeFailed,
+    RshellError,
+    ServerGone,
+    UntrustedServer,
+    VersionMismatch,
+)
+from rshell.transport.carrier import SessionCarrier, as_session_error
+from rshell.values import Limits
+
+Redial = Callable[[SessionCarrier], Awaitable[ClientLink]]
+
+_FIRST_WAIT = 0.05
+_LONGEST_WAIT = 5.0
+_FINAL = (AuthenticationFailed, UntrustedServer, VersionMismatch)
+
+
+class LinkKeeper:
+    """The present link of a session, and the way to the next one.
+
+    `link` is the present or the last link; `is_up` whether it carries the session; `lost_at`
+    the loop's time at which it was lost. `on_change` is called at each loss and return.
+    """
+
+    def __init__(self, link: ClientLink, redial: Redial | None, limits: Limits) -> None:
+        self.link = link
+        self.lost_at = 0.0
+        self.on_change: Callable[[], None] = lambda: None
+        self._redial = redial
+        self._limits = limits
+        self._loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[None] | None = None
+        self._wait = 0.0  # seconds before the next attempt
+        self._progress = -1  # frames that had arrived, either way, at the last cut
+        self._up = asyncio.Event()
+        self._take(link)
+
+    @property
+    def is_up(self) -> bool:
+        """Whether a link carries the session now."""
+        return self.link.carrier.driver is not None
+
+    async def wait_up(self) -> None:
+        """Wait until a link carries the session. Raises what ended it. Safe to cancel."""
+        carrier = self.link.carrier
+        while not self.is_up and carrier.error is None:
+            ended = asyncio.ensure_future(carrier.wait_ended())
+            up = asyncio.ensure_future(self._up.wait())
+            try:
+                await asyncio.wait((ended, up), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                ended.cancel()
+                up.cancel()
+        if carrier.error is not None:
+            raise carrier.error
+
+    async def close(self) -> None:
+        """Stop trying. The session is the caller's to end."""
+        self._redial = None
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def _take(self, link: ClientLink) -> None:
+        self.link = link
+        self._up.set()
+        self.on_change()
+        link.on_lost = self._lost
+        if link.lost is not None:
+            self._lost(link)  # before we came to it
+
+    def _lost(self, link: ClientLink) -> None:
+        cause = link.lost
+        if link is not self.link or cause is None:
+            return
+        self._up.clear()
+        if self._redial is None or self._limits.resume_window <= 0:
+            link.carrier.end(cause)
+            return
+        self.lost_at = self._loop.time()
+        session = link.carrier.session
+        progress = session.received + session.replay.first
+        if progress != self._progress:
+            self._progress, self._wait = progress, 0.0
+        else:
+            self._wait_longer()
+        self._task = self._loop.create_task(self._come_back(cause))
+        self.on_change()
+
+    async def _come_back(self, cause: LinkLost) -> None:
+        carrier = self.link.carrier
+        self.link.driver.abort()
+        try:
+            async with asyncio.timeout(self._limits.resume_window):
+                self._take(await self._dial_until_answered(carrier, cause))
+            return
+        except TimeoutError:
+            error: RshellError = LinkLost(
+                f"{cause.reason}, and no way back was found in {self._limits.resume_window:g} s",
+                silent=cause.silent,
+            )
+        except ResumeFailed as failed:
+            error = failed
+        except (RshellError, OSError) as failed:
+            error = LinkLost(f"{cause.reason}, and there is no way back: {failed}")
+            error.__cause__ = failed
+        carrier.end(as_session_error(error))
+        self.on_change()
+
+    async def _dial_until_answered(self, carrier: SessionCarrier, cause: LinkLost) -> ClientLink:
+        assert self._redial is not None
+        while True:
+            await asyncio.sleep(self._wait * random.uniform(0.5, 1.0))
+            try:
+                return await self._redial(carrier)
+            except _FINAL:
+                raise
+            except ConnectError as error:
+                if isinstance(error.__cause__, ResumeFailed):
+                    raise error.__cause__ from None
+                elapsed = self._loop.time() - self.lost_at
+                if isinstance(error, ServerGone) and elapsed >= self._limits.resume_local:
+                    raise
+            self._wait_longer()
+
+    def _wait_longer(self) -> None:
+        self._wait = min(max(self._wait * 2, _FIRST_WAIT), _LONGEST_WAIT)

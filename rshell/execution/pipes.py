@@ -1,0 +1,296 @@
+"""A command's pipes and terminal, read and written without blocking the loop.
+
+Strategy: a source listens only while its owner has room, reads once each time it is called, and
+hands on what it read, so that the kernel's pipe is the only buffer. A pipe is grown when a read
+shows that it was full, and not before: a user may hold 64 MiB in pipes by default, after which
+each new pipe is a page or two, so a thousand idle commands must not hold a mebibyte each.
+
+Hazards:
+- A background child may keep the write end open for ever, so the end of a command's output is
+  what is in the pipe when the leader has exited, not the end of file.
+- A terminal holds more than FIONREAD tells: the kernel keeps output that did not fit into the
+  line discipline. It is read until nothing is there, up to a bound, in case a child goes on.
+- A pty's master reports EIO, not an end of file, once no slave is open.
+- Source and sink own their descriptor and close it; for both ends of one pty, `os.dup` it.
+"""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import fcntl
+import os
+import select
+import termios
+from collections.abc import Callable
+
+_USUAL_PIPE = 64 * 1024
+_TERMINAL_DRAIN = 1024 * 1024  # more than a kernel keeps for one terminal
+_WRITE_BLOCK = 256 * 1024
+
+
+def output_pipe() -> tuple[int, int]:
+    """Make a pipe that we read: (our end, non-blocking; the command's end, blocking).
+
+    Both are close-on-exec. Raises OSError when there are no descriptors left.
+    """
+    ours, theirs = os.pipe()
+    os.set_blocking(ours, False)
+    return ours, theirs
+
+
+def input_pipe() -> tuple[int, int]:
+    """Make a pipe that we write: (the command's end, blocking; our end, non-blocking).
+
+    Both are close-on-exec. Raises OSError when there are no descriptors left.
+    """
+    theirs, ours = os.pipe()
+    os.set_blocking(ours, False)
+    return theirs, ours
+
+
+class PipeSource:
+    """Reads the non-blocking descriptor `fd` of a pipe or a pty's master, and owns it.
+
+    `on_data(bytes)` gets at most min(`block`, `room()`) bytes at a time; `on_end()` is called
+    once, after the last of them, when `fd` is closed already. While `room()` is 0 or less
+    nothing is read, until `resume()`. A busy pipe is grown to `pipe_size` bytes if the system
+    lets us. Starts at once in the running loop.
+    """
+
+    def __init__(
+        self,
+        fd: int,
+        on_data: Callable[[bytes], None],
+        on_end: Callable[[], None],
+        *,
+        block: int,
+        room: Callable[[], int],
+        pipe_size: int = 1024 * 1024,
+    ) -> None:
+        self.bytes_read = 0
+        self.held_open = False
+        self._fd = fd
+        self._on_data = on_data
+        self._on_end = on_end
+        self._block = block
+        self._room = room
+        self._terminal = os.isatty(fd)
+        self._grow_to = 0 if self._terminal else pipe_size
+        self._loop = asyncio.get_running_loop()
+        self._listening = False
+        self._left = -1  # bytes still to be drained; -1 before drain_then_end()
+        self._draining = False
+        self._listen()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the end was reached or `close()` called."""
+        return self._fd < 0
+
+    def waiting(self) -> int:
+        """Return how many bytes are in the pipe and not yet read; 0 once it is closed."""
+        return _bytes_waiting(self._fd) if self._fd >= 0 else 0
+
+    def is_readable(self) -> bool:
+        """Whether something can be read now; for a terminal, more exact than `waiting`.
+
+        Output passes from a terminal to us by a worker of the kernel's, which poll waits for.
+        """
+        return self._fd >= 0 and _look(self._fd)[0]
+
+    def resume(self) -> None:
+        """Say that there may be room again. May call `on_data` and `on_end` when draining."""
+        if self._fd < 0:
+            return
+        if self._left >= 0:
+            self._drain()
+        else:
+            self._listen()
+
+    def drain_then_end(self) -> None:
+        """Hand on what is in the pipe now, and then end, although a child may hold it open.
+
+        To be called when the leader has exited. Does all that there is room for before it
+        returns, and the rest on `resume()`. Afterwards `held_open` tells whether somebody still
+        held the other end; with a slave kept open by ourselves it always says so.
+        """
+        if self._fd < 0 or self._left >= 0:
+            return
+        self._left = _TERMINAL_DRAIN if self._terminal else _bytes_waiting(self._fd)
+        self._stop()
+        self._drain()
+
+    def close(self) -> None:
+        """Release the descriptor; neither callback comes afterwards. May be called again."""
+        if self._fd >= 0:
+            self._stop()
+            os.close(self._fd)
+            self._fd = -1
+
+    def _listen(self) -> None:
+        if not self._listening and self._room() > 0:
+            self._loop.add_reader(self._fd, self._readable)
+            self._listening = True
+
+    def _stop(self) -> None:
+        if self._listening:
+            self._listening = False
+            if not self._loop.is_closed():
+                self._loop.remove_reader(self._fd)
+
+    def _readable(self) -> None:
+        size = min(self._block, self._room())
+        if size <= 0:
+            self._stop()
+            return
+        self._take(size)
+
+    def _drain(self) -> None:
+        if self._draining:
+            return  # on_data called resume(): the loop below goes on by itself
+        self._draining = True
+        try:
+            while self._fd >= 0:
+                readable, hung_up = _look(self._fd)
+                # Once every writer is gone, what is there is finite, and all of it is ours.
+                if not hung_up and (not readable or self._left <= 0):
+                    self.held_open = True
+                    self._finish()
+                    return
+                size = min(self._block, self._room())
+                if not readable:
+                    size = 1  # only the end of file is there, which needs no room
+                if not hung_up:
+                    size = min(size, self._left)
+                if size <= 0:
+                    return
+                before = self.bytes_read
+                self._take(size)
+                if self._fd >= 0 and self.bytes_read == before:
+                    self.held_open = True  # promised data and gave none: nothing more is there
+                    self._finish()
+                self._left = max(0, self._left - (self.bytes_read - before))
+        finally:
+            self._draining = False
+
+    def _take(self, size: int) -> None:
+        """Read once and hand it on, or finish."""
+        try:
+            data = os.read(self._fd, size)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""  # EIO: no slave is open any more
+        if not data:
+            self._finish()
+            return
+        self.bytes_read += len(data)
+        if self._grow_to and len(data) >= _USUAL_PIPE:
+            _grow(self._fd, self._grow_to)
+            self._grow_to = 0
+        self._on_data(data)
+
+    def _finish(self) -> None:
+        self.close()
+        self._on_end()
+
+
+class PipeSink:
+    """Writes to the non-blocking descriptor `fd` of a pipe or a pty's master, and owns it."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._waiter: asyncio.Future[None] | None = None
+        self._rest = memoryview(b"")
+
+    async def write(self, data: bytes | memoryview) -> None:
+        """Return when all of `data` is in the pipe. One writer at a time.
+
+        Raises BrokenPipeError when the reader is gone or `close()` was called. Cancelling leaves
+        an unknown part written.
+        """
+        if self._waiter is not None:
+            raise RuntimeError("another task is writing to this pipe")
+        self._rest = memoryview(data)
+        try:
+            while self._rest:
+                if self._fd < 0:
+                    raise BrokenPipeError("the pipe is closed")
+                try:
+                    written = os.write(self._fd, self._rest[:_WRITE_BLOCK])
+                except BlockingIOError:
+                    await self._writable()
+                    continue
+                except OSError as error:
+                    raise BrokenPipeError("the command no longer reads its input") from error
+                self._rest = self._rest[written:]
+        finally:
+            self._rest = memoryview(b"")
+
+    def take_back(self) -> bytes:
+        """Return what a `write` at work has not written; that write then ends."""
+        rest, self._rest = bytes(self._rest), memoryview(b"")
+        if self._waiter is not None:
+            _resolve(self._waiter)
+        return rest
+
+    def close(self) -> None:
+        """Close the descriptor: the command reads its end of file. May be called again.
+
+        A `write` at work fails with BrokenPipeError.
+        """
+        fd, self._fd = self._fd, -1
+        if fd < 0:
+            return
+        if self._waiter is not None:
+            loop = self._waiter.get_loop()
+            if not loop.is_closed():
+                loop.remove_writer(fd)
+                if not self._waiter.done():
+                    self._waiter.set_result(None)
+        os.close(fd)
+
+    async def _writable(self) -> None:
+        loop = asyncio.get_running_loop()
+        fd = self._fd
+        waiter = self._waiter = loop.create_future()
+        loop.add_writer(fd, _resolve, waiter)
+        try:
+            await waiter
+        finally:
+            self._waiter = None
+            # If close() was faster, the number may be another descriptor's by now.
+            if self._fd == fd:
+                loop.remove_writer(fd)
+
+
+def _resolve(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+def _look(fd: int) -> tuple[bool, bool]:
+    """Return whether `fd` has data (or an error) to read, and whether all writers are gone."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    events = poll.poll(0)
+    mask = events[0][1] if events else 0
+    hung_up = bool(mask & (select.POLLHUP | select.POLLERR))
+    return bool(mask & select.POLLIN), hung_up
+
+
+def _bytes_waiting(fd: int) -> int:
+    count = array.array("i", [0])
+    fcntl.ioctl(fd, termios.FIONREAD, count)
+    return count[0]
+
+
+def _grow(fd: int, size: int) -> None:
+    """Grow a pipe; a refusal (the user's limit, another system) costs only speed."""
+    command = getattr(fcntl, "F_SETPIPE_SZ", None)
+    if command is not None:
+        try:
+            fcntl.fcntl(fd, command, size)
+        except OSError:
+            pass

@@ -1,0 +1,147 @@
+"""The server's side of the reaper: start it, tell it which sessions live, stop it.
+
+Strategy: the reaper starts with the first process and hears of every later one by a few bytes
+on a pipe whose only write end is ours; however this process ends, the kernel closes that end,
+and the reaper acts. A reaper that died, or that no longer reads, is replaced at the next
+process and told of all that live.
+
+Hazards: a descriptor of that pipe in any other process would hide our end, so it is never
+inheritable; a program that forks without exec (multiprocessing's "fork") copies it all the same
+and delays the reaper until that copy ends. Between the start of a command and `add` lie
+microseconds in which a SIGKILL of the server leaves the command alive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import select
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from rshell.execution.exits import watch_exit
+
+_SCRIPT = str(Path(__file__).resolve().with_name("reaper.py"))
+_STALLED_MS = 500  # a reaper that reads nothing for so long is replaced
+_CLOSE_MARGIN = 2.0
+
+_log = logging.getLogger(__name__)
+
+
+class Reaper:
+    """Sees to it that what is registered does not outlive this process.
+
+    `grace` is what the reaper leaves between SIGTERM and SIGKILL, in seconds. Not thread-safe;
+    one serves a whole server. It has to be closed. `python` is the interpreter that it runs in.
+    """
+
+    def __init__(self, grace: float = 5.0, *, python: str = sys.executable) -> None:
+        self._grace = grace
+        self._python = python
+        self._live: set[int] = set()
+        self._popen: subprocess.Popen[bytes] | None = None
+        self._fd = -1
+        self._warned = False
+
+    @property
+    def pid(self) -> int | None:
+        """The reaper's process, None while there is none."""
+        return self._popen.pid if self._popen is not None else None
+
+    def add(self, pid: int) -> None:
+        """Guard the session that `pid` leads. Never raises: without a reaper, commands still run.
+
+        Starting it blocks about as long as starting any command, once.
+        """
+        self._live.add(pid)
+        if self._fd >= 0 and self._tell(b"+%d\n" % pid):
+            return
+        self._start()
+
+    def remove(self, pid: int) -> None:
+        """Forget `pid`; to be called before it is reaped, while the number is still its own."""
+        if pid in self._live:
+            self._live.discard(pid)
+            if self._fd >= 0:
+                self._tell(b"-%d\n" % pid)
+
+    async def close(self) -> None:
+        """Stop the reaper and wait for its end: milliseconds if nothing is registered.
+
+        What is still registered it ends as if the server had died, which takes up to the grace.
+        Cancelling kills the reaper at once, and what is registered stays alive.
+        """
+        popen, self._popen = self._popen, None
+        self._close_pipe()
+        self._live.clear()
+        if popen is None:
+            return
+        ended = asyncio.Event()
+        watch = watch_exit(asyncio.get_running_loop(), popen, lambda _: ended.set())
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._grace + _CLOSE_MARGIN):
+                    await ended.wait()
+        finally:
+            watch.close()
+            popen.kill()
+            popen.wait()
+
+    def _start(self) -> None:
+        """Replace the reaper, if there is one, and tell the new one of all that live."""
+        self._discard()
+        read_fd, write_fd = os.pipe()
+        try:
+            self._popen = subprocess.Popen(
+                [self._python, "-I", "-S", _SCRIPT, str(self._grace)],
+                stdin=read_fd,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+                start_new_session=True,
+            )
+        except OSError as error:
+            os.close(write_fd)
+            if not self._warned:
+                self._warned = True
+                _log.warning("commands would outlive a kill -9 of this server: %s", error)
+            return
+        finally:
+            os.close(read_fd)
+        os.set_blocking(write_fd, False)
+        self._fd = write_fd
+        self._tell(b"".join(b"+%d\n" % pid for pid in self._live))
+
+    def _tell(self, text: bytes) -> bool:
+        """Write all of `text`; False if the reaper is dead or deaf, which closes the pipe."""
+        view = memoryview(text)
+        while view:
+            try:
+                view = view[os.write(self._fd, view) :]
+            except BlockingIOError:
+                # It empties the pipe within microseconds unless it was stopped.
+                poll = select.poll()
+                poll.register(self._fd, select.POLLOUT)
+                if not poll.poll(_STALLED_MS):
+                    self._close_pipe()
+                    return False
+            except OSError:
+                self._close_pipe()
+                return False
+        return True
+
+    def _discard(self) -> None:
+        self._close_pipe()
+        if self._popen is not None:
+            # A stopped reaper must not wake up one day and act on an old list.
+            self._popen.kill()
+            self._popen.wait()
+            self._popen = None
+
+    def _close_pipe(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1

@@ -1,0 +1,160 @@
+"""One channel: two half-states and the one table that moves them.
+
+Strategy: each side owns a half, and a half is what that side may still send. Both halves of a
+channel are kept at both ends and moved by the same table, once for frames that we send (a
+frame that the table lacks is our bug) and once for frames that we receive (then it is the
+peer's error). OPENED moves the opener's half too; that is the only coupling.
+
+Hazard: after our RESET the peer's earlier frames still arrive. They must pass the table like
+any other, but are thrown away (`is_discarding`) until the peer's own half has closed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum
+from typing import NamedTuple
+
+from rshell.errors import LocalProtocolError, RemoteProtocolError
+from rshell.protocol.frames import FrameType
+from rshell.protocol.replay import Buffer
+from rshell.protocol.window import ReceiveWindow, SendWindow
+
+
+class Half(Enum):
+    """What one side of a channel may still send."""
+
+    OPENING = "opening"  # asked for the channel, has no answer yet
+    ANSWERING = "answering"  # was asked, has not answered yet
+    OPEN = "open"
+    ENDED = "ended"  # sends no more DATA
+    CLOSED = "closed"
+
+
+# The whole rule, and the source of the diagram in docs/protocol.md.
+TRANSITIONS: dict[Half, dict[FrameType, Half]] = {
+    Half.OPENING: {FrameType.RESET: Half.CLOSED},
+    Half.ANSWERING: {
+        FrameType.OPENED: Half.OPEN,
+        FrameType.REFUSED: Half.CLOSED,
+    },
+    Half.OPEN: {
+        FrameType.DATA: Half.OPEN,
+        FrameType.WINDOW: Half.OPEN,
+        FrameType.MESSAGE: Half.OPEN,
+        FrameType.EOF: Half.ENDED,
+        FrameType.CLOSE: Half.CLOSED,
+        FrameType.RESET: Half.CLOSED,
+    },
+    Half.ENDED: {
+        FrameType.WINDOW: Half.ENDED,
+        FrameType.MESSAGE: Half.ENDED,
+        FrameType.CLOSE: Half.CLOSED,
+        FrameType.RESET: Half.CLOSED,
+    },
+    Half.CLOSED: {},
+}
+
+
+class Queued(NamedTuple):
+    """A frame that waits for the channel's turn; DATA may be split on the way out."""
+
+    type: FrameType
+    payload: Buffer
+    stream: int = 0
+
+
+class ChannelState:
+    """What both ends know of one channel. `Session` is its only writer."""
+
+    __slots__ = (
+        "credit_due",
+        "is_discarding",
+        "is_scheduled",
+        "kind",
+        "number",
+        "opened_here",
+        "ours",
+        "queue",
+        "queued_bytes",
+        "receive_window",
+        "send_window",
+        "theirs",
+        "wants_room",
+    )
+
+    def __init__(
+        self, number: int, kind: str, *, opened_here: bool, receive_window: ReceiveWindow
+    ) -> None:
+        self.number = number
+        self.kind = kind
+        self.opened_here = opened_here
+        self.ours = Half.OPENING if opened_here else Half.ANSWERING
+        self.theirs = Half.ANSWERING if opened_here else Half.OPENING
+        self.receive_window = receive_window
+        self.send_window = SendWindow(0)
+        self.queue: deque[Queued] = deque()
+        self.queued_bytes = 0
+        self.credit_due = 0
+        self.is_scheduled = False
+        self.is_discarding = False
+        self.wants_room = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether neither side will send anything more."""
+        return self.ours is Half.CLOSED and self.theirs is Half.CLOSED
+
+    def sending(self, frame_type: FrameType) -> None:
+        """Move our half. Raises LocalProtocolError where the table has no such move."""
+        after = TRANSITIONS[self.ours].get(frame_type)
+        if after is None:
+            raise LocalProtocolError(
+                f"{frame_type.name} can't be sent in channel {self.number}: "
+                f"our side is {self.ours.value}"
+            )
+        self.ours = after
+        if frame_type is FrameType.OPENED and self.theirs is Half.OPENING:
+            self.theirs = Half.OPEN
+
+    def receiving(self, frame_type: FrameType) -> None:
+        """Move the peer's half. Raises RemoteProtocolError where the table has no such move."""
+        after = TRANSITIONS[self.theirs].get(frame_type)
+        if after is None:
+            raise RemoteProtocolError(
+                f"{frame_type.name} in channel {self.number}, whose sender is {self.theirs.value}"
+            )
+        self.theirs = after
+        if frame_type is FrameType.OPENED and self.ours is Half.OPENING:
+            self.ours = Half.OPEN
+
+    def enqueue(self, item: Queued) -> None:
+        """Let a frame wait for the channel's turn."""
+        self.queue.append(item)
+        if item.type is FrameType.DATA:
+            self.queued_bytes += len(item.payload)
+
+    def next_queued(self, largest: int) -> Queued | None:
+        """Take the next frame that may go out now, DATA at most `largest` bytes, or None."""
+        if not self.queue:
+            return None
+        item = self.queue[0]
+        if item.type is not FrameType.DATA:
+            return self.queue.popleft()
+        size = min(self.send_window.available, largest)
+        if size == 0:
+            return None
+        if len(item.payload) <= size:
+            self.queue.popleft()
+        else:
+            view = memoryview(item.payload)
+            self.queue[0] = Queued(item.type, view[size:], item.stream)
+            item = Queued(item.type, view[:size], item.stream)
+        self.queued_bytes -= len(item.payload)
+        self.send_window.take(len(item.payload))
+        return item
+
+    def drop_queue(self) -> None:
+        """Forget what waits: the channel was cut short."""
+        self.queue.clear()
+        self.queued_bytes = 0

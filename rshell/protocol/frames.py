@@ -1,0 +1,140 @@
+"""Frames: the only shape that bytes have on a link (docs/protocol.md, "Frames").
+
+Strategy: a header of fixed size says how long the body is; the decoder checks that length
+before it keeps one byte of the body. Fed a large buffer, it hands out views into it, so a
+body is copied once, by whoever keeps it.
+
+Hazard: a body that `FrameDecoder.feed` yields may be a view into the caller's buffer. It is
+valid until the generator is resumed; keep `bytes(body)`, never the view.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import NamedTuple
+
+from rshell.errors import RemoteProtocolError
+
+HEADER = struct.Struct("!IBI")
+_DATA_HEADER = struct.Struct("!IBIB")
+
+
+class FrameType(IntEnum):
+    """The wire numbers. Frames below 16 belong to the link, the others to a channel."""
+
+    HELLO = 1
+    AUTH = 2
+    ATTACH = 3
+    ATTACHED = 4
+    PING = 5
+    PONG = 6
+    ACK = 7
+    GOODBYE = 8
+    OPEN = 16
+    OPENED = 17
+    REFUSED = 18
+    DATA = 19
+    EOF = 20
+    WINDOW = 21
+    MESSAGE = 22
+    CLOSE = 23
+    RESET = 24
+
+
+FIRST_CHANNEL_TYPE = 16
+FIRST_SKIPPED_TYPE = 128
+FIRST_SKIPPED_SEQUENCED_TYPE = 192
+
+KNOWN_TYPES = {int(member): member for member in FrameType}
+
+
+class Frame(NamedTuple):
+    """One frame as decoded. `type` may be a number that this version does not know."""
+
+    type: int
+    channel: int
+    body: bytes | bytearray | memoryview
+
+    @property
+    def is_sequenced(self) -> bool:
+        """Whether the frame counts in its direction's sequence (docs/protocol.md, "Sessions")."""
+        if self.type >= FIRST_SKIPPED_TYPE:
+            return self.type >= FIRST_SKIPPED_SEQUENCED_TYPE
+        return self.type >= FIRST_CHANNEL_TYPE
+
+
+def encode_frame(frame_type: int, channel: int, body: bytes) -> bytes:
+    """Return a whole frame. `body` must respect the peer's limit; the caller knows it."""
+    return HEADER.pack(len(body), frame_type, channel) + body
+
+
+def encode_data_header(channel: int, stream: int, size: int) -> bytes:
+    """Return all of a DATA frame but its `size` bytes of payload, which follow uncopied."""
+    return _DATA_HEADER.pack(size + 1, FrameType.DATA, channel, stream)
+
+
+class FrameDecoder:
+    """Turns a byte stream, cut anywhere, into frames.
+
+    `limit` is the largest body accepted, in bytes; it may be raised between frames.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._partial = bytearray()
+
+    @property
+    def is_inside_frame(self) -> bool:
+        """Whether the stream, if it ended here, would end in the middle of a frame."""
+        return bool(self._partial)
+
+    def feed(self, data: bytes | bytearray | memoryview) -> Iterator[Frame]:
+        """Yield the frames that `data` completes; bytes left over are kept for the next call.
+
+        Exhaust the iterator or drop the decoder. Raises RemoteProtocolError at a header whose
+        length passes `limit`, after yielding every frame before it.
+        """
+        view = memoryview(data)
+        end = len(view)
+        at = 0
+        if self._partial:
+            at = self._complete_partial(view)
+            if at < 0:
+                return
+            whole, self._partial = self._partial, bytearray()
+            _, frame_type, channel = HEADER.unpack_from(whole)
+            yield Frame(frame_type, channel, memoryview(whole)[HEADER.size :])
+        while end - at >= HEADER.size:
+            length, frame_type, channel = HEADER.unpack_from(view, at)
+            if length > self.limit:
+                raise _too_long(length, self.limit)
+            body = at + HEADER.size
+            if end - body < length:
+                break
+            at = body + length
+            yield Frame(frame_type, channel, view[body:at])
+        self._partial += view[at:]
+
+    def _complete_partial(self, view: memoryview) -> int:
+        """Move bytes from `view` until the kept frame is whole; return how many, or -1."""
+        partial = self._partial
+        at = 0
+        if len(partial) < HEADER.size:
+            at = min(HEADER.size - len(partial), len(view))
+            partial += view[:at]
+            if len(partial) < HEADER.size:
+                return -1
+        length = HEADER.unpack_from(partial)[0]
+        if length > self.limit:
+            raise _too_long(length, self.limit)
+        take = min(HEADER.size + length - len(partial), len(view) - at)
+        partial += view[at : at + take]
+        return at + take if len(partial) == HEADER.size + length else -1
+
+
+def _too_long(length: int, limit: int) -> RemoteProtocolError:
+    return RemoteProtocolError(
+        f"a frame of {length} bytes where {limit} are allowed", code="frame-too-long"
+    )

@@ -1,0 +1,162 @@
+"""What a session has to say, in the order in which it leaves.
+
+Strategy: three things wait for a link: control frames, channels with little to send, channels
+with much. They go in that order, so a keystroke or a signal never stands behind bulk data;
+channels take turns within their class, and each small channel gets one turn a round, so bulk
+never starves.
+
+Hazard: a frame is numbered in `collect`, at the moment it is given to a link, and not a moment
+earlier. Whatever overtakes must do so before that.
+
+Hazard: while no link is there, queues fill and `room` falls to 0, which is the back-pressure.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from rshell.protocol.channel import ChannelState, Half
+from rshell.protocol.frames import FrameType, encode_data_header, encode_frame
+from rshell.protocol.messages import encode_number
+from rshell.protocol.replay import Buffer, ReplayQueue
+from rshell.values import Limits
+
+_SMALL = 4096  # queued bytes up to which a channel counts as interactive
+
+
+class Outbox:
+    """The waiting frames of one session. `peer_frame` is the peer's largest body, in bytes.
+
+    `sent_close` is told of each channel whose CLOSE has been given to a link.
+    """
+
+    def __init__(self, limits: Limits, sent_close: Callable[[ChannelState], None]) -> None:
+        self.replay = ReplayQueue(limits.replay, limits.replay_largest)
+        self.peer_frame = limits.frame
+        self._limits = limits
+        self._sent_close = sent_close
+        self._control: deque[tuple[FrameType, int, bytes]] = deque()
+        self._credits: deque[ChannelState] = deque()
+        self._small: deque[ChannelState] = deque()
+        self._bulk: deque[ChannelState] = deque()
+        self._roomy: list[ChannelState] = []
+
+    @property
+    def queued_control(self) -> int:
+        """How many control frames wait for a link."""
+        return len(self._control)
+
+    def has_output(self) -> bool:
+        """Whether `collect` might yield anything."""
+        return bool(
+            self._control or self._credits or self._small or self._bulk or self.replay.has_again
+        )
+
+    # What waits.
+
+    def add_control(self, frame_type: FrameType, number: int, body: bytes) -> None:
+        """Let a frame leave ahead of all DATA."""
+        self._control.append((frame_type, number, body))
+
+    def add_credit(self, channel: ChannelState, credit: int) -> None:
+        """Let a WINDOW leave; what is due for a channel already becomes one with it."""
+        if not channel.credit_due:
+            self._credits.append(channel)
+        channel.credit_due += credit
+
+    def schedule(self, channel: ChannelState) -> None:
+        """Give a channel with queued frames its place in line, if the peer's window lets it."""
+        if channel.is_scheduled or not channel.queue:
+            return
+        if channel.queue[0].type is FrameType.DATA and not channel.send_window.available:
+            return  # WINDOW brings it back
+        channel.is_scheduled = True
+        (self._small if channel.queued_bytes <= _SMALL else self._bulk).append(channel)
+
+    # Room.
+
+    def room(self, channel: ChannelState) -> int:
+        """Return how many bytes may be queued in the channel now, 0 or more."""
+        if channel.ours is not Half.OPEN:
+            return 0
+        limit = min(self._limits.channel_queue, channel.send_window.available)
+        return max(0, limit - channel.queued_bytes)
+
+    def notice_room(self, channel: ChannelState) -> None:
+        """Note the channel for `take_roomy` if it waits for room and has some worth the while."""
+        if channel.wants_room:
+            enough = min(self._limits.channel_queue, self._limits.window_smallest) // 2
+            room = self.room(channel)
+            if room >= enough or (room and not channel.queue):
+                channel.wants_room = False
+                self._roomy.append(channel)
+
+    def take_roomy(self) -> list[ChannelState]:
+        """Return the channels that asked for room and now have it, each once."""
+        if not self._roomy:
+            return []
+        roomy, self._roomy = self._roomy, []
+        return roomy
+
+    # What leaves.
+
+    def collect(self, out: list[Buffer], room: int) -> int:
+        """Number the next frames and append their bytes to `out`: about `room` bytes of DATA.
+
+        Returns the bytes appended. Frames of an earlier link that the peer lacks come first.
+        """
+        size = 0
+        replay = self.replay
+        while replay.has_again:
+            if size >= room:
+                return size
+            frame = replay.take_again()
+            out.extend(frame)
+            size += sum(map(len, frame))
+        size += self._collect_control(out)
+        if self._control:
+            return size  # DATA must not overtake the OPENED of its channel
+        for _ in range(len(self._small)):
+            if replay.is_full:
+                return size
+            size += self._collect_one(self._small.popleft(), out)
+        while self._bulk and size < room and not replay.is_full:
+            size += self._collect_one(self._bulk.popleft(), out)
+        return size
+
+    def _collect_control(self, out: list[Buffer]) -> int:
+        size = 0
+        while self._control and not self.replay.is_exhausted:
+            size += self._commit(out, encode_frame(*self._control.popleft()))
+        while self._credits and not self.replay.is_exhausted:
+            channel = self._credits.popleft()
+            credit, channel.credit_due = channel.credit_due, 0
+            if credit and channel.ours is not Half.CLOSED and channel.theirs is not Half.CLOSED:
+                channel.sending(FrameType.WINDOW)
+                body = encode_number("bytes", credit)
+                size += self._commit(out, encode_frame(FrameType.WINDOW, channel.number, body))
+        return size
+
+    def _collect_one(self, channel: ChannelState, out: list[Buffer]) -> int:
+        """Commit the channel's next frame, if it may go, and put the channel back in line."""
+        channel.is_scheduled = False
+        item = channel.next_queued(self.peer_frame - 1)
+        if item is None:
+            return 0
+        if item.type is FrameType.DATA:
+            header = encode_data_header(channel.number, item.stream, len(item.payload))
+            size = self._commit(out, header, item.payload)
+        else:
+            size = self._commit(out, encode_frame(item.type, channel.number, bytes(item.payload)))
+            if item.type is FrameType.CLOSE:
+                self._sent_close(channel)
+        self.notice_room(channel)
+        self.schedule(channel)
+        return size
+
+    def _commit(self, out: list[Buffer], *buffers: Buffer) -> int:
+        size = sum(map(len, buffers))
+        self.replay.append(buffers, size)
+        out.extend(buffers)
+        return size

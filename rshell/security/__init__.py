@@ -1,0 +1,1 @@
+"""Trust: logins, tokens, certificates, pins and penalties."""

@@ -1,0 +1,194 @@
+"""Files and folders that no other user may read, and where they live.
+
+Strategy: a secret is worth what its file's mode is worth, so every reader checks the owner
+and the mode before it believes a byte, and every writer replaces the whole file at once: a
+temporary file in the same folder, written out to the disk, then renamed. A reader sees the old
+content or the new, never a half. Who reads, changes and writes holds `locked` meanwhile.
+
+Hazards:
+- A lock file is never removed: a process that waits on the old one and a process that made a
+  new one would both hold "the" lock.
+- Opening a pipe blocks until somebody writes, hence O_NONBLOCK before the check for a regular
+  file.
+- `sudo` and `su` may leave $XDG_RUNTIME_DIR of the other user in place; it is used only when
+  it is our own.
+
+A missing file is FileNotFoundError, a normal state at a first start; everything else that is
+wrong with a file is ConfigurationError, with what to do.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rshell.errors import ConfigurationError
+
+LARGEST_FILE = 16 * 1024 * 1024  # bytes; ours are far smaller, and /dev/zero is endless
+
+_FOR_OTHERS = 0o077
+
+
+def private_folder(path: Path) -> Path:
+    """Make sure that `path` is a folder of ours that nobody else may enter, and return it.
+
+    Missing folders on the way are made too, mode 0700. Raises ConfigurationError if it is a
+    symbolic link or no folder, belongs to somebody else, or has group or other permissions.
+    """
+    with _explained("make the folder", path):
+        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+        for folder in reversed(missing):
+            try:
+                folder.mkdir(0o700)
+            except FileExistsError:
+                pass  # by another process meanwhile, or a dangling link; looked at below
+        status = path.lstat()
+    if not stat.S_ISDIR(status.st_mode):
+        raise ConfigurationError(f"{path} is not a folder (links don't count). Move it away.")
+    _check_private(path, status, "700")
+    return path
+
+
+def read_private(path: Path) -> bytes:
+    """Return the content of a regular file of ours that nobody else may read.
+
+    Raises FileNotFoundError if there is none, ConfigurationError if it is anything else.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    with _explained("read", path, passing=FileNotFoundError):
+        descriptor = os.open(path, flags)
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise ConfigurationError(f"{path} is not a regular file. Move it away.")
+            _check_private(path, status, "600")
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                data = file.read(LARGEST_FILE + 1)
+        finally:
+            os.close(descriptor)
+    if len(data) > LARGEST_FILE:
+        raise ConfigurationError(f"{path} is larger than {LARGEST_FILE} bytes. Move it away.")
+    return data
+
+
+def write_private(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Make `data` the whole content of `path`, mode 0600, in a private folder; all or nothing.
+
+    A file or a link that was there is replaced; a link is not followed. On the disk when this
+    returns, unless `durable` is False: then it outlives this process, but perhaps no power cut,
+    and nothing waits for the disk. Raises ConfigurationError.
+    """
+    folder = private_folder(path.parent)
+    new = folder / f".{path.name}.{secrets.token_hex(8)}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with _explained("write", path):
+        try:
+            with os.fdopen(os.open(new, flags, 0o600), "wb") as file:
+                file.write(data)
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
+            new.replace(path)
+        except BaseException:
+            new.unlink(missing_ok=True)
+            raise
+        if durable:
+            _sync_folder(folder)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the one lock for changing `path`, between processes and threads; waits for it.
+
+    The lock is the file `path` + ".lock" in the same private folder. Raises ConfigurationError.
+    """
+    folder = private_folder(path.parent)
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    with _explained("lock", path):
+        descriptor = os.open(folder / f"{path.name}.lock", flags, 0o600)
+    try:
+        with _explained("lock", path):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def state_folder() -> Path:
+    """Return where keys, certificates and tokens live: `$XDG_STATE_HOME/rshell`.
+
+    Without it `~/.local/state/rshell`. The folder is not made here.
+    """
+    return _base_folder("XDG_STATE_HOME", ".local/state") / "rshell"
+
+
+def server_folder() -> Path:
+    """Return the folder where this user's server keeps its key, tokens and audit log."""
+    return state_folder() / "server"
+
+
+def config_folder() -> Path:
+    """Return where a person's settings live: `$XDG_CONFIG_HOME/rshell` or `~/.config/rshell`."""
+    return _base_folder("XDG_CONFIG_HOME", ".config") / "rshell"
+
+
+def runtime_folder() -> Path:
+    """Return where sockets live: `$XDG_RUNTIME_DIR/rshell`, else `run` in the state folder."""
+    base = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
+    try:
+        if base.is_absolute() and base.stat().st_uid == os.geteuid():
+            return base / "rshell"
+    except OSError:
+        pass  # it names nothing that we can use: as good as not set
+    return state_folder() / "run"
+
+
+def _base_folder(variable: str, default: str) -> Path:
+    # The XDG specification wants relative paths ignored.
+    base = Path(os.environ.get(variable, ""))
+    if base.is_absolute():
+        return base
+    try:
+        return Path.home() / default
+    except RuntimeError as error:
+        raise ConfigurationError(f"no home folder is known. Set HOME or {variable}.") from error
+
+
+def _check_private(path: Path, status: os.stat_result, mode: str) -> None:
+    if status.st_uid != os.geteuid():
+        raise ConfigurationError(
+            f"{path} belongs to user {status.st_uid}, not to you (user {os.geteuid()}). "
+            "Run this as its owner, or name another place."
+        )
+    if status.st_mode & _FOR_OTHERS:
+        found = stat.S_IMODE(status.st_mode)
+        raise ConfigurationError(
+            f"{path} is open to other users (mode {found:04o}). Run: chmod {mode} {path}"
+        )
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring the rename itself to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _explained(
+    action: str, path: Path, *, passing: type[OSError] | tuple[()] = ()
+) -> Iterator[None]:
+    """Turn every OSError but `passing` into a ConfigurationError."""
+    try:
+        yield
+    except passing:
+        raise
+    except OSError as error:
+        raise ConfigurationError(f"can't {action} {path}: {error.strerror}.") from error

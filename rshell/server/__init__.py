@@ -1,0 +1,1 @@
+"""The server: listening, admitting, logging in, and the sessions it keeps."""

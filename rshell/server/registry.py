@@ -1,0 +1,122 @@
+"""The sessions of a server, those whose link was lost among them.
+
+Strategy: a session belongs to the identity that made it. When its link is lost it waits for
+another: for the whole window if the client fell silent, for as long as the client asked if its
+end of the link was closed, which is what the end of its process looks like. Resuming takes a
+full login by the same identity and the session's secret. The secret changes with each link;
+the one before stays good until the new link has proved that its client has the new one.
+
+Hazard: of two links that claim one session, the later one gets it, and the earlier one may end
+later still. The end of a link that no longer carries the session means nothing to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import secrets
+from collections.abc import Callable, Iterator
+
+from rshell.errors import LinkLost, ResumeFailed, RshellError
+from rshell.protocol.messages import Attach
+from rshell.server.login import ServerLink
+from rshell.transport.carrier import SessionCarrier
+from rshell.values import Limits
+
+_REFUSAL = "this server does not keep that session (any more), or the secret is wrong"
+
+
+class KeptSession:
+    """A session and the link that carries it, or carried it last."""
+
+    def __init__(self, identity: str, carrier: SessionCarrier, link: ServerLink) -> None:
+        self.identity = identity
+        self.carrier = carrier
+        self.link = link
+        self.linger = 0.0
+        self.previous_secret = ""
+        self.timer: asyncio.TimerHandle | None = None
+
+    @property
+    def id(self) -> str:
+        """The session's name on the wire."""
+        return self.carrier.session.id
+
+
+class Registry:
+    """All sessions of a server, by id. `expired` is called for one that nobody came back for."""
+
+    def __init__(self, limits: Limits, expired: Callable[[KeptSession, RshellError], None]) -> None:
+        self._limits = limits
+        self._expired = expired
+        self._sessions: dict[str, KeptSession] = {}
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def __iter__(self) -> Iterator[KeptSession]:
+        return iter(list(self._sessions.values()))
+
+    def add(self, carrier: SessionCarrier, link: ServerLink, attach: Attach) -> KeptSession:
+        """Take a new session."""
+        kept = KeptSession(link.identity, carrier, link)
+        kept.linger = min(attach.linger or 0.0, self._limits.resume_window)
+        self._sessions[kept.id] = kept
+        return kept
+
+    def resume(self, link: ServerLink, attach: Attach) -> KeptSession:
+        """Hand a kept session to a link that has logged in, with a new secret.
+
+        Raises ResumeFailed in the same words for an unknown session, another identity's, and a
+        wrong secret.
+        """
+        kept = self._sessions.get(attach.session or "")
+        if kept is None or kept.identity != link.identity or not self._knows(kept, attach.secret):
+            raise ResumeFailed(_REFUSAL, by="local")
+        if kept.timer is not None:
+            kept.timer.cancel()
+            kept.timer = None
+        before, kept.link = kept.link, link
+        kept.linger = min(attach.linger or 0.0, self._limits.resume_window)
+        kept.previous_secret = attach.secret
+        kept.carrier.session.secret = secrets.token_urlsafe(32)
+        before.driver.abort()  # it may only seem to live, and holds a descriptor
+        return kept
+
+    def _knows(self, kept: KeptSession, secret: str) -> bool:
+        if kept.link.link.is_proved:
+            kept.previous_secret = ""
+        given = secret.encode("utf-8", "surrogatepass")
+        present = hmac.compare_digest(given, kept.carrier.session.secret.encode())
+        before = hmac.compare_digest(given, kept.previous_secret.encode())
+        return present or (before and bool(kept.previous_secret))
+
+    def outlives(self, kept: KeptSession, cause: RshellError) -> bool:
+        """Note the end of a session's link; return whether it waits for another one."""
+        if not isinstance(cause, LinkLost):
+            return False
+        seconds = self._limits.resume_window if cause.silent else kept.linger
+        if seconds <= 0:
+            return False
+        loop = asyncio.get_running_loop()
+        kept.timer = loop.call_later(seconds, self._expire, kept, seconds)
+        return True
+
+    def find(self, link: ServerLink) -> KeptSession | None:
+        """Return the session that `link` carries, or carried last."""
+        if link.carrier is None:
+            return None
+        kept = self._sessions.get(link.carrier.session.id)
+        return kept if kept is not None and kept.link is link else None
+
+    def remove(self, kept: KeptSession) -> None:
+        """Forget a session that has ended. Harmless when it is forgotten."""
+        if kept.timer is not None:
+            kept.timer.cancel()
+            kept.timer = None
+        self._sessions.pop(kept.id, None)
+
+    def _expire(self, kept: KeptSession, seconds: float) -> None:
+        kept.timer = None
+        self.remove(kept)
+        self._expired(kept, LinkLost(f"the client did not come back within {seconds:g} s"))

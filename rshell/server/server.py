@@ -1,0 +1,355 @@
+"""A server: what listens, who is logged in, and what runs for them.
+
+Strategy: everything that lives is reachable from here, so that closing the server closes it
+all: listeners first, then links with a word, then handlers and detached jobs, then what handlers
+left to clean up, the reaper last. Each link is independent; none waits for what another does.
+
+Hazard: `asyncio.Server.wait_closed` hangs on Python 3.12 and later while connections live; it
+is not used. Links are tracked and aborted instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import secrets
+import socket
+from collections.abc import Coroutine, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from rshell.channels.base import Handler, Host, own_name
+from rshell.channels.job.registry import Jobs
+from rshell.errors import ConfigurationError, RshellError, SessionClosed
+from rshell.execution.exits import use_default_sigchld
+from rshell.execution.reaper_client import Reaper
+from rshell.execution.turns import SpawnTurns
+from rshell.protocol.messages import Attach, Json
+from rshell.protocol.session import Role, Session
+from rshell.security.certificates import ALPN
+from rshell.security.penalties import Penalties, early_drop
+from rshell.security.scram import ServerLogin
+from rshell.security.tokens import TokenStore
+from rshell.server.audit import AuditLog
+from rshell.server.listener import Listener
+from rshell.server.login import ServerLink
+from rshell.server.registry import KeptSession, Registry
+from rshell.transport.carrier import SessionCarrier, as_session_error
+from rshell.transport.channel import Channel
+from rshell.transport.sockets import SocketStream
+from rshell.transport.stdio import PipeStream
+from rshell.transport.tls import TlsStream
+from rshell.transport.unix import UnixListener, is_trusted_uid, peer_uid
+from rshell.values import Address, Limits
+
+_log = logging.getLogger("rshell.server")
+
+_KEPT_BACK = ("RSHELL_TOKEN",)  # secrets of ours that no command needs
+_SHUTDOWN = "the server is shutting down"
+_BUSY = "the server has as many sessions as it takes; try again later"
+_REVOKED = "the token of this login was revoked"
+_TOKEN_LOOK = 1.0  # seconds between two looks for revoked tokens
+
+
+class Server:
+    """Serves sessions until closed. Made by `rshell.serve` and by the command line.
+
+    `addresses` are those it listens at, `fingerprint` that of its certificate. `token_line`
+    logs this user in: `connect(server.addresses[0], token=server.token_line)`. It is None where
+    no token is needed (a Unix socket, stdio) or this user's own was revoked and removed.
+    """
+
+    def __init__(
+        self,
+        *,
+        handlers: Mapping[str, Handler],
+        limits: Limits,
+        directory: str,
+        audit: AuditLog,
+        jobs: Path | None = None,
+    ) -> None:
+        use_default_sigchld()
+        self.limits = limits
+        self.addresses: list[Address] = []
+        self.fingerprint = ""
+        self.token_line: str | None = None
+        self._handlers = dict(handlers)
+        self._directory = directory
+        self._environment = {k: v for k, v in os.environ.items() if k not in _KEPT_BACK}
+        self._audit = audit
+        self._loop = asyncio.get_running_loop()
+        self._reaper = Reaper(limits.kill_grace)
+        self._spawner = SpawnTurns(limits.processes, reaper=self._reaper)
+        self._jobs = None if jobs is None else Jobs(jobs, self._spawner, limits)
+        self._penalties = Penalties(limits)
+        self._links: set[ServerLink] = set()
+        self._unfinished: set[ServerLink] = set()
+        self._registry = Registry(limits, self._end_session)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._listeners: list[Listener] = []
+        self._unix_listeners: list[UnixListener] = []
+        self._tokens: TokenStore | None = None
+        self._binding = b""
+        self._token_timer: asyncio.TimerHandle | None = None
+        self._token_trouble = ""
+        self._closed = asyncio.Event()
+        self._closing = False
+
+    async def __aenter__(self) -> Server:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+    async def serve_forever(self) -> None:
+        """Wait until the server is closed. Cancelling does not close it."""
+        await self._closed.wait()
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions are open."""
+        return len(self._registry)
+
+    # Listening.
+
+    def listen_tls(
+        self, sockets: list[socket.socket], context: Any, der: bytes, tokens: TokenStore
+    ) -> None:
+        """Serve TLS on listening sockets; `der` is the certificate in `context`."""
+        from rshell.security.certificates import binding, fingerprint
+
+        self._tokens = tokens
+        self._binding = binding(der)
+        self.fingerprint = fingerprint(der)
+        for sock in sockets:
+            listener = Listener(sock, partial(self._accept_tls, context))
+            self._listeners.append(listener)
+            self.addresses.append(Address(host=listener.address[0], port=listener.address[1]))
+        self._token_timer = self._loop.call_later(_TOKEN_LOOK, self._look_at_tokens)
+
+    def listen_unix(self, path: Path) -> None:
+        """Serve this user's own processes on a Unix socket."""
+        unix = UnixListener(path)
+        self._unix_listeners.append(unix)
+        self._listeners.append(Listener(unix.socket, self._accept_unix))
+        self.addresses.append(Address(host="", port=0, path=str(path)))
+
+    async def serve_stdio(self, incoming: BinaryIO, outgoing: BinaryIO) -> None:
+        """Serve one session on a pair of pipes; returns when it is over."""
+        link = self._new_link("stdio", own_name())
+        self._start_link(link)
+        stream = PipeStream(link.driver, self.limits)
+        await stream.connect(incoming, outgoing)
+        await link.driver.done.wait()
+
+    # Accepting.
+
+    def _accept_tls(self, context: Any, sock: socket.socket, address: Any) -> None:
+        source = str(address[0])
+        if not self._admits(source):
+            sock.close()
+            return
+        link = self._new_link(source, None)
+
+        def make_stream() -> TlsStream:
+            return TlsStream(link.driver, self.limits, context, alpn=ALPN, server_side=True)
+
+        self._start_link(link)
+        self._own(self._connect(link, make_stream, sock))
+
+    def _accept_unix(self, sock: socket.socket, _: object) -> None:
+        try:
+            uid = peer_uid(sock)
+        except OSError:
+            sock.close()  # it has gone by itself
+            return
+        if not is_trusted_uid(uid) or self._closing:
+            self._audit.write("refused", {"source": "unix", "uid": uid})
+            sock.close()
+            return
+        link = self._new_link("unix", own_name())
+        self._start_link(link)
+        self._own(self._connect(link, lambda: SocketStream(link.driver, self.limits), sock))
+
+    async def _connect(self, link: ServerLink, make_stream: Any, sock: socket.socket) -> None:
+        try:
+            await self._loop.connect_accepted_socket(make_stream, sock)
+        except OSError as error:
+            sock.close()  # reset before we looked
+            link.driver.stream_lost(error)
+
+    def _admits(self, source: str) -> bool:
+        """Decide, before a connection costs anything, whether it may try to log in."""
+        # Sessions that wait for their client don't count here: it may be the one that comes.
+        if self._closing or len(self._links) - len(self._unfinished) >= self.limits.sessions:
+            return False
+        if self._penalties.wait(source, self._loop.time()) > 0:
+            return False
+        return not early_drop(len(self._unfinished), self.limits, random.random())
+
+    def _new_link(self, source: str, trusted: str | None) -> ServerLink:
+        return ServerLink(self, source, trusted, self._loop.time())
+
+    def _start_link(self, link: ServerLink) -> None:
+        self._links.add(link)
+        self._unfinished.add(link)
+
+    # What links ask for.
+
+    def new_login(self) -> ServerLogin:
+        """Return the server's side of one login."""
+        assert self._tokens is not None
+        return ServerLogin(self._tokens.lookup, self._tokens.fake_key, self._binding)
+
+    def logged_in(self, link: ServerLink) -> None:
+        """A login succeeded."""
+        self._unfinished.discard(link)
+        self._penalties.succeeded(link.source, self._loop.time())
+        self._audit.write("login", {"identity": link.identity, "source": link.source})
+
+    def login_failed(self, link: ServerLink, reason: str) -> None:
+        """A login failed."""
+        self._penalties.failed(link.source, self._loop.time())
+        self._audit.write("login-failed", {"source": link.source, "reason": reason})
+
+    def find_session(self, link: ServerLink, attach: Attach) -> SessionCarrier:
+        """Return the session that a link which has logged in asks for, new or kept."""
+        if attach.session is None:
+            if len(self._registry) >= self.limits.sessions:
+                raise SessionClosed("busy", _BUSY, by="local")
+            return self._registry.add(self._new_session(link), link, attach).carrier
+        kept = self._registry.resume(link, attach)
+        self._audit.write("resume", self._name(kept) | {"source": link.source})
+        return kept.carrier
+
+    def _new_session(self, link: ServerLink) -> SessionCarrier:
+        session = Session(
+            Role.SERVER, self.limits, id=secrets.token_hex(8), secret=secrets.token_urlsafe(32)
+        )
+        host = Host(
+            identity=link.identity,
+            session=session.id,
+            limits=self.limits,
+            directory=self._directory,
+            environment=self._environment,
+            spawner=self._spawner,
+            audit=partial(self._write_audit, link.identity, session.id),
+            clean_up=self._own,
+            jobs=self._jobs,
+        )
+        return SessionCarrier(session, partial(self._serve, host))
+
+    def link_closed(self, link: ServerLink, cause: RshellError) -> None:
+        """A link is over; its session goes on, waits for another link, or ends."""
+        self._links.discard(link)
+        if link in self._unfinished:
+            self._unfinished.discard(link)
+            _log.info("no login from %s: %s", link.source, cause)
+        kept = self._registry.find(link)
+        if kept is None:
+            return
+        if not self._closing and self._registry.outlives(kept, cause):
+            kept.carrier.driver = None
+            self._audit.write("detach", self._name(kept) | {"reason": str(cause)})
+        else:
+            self._end_session(kept, cause)
+
+    def _end_session(self, kept: KeptSession, cause: RshellError) -> None:
+        self._registry.remove(kept)
+        self._audit.write("end", self._name(kept) | {"reason": str(cause)})
+        kept.carrier.end(as_session_error(cause))
+        self._own(kept.carrier.join())
+
+    def _name(self, kept: KeptSession) -> Json:
+        return {"identity": kept.identity, "session": kept.id}
+
+    async def _serve(self, host: Host, channel: Channel) -> None:
+        handler = self._handlers.get(channel.kind)
+        if handler is None:
+            kinds = ", ".join(sorted(self._handlers)) or "none"
+            channel.refuse(
+                "unknown-kind", f"no channels of the kind {channel.kind!r} here; there are {kinds}"
+            )
+            return
+        await handler(channel, host)
+
+    def _write_audit(self, identity: str, session: str, event: str, facts: Json) -> None:
+        self._audit.write(event, {"identity": identity, "session": session} | facts)
+
+    # Tokens that are revoked while their sessions live.
+
+    def _look_at_tokens(self) -> None:
+        assert self._tokens is not None
+        self._token_timer = self._loop.call_later(_TOKEN_LOOK, self._look_at_tokens)
+        try:
+            if not self._tokens.refresh():
+                return
+            # Every login is compared, not the lists before and after: a token that is added,
+            # used and revoked between two looks is in neither.
+            revoked = [link for link in self._links if link.is_revoked(self._tokens.lookup)]
+        except ConfigurationError as error:
+            if str(error) != self._token_trouble:
+                self._token_trouble = str(error)
+                _log.error("no logins until this is mended: %s", error)
+            return
+        self._token_trouble = ""
+        for link in revoked:
+            link.close("revoked", _REVOKED)
+        for kept in self._registry:
+            if kept.timer is not None and kept.link.is_revoked(self._tokens.lookup):
+                self._end_session(kept, SessionClosed("revoked", _REVOKED, by="local"))
+
+    # Tasks and the end.
+
+    def _own(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("a task of the server failed", exc_info=task.exception())
+
+    async def close(self) -> None:
+        """Stop listening, say goodbye, end what runs, and wait for it. Harmless when closed."""
+        if self._closing:
+            await self._closed.wait()
+            return
+        self._closing = True
+        if self._token_timer is not None:
+            self._token_timer.cancel()
+        for listener in self._listeners:
+            listener.close()
+        for unix in self._unix_listeners:
+            unix.close()
+        links = list(self._links)
+        for link in links:
+            link.close("shutdown", _SHUTDOWN)
+        for kept in self._registry:
+            self._end_session(kept, SessionClosed("shutdown", _SHUTDOWN, by="local"))
+        if self._jobs is not None:
+            self._own(self._jobs.close())
+        try:
+            async with asyncio.timeout(self.limits.close_seconds):
+                for link in links:
+                    if link.driver.stream is not None:  # else nothing will ever be lost
+                        await link.driver.done.wait()
+        except TimeoutError:
+            for link in links:
+                link.driver.abort()
+        while self._tasks:
+            await asyncio.wait(list(self._tasks))
+        await self._reaper.close()
+        self._audit.write("stopped", {})
+        self._audit.close()
+        self._closed.set()
+
+
+def home_directory() -> str:
+    """Return the user's home folder, / where there is none."""
+    home = Path.home() if "HOME" in os.environ else Path("/")
+    return str(home) if home.is_dir() else "/"

@@ -1,0 +1,1 @@
+"""Terminals: pseudo-terminals, and text that is safe to show."""

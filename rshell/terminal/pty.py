@@ -1,0 +1,102 @@
+"""Pseudo-terminals: making a pair, and reading and setting its size.
+
+Strategy: `os.openpty` already gives descriptors that no child inherits by accident. Only the
+master is made non-blocking: the two ends are separate open files, so a program on the slave
+keeps the blocking terminal that it expects.
+
+Hazards: with no slave open anywhere, the master's read says EIO rather than an end of file.
+A pair that was never given a size reports 0 by 0, which is no TerminalSize.
+"""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import os
+import select
+import sys
+import termios
+
+from rshell.values import TerminalSize
+
+DEFAULT_SIZE = TerminalSize(columns=80, rows=24)
+
+# `termios` does not name it. Linux alone has this value.
+_IUTF8 = 0o40000
+
+
+def open_pty(size: TerminalSize | None = None) -> tuple[int, int]:
+    """Open a pair and give it `size`, 80 by 24 without one.
+
+    Returns (master, slave), which the caller closes; both are close-on-exec and the master is
+    non-blocking. Raises OSError where the machine has no terminals left.
+    """
+    master, slave = os.openpty()
+    try:
+        os.set_blocking(master, False)
+        set_size(master, size or DEFAULT_SIZE)
+        _erase_whole_characters(slave)
+    except BaseException:
+        os.close(master)
+        os.close(slave)
+        raise
+    return master, slave
+
+
+def set_size(fd: int, size: TerminalSize) -> None:
+    """Set the size of the terminal that `fd` is an end of.
+
+    When it changed, the kernel sends SIGWINCH to the terminal's foreground group.
+    Raises termios.error or OSError if `fd` is no terminal.
+    """
+    termios.tcsetwinsize(fd, (size.rows, size.columns))
+
+
+def get_size(fd: int) -> TerminalSize:
+    """Return the size of the terminal `fd`; 80 by 24 if it was never told one.
+
+    Raises termios.error or OSError if `fd` is no terminal.
+    """
+    rows, columns = termios.tcgetwinsize(fd)
+    if not (rows and columns):
+        return DEFAULT_SIZE
+    return TerminalSize(columns=columns, rows=rows)
+
+
+def _erase_whole_characters(slave: int) -> None:
+    """Let Backspace in the kernel's own line editing (`cat`, `read`) take a UTF-8 character."""
+    if sys.platform != "linux":
+        return
+    attributes = termios.tcgetattr(slave)
+    attributes[0] |= _IUTF8
+    termios.tcsetattr(slave, termios.TCSANOW, attributes)
+
+
+def take_unread(slave: int) -> bytes:
+    """Take what was typed on the terminal and read by nobody, an unfinished line included.
+
+    The terminal leaves its line mode for a moment, which makes an unfinished line readable.
+    """
+    before = termios.tcgetattr(slave)
+    now = termios.tcgetattr(slave)
+    now[3] &= ~termios.ICANON
+    now[6][termios.VMIN], now[6][termios.VTIME] = 1, 0
+    termios.tcsetattr(slave, termios.TCSANOW, now)
+    unread = bytearray()
+    poll = select.poll()
+    poll.register(slave, select.POLLIN)
+    try:
+        # Unlike FIONREAD, poll waits for the kernel's worker that brings what was just written.
+        while poll.poll(0) and (size := _bytes_waiting(slave)):
+            unread += os.read(slave, size)
+    finally:
+        termios.tcsetattr(slave, termios.TCSANOW, before)
+    if before[3] & termios.ICANON:
+        unread = unread.replace(b"\0", b"\x04")  # the kernel's note of a Ctrl-D
+    return bytes(unread)
+
+
+def _bytes_waiting(fd: int) -> int:
+    count = array.array("i", [0])
+    fcntl.ioctl(fd, termios.FIONREAD, count)
+    return count[0]

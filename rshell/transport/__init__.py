@@ -1,0 +1,1 @@
+"""Where asyncio meets bytes: byte streams, the driver that feeds a link, and sessions in use."""

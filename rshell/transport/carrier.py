@@ -1,0 +1,194 @@
+"""A session in use: hands its events to channels, and channels to their handlers.
+
+Strategy: a session lives longer than a link, so channels hold on to this object, and the
+present link's driver comes and goes beneath it. Channels that the peer opens get a task each,
+owned here; ending the session cancels them and waits.
+
+Hazard: an exception in a handler is a bug in the handler, not in the session. It ends that one
+channel, is logged with its traceback, and nobody else notices.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from rshell.errors import ChannelError, RshellError, SessionClosed
+from rshell.protocol.channel import ChannelState
+from rshell.protocol.events import (
+    ChannelClosed,
+    ChannelOpened,
+    ChannelRequested,
+    DataReceived,
+    EofReceived,
+    Event,
+    MessageReceived,
+)
+from rshell.protocol.messages import Json
+from rshell.protocol.session import Session
+from rshell.transport.channel import Channel
+from rshell.transport.driver import Driver
+
+Serve = Callable[[Channel], Awaitable[None]]
+
+
+class SessionCarrier:
+    """One end of a session, for coroutines.
+
+    `serve` is run for each channel that the peer opens. `error` says why the session is over.
+    """
+
+    def __init__(self, session: Session, serve: Serve) -> None:
+        self.session = session
+        self.driver: Driver | None = None
+        self.error: RshellError | None = None
+        self._serve = serve
+        self._channels: dict[int, Channel] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._loop = asyncio.get_running_loop()
+        self._ended = asyncio.Event()
+
+    # What channels need.
+
+    def flush(self) -> None:
+        """Let the link, if there is one, write what is queued."""
+        if self.driver is not None:
+            self.driver.flush()
+
+    def now(self) -> float:
+        """The clock of the link, in seconds."""
+        return self._loop.time()
+
+    def forget(self, channel: Channel) -> None:
+        """Send the channel no more events."""
+        self._channels.pop(channel.number, None)
+
+    # What users need.
+
+    def open_channel(self, kind: str, request: Json) -> Channel:
+        """Ask for a channel; await `Channel.wait_opened` for the answer."""
+        if self.error is not None:
+            raise self.error
+        state = self.session.open(kind, request)
+        channel = self._channels[state.number] = Channel(self, state, request)
+        self.flush()
+        return channel
+
+    async def wait_ended(self) -> None:
+        """Wait until the session is over. Safe to cancel."""
+        await self._ended.wait()
+
+    # What a link's owner calls.
+
+    def handle(self, event: Event) -> None:
+        """Act on an event of a channel."""
+        if isinstance(event, ChannelRequested):
+            self._start(event.channel, event.request)
+            return
+        assert isinstance(
+            event, ChannelOpened | DataReceived | EofReceived | MessageReceived | ChannelClosed
+        )
+        channel = self._channels.get(event.channel.number)
+        if channel is None:
+            return  # its user has let go of it
+        if isinstance(event, DataReceived):
+            channel.received_data(event.stream, event.data)
+        elif isinstance(event, MessageReceived):
+            self._hand_over(channel, event.message)
+        elif isinstance(event, EofReceived):
+            channel.received_eof()
+        elif isinstance(event, ChannelOpened):
+            channel.opened(event.reply)
+        else:
+            self._end_channel(channel, event.cause)
+
+    def has_room(self, state: ChannelState) -> None:
+        """A channel that asked for room has it."""
+        channel = self._channels.get(state.number)
+        if channel is not None:
+            channel.has_room()
+
+    def end(self, error: RshellError) -> None:
+        """End the session and all its channels. The first call counts."""
+        if self.error is not None:
+            return
+        self.error = error
+        self.driver = None
+        for channel in list(self._channels.values()):
+            self._end_channel(channel, error)
+        for task in self._tasks.values():
+            # Also those whose channel is forgotten; once only, or it would break into cleaning up.
+            if not task.cancelling():
+                task.cancel()
+        self._ended.set()
+
+    async def join(self) -> None:
+        """Wait until every handler has returned; `end` comes first."""
+        while self._tasks:
+            await asyncio.wait(list(self._tasks.values()))
+
+    # Handlers.
+
+    def _start(self, state: ChannelState, request: Json) -> None:
+        channel = self._channels[state.number] = Channel(self, state, request)
+        task = self._tasks[state.number] = self._loop.create_task(self._run(channel))
+        # Not in `_run` itself, which never begins if the peer gives up at once.
+        task.add_done_callback(lambda _: self._tasks.pop(state.number))
+
+    async def _run(self, channel: Channel) -> None:
+        try:
+            await self._serve(channel)
+        except asyncio.CancelledError:
+            channel.reset("cancelled", "the server stopped serving this channel")
+            raise
+        except ChannelError as error:
+            if not channel.is_over:  # else the peer gave the channel up, which is its right
+                self._fail(channel, f"the server failed: {type(error).__name__}: {error}")
+        except Exception as error:
+            _log_failure(channel)
+            self._fail(channel, f"the server failed: {type(error).__name__}")
+        else:
+            if not channel.is_answered:
+                self._fail(channel, "the server did not answer")
+            channel.close()
+        finally:
+            self.forget(channel)
+
+    def _hand_over(self, channel: Channel, message: Json) -> None:
+        try:
+            channel.received_message(message)
+        except Exception as error:
+            _log_failure(channel)
+            self._fail(channel, f"a message was not understood: {type(error).__name__}")
+            self._cancel(channel)
+
+    def _fail(self, channel: Channel, reason: str) -> None:
+        if channel.is_answered:
+            channel.reset("failed", reason)
+        else:
+            channel.refuse("failed", reason)
+
+    def _end_channel(self, channel: Channel, cause: RshellError | None) -> None:
+        self.forget(channel)
+        channel.ended(cause)
+        self._cancel(channel)
+
+    def _cancel(self, channel: Channel) -> None:
+        task = self._tasks.get(channel.number)
+        if task is not None:
+            task.cancel()
+
+
+def _log_failure(channel: Channel) -> None:
+    import logging
+
+    logging.getLogger("rshell").exception("the handler of a %s channel", channel.kind)
+
+
+def as_session_error(error: RshellError) -> RshellError:
+    """Return what users of a session should see when its link ends with `error`."""
+    if isinstance(error, SessionClosed):
+        return error
+    closed = SessionClosed(getattr(error, "code", "failed"), str(error), by="local")
+    closed.__cause__ = error
+    return closed

@@ -1,0 +1,304 @@
+"""A channel in use: its streams, its messages and its end, for coroutines.
+
+Strategy: the pure `ChannelState` knows what may be sent; this class adds waiting. Reads wait
+for data, writes wait for room, and everything that waits is woken by the end of the channel.
+
+Hazard: a server's handler is a task that is cancelled when the peer gives the channel up, so
+cleaning up belongs into `finally`, and what takes longer than that into `Host.clean_up`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from typing import Protocol
+
+from rshell.errors import ChannelReset, LocalProtocolError, RshellError
+from rshell.protocol.channel import ChannelState, Half
+from rshell.protocol.messages import Json
+from rshell.protocol.replay import Buffer
+from rshell.protocol.session import Session
+from rshell.transport.streams import ByteReader
+
+_WRITE_BLOCK = 64 * 1024
+
+
+class Carrier(Protocol):
+    """What a channel needs of the session it belongs to."""
+
+    session: Session
+
+    def flush(self) -> None:
+        """Let the link write what is queued."""
+
+    def forget(self, channel: Channel) -> None:
+        """Send the channel no more events."""
+
+    def now(self) -> float:
+        """The clock of the link, in seconds."""
+
+
+class Channel:
+    """One channel of a session, at either end.
+
+    `request` is what the opener asked, `reply` what the acceptor answered. Streams are numbered
+    by the kind; `read` and `async for` take stream 0. `error` is what cut the channel short.
+    """
+
+    def __init__(self, carrier: Carrier, state: ChannelState, request: Json) -> None:
+        self._carrier = carrier
+        self._state = state
+        self.request = request
+        self.reply: Json = {}
+        self.error: RshellError | None = None
+        self.on_room: Callable[[], None] | None = None
+        self._on_message: Callable[[Json], None] | None = None
+        self._readers: dict[int, ByteReader] = {}
+        self._messages: deque[Json] = deque()
+        self._peer_ended = False
+        self._is_over = False
+        self._changed: asyncio.Future[None] | None = None
+
+    @property
+    def number(self) -> int:
+        """The channel's number on the wire."""
+        return self._state.number
+
+    @property
+    def kind(self) -> str:
+        """The channel's kind."""
+        return self._state.kind
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the peer has closed or reset the channel, or the session has ended."""
+        return self._is_over
+
+    async def __aenter__(self) -> Channel:
+        return self
+
+    async def __aexit__(self, exc_type: object, exc: object, traceback: object) -> None:
+        if exc is None:
+            self.close()
+        else:
+            self.reset("cancelled", "the caller failed")
+
+    # Opening, on the side that was asked.
+
+    def accept(self, reply: Json | None = None) -> None:
+        """Open the channel; needed before anything is sent. `reply` is the kind's own."""
+        if not self._is_over:
+            self._carrier.session.accept(self._state, reply)
+            self._carrier.flush()
+
+    def refuse(self, code: str, reason: str) -> None:
+        """Decline the channel, with a REFUSED code and a sentence for people."""
+        if not self._is_over:
+            self._carrier.session.refuse(self._state, code, reason)
+            self._carrier.flush()
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether `accept` or `refuse` has been called on this side, or none is due."""
+        return self._state.ours is not Half.ANSWERING
+
+    # Reading.
+
+    def stream(self, number: int) -> ByteReader:
+        """Return the reader of one incoming stream."""
+        reader = self._readers.get(number)
+        if reader is None:
+            reader = self._readers[number] = ByteReader(self._consumed)
+            if self.error is not None:
+                reader.fail(self.error)
+            elif self._peer_ended:
+                reader.feed_eof()
+        return reader
+
+    async def read(self, size: int = -1) -> bytes:
+        """Read stream 0: up to `size` bytes, b"" at the end; -1 reads to the end."""
+        return await self.stream(0).read(size)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self.stream(0).__aiter__()
+
+    def listen(self, on_message: Callable[[Json], None]) -> None:
+        """Have messages of the kind handed to `on_message`, those that wait already at once."""
+        self._on_message = on_message
+        while self._messages:
+            on_message(self._messages.popleft())
+
+    async def receive_message(self) -> Json | None:
+        """Return the next message of the kind, or None after the channel's end.
+
+        Raises the RshellError that cut the channel short. Cancelling it loses nothing.
+        """
+        while not self._messages:
+            if self.error is not None:
+                raise self.error
+            if self._is_over:
+                return None
+            await self._change()
+        return self._messages.popleft()
+
+    # Writing.
+
+    @property
+    def room(self) -> int:
+        """How many bytes `write_nowait` should be given at most."""
+        return self._carrier.session.room(self._state)
+
+    def want_room(self) -> None:
+        """Ask that `on_room` be called once there is room again."""
+        self._carrier.session.want_room(self._state)
+
+    def write_nowait(self, data: Buffer, stream: int = 0) -> None:
+        """Queue bytes without waiting; keep to `room`, or memory grows.
+
+        The bytes must not change afterwards: they are kept until the peer has them.
+        """
+        self._raise_if_over()
+        self._carrier.session.send(self._state, stream, data)
+        self._carrier.flush()
+
+    async def write(self, data: Buffer, stream: int = 0) -> None:
+        """Send all of `data`, waiting for room as the peer reads.
+
+        Raises the RshellError that cut the channel short, ChannelReset if the peer closed it,
+        and LocalProtocolError before `accept` and after `send_eof`. Cancelling leaves a part of
+        `data` unsent.
+        """
+        view = memoryview(data)
+        while len(view):
+            room = await self._wait_for_room(min(len(view), _WRITE_BLOCK))
+            self.write_nowait(view[:room] if room < len(view) else view, stream)
+            view = view[room:]
+
+    async def _wait_for_room(self, wanted: int) -> int:
+        self._raise_if_unwritable()
+        while (room := self.room) < 1 or (room < wanted and self._state.queue):
+            self.want_room()
+            await self._change()
+            self._raise_if_unwritable()
+        return room
+
+    def _raise_if_unwritable(self) -> None:
+        self._raise_if_over()
+        if self._state.ours in (Half.ANSWERING, Half.ENDED):
+            # There will never be room: say so instead of waiting for it.
+            when = "before accept" if self._state.ours is Half.ANSWERING else "after send_eof"
+            raise LocalProtocolError(f"write {when} in a {self.kind} channel")
+
+    def send_eof(self) -> None:
+        """Say that no more data follows; what was written goes first. Harmless when over."""
+        if self._state.ours is Half.OPEN:
+            self._carrier.session.send_eof(self._state)
+            self._carrier.flush()
+            self._notify()  # a write that waits for room would wait for ever
+
+    def send_message(self, message: Json, *, urgent: bool = False) -> None:
+        """Send a message of the kind, `urgent` ahead of queued data. Dropped when over."""
+        if self._state.ours in (Half.OPEN, Half.ENDED):
+            self._carrier.session.send_message(self._state, message, urgent=urgent)
+            self._carrier.flush()
+
+    # Ending.
+
+    def close(self) -> None:
+        """End the channel after what was written; nothing more is read from it.
+
+        Harmless when it is over.
+        """
+        if self._state.ours in (Half.OPEN, Half.ENDED):
+            self._carrier.session.close(self._state)
+            self._carrier.flush()
+        self._carrier.forget(self)
+        self.ended(None)
+
+    def reset(self, code: str, reason: str) -> None:
+        """End the channel at once; what was written and not sent is lost. Harmless when over."""
+        self._carrier.session.reset(self._state, code, reason)
+        self._carrier.flush()
+        self._carrier.forget(self)
+        self.ended(ChannelReset(code, reason, by="local"))
+
+    async def wait_closed(self) -> None:
+        """Wait until the peer has closed the channel, or it was cut short. Safe to cancel."""
+        while not self._is_over:
+            await self._change()
+
+    # What the session calls.
+
+    def opened(self, reply: Json) -> None:
+        """The peer accepted."""
+        self.reply = reply
+        self._notify()
+
+    async def wait_opened(self) -> None:
+        """Wait for the peer's answer. Raises ChannelRefused, or what cut the channel short."""
+        while self._state.ours is Half.OPENING and not self._is_over:
+            await self._change()
+        if self.error is not None:
+            raise self.error
+
+    def received_data(self, stream: int, data: bytes) -> None:
+        """Bytes arrived."""
+        self.stream(stream).feed(data)
+
+    def received_eof(self) -> None:
+        """The peer sends no more data."""
+        self._peer_ended = True
+        for reader in self._readers.values():
+            reader.feed_eof()
+
+    def received_message(self, message: Json) -> None:
+        """A message arrived."""
+        if self._on_message is not None:
+            self._on_message(message)
+        else:
+            self._messages.append(message)
+            self._notify()
+
+    def has_room(self) -> None:
+        """There is room to write again."""
+        if self.on_room is not None:
+            self.on_room()
+        self._notify()
+
+    def ended(self, error: RshellError | None) -> None:
+        """The channel is over; `error` is None after a CLOSE. The first call counts."""
+        if self._is_over:
+            return
+        self._is_over = True
+        self.error = error
+        self._peer_ended = True
+        for reader in self._readers.values():
+            if error is None:
+                reader.feed_eof()
+            else:
+                reader.fail(error)
+        self._notify()
+
+    # Shared pieces.
+
+    def _consumed(self, size: int) -> None:
+        session = self._carrier.session
+        session.consumed(self._state, size, self._carrier.now())
+        if self._state.credit_due:
+            self._carrier.flush()
+
+    def _raise_if_over(self) -> None:
+        if self._is_over:
+            raise self.error or ChannelReset("closed", "the other side closed the channel")
+
+    def _notify(self) -> None:
+        if self._changed is not None and not self._changed.done():
+            self._changed.set_result(None)
+        self._changed = None
+
+    async def _change(self) -> None:
+        """Wait for the next change of anything; any number of tasks may wait."""
+        if self._changed is None:
+            self._changed = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._changed)

@@ -1,0 +1,204 @@
+"""The driver: feeds a `Link` from a byte stream and writes what the link wants to say.
+
+Strategy: every call into the core goes through here and ends in `flush`, the one place that
+writes. Reading never waits for writing: windows bound what a peer may send, so no read is ever
+paused, and an acknowledgement or a PING gets through while the way out is full.
+
+Hazard: handling an event may call `flush` again. Nested calls are put off to the outer one, so
+all frames that one read causes leave in one write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from rshell.errors import LinkLost, RshellError
+from rshell.protocol.channel import ChannelState
+from rshell.protocol.events import Event, LinkClosed
+from rshell.protocol.link import Link
+from rshell.protocol.replay import Buffer
+
+_ROUNDS = 8  # of writing and refilling, before other clients get their turn
+
+
+class ByteStream(Protocol):
+    """What the driver needs of TLS, a Unix socket or a pair of pipes."""
+
+    def write(self, buffers: list[Buffer]) -> None:
+        """Write all buffers, in order; never blocks, keeps what the kernel does not take."""
+
+    def room(self) -> int:
+        """Return how many bytes may be written before the stream holds its limit."""
+
+    def close(self) -> None:
+        """Write what is kept, then close. Harmless when it is closed."""
+
+    def abort(self) -> None:
+        """Close at once; what is kept is lost. Harmless when it is closed."""
+
+
+class LinkOwner(Protocol):
+    """Who acts on what a link says."""
+
+    def handle(self, event: Event) -> None:
+        """Act on one event. Called in order, never reentrantly."""
+
+    def has_room(self, channel: ChannelState) -> None:
+        """A channel that asked for room has it."""
+
+
+class Driver:
+    """Joins a link, the byte stream under it and the owner above it.
+
+    The stream calls `stream_opened` once it exists, `stream_ready` once it can carry frames,
+    then `receive_data`, `receive_eof` and `stream_writable`, and `stream_lost` last. `done` is
+    set once the stream is gone.
+    """
+
+    def __init__(self, link: Link, owner: LinkOwner) -> None:
+        self.link = link
+        self.owner = owner
+        self.stream: ByteStream | None = None
+        self.done = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._busy = False
+        self._is_ready = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._closer: asyncio.TimerHandle | None = None
+        self._arm()
+
+    @property
+    def now(self) -> float:
+        """The clock that the link is told, in seconds."""
+        return self._loop.time()
+
+    # What the stream calls.
+
+    def stream_opened(self, stream: ByteStream) -> None:
+        """Take a stream that can be closed, and carry frames later."""
+        self.stream = stream
+
+    def stream_ready(self) -> None:
+        """The stream can carry frames now."""
+        self._is_ready = True
+        self.flush()
+
+    def receive_data(self, data: memoryview) -> None:
+        """Take bytes; the buffer may be reused after the call."""
+        self._act(self.link.receive_data(data, self._loop.time()))
+
+    def receive_eof(self) -> None:
+        """Take the end of the stream."""
+        self._act(self.link.receive_eof())
+
+    def stream_writable(self) -> None:
+        """The stream has room again."""
+        self.flush()
+
+    def stream_lost(self, error: Exception | None) -> None:
+        """The stream is gone. `error` says why, None after an orderly end."""
+        self.stream = None
+        if self.link.closed is None:
+            if isinstance(error, RshellError):
+                self.link.closed = error
+                self._act([LinkClosed(error)])
+            elif error is not None:
+                silent = isinstance(error, OSError) and not isinstance(error, ConnectionError)
+                self.link.closed = LinkLost(f"the link was cut: {error}", silent=silent)
+                self.link.closed.__cause__ = error
+                self._act([LinkClosed(self.link.closed)])
+            else:
+                self._act(self.link.receive_eof())
+        self._stop_timers()
+        self.done.set()
+
+    # What the owner calls.
+
+    def close(self, code: str, reason: str) -> None:
+        """Say GOODBYE and close; the owner hears no more of this link."""
+        self.link.goodbye(code, reason)
+        self.flush()
+
+    def abort(self) -> None:
+        """Drop the link without a word. Harmless when it is over."""
+        self._stop_timers()
+        if self.stream is not None:
+            self.stream.abort()
+
+    def flush(self) -> None:
+        """Write what the link has to say, and let channels refill what was written."""
+        stream = self.stream
+        if self._busy or stream is None:
+            return
+        if not self._is_ready:
+            if self.link.closed is not None:
+                stream.abort()
+            return
+        link, session = self.link, self.link.session
+        self._busy = True
+        try:
+            for _ in range(_ROUNDS):
+                buffers = link.data_to_send(stream.room())
+                if buffers:
+                    stream.write(buffers)
+                roomy = session.take_roomy() if session is not None else ()
+                for channel in roomy:
+                    self.owner.has_room(channel)
+                if not roomy and (not buffers or not link.has_output()):
+                    break
+            else:
+                self._loop.call_soon(self.flush)
+        finally:
+            self._busy = False
+        if link.closed is not None:
+            self._close_stream(stream)
+        else:
+            self._arm()
+
+    def _act(self, events: list[Event]) -> None:
+        if not self._busy:
+            self._busy = True
+            try:
+                for event in events:
+                    self.owner.handle(event)
+            finally:
+                self._busy = False
+        else:
+            # The stream broke while we wrote: the owner hears of it after the present event.
+            self._loop.call_soon(self._act, events)
+            return
+        self.flush()
+
+    def _close_stream(self, stream: ByteStream) -> None:
+        if isinstance(self.link.closed, LinkLost):
+            stream.abort()  # nobody takes what is kept
+            return
+        stream.close()
+        if self._closer is None and not self.done.is_set():
+            # A peer that does not read must not keep the descriptor.
+            self._closer = self._loop.call_later(self.link.limits.close_seconds, stream.abort)
+
+    # Time.
+
+    def _arm(self) -> None:
+        deadline = self.link.next_deadline()
+        if deadline is None:
+            return
+        if self._timer is not None:
+            if self._timer.when() <= deadline:
+                return  # it fires too early, looks again and costs nothing meanwhile
+            self._timer.cancel()
+        self._timer = self._loop.call_at(deadline, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._act(self.link.tick(self._loop.time()))
+        if self.link.closed is None:
+            self._arm()
+
+    def _stop_timers(self) -> None:
+        for timer in (self._timer, self._closer):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._closer = None

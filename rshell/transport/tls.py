@@ -1,0 +1,186 @@
+"""TLS 1.3 through `SSLContext.wrap_bio`, driven by our own protocol.
+
+Strategy: ciphertext is read into the shared buffer, deciphered into another shared buffer and
+handed to the driver; nothing is kept between two reads. asyncio's own TLS keeps a zeroed
+256 KiB buffer for each connection, fifteen times the memory of this.
+
+Hazard: Python goes on when ALPN finds no overlap. Both sides check the chosen name, or a web
+page could make a browser talk to us.
+
+Hazard: the check of the server's certificate runs before the first byte of ours is written,
+and any exception in it ends the link: it fails closed.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+
+from rshell.errors import ConnectError, LinkLost, RshellError, ServerBusy, UntrustedServer
+from rshell.protocol.replay import Buffer
+from rshell.transport.driver import Driver
+from rshell.transport.sockets import SocketStream, join_small, shared
+from rshell.values import Limits
+
+CheckPeer = Callable[[bytes | None], None]
+
+
+class TlsStream(SocketStream):
+    """Frames over TLS on a connected stream socket.
+
+    `check_peer` gets the peer's certificate (DER, None if it showed none) once the handshake is
+    done, and raises an RshellError to refuse it. `alpn` is the protocol both sides must choose.
+    """
+
+    def __init__(
+        self,
+        driver: Driver,
+        limits: Limits,
+        context: ssl.SSLContext,
+        *,
+        alpn: str,
+        server_hostname: str | None = None,
+        server_side: bool = False,
+        check_peer: CheckPeer | None = None,
+    ) -> None:
+        super().__init__(driver, limits)
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(
+            self._incoming, self._outgoing, server_side=server_side, server_hostname=server_hostname
+        )
+        self._alpn = alpn
+        self._check_peer = check_peer
+        self._is_ready = False
+        self._failure: Exception | None = None
+
+    # What asyncio calls.
+
+    def _begin(self) -> None:
+        self._shake_hands()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Decipher what was read and pass it on."""
+        self._incoming.write(shared.received[:nbytes])
+        if not self._is_ready:
+            self._shake_hands()
+        if self._is_ready:
+            self._read()
+
+    def eof_received(self) -> bool | None:
+        """Take the end of the socket; without a GOODBYE before it, it proves nothing."""
+        if self._is_ready:
+            self._driver.receive_eof()
+        else:
+            self._fail(ServerBusy("the other side closed the connection during the handshake"))
+        return None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Take the end of the socket."""
+        if isinstance(exc, ConnectionError) and not self._is_ready and self._failure is None:
+            self._failure = ServerBusy("the other side reset the connection during the handshake")
+            self._failure.__cause__ = exc
+        super().connection_lost(self._failure or exc)
+
+    # What the driver calls.
+
+    def write(self, buffers: list[Buffer]) -> None:
+        """Encipher and write all buffers, in order."""
+        if self._transport is None or self._is_closing:
+            return
+        for buffer in join_small(buffers):
+            self._tls.write(buffer)
+        self._transport.write(self._outgoing.read())
+
+    def close(self) -> None:
+        """Say close_notify after what is kept, then close."""
+        if self._transport is not None and not self._is_closing and self._is_ready:
+            try:
+                self._tls.unwrap()
+            except ssl.SSLError:
+                pass  # we don't wait for the peer's own close_notify
+            self._transport.write(self._outgoing.read())
+        super().close()
+
+    # The handshake and the records.
+
+    def _shake_hands(self) -> None:
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            self._write_outgoing()
+            return
+        except (ssl.SSLError, OSError) as error:
+            self._write_outgoing()  # the alert tells the peer why
+            self._fail(_describe("the TLS handshake failed", error))
+            return
+        self._write_outgoing()
+        try:
+            self._check()
+        except RshellError as error:
+            self._fail(error)
+            return
+        except Exception as error:
+            failure = ConnectError(f"the server's certificate could not be checked: {error}")
+            failure.__cause__ = error
+            self._fail(failure)
+            return
+        self._is_ready = True
+        self._driver.stream_ready()
+
+    def _check(self) -> None:
+        chosen = self._tls.selected_alpn_protocol()
+        if chosen != self._alpn:
+            raise ConnectError(
+                f"the other side speaks TLS but not rshell (ALPN {chosen or 'absent'!r}, "
+                f"not {self._alpn!r}). Check the port."
+            )
+        if self._check_peer is not None:
+            self._check_peer(self._tls.getpeercert(binary_form=True))
+
+    def _read(self) -> None:
+        plain = shared.plain
+        at = 0
+        try:
+            while self._incoming.pending or self._tls.pending():
+                size = self._tls.read(len(plain) - at, plain[at:])
+                if not size:
+                    break
+                at += size  # type: ignore[operator]
+                if at == len(plain):
+                    self._driver.receive_data(plain[:at])
+                    at = 0
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:
+            if at:
+                self._driver.receive_data(plain[:at])
+            self._driver.receive_eof()
+            super().close()
+            return
+        except ssl.SSLError as error:
+            # Whoever stands between can do this, as they can cut: it proves nothing of the peer.
+            damage = LinkLost(f"the TLS stream is damaged: {error.reason or error}")
+            damage.__cause__ = error
+            self._fail(damage)
+            return
+        if at:
+            self._driver.receive_data(plain[:at])
+
+    def _write_outgoing(self) -> None:
+        if self._transport is not None and self._outgoing.pending:
+            self._transport.write(self._outgoing.read())
+
+    def _fail(self, error: Exception) -> None:
+        """End the link with `error` as its cause, after what is kept has been written."""
+        if self._failure is None:
+            self._failure = error
+        super().close()
+
+
+def _describe(what: str, error: Exception) -> ConnectError:
+    text = getattr(error, "verify_message", "") or getattr(error, "reason", "") or str(error)
+    is_stranger = isinstance(error, ssl.SSLCertVerificationError)
+    failure = (UntrustedServer if is_stranger else ConnectError)(f"{what}: {text}")
+    failure.__cause__ = error
+    return failure

@@ -1,0 +1,187 @@
+"""Small frozen values that every layer shares: addresses, endings, sizes and limits.
+
+Strategy: a value checks itself when it is made, so code that holds one never checks again.
+
+Hazard: an address travels from people and config files into `connect()` and, through
+`--via`, near command lines. A host that starts with `-` or holds blanks or control
+characters is refused here, once, for all of them.
+"""
+
+from __future__ import annotations
+
+import re
+import signal as signals
+from dataclasses import dataclass
+
+from rshell.errors import AddressError
+
+DEFAULT_PORT = 7000
+
+_HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252}[A-Za-z0-9_.])?\Z")
+_IPV6 = re.compile(r"[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9_.-]{1,32})?\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server listens: `host` and `port` over TLS, or `path` of a Unix socket."""
+
+    host: str = "localhost"
+    port: int = DEFAULT_PORT
+    path: str | None = None
+
+    @classmethod
+    def parse(cls, text: str, *, default_port: int = DEFAULT_PORT) -> Address:
+        """Read `host`, `host:port`, `[v6]:port`, a bare IPv6 address, or `unix:/path`.
+
+        Raises AddressError saying what is wrong and what would be right.
+        """
+        if text.startswith("unix:"):
+            path = text[5:]
+            if not path.startswith("/") or "\0" in path:
+                raise AddressError(
+                    f"not a socket path: {text!r}. Write unix:/absolute/path.", text=text
+                )
+            return cls(host="", port=0, path=path)
+        host, port = text, default_port
+        if text.startswith("["):
+            host, bracket, rest = text[1:].partition("]")
+            if not bracket or not _IPV6.match(host) or (rest and not rest.startswith(":")):
+                raise AddressError(
+                    f"not an IPv6 address: {text!r}. Write [::1] or [::1]:7000.", text=text
+                )
+            if rest:
+                port = _parse_port(rest[1:], text)
+        elif text.count(":") == 1:
+            host, _, digits = text.partition(":")
+            port = _parse_port(digits, text)
+        if not (_HOST.match(host) or (":" in host and _IPV6.match(host))):
+            raise AddressError(
+                f"not a host name: {host!r}. Write host, host:port, [v6]:port or unix:/path.",
+                text=text,
+            )
+        return cls(host=host, port=port)
+
+    def __str__(self) -> str:
+        if self.path is not None:
+            return f"unix:{self.path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether this names this very machine, as far as the text alone can say."""
+        return self.host in ("localhost", "::1") or self.host.startswith("127.")
+
+
+def _parse_port(digits: str, text: str) -> int:
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 5 and 0 < int(digits) < 65536):
+        raise AddressError(f"not a port: {digits!r} in {text!r}. Write 1 to 65535.", text=text)
+    return int(digits)
+
+
+@dataclass(frozen=True, slots=True)
+class ExitStatus:
+    """How a command ended: `code` (0 to 255), or the `signal` that ended it by name.
+
+    Exactly one of the two is not None. `signal_number` is the remote machine's number.
+    """
+
+    code: int | None = None
+    signal: str | None = None
+    signal_number: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.code is None) == (self.signal is None):
+            raise ValueError("exactly one of code and signal must be given")
+
+    @classmethod
+    def from_returncode(cls, returncode: int) -> ExitStatus:
+        """Make one from a `subprocess` returncode, negative for a signal."""
+        if returncode >= 0:
+            return cls(code=returncode)
+        number = -returncode
+        try:
+            name = signals.Signals(number).name
+        except ValueError:
+            name = f"SIG{number}"
+        return cls(signal=name, signal_number=number)
+
+    @property
+    def shell_status(self) -> int:
+        """The number that a shell would show: the code, or 128 and the signal's number."""
+        return self.code if self.code is not None else 128 + self.signal_number
+
+    def __str__(self) -> str:
+        if self.signal is not None:
+            return f"was ended by {self.signal}"
+        return f"exited with status {self.code}"
+
+
+@dataclass(frozen=True, slots=True)
+class TerminalSize:
+    """A terminal's size in character cells, each 1 to 65535."""
+
+    columns: int
+    rows: int
+
+    def __post_init__(self) -> None:
+        if not (0 < self.columns < 65536 and 0 < self.rows < 65536):
+            raise ValueError(f"a terminal of {self.columns} by {self.rows} cells")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Every bound in one place. Bytes and seconds unless a name says otherwise.
+
+    A client and a server each have their own; what the peer must know travels in HELLO.
+    Replace single ones: `Limits(channels=16)`.
+    """
+
+    # The wire.
+    frame_before_login: int = 16 * 1024  # body bytes; a receiver checks before it keeps any
+    frame: int = 256 * 1024  # body bytes after login
+    # Flow control. Windows are credited when the application reads.
+    window: int = 1024 * 1024  # at the start of a channel, each direction
+    window_smallest: int = 64 * 1024  # at the start, once the session's budget runs low
+    window_largest: int = 16 * 1024 * 1024  # growth ends here
+    window_budget: int = 64 * 1024 * 1024  # all receive windows of a session together
+    channel_queue: int = 512 * 1024  # waiting in one channel for its turn to be sent
+    replay: int = 2 * 1024 * 1024  # sent and not yet acknowledged, at the start of a session
+    replay_largest: int = 32 * 1024 * 1024  # growth ends here
+    transport_buffer: int = 256 * 1024  # handed to the transport and not yet taken by the kernel
+    ack_bytes: int = 256 * 1024  # acknowledge at least this often
+    ack_seconds: float = 1.0
+    # Floods. Each is a bucket: a burst, and so many a second after it.
+    control_burst: int = 20_000  # channel frames other than DATA
+    control_rate: float = 10_000.0
+    ping_burst: int = 60
+    ping_rate: float = 10.0
+    queued_replies: int = 2_000  # link-level answers that the peer does not take
+    channels: int = 1_024  # open at once in a session
+    # Liveness, after login only.
+    ping_idle: float = 15.0  # silence after which a PING is sent
+    ping_dead: float = 45.0  # silence after which the link is lost
+    # Sessions that outlive their link. The client's window says for how long it tries to come
+    # back, the server's how long it may be kept waiting; 0 forbids resuming.
+    resume_window: float = 300.0
+    linger: float = 3.0  # client: asked of the server for a link that was closed, not silent
+    resume_local: float = 3.0  # client: while this very machine refuses the connection
+    # Connecting and logging in.
+    open_timeout: float = 20.0  # client: name look-up, TCP, TLS and login together
+    login_seconds: float = 10.0  # server: from accept to login
+    unfinished_logins: int = 100  # server: more are dropped at random, the more the likelier
+    sessions: int = 20_000  # server: at once
+    penalty_failures: int = 3  # failed logins of a source before it has to wait
+    penalty_longest: float = 600.0
+    penalty_sources: int = 10_000  # remembered at once
+    # Running commands.
+    processes: int = 4_096  # server: commands at once, all sessions together
+    kill_grace: float = 5.0  # between SIGTERM and SIGKILL
+    pipe: int = 1024 * 1024  # asked of the kernel for a command's output
+    read_block: int = 240 * 1024  # one read of a command's output; below `frame`
+    # Detached jobs, for each identity.
+    jobs_running: int = 64  # at once
+    jobs_kept: int = 50  # that have ended; the oldest are removed
+    job_age: float = 14 * 86400.0  # after its end a job is removed
+    job_log: int = 16 * 1024 * 1024  # on the disk for each of a job's two streams; the newest
+    # Stopping.
+    close_seconds: float = 5.0  # for a GOODBYE to leave before a link is aborted

@@ -1,0 +1,90 @@
+"""What every row is given: the servers, and how much of everything to measure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import rshell
+from rshell.client.client import Client
+from rshell.transport.opening import Opening
+from tests.benchmarks.measure import MIB
+from tests.benchmarks.result import Result
+from tests.benchmarks.servers import (
+    RshellServer,
+    Sshd,
+    Unavailable,
+    private_sshd,
+    rshell_server,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How often, and how much."""
+
+    rounds: int = 3  # of long transfers
+    starts: int = 15  # of whole processes
+    repeats: int = 200  # of what takes a millisecond
+    output: int = 2048 * MIB
+    input: int = 1024 * MIB
+    delayed: int = 1024 * MIB
+    delayed_ssh: int = 96 * MIB  # of a peer that moves 20 MB a second
+    sessions: int = 500
+    reply: int = 2048 * MIB
+    at_once: int = 100
+
+
+FULL = Effort(rounds=5, starts=31, repeats=1000, sessions=10_000, reply=10 * 1024 * MIB)
+TINY = Effort(
+    rounds=1,
+    starts=1,
+    repeats=2,
+    output=2 * MIB,
+    input=2 * MIB,
+    delayed=2 * MIB,
+    delayed_ssh=MIB // 4,
+    sessions=3,
+    reply=8 * MIB,
+    at_once=3,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What a row may use. `sshd` is None where there is none; `why_no_sshd` says why."""
+
+    folder: Path
+    effort: Effort
+    server: RshellServer
+    sshd: Sshd | None
+    why_no_sshd: str
+
+    def connect(self, address: str | None = None) -> Opening[Client]:
+        """Open a session of this process with the server, over TLS unless told otherwise."""
+        return rshell.connect(address or self.server.address, token=self.server.token)
+
+    def fresh_server(self, name: str) -> AbstractContextManager[RshellServer]:
+        """Run another server until the block ends, one whose memory has no history."""
+        return rshell_server(self.folder / name)
+
+
+Row = Callable[[Bench], list[Result]]
+
+
+@contextmanager
+def open_bench(effort: Effort, *, with_sshd: bool = True) -> Iterator[Bench]:
+    """Start the servers, and end them with the block."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="rshell-benchmark-")))
+        server = stack.enter_context(rshell_server(folder / "rshell"))
+        sshd, why = None, "not asked for"
+        if with_sshd:
+            try:
+                sshd = stack.enter_context(private_sshd(folder / "ssh"))
+            except Unavailable as error:
+                why = str(error)
+        yield Bench(folder, effort, server, sshd, why)

@@ -1,0 +1,23 @@
+"""All rows by name, in the order of the table."""
+
+from __future__ import annotations
+
+from tests.benchmarks import rows_bulk, rows_commands, rows_keys, rows_memory, rows_prompt
+from tests.benchmarks.bench import Row
+
+ROWS: dict[str, Row] = {
+    "one-shot": rows_commands.one_shot,
+    "run": rows_commands.run_true,
+    "builtin": rows_commands.builtin,
+    "at-once": rows_commands.at_once,
+    "connect": rows_commands.connect,
+    "output": rows_bulk.output,
+    "output-unix": rows_bulk.output_unix,
+    "input": rows_bulk.input,
+    "far": rows_bulk.far_away,
+    "idle": rows_memory.idle_session,
+    "interrupt": rows_keys.interrupt,
+    "echo": rows_keys.echo,
+    "prompt": rows_prompt.prompt,
+    "reply": rows_memory.large_reply,
+}

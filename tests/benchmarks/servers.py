@@ -1,0 +1,167 @@
+"""The servers that are measured: an rshell-server of our own, and a private sshd.
+
+Strategy: both live in a temporary folder with keys made for the occasion, listen on the
+loopback only, run as the present user, and end with the `with` block.
+
+Hazard: a bash that sshd starts reads ~/.bashrc, which one that rshell-server starts does not, and
+that may take longer than everything else together. So sshd's commands get an empty home folder.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from getpass import getuser
+from pathlib import Path
+
+from rshell.security.credentials import local_token
+
+HOST = "127.0.0.1"
+_START_SECONDS = 10.0
+_SSHD_CONFIG = """\
+Port {port}
+ListenAddress 127.0.0.1
+HostKey {folder}/host_key
+PidFile none
+AuthorizedKeysFile {folder}/client_key.pub
+StrictModes no
+UsePAM no
+PasswordAuthentication no
+PrintMotd no
+LogLevel ERROR
+SetEnv HOME={folder}
+"""
+
+
+class Unavailable(Exception):
+    """A peer can't be measured here; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class RshellServer:
+    """A running rshell-server. `token` is a line for `rshell.connect`."""
+
+    pid: int
+    port: int
+    unix: str
+    token: str
+    env: dict[str, str]
+
+    @property
+    def address(self) -> str:
+        """Where it listens with TLS."""
+        return f"{HOST}:{self.port}"
+
+    def command(self, command: str, *, address: str | None = None) -> list[str]:
+        """Return the argv of `rshell -c COMMAND`; its environment is `env`."""
+        return [*_program("rshell"), "-c", command, address or self.address]
+
+
+@dataclass(frozen=True, slots=True)
+class Sshd:
+    """A running sshd and the options of an ssh that may log in."""
+
+    port: int
+    folder: Path
+
+    def command(self, command: str, *options: str, port: int | None = None) -> list[str]:
+        """Return the argv of `ssh HOST COMMAND`, with more options before the host."""
+        settled = [f"UserKnownHostsFile={self.folder}/known_hosts", "BatchMode=yes"]
+        settled += ["StrictHostKeyChecking=no", "LogLevel=ERROR", "IdentitiesOnly=yes"]
+        argv = ["ssh", "-F", "none", "-p", str(port or self.port)]
+        argv += ["-i", f"{self.folder}/client_key"]
+        for option in settled:
+            argv += ["-o", option]
+        return [*argv, *options, f"{getuser()}@{HOST}", command]
+
+
+@contextmanager
+def rshell_server(folder: Path) -> Iterator[RshellServer]:
+    """Run an rshell-server on a free port and a Unix socket, its state in `folder`."""
+    folder.mkdir(mode=0o700)
+    port, unix = free_port(), folder / "socket"
+    foreign = ("RSHELL_", "PYTHON")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    env |= {"XDG_STATE_HOME": f"{folder}/state", "XDG_CONFIG_HOME": f"{folder}/config"}
+    # An installed program has its bytecode, whatever this checkout keeps.
+    env["PYTHONPYCACHEPREFIX"] = f"{folder}/bytecode"
+    argv = [*_program("rshell-server"), "--host", HOST, "--port", str(port), "--unix", str(unix)]
+    with _running(argv, port, env, folder / "log") as process:
+        line = local_token(folder / "state" / "rshell" / "server")
+        assert line is not None
+        yield RshellServer(process.pid, port, f"unix:{unix}", str(line), env)
+
+
+@contextmanager
+def private_sshd(folder: Path) -> Iterator[Sshd]:
+    """Run an sshd with its keys in `folder`. Raises Unavailable where that is not possible."""
+    program = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
+    if program is None or not shutil.which("ssh") or not shutil.which("ssh-keygen"):
+        raise Unavailable("OpenSSH's server and client are not both installed")
+    folder.mkdir(mode=0o700)
+    for name in ("host_key", "client_key"):
+        keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
+        subprocess.run(keygen, check=True, stdin=subprocess.DEVNULL)
+    port = free_port()
+    config = folder / "sshd_config"
+    config.write_text(_SSHD_CONFIG.format(port=port, folder=folder))
+    argv = [program, "-D", "-e", "-f", str(config)]
+    with _running(argv, port, dict(os.environ), folder / "log"):
+        sshd = Sshd(port, folder)
+        tried = subprocess.run(sshd.command("true"), capture_output=True, check=False)
+        if tried.returncode:
+            raise Unavailable(f"ssh can't log in: {tried.stderr.decode(errors='replace').strip()}")
+        yield sshd
+
+
+@contextmanager
+def _running(
+    argv: list[str], port: int, env: dict[str, str], log: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a server until the block ends; it listens on `port` when the block begins."""
+    with log.open("wb") as stderr:
+        process = subprocess.Popen(
+            argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr
+        )
+    try:
+        deadline = time.monotonic() + _START_SECONDS
+        while not _listens(port):
+            if process.poll() is not None or time.monotonic() > deadline:
+                told = log.read_text(errors="replace").strip()
+                raise Unavailable(f"{Path(argv[0]).name} does not start: {told}")
+            time.sleep(0.02)
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(_START_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as sock:
+        return sock.connect_ex((HOST, port)) == 0
+
+
+def free_port() -> int:
+    """Return a loopback port that was free a moment ago."""
+    with socket.socket() as sock:
+        sock.bind((HOST, 0))
+        return int(sock.getsockname()[1])
+
+
+def _program(name: str) -> list[str]:
+    """Return the argv of a command of this very Python, installed or not."""
+    installed = Path(sys.executable).with_name(name)
+    if installed.exists():
+        return [str(installed)]
+    return [sys.executable, "-m", "rshell.cli." + ("rshell" if name == "rshell" else "server")]

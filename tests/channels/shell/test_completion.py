@@ -1,0 +1,104 @@
+"""Candidates from real folders: odd names, hidden ones, too many, and no folder at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from rshell.channels.shell.completion import MOST, from_files, from_path, from_shell
+from rshell.channels.shell.messages import Completions
+from rshell.channels.shell.words import find_word
+
+
+def files(line: str, cwd: Path, *, home: str = "/", programs: bool = False) -> Completions:
+    return from_files(7, find_word(line), str(cwd), home, programs=programs)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    folder = tmp_path / "place"
+    folder.mkdir()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("typed", "start", "written"),
+    [
+        ("cat a", 4, ("a\\ b ", "a\\$x ", "a\\'s ")),
+        ("cat 'a", 4, ("'a b' ", "'a$x' ", "'a'\\''s' ")),
+        ('cat "a', 4, ('"a b" ', '"a\\$x" ', '"a\'s" ')),
+        ("cat a\\ ", 4, ("a\\ b ",)),
+        ("cat >a\\'", 5, ("a\\'s ",)),
+        ("cat none", 4, ()),
+    ],
+)
+def test_odd_names_are_written_as_the_open_quote_needs(
+    typed: str, start: int, written: tuple[str, ...], place: Path
+) -> None:
+    for name in ("a b", "a$x", "a's", "other"):
+        (place / name).touch()
+    found = files(typed, place)
+    assert (found.number, found.start, found.texts) == (7, start, written)
+
+
+def test_a_folder_stays_open_for_more_and_its_quote_too(place: Path) -> None:
+    (place / "my things" / "in it").mkdir(parents=True)
+    (place / "my things" / "in file").touch()
+    assert files("cd m", place).texts == ("my\\ things/",)
+    assert files("cd 'm", place).texts == ("'my things/",)
+    found = files("cd 'my things/in", place)
+    assert found.texts == ("'my things/in file' ", "'my things/in it/")
+    assert found.labels == ("in file", "in it/")
+
+
+def test_hidden_names_are_shown_only_to_who_asks(place: Path) -> None:
+    for name in (".hidden", "seen"):
+        (place / name).touch()
+    assert files("cat ", place).labels == ("seen",)
+    assert files("cat .", place).labels == (".hidden",)
+
+
+def test_a_home_is_looked_into_and_stays_a_tilde(place: Path, tmp_path: Path) -> None:
+    (place / "at home").touch()
+    assert files("cat ~/at", tmp_path, home=str(place)).texts == ("~/at\\ home ",)
+    # Nobody has this name: a folder that is called so.
+    odd = tmp_path / "~no such user"
+    odd.mkdir()
+    (odd / "found").touch()
+    assert files("cat ~no\\ such\\ user/", tmp_path).labels == ("found",)
+
+
+def test_a_crowd_is_cut_and_what_cannot_be_read_is_empty(place: Path) -> None:
+    for number in range(MOST + 20):
+        (place / f"n{number:04}").touch()
+    found = files("cat n", place)
+    assert found.labels == tuple(f"n{number:04}" for number in range(MOST))
+    assert len(found.texts) == MOST
+    assert files("cat nowhere/x", place) == Completions(7, 4)
+    assert files("cat n0000/x", place) == Completions(7, 4)
+    shell = from_shell(7, find_word("n"), set(), [f"n{number:04}" for number in range(MOST + 1)])
+    assert len(shell.texts) == len(shell.labels) == MOST
+
+
+def test_only_what_can_be_executed_is_a_program(place: Path) -> None:
+    for name, mode in (("run me", 0o755), ("read me", 0o644)):
+        (place / name).touch()
+        (place / name).chmod(mode)
+    (place / "r folder").mkdir()
+    (place / "r dangling").symlink_to("nowhere")
+    assert files("./r", place, programs=True).labels == ("r folder/", "run me")
+    search = os.pathsep.join(["/no/such/folder", str(place), str(place)])
+    assert from_path(7, find_word("ru"), search).texts == ("run\\ me ",)
+
+
+def test_what_the_shell_names_is_written_once_and_closed_as_it_says() -> None:
+    word = find_word("git ch")
+    found = from_shell(1, word, set(), ["checkout ", "check it", "", "check it", "--opt=", "dir/"])
+    assert found.texts == ("--opt=", "check\\ it ", "checkout ", "dir/")
+    assert from_shell(1, word, {"nospace"}, ["a b"]).texts == ("a\\ b",)
+    assert from_shell(1, find_word("git 'a"), set(), ["a b"]).texts == ("'a b' ",)
+    # Its first character must stay bare.
+    assert from_shell(1, find_word("echo $HO"), {"nospace"}, ["$HOME"]).texts == ("$HOME",)
+    assert from_shell(1, find_word("echo "), set(), ["$HOME"]).texts == ("\\$HOME ",)

@@ -1,0 +1,153 @@
+"""The messages of the kind `shell`: there and back, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rshell.channels.shell.messages import (
+    Checked,
+    Completions,
+    Done,
+    Question,
+    RunCommand,
+    ShellRequest,
+)
+from rshell.errors import RemoteProtocolError
+from rshell.protocol.messages import encode_json
+from rshell.values import ExitStatus, TerminalSize
+
+TEXT = st.text(st.characters(min_codepoint=1), max_size=20)
+NUMBERS = st.integers(1, 2**62)
+STATUSES = st.one_of(
+    st.builds(ExitStatus, code=st.integers(0, 255)),
+    st.builds(ExitStatus, signal=st.just("SIGKILL"), signal_number=st.integers(1, 127)),
+)
+
+
+def over_the_wire(values: dict[str, Any]) -> dict[str, Any]:
+    read = json.loads(encode_json(values))
+    assert isinstance(read, dict)
+    return read
+
+
+@given(
+    st.builds(
+        ShellRequest,
+        cwd=st.none() | TEXT,
+        env=st.dictionaries(TEXT, TEXT, max_size=3),
+        clear_env=st.booleans(),
+        stdin=st.booleans(),
+    )
+)
+def test_a_request_arrives_as_it_was(request: ShellRequest) -> None:
+    assert ShellRequest.decode(over_the_wire(request.encode())) == request
+
+
+def test_a_request_for_a_terminal_arrives_as_it_was() -> None:
+    request = ShellRequest(terminal=TerminalSize(columns=80, rows=24), term="vt100")
+    assert ShellRequest.decode(over_the_wire(request.encode())) == request
+    assert ShellRequest().encode() == {}
+
+
+@given(st.builds(RunCommand, NUMBERS, TEXT, st.none() | st.floats(0.001, 1e8)))
+def test_a_command_arrives_as_it_was(command: RunCommand) -> None:
+    values = over_the_wire(command.encode())
+    assert values["type"] == "run"
+    assert RunCommand.decode(values) == command
+
+
+@given(
+    st.builds(
+        Done,
+        number=NUMBERS,
+        status=STATUSES,
+        cwd=TEXT,
+        stdout=NUMBERS,
+        stderr=NUMBERS,
+        duration=st.floats(0, 1e9),
+        timed_out=st.booleans(),
+        restarted=st.booleans(),
+        left=st.booleans(),
+        unread=TEXT,
+    )
+)
+def test_an_ending_arrives_as_it_was(done: Done) -> None:
+    values = over_the_wire(done.encode())
+    assert values["type"] == "done"
+    assert Done.decode(values) == done
+
+
+@given(st.sampled_from(["check", "complete"]), NUMBERS, TEXT)
+def test_a_question_arrives_as_it_was(kind: str, number: int, text: str) -> None:
+    question = Question(kind, number, text)
+    assert Question.decode(over_the_wire(question.encode())) == question
+
+
+@given(NUMBERS, st.booleans(), st.lists(TEXT, max_size=3))
+def test_answers_arrive_as_they_were(number: int, incomplete: bool, texts: list[str]) -> None:
+    checked = Checked(number, incomplete)
+    assert Checked.decode(over_the_wire(checked.encode())) == checked
+    completions = Completions(number, 3, tuple(texts), tuple(reversed(texts)))
+    assert Completions.decode(over_the_wire(completions.encode())) == completions
+
+
+RUN: dict[str, Any] = {"type": "run", "number": 1, "command": "x"}
+DONE: dict[str, Any] = {"number": 1, "exit_status": 0, "cwd": "/", "stdout": 0, "stderr": 0}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"command": "a\0b"},
+        {"command": None},
+        {"command": 5},
+        {"number": 0},
+        {"number": "1"},
+        {"number": 2**63 + 1},
+        {"timeout": 0},
+        {"timeout": "long"},
+    ],
+)
+def test_a_command_that_makes_no_sense_is_refused(change: dict[str, Any]) -> None:
+    RunCommand.decode(RUN)
+    with pytest.raises(RemoteProtocolError):
+        RunCommand.decode(RUN | change)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"number": -1},
+        {"exit_status": 256},
+        {"exit_status": None},
+        {"signal": "SIGTERM"},
+        {"cwd": None},
+        {"cwd": 5},
+        {"stdout": -1},
+        {"stderr": "0"},
+        {"duration": "long"},
+        {"duration": -1},
+        {"timed_out": 1},
+        {"restarted": "yes"},
+        {"left": None},
+        {"unread": 5},
+    ],
+)
+def test_an_ending_that_makes_no_sense_is_refused(change: dict[str, Any]) -> None:
+    Done.decode(DONE)
+    with pytest.raises(RemoteProtocolError):
+        Done.decode(DONE | change)
+
+
+def test_answers_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(RemoteProtocolError):
+        Question.decode({"type": "check", "number": 1, "text": "a\0b"})
+    with pytest.raises(RemoteProtocolError):
+        Checked.decode({"number": 1, "incomplete": 1})
+    with pytest.raises(RemoteProtocolError):
+        Completions.decode({"number": 1, "start": 0, "texts": ["a"], "labels": []})

@@ -1,0 +1,92 @@
+"""The shell that stays, between two processes: nothing runs twice, and all is counted."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from rshell import Limits, Shell
+from tests.support.processes import gone
+from tests.support.session import tls_session
+
+BRIEF = Limits(kill_grace=0.5)
+
+
+async def kill(shell: Shell) -> None:
+    """Kill the idle shell; its server may or may not have noticed yet."""
+    pid = int((await shell.run("echo $$")).stdout)
+    os.kill(pid, signal.SIGKILL)
+    await gone(pid)
+
+
+async def test_a_command_that_comes_while_the_shell_is_started_anew_runs_once(
+    program: str, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    async with tls_session(limits=BRIEF) as client, client.open_shell() as shell:
+        for number in range(10):
+            await kill(shell)
+            for _ in range(number * 3):
+                await asyncio.sleep(0)  # another moment of the start each time
+            result = await shell.run(f"echo {number} >> '{log}'; echo {number}")
+            # It was told before the death was noticed, and is not told again.
+            assert result.stdout == (b"" if result.restarted else b"%d\n" % number)
+        lines = log.read_text().split()
+        assert lines == sorted(set(lines), key=int)
+
+
+async def test_what_a_job_printed_before_the_shell_died_is_counted_and_not_lost(
+    program: str, tmp_path: Path
+) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    async with tls_session(limits=BRIEF) as client, client.open_shell() as shell:
+        job = f"(read -r x < '{fifo}'; echo \"job $x\"; kill -9 $$) &"
+        assert (await shell.run(job)).stdout == b""
+        pid = int((await shell.run("echo $$")).stdout)
+        await asyncio.to_thread(fifo.write_bytes, b"done\n")
+        await gone(pid)
+        first = await shell.run("echo on")
+        second = await shell.run("echo on")
+        assert first.stdout.replace(b"on\n", b"") == b"job done\n"
+        assert second.stdout == b"on\n"
+
+
+async def test_a_command_that_is_cancelled_before_the_new_shell_is_there_does_not_run(
+    program: str, tmp_path: Path
+) -> None:
+    async with tls_session(limits=BRIEF) as client, client.open_shell() as shell:
+        for number in range(8):
+            await kill(shell)
+            running = asyncio.ensure_future(shell.run("sleep 100"))
+            for _ in range(2 + number * 3):
+                await asyncio.sleep(0)
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+            assert (await shell.run("echo on")).stdout == b"on\n"
+
+
+async def test_a_shell_that_is_closed_while_it_is_started_anew_is_not_waited_for() -> None:
+    for passes in range(0, 30, 3):
+        async with tls_session(limits=BRIEF) as client, client.open_shell() as shell:
+            await kill(shell)
+            for _ in range(passes):
+                await asyncio.sleep(0)
+
+
+async def test_a_shell_without_its_folder_starts_in_the_servers(
+    program: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    async with tls_session(limits=BRIEF) as client, client.open_shell(cwd=str(folder)) as shell:
+        assert shell.cwd == str(folder)
+        folder.rmdir()
+        await kill(shell)
+        await shell.run(":")
+        assert (await shell.run("pwd")).stdout == os.fsencode(Path.home()) + b"\n"

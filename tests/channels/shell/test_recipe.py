@@ -1,0 +1,130 @@
+"""The text that drives a shell: quoting through real shells, and reports cut anywhere."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rshell.channels.shell.recipe import Answer, Report, ReportReader, ShellRecipe, quote
+
+WORDS = st.binary(max_size=60).map(lambda raw: os.fsdecode(raw.replace(b"\0", b"")))
+
+
+def sh(script: str, *, shell: str = "/bin/sh") -> bytes:
+    done = subprocess.run(
+        [shell], input=os.fsencode(script), stdout=subprocess.PIPE, check=True, timeout=30
+    )
+    return done.stdout
+
+
+@given(st.lists(WORDS, min_size=1, max_size=20))
+@settings(deadline=None, derandomize=True, max_examples=60)
+def test_a_quoted_word_is_one_word_of_the_same_bytes(words: list[str]) -> None:
+    arguments = " ".join(quote(word) for word in words)
+    expected = b"".join(os.fsencode(word) + b"\0" for word in words)
+    assert sh(f"printf '%s\\0' {arguments}\n") == expected
+
+
+@given(WORDS)
+@settings(deadline=None, derandomize=True, max_examples=40)
+def test_a_word_quoted_twice_survives_eval(word: str) -> None:
+    command = f"printf %s {quote(word)}"
+    assert sh(f"eval {quote(command)}\n") == os.fsencode(word)
+
+
+@pytest.mark.parametrize("text", ["", "x", "'", "''", "'\\''", "a b\nc", "$x `y` !! \\", "-n", "*"])
+def test_everything_is_quoted_the_plain_too(text: str, program: str) -> None:
+    assert quote(text).startswith("'")
+    assert sh(f"printf '<%s>' {quote(text)}\n", shell=program) == f"<{text}>".encode()
+
+
+@pytest.mark.parametrize(
+    ("path", "flag"),
+    [
+        ("/bin/bash", "--noprofile"),
+        ("/opt/odd/bash", "--noprofile"),
+        ("/usr/bin/zsh", "-f"),
+        ("/bin/sh", "-i"),
+        ("/bin/dash", "-i"),
+        ("/usr/bin/fancy-new-shell", "-i"),
+        ("/home/bash/sh", "-i"),
+    ],
+)
+def test_the_recipe_is_chosen_by_the_programs_name_alone(path: str, flag: str) -> None:
+    recipe = ShellRecipe.choose(path, terminal=False, home="/")
+    assert recipe.argv[0] == path
+    assert recipe.argv[1] == flag
+    assert "-i" in recipe.argv
+
+
+def test_on_pipes_a_shell_reads_nobodys_own_files(tmp_path: Path) -> None:
+    (tmp_path / ".zshrc").touch()
+    assert "--norc" in ShellRecipe.choose("/bin/bash", terminal=False, home=str(tmp_path)).argv
+    assert "-f" in ShellRecipe.choose("/bin/zsh", terminal=False, home=str(tmp_path)).argv
+
+
+def test_a_command_of_many_lines_stays_between_its_quotes() -> None:
+    recipe = ShellRecipe.choose("/bin/sh", terminal=False, home="/")
+    text = recipe.run(7, "echo 'a\nb'\nexit 5\n", 0)
+    # What is outside of quotes must not hold the command, whatever it is.
+    outside = b"".join(text.replace(b"'\\''", b"").split(b"'")[::2])
+    assert b"exit" not in outside
+    assert b"echo" not in outside
+    assert text.endswith(recipe.report(7))
+
+
+def test_the_status_before_is_put_back_unless_it_is_0() -> None:
+    recipe = ShellRecipe.choose("/bin/sh", terminal=False, home="/")
+    assert b"__rshell_return 42 ||" in recipe.run(1, "x", 42)
+    assert b"__rshell_return" not in recipe.run(1, "x", 0)
+    assert b"__rshell_return()" in recipe.start()
+
+
+REPORTS = [
+    (b"0 1 hB /\0", Report(1, 0, "hB", "/")),
+    (b"255 12345  /no/flags\0", Report(12345, 255, "", "/no/flags")),
+    (b"1 2 i /a b\nc \xff\0", Report(2, 1, "i", "/a b\nc \udcff")),
+    (b"0 3 i \0", Report(3, 0, "i", "")),
+    (b"C 4 one\ntwo\0", Answer(4, ("one", "two"))),
+    (b"C 5 \0", Answer(5, ("",))),
+]
+
+
+@pytest.mark.parametrize(("raw", "report"), REPORTS)
+def test_a_report_is_read(raw: bytes, report: Report | Answer) -> None:
+    assert ReportReader().feed(raw) == [report]
+
+
+@given(st.lists(st.integers(1, 30)))
+@settings(derandomize=True)
+def test_reports_may_be_cut_anywhere(sizes: list[int]) -> None:
+    whole = b"".join(raw for raw, _ in REPORTS)
+    reader = ReportReader()
+    found: list[Report | Answer] = []
+    at = 0
+    for size in [*sizes, len(whole)]:
+        found += reader.feed(whole[at : at + size])
+        at += size
+    assert found == [report for _, report in REPORTS]
+
+
+@pytest.mark.parametrize(
+    "noise", [b"\0", b"hello\0", b"x 1 i /\0", b"0 x i /\0", b"\0\0\0", b"-1 -1 i /\0", b"\xff\0"]
+)
+def test_what_is_no_report_is_skipped(noise: bytes) -> None:
+    assert ReportReader().feed(noise + b"3 9 i /\0") == [Report(9, 3, "i", "/")]
+
+
+def test_endless_noise_takes_no_memory() -> None:
+    reader = ReportReader()
+    noise = random.Random(1).randbytes(1 << 16).replace(b"\0", b"x")
+    for _ in range(64):
+        assert reader.feed(noise) == []
+    assert len(reader._rest) <= 1 << 20
+    assert reader.feed(b"\0" + b"0 1 i /\0")[-1] == Report(1, 0, "i", "/")

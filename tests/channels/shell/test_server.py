@@ -1,0 +1,135 @@
+"""The server's side of a shell channel: requests, messages, and shells that can't be started."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from rshell import ChannelRefused, ChannelReset, Limits
+from rshell.protocol.messages import Json
+from rshell.transport.channel import Channel
+from tests.support.processes import gone
+from tests.support.session import tls_session
+
+BRIEF = Limits(kill_grace=0.5)
+
+
+async def reply_to(channel: Channel, message: Json) -> Json:
+    channel.send_message(message)
+    reply = await channel.receive_message()
+    assert reply is not None
+    return reply
+
+
+@pytest.mark.parametrize(
+    "request_", [{"cwd": 5}, {"env": []}, {"stdin": "yes"}, {"clear_env": 1}, {"terminal": "big"}]
+)
+async def test_a_request_that_makes_no_sense_is_refused(request_: Json) -> None:
+    async with tls_session() as client:
+        with pytest.raises(ChannelRefused) as caught:
+            await client.open_channel("shell", request_)
+        assert caught.value.code == "bad-request"
+
+
+async def test_the_reply_says_which_shell_and_where(program: str) -> None:
+    async with tls_session() as client, client.open_channel("shell", {"cwd": "/"}) as channel:
+        assert (channel.reply["shell"], channel.reply["cwd"]) == (program, "/")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"type": "run"},
+        {"type": "run", "number": 1, "command": "a\0b"},
+        {"type": "run", "number": 0, "command": "x"},
+        {"type": "signal", "name": "SIGNONE"},
+        {"type": 5},
+        {},
+    ],
+)
+async def test_a_message_that_makes_no_sense_ends_the_shell(message: Json) -> None:
+    async with tls_session(limits=BRIEF) as client, client.open_channel("shell") as channel:
+        done = await reply_to(channel, {"type": "run", "number": 1, "command": "echo $$"})
+        assert done["exit_status"] == 0
+        pid = int(await channel.stream(1).readline())
+        channel.send_message(message)
+        await channel.wait_closed()
+        assert isinstance(channel.error, ChannelReset)
+        assert channel.error.code == "bad-message"
+        await gone(pid)
+
+
+async def test_a_second_command_while_one_runs_ends_the_shell() -> None:
+    async with tls_session(limits=BRIEF) as client, client.open_channel("shell") as channel:
+        for number in (1, 2):
+            channel.send_message({"type": "run", "number": number, "command": "sleep 100"})
+        await channel.wait_closed()
+        assert isinstance(channel.error, ChannelReset)
+
+
+async def test_messages_of_a_later_version_are_ignored() -> None:
+    async with tls_session() as client, client.open_channel("shell") as channel:
+        channel.send_message({"type": "sing"})
+        channel.send_message({"type": "cancel"})
+        channel.send_message({"type": "signal", "name": "SIGINT"})
+        done = await reply_to(channel, {"type": "run", "number": 5, "command": "exit_status=1"})
+        assert (done["type"], done["number"], done["exit_status"]) == ("done", 5, 0)
+
+
+async def test_counts_are_those_of_one_command_each() -> None:
+    async with tls_session() as client, client.open_channel("shell") as channel:
+        for number, (command, out, err) in enumerate(
+            [("echo abc", 4, 0), (":", 0, 0), ("echo x; echo yy >&2", 2, 3)], 1
+        ):
+            done = await reply_to(channel, {"type": "run", "number": number, "command": command})
+            assert (done["stdout"], done["stderr"]) == (out, err)
+
+
+@pytest.mark.parametrize("program", ["false", "true", "cat", "sleep"])
+async def test_a_shell_that_is_none_is_refused_and_not_started_again_and_again(
+    program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts = tmp_path / "starts"
+    shell = tmp_path / "shell"
+    shell.write_text(f"#!/bin/sh\necho x >> '{starts}'\nexec {program} 100\n")
+    shell.chmod(0o700)
+    monkeypatch.setenv("SHELL", str(shell))
+    limits = Limits(kill_grace=0.5, open_timeout=1.0)
+    async with tls_session(limits=limits) as client:
+        with pytest.raises((ChannelRefused, ChannelReset)):
+            await client.open_shell()
+        assert starts.read_text() == "x\n"
+
+
+async def test_a_client_that_leaves_while_the_shell_is_started_anew_leaves_nothing() -> None:
+    """It must not wait for the new shell either."""
+    for passes in range(0, 40, 4):
+        async with tls_session(limits=BRIEF) as client, client.open_shell() as shell:
+            running = asyncio.ensure_future(shell.run("exit 3"))
+            for _ in range(passes):
+                await asyncio.sleep(0)
+            shell.close()
+            with pytest.raises(ChannelReset):
+                await running
+
+
+async def test_a_client_that_goes_takes_its_shell_with_it(program: str) -> None:
+    async with tls_session(limits=BRIEF) as client:
+        shell = await client.open_shell()
+        pid = int((await shell.run("echo $$")).stdout)
+        running = asyncio.ensure_future(shell.run("while :; do echo flood; done"))
+        await asyncio.sleep(0)
+        await client.close()
+        await gone(pid)
+        with pytest.raises(Exception, match="closed"):
+            await running
+
+
+async def test_what_was_run_is_in_the_audit_log_and_what_was_typed_is_not(tmp_path: Path) -> None:
+    async with tls_session() as client, client.open_shell() as shell:
+        await shell.run("echo to be logged")
+    logs = list(tmp_path.rglob("audit.jsonl"))
+    assert len(logs) == 1
+    assert '"shell": "echo to be logged"' in logs[0].read_text()

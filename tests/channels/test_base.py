@@ -1,0 +1,101 @@
+"""What a handler of one's own is given: facts of the server, an audit log, and cleaning up."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from rshell import Limits
+from rshell.channels.base import STDERR, STDIN, STDOUT, Host
+from rshell.execution.turns import SpawnTurns
+from rshell.transport.channel import Channel
+from tests.support.session import tls_session
+
+
+def test_the_numbers_of_streams_are_those_of_descriptors() -> None:
+    assert (STDIN, STDOUT, STDERR) == (0, 1, 2)
+
+
+async def test_a_handler_is_told_who_asks_and_what_the_server_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INHERITED", "from the server")
+    limits = Limits(channels=7)
+    hosts: list[Host] = []
+
+    async def serve(channel: Channel, host: Host) -> None:
+        hosts.append(host)
+        channel.accept({"request": channel.request})
+
+    async with (
+        tls_session(limits=limits, handlers={"own": serve}, directory=tmp_path) as client,
+        client.open_channel("own", {"key": ["value"]}) as channel,
+    ):
+        assert channel.reply == {"request": {"key": ["value"]}}
+        [host] = hosts
+        assert (host.identity, host.limits, host.directory) == ("local", limits, str(tmp_path))
+        assert host.session
+        assert host.environment == dict(os.environ)
+        assert isinstance(host.spawner, SpawnTurns)
+
+
+async def test_what_a_handler_audits_is_one_line_with_its_identity(tmp_path: Path) -> None:
+    async def serve(channel: Channel, host: Host) -> None:
+        host.audit("own-event", {"text": 'a\nb\x1b[31m"\u202e'})
+
+    async with tls_session(handlers={"own": serve}) as client:
+        with pytest.raises(Exception, match="did not answer"):
+            await client.open_channel("own")
+    [log] = tmp_path.rglob("audit.jsonl")
+    lines = log.read_text(encoding="ascii").splitlines()
+    [record] = [found for line in lines if (found := json.loads(line))["event"] == "own-event"]
+    assert record["identity"] == "local"
+    assert record["session"]
+    assert record["text"] == 'a\nb\x1b[31m"\u202e'
+
+
+async def test_the_server_waits_for_what_a_handler_left_to_clean_up() -> None:
+    steps: list[str] = []
+    may_end = asyncio.Event()
+
+    async def clean_up() -> None:
+        steps.append("begun")
+        await may_end.wait()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        steps.append("ended")
+
+    async def serve(channel: Channel, host: Host) -> None:
+        channel.accept()
+        try:
+            await channel.wait_closed()
+        finally:
+            host.clean_up(clean_up())
+
+    async with tls_session(handlers={"own": serve}) as client:
+        await client.open_channel("own")
+        await client.close()
+        asyncio.get_running_loop().call_soon(may_end.set)
+    assert steps == ["begun", "ended"]
+
+
+async def test_a_clean_up_that_fails_is_logged_and_stops_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def fail() -> None:
+        raise KeyError("a bug")
+
+    async def serve(channel: Channel, host: Host) -> None:
+        host.clean_up(fail())
+        channel.accept()
+
+    async with (
+        tls_session(handlers={"own": serve}) as client,
+        client.open_channel("own") as channel,
+    ):
+        await channel.wait_closed()
+    assert [record.levelname for record in caplog.records] == ["ERROR"]

@@ -1,0 +1,78 @@
+"""The editor: what is typed, typed ahead, and judged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import cast
+
+import pytest
+from prompt_toolkit.application import create_app_session
+from prompt_toolkit.completion import DummyCompleter
+from prompt_toolkit.history import InMemoryHistory
+from prompt_toolkit.input import PipeInput, create_pipe_input
+from prompt_toolkit.output import DummyOutput
+
+from rshell.channels.shell.client import ShellLine
+from rshell.cli.prompt.editor import Editor
+from rshell.cli.prompt.status import Status
+
+DEADLINE = 30.0
+
+
+class Line:
+    """Says that a text is incomplete until it holds `done`."""
+
+    async def wants_more(self, text: str) -> bool:
+        return "done" not in text
+
+
+@pytest.fixture
+def keyboard() -> Iterator[PipeInput]:
+    with create_pipe_input() as keys, create_app_session(input=keys, output=DummyOutput()):
+        yield keys
+
+
+def editor_for(keyboard: PipeInput) -> Editor:
+    with create_app_session(input=keyboard, output=DummyOutput()):
+        return Editor(
+            cast(ShellLine, Line()),
+            Status(),
+            history=InMemoryHistory(),
+            completer=DummyCompleter(),
+            vi_mode=False,
+            is_dumb=False,
+        )
+
+
+async def read(editor: Editor) -> str:
+    async with asyncio.timeout(DEADLINE):
+        return await editor.read()
+
+
+async def test_unread_text_goes_into_the_next_command(keyboard: PipeInput) -> None:
+    editor = editor_for(keyboard)
+    editor.type_ahead("ls ")
+    keyboard.send_text("-l\r")
+    assert await read(editor) == "ls -l"
+
+
+async def test_newlines_that_came_back_are_enters(keyboard: PipeInput) -> None:
+    editor = editor_for(keyboard)
+    editor.type_ahead("one\ntwo\n")
+    assert [await read(editor), await read(editor)] == ["one", "two"]
+
+
+async def test_an_empty_line_ends_with_control_d(keyboard: PipeInput) -> None:
+    keyboard.send_text("\x04")
+    with pytest.raises(EOFError):
+        await read(editor_for(keyboard))
+
+
+async def test_what_is_typed_while_the_text_is_judged_comes_after_the_enter(
+    keyboard: PipeInput,
+) -> None:
+    editor = editor_for(keyboard)
+    keyboard.send_text("for i in 1; do\rdone\r")
+    assert await read(editor) == "for i in 1; do\ndone"
+    await editor.close()

@@ -1,0 +1,78 @@
+"""The pump: order, and waiting for exactly the bytes that count."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+
+import pytest
+
+from rshell.cli.prompt.pump import OutputPump
+from rshell.cli.streams import OutputDescriptor
+from rshell.errors import RshellError
+from rshell.transport.streams import ByteReader
+
+DEADLINE = 30.0
+
+
+class Bench:
+    """A pump between a reader and a pipe."""
+
+    def __init__(self, out: int) -> None:
+        self.shown: list[bytes] = []
+        self.reader = ByteReader(lambda count: None)
+        self.pump = OutputPump(self.reader, OutputDescriptor(out), self._show)
+
+    async def _show(self, block: bytes) -> None:
+        self.shown.append(block)
+
+
+@pytest.fixture
+async def ends() -> AsyncIterator[tuple[Bench, int]]:
+    read, write = os.pipe()
+    bench = Bench(write)
+    yield bench, read
+    await bench.pump.close(finish=False)
+    os.close(read)
+    os.close(write)
+
+
+async def test_blocks_are_on_the_terminal_in_order_when_reached(ends: tuple[Bench, int]) -> None:
+    bench, read = ends
+    bench.pump.has_terminal = True
+    for block in (b"one ", b"two ", b"three"):
+        bench.reader.feed(block)
+    async with asyncio.timeout(DEADLINE):
+        await bench.pump.reach(bench.pump.received)
+    assert os.read(read, 100) == b"one two three"
+
+
+async def test_reach_waits_for_the_last_byte(ends: tuple[Bench, int]) -> None:
+    bench, _ = ends
+    waiting = asyncio.ensure_future(bench.pump.reach(4))
+    bench.reader.feed(b"abc")
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert bench.shown == [b"abc"] and not waiting.done()
+    bench.reader.feed(b"d")
+    async with asyncio.timeout(DEADLINE):
+        await waiting
+
+
+async def test_output_between_commands_is_shown_above(ends: tuple[Bench, int]) -> None:
+    bench, _ = ends
+    bench.reader.feed(b"job")
+    async with asyncio.timeout(DEADLINE):
+        await bench.pump.reach(3)
+    assert bench.shown == [b"job"] and bench.pump.modes.mid_line
+
+
+async def test_an_error_ends_the_wait_after_what_came_before(ends: tuple[Bench, int]) -> None:
+    bench, _ = ends
+    bench.reader.feed(b"ab")
+    bench.reader.fail(RshellError("cut"))
+    with pytest.raises(RshellError, match="cut"):
+        async with asyncio.timeout(DEADLINE):
+            await bench.pump.reach(3)
+    assert bench.shown == [b"ab"]

@@ -1,0 +1,157 @@
+"""The command line of `rshell`: ssh's shape, and no way to mean one thing and get another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rshell.cli.options import _LONG, HELP, JobOptions, Options, UsageError, parse
+from rshell.errors import AddressError, ConfigurationError
+from rshell.security.files import config_folder
+from rshell.values import Address
+
+MORE: dict[str, Any] = {"no_stdin": True, "json": True, "command": "ls -n"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["web"], Options(address=Address("web"))),
+        (["web:1", "ls", "-l", "-c"], Options(address=Address("web", 1), command="ls -l -c")),
+        (["-c", "ls", "web"], Options(address=Address("web"), command="ls")),
+        (["--command=", "web"], Options(address=Address("web"), command="")),
+        (["-p", "22", "web"], Options(address=Address("web", 22))),
+        (["--port", "22", "web:1"], Options(address=Address("web", 1))),
+        (["-p22", "::1"], Options(address=Address("::1", 22))),
+        (["unix:/s", "id"], Options(address=Address("", 0, "/s"), command="id")),
+        (["--local", "-c", "ls -l"], Options(local=True, command="ls -l")),
+        (["--via", "docker exec x", "-c", "ls"], Options(via="docker exec x", command="ls")),
+        (
+            ["-ntv", "h"],
+            Options(address=Address("h"), no_stdin=True, terminal=True, verbose=True),
+        ),
+        (["h", "-n", "--json", "ls", "-n"], Options(address=Address("h"), **MORE)),
+        (["--timeout", "1.5", "h"], Options(address=Address("h"), timeout=1.5)),
+        (["--resume-window", "2.5", "h"], Options(address=Address("h"), resume_window=2.5)),
+        (["h", "--resume-window=0"], Options(address=Address("h"), resume_window=0.0)),
+        (["--json", "-v", "h"], Options(address=Address("h"), json=True, verbose=True)),
+        (
+            ["--fingerprint", "F", "--ca", "system", "h"],
+            Options(address=Address("h"), fingerprint="F", ca="system"),
+        ),
+        (
+            ["--detach", "h", "sleep", "1"],
+            Options(address=Address("h"), command="sleep 1", job=JobOptions("start")),
+        ),
+        (
+            ["h", "--detach", "--name", "a.1", "-c", "x"],
+            Options(address=Address("h"), command="x", job=JobOptions("start", "a.1")),
+        ),
+        (["--jobs", "h"], Options(address=Address("h"), job=JobOptions("list"))),
+        (["h", "--logs", "a"], Options(address=Address("h"), job=JobOptions("logs", "a"))),
+        (
+            ["--logs", "a", "-f", "h"],
+            Options(address=Address("h"), job=JobOptions("logs", "a", follow=True)),
+        ),
+        (["--wait=a", "h"], Options(address=Address("h"), job=JobOptions("wait", "a"))),
+        (["--kill-job", "a", "h"], Options(address=Address("h"), job=JobOptions("kill", "a"))),
+    ],
+)
+def test_command_lines(arguments: list[str], expected: Options) -> None:
+    assert parse(arguments) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "action"),
+    [(["--help"], "help"), (["-h"], "help"), (["--version"], "version"), (["--login"], "login")],
+)
+def test_actions_ask_for_no_host(
+    arguments: list[str], action: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RSHELL_HOST", "-nonsense")
+    assert parse(arguments) == Options(action=action)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--no-such"], "See rshell --help"),
+        (["-x"], "See rshell --help"),
+        (["-c"], "See rshell --help"),
+        (["-c", "ls", "web", "id"], "Give one of them"),
+        (["--local", "--via", "x"], "one of --local and --via"),
+        (["--local", "-p", "22"], "--port goes with a host"),
+        (["-l", "root", "web"], "user of the server"),
+        (["root@web"], "user of the server"),
+        (["--timeout", "0", "h"], "positive"),
+        (["--timeout", "-1", "h"], "positive"),
+        (["--timeout", "nan", "h"], "positive"),
+        (["--timeout", "inf", "h"], "positive"),
+        (["--timeout", "soon", "h"], "positive"),
+        (["--resume-window", "-1", "h"], "--resume-window needs a positive"),
+        (["--resume-window", "nan", "h"], "--resume-window needs a positive"),
+        (["--detach", "h"], "--detach needs a command"),
+        (["--jobs", "h", "ls"], "--jobs takes no command"),
+        (["--wait", "a", "-c", "ls"], "--wait takes no command"),
+        (["--wait", "a", "--kill-job", "a", "h"], "give one of"),
+        (["--detach", "-t", "-c", "ls"], "don't go with --detach"),
+        (["--detach", "--timeout", "1", "-c", "ls"], "don't go with --detach"),
+        (["-f", "h"], "-f goes with --logs"),
+        (["--wait", "a", "-f", "h"], "-f goes with --logs"),
+        (["--name", "a", "h"], "--name with --detach"),
+        (["--logs", "a", "--name", "a", "h"], "--name goes with --detach"),
+        (["--logs", "a", "--json", "h"], "leave out --json"),
+        (["--logs", "../a", "h"], "not a job's name"),
+        (["--logs", "", "h"], "not a job's name"),
+        (["--detach", "--name=", "-c", "ls"], "not a job's name"),
+    ],
+)
+def test_what_makes_no_sense_is_explained(arguments: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        parse(arguments)
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "-1", "x", "", "22 ", "7000:1"])
+def test_a_port_is_a_port(port: str) -> None:
+    with pytest.raises(AddressError, match=r"port|host"):
+        parse(["-p", port, "web"])
+
+
+@pytest.mark.parametrize("host", ["", " ", "a b", "[", "-h\n"])
+def test_an_empty_host_of_a_script_does_not_mean_this_machine(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`rshell "$HOST" rm -r build`, with HOST not set."""
+    monkeypatch.setenv("RSHELL_HOST", "web")
+    with pytest.raises(AddressError):
+        parse(["--", host, "rm -r build"])
+
+
+def test_the_host_comes_from_the_environment_then_the_config_then_here(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert parse([]).address == Address("localhost", 7000)
+    assert parse(["-p", "22"]).address == Address("localhost", 22)
+    config_folder().mkdir(parents=True)
+    (config_folder() / "config.toml").write_text('default_host = "configured:9"\n')
+    assert parse(["-c", "ls"]).address == Address("configured", 9)
+    monkeypatch.setenv("RSHELL_HOST", "environment:8")
+    assert parse(["-c", "ls"]).address == Address("environment", 8)
+    assert parse(["given"]).address == Address("given", 7000)
+    monkeypatch.setenv("RSHELL_HOST", "")  # as good as not set
+    assert parse([]).address == Address("configured", 9)
+
+
+def test_a_broken_config_is_reported_only_where_it_is_needed() -> None:
+    config_folder().mkdir(parents=True)
+    (config_folder() / "config.toml").write_text("default_host = ")
+    assert parse(["given"]).address == Address("given")
+    with pytest.raises(ConfigurationError, match=r"config\.toml"):
+        parse([])
+
+
+def test_help_names_every_option() -> None:
+    for name in _LONG:
+        assert f"--{name.rstrip('=')}" in HELP
+    assert all(len(line) <= 100 for line in HELP.splitlines())

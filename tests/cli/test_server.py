@@ -1,0 +1,133 @@
+"""`rshell-server`: its command line, what it says at its start, and its stdio."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rshell.cli.server import _welcome
+from rshell.security.files import server_folder
+from tests.support.commands import argv, begin, run, serving
+
+needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--cert", "x"],
+        ["--key", "x"],
+        ["--port", "65536"],
+        ["--port", "-1"],
+        ["--port", "x"],
+        ["--stdio", "--port", "0"],
+        ["--stdio", "--unix", "x"],
+        ["--dir", "/no/such/folder"],
+        ["--no-login"],
+        ["extra"],
+    ],
+)
+def test_nonsense_is_refused_before_anything_is_made(arguments: list[str]) -> None:
+    done = run(*arguments, command="server")
+    assert done.returncode == 2 and b"rshell-server: error:" in done.stderr
+    assert not server_folder().exists()
+
+
+@pytest.mark.parametrize(
+    ("addresses", "here"),
+    [
+        (["127.0.0.1:7000", "[::1]:7000"], "localhost:7000"),
+        (["0.0.0.0:7001"], "localhost:7001"),
+        (["[::]:7001"], "localhost:7001"),
+        (["[::1]:7001"], "[::1]:7001"),
+        (["192.0.2.7:7001"], "192.0.2.7:7001"),
+        (["unix:/run/s"], "unix:/run/s"),
+        (["127.0.0.1:7", "unix:/run/s"], "localhost:7"),
+    ],
+)
+def test_it_says_what_to_type(addresses: list[str], here: str) -> None:
+    has_tls = not addresses[0].startswith("unix:")
+    lines = _welcome(addresses, "SHA256:ff" if has_tls else "")
+    assert lines[0].endswith(f"at {', '.join(addresses)}")
+    assert f"rshell {here} 'uname -a'" in "\n".join(lines)
+    assert any("rshell-token add" in line for line in lines) is has_tls
+
+
+@needs_openssl
+def test_own_certificate_and_both_kinds_of_address(tmp_path: Path) -> None:
+    folder = tmp_path / "u"
+    folder.mkdir(mode=0o700)
+    with serving("--host", "127.0.0.1", "--port", "0"):
+        pass
+    cert, key = server_folder() / "cert.pem", server_folder() / "key.pem"
+    state = str(tmp_path / "state")
+    with serving(
+        *("--host", "127.0.0.1", "--port", "0", "--unix", str(folder / "s")),
+        *("--cert", str(cert), "--key", str(key), "--state", state),
+    ) as server:
+        assert len(server.addresses) == 2 and server.fingerprint
+        assert run("-c", "echo hi", server.addresses[1]).stdout == b"hi\n"
+        line = (Path(state) / "local-token").read_text()
+        env = {"RSHELL_TOKEN": line}
+        assert run("-c", "echo hi", server.address, env=env).stdout == b"hi\n"
+    assert not (Path(state) / "key.pem").exists()
+
+
+@needs_openssl
+def test_a_key_that_does_not_fit_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "cert.pem").write_text("nonsense")
+    (tmp_path / "key.pem").write_text("nonsense")
+    pair = ("--cert", str(tmp_path / "cert.pem"), "--key", str(tmp_path / "key.pem"))
+    done = run("--port", "0", *pair, command="server")
+    assert done.returncode == 1 and done.stderr.count(b"\n") == 1
+    assert done.stderr.startswith(b"rshell-server: can't use the certificate")
+
+
+def test_a_server_on_its_stdio_ends_with_its_input_and_keeps_a_log() -> None:
+    done = run("--stdio", command="server", input=b"")
+    assert done.returncode == 0 and done.stderr == b""
+    log = (server_folder() / "audit.jsonl").read_text().splitlines()
+    assert json.loads(log[-1])["event"] == "stopped"
+
+
+def test_a_server_on_its_stdio_serves_without_a_log_where_it_can_keep_none(tmp_path: Path) -> None:
+    loose = tmp_path / "loose"
+    loose.mkdir(mode=0o755)
+    command = " ".join(argv("server", "--stdio", "--state", str(loose)))
+    done = run("--via", command, "-c", "echo hi")
+    assert done.stdout == b"hi\n" and b"no audit log" in done.stderr
+
+
+def test_a_server_on_its_stdio_takes_no_files_for_a_link(tmp_path: Path) -> None:
+    with (tmp_path / "file").open("w+b") as file:
+        done = run("--stdio", command="server", stdin=file, stdout=file)
+    assert done.returncode == 1
+    assert done.stderr.count(b"\n") == 1 and b"pipes or sockets" in done.stderr
+
+
+def test_a_server_on_its_stdio_is_deaf_to_ctrl_c_and_its_commands_are_not() -> None:
+    with begin(argv("server", "--stdio"), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None and server.stdout.read(4)  # its HELLO
+        server.send_signal(signal.SIGINT)
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(60) == 128 + signal.SIGTERM
+    shown = run("--local", "-c", "grep SigIgn /proc/self/status").stdout.split()
+    ignored = int(shown[1], 16)
+    assert not ignored & (1 << (signal.SIGINT - 1) | 1 << (signal.SIGQUIT - 1))
+
+
+def test_a_stray_print_of_a_server_on_its_stdio_can_not_damage_the_link() -> None:
+    program = "import sys; from rshell.cli.server import _serve_stdio as s, _parse; import asyncio;"
+    program += "import rshell.transport.stdio as t; real = t.take_stdio;"
+    program += "t.take_stdio = lambda: (real(), print('stray', flush=True))[0];"
+    program += "sys.exit(asyncio.run(s(_parse(['--stdio']))))"
+    command = shlex.join([sys.executable, "-c", program])
+    done = run("--via", command, "-c", "echo hi")
+    assert (done.stdout, done.stderr) == (b"hi\n", b"stray\n")

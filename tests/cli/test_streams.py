@@ -1,0 +1,166 @@
+"""Descriptors that may block, end, fail, or belong to others as well."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rshell.cli.streams import BLOCK, InputDescriptor, OutputDescriptor, grow_pipe
+
+DEADLINE = 30.0
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    ends = os.pipe()
+    yield ends
+    for fd in ends:
+        try:
+            os.close(fd)
+        except OSError:
+            pass  # the test has closed it
+
+
+async def read_all(source: InputDescriptor) -> bytes:
+    collected = bytearray()
+    async with asyncio.timeout(DEADLINE):
+        while block := await source.read():
+            assert len(block) <= BLOCK
+            collected += block
+        assert await source.read() == b""
+    return bytes(collected)
+
+
+async def test_a_file_is_read_to_its_end(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 10_000
+    (tmp_path / "file").write_bytes(data)
+    fd = os.open(tmp_path / "file", os.O_RDONLY)
+    try:
+        assert await read_all(InputDescriptor(fd)) == data
+    finally:
+        os.close(fd)
+
+
+async def test_nothing_is_taken_before_it_is_asked_for(pipe: tuple[int, int]) -> None:
+    os.write(pipe[1], b"others")
+    source = InputDescriptor(pipe[0])
+    del source
+    assert os.read(pipe[0], 100) == b"others"
+
+
+async def test_a_cancelled_read_loses_nothing(pipe: tuple[int, int]) -> None:
+    source = InputDescriptor(pipe[0])
+    waiting = asyncio.ensure_future(source.read())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    os.write(pipe[1], b"kept")
+    os.close(pipe[1])
+    assert await read_all(source) == b"kept"
+
+
+async def test_a_descriptor_that_others_made_non_blocking_has_not_ended(
+    pipe: tuple[int, int],
+) -> None:
+    """EAGAIN taken for the end would cut the input of the remote command short."""
+    os.set_blocking(pipe[0], False)
+    source = InputDescriptor(pipe[0])
+    waiting = asyncio.ensure_future(source.read())
+    sent = asyncio.get_running_loop().run_in_executor(None, os.write, pipe[1], b"late")
+    async with asyncio.timeout(DEADLINE):
+        assert await waiting == b"late"
+    await sent
+    os.close(pipe[1])
+    assert await read_all(source) == b""
+
+
+async def test_a_closed_descriptor_is_at_its_end() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    os.close(write)
+    assert await read_all(InputDescriptor(read)) == b""
+
+
+async def test_blocks_are_written_in_order_and_waited_for(pipe: tuple[int, int]) -> None:
+    output = OutputDescriptor(pipe[1])
+    data = [bytes([number]) * BLOCK for number in range(20)]
+
+    async def write() -> None:
+        for block in data:
+            await output.write(block)
+        await output.drain()
+        os.close(pipe[1])
+
+    async with asyncio.timeout(DEADLINE):
+        writing = asyncio.ensure_future(write())
+        assert await read_all(InputDescriptor(pipe[0])) == b"".join(data)
+        await writing
+
+
+async def test_a_reader_that_does_not_read_is_waited_for_in_little_memory(
+    pipe: tuple[int, int],
+) -> None:
+    output = OutputDescriptor(pipe[1])
+    written = 0
+
+    async def flood() -> None:
+        nonlocal written
+        while True:
+            await output.write(b"x" * BLOCK)
+            written += BLOCK
+
+    flooding = asyncio.ensure_future(flood())
+    for _ in range(1000):
+        await asyncio.sleep(0)
+    assert written < 20 * BLOCK and not flooding.done()
+    flooding.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await flooding
+    os.close(pipe[0])
+    with pytest.raises(BrokenPipeError):
+        await output.drain()
+
+
+async def test_a_reader_that_has_left_breaks_every_later_write(pipe: tuple[int, int]) -> None:
+    os.close(pipe[0])
+    output = OutputDescriptor(pipe[1])
+    await output.write(b"to nobody")
+    for _ in range(2):
+        with pytest.raises(BrokenPipeError):
+            await output.drain()
+        with pytest.raises(BrokenPipeError):
+            await output.write(b"more")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+async def test_a_full_disk_is_an_error_and_not_silence() -> None:
+    fd = os.open("/dev/full", os.O_WRONLY)
+    try:
+        output = OutputDescriptor(fd)
+        await output.write(b"lost")
+        with pytest.raises(OSError, match="space") as caught:
+            await output.drain()
+        assert caught.value.errno == errno.ENOSPC
+    finally:
+        os.close(fd)
+
+
+async def test_a_non_blocking_output_is_waited_for(pipe: tuple[int, int]) -> None:
+    os.set_blocking(pipe[1], False)
+    output = OutputDescriptor(pipe[1])
+    data = b"y" * (4 * BLOCK)
+    await output.write(data)
+    reading = asyncio.ensure_future(read_all(InputDescriptor(pipe[0])))
+    async with asyncio.timeout(DEADLINE):
+        await output.drain()
+        os.close(pipe[1])
+        assert await reading == data
+
+
+def test_what_is_no_pipe_is_left_as_it_is(tmp_path: Path) -> None:
+    with (tmp_path / "file").open("wb") as file:
+        grow_pipe(file.fileno())

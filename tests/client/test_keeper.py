@@ -1,0 +1,261 @@
+"""Keeping a session over cuts: when to dial, when to wait, and when to stop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from rshell.client.keeper import LinkKeeper
+from rshell.client.login import ClientLink
+from rshell.errors import (
+    AuthenticationFailed,
+    ConfigurationError,
+    ConnectError,
+    LinkLost,
+    OpenTimeout,
+    ResumeFailed,
+    RshellError,
+    ServerGone,
+    SessionClosed,
+    UntrustedServer,
+    VersionMismatch,
+)
+from rshell.transport.carrier import SessionCarrier
+from rshell.values import Limits
+from tests.support.memory import MemoryStream, join_in_memory
+from tests.support.session import DEADLINE, ServerEnd, until
+
+LIMITS = Limits(resume_window=100.0, resume_local=0.2)
+
+
+class Bench:
+    """A keeper over links in memory; `steps` say what each attempt to come back meets.
+
+    After the last step, attempts wait until they are cancelled.
+    """
+
+    def __init__(self, limits: Limits, steps: list[BaseException | str]) -> None:
+        self.limits = limits
+        self.steps = steps
+        self.attempts: list[float] = []
+        self.servers: list[ServerEnd] = []
+        self.streams: list[MemoryStream] = []
+        self.links: list[ClientLink] = []
+        self.changes: list[bool] = []
+
+    async def open(self, *, can_redial: bool = True) -> LinkKeeper:
+        """Attach the first link and give it to a keeper."""
+        link = await self.attach(None)
+        self.keeper = LinkKeeper(link, self.redial if can_redial else None, self.limits)
+        self.keeper.on_change = lambda: self.changes.append(self.keeper.is_up)
+        return self.keeper
+
+    async def attach(self, carrier: SessionCarrier | None) -> ClientLink:
+        """Join a new link to the server that holds the one session."""
+        server = ServerEnd(limits=self.limits, keeps=True)
+        if self.servers:
+            server.carrier = self.servers[0].carrier
+        self.servers.append(server)
+        link = ClientLink(None, None, self.limits, carrier, is_kept=True)
+        self.links.append(link)
+        stream, _ = join_in_memory(link.driver, server.driver, limit=2**18, piece=2**16)
+        self.streams.append(stream)
+        await link.attached
+        return link
+
+    async def redial(self, carrier: SessionCarrier) -> ClientLink:
+        """Come back, or meet what the next step says."""
+        self.attempts.append(asyncio.get_running_loop().time())
+        if not self.steps:
+            await asyncio.get_running_loop().create_future()
+        step = self.steps.pop(0)
+        if isinstance(step, BaseException):
+            raise step
+        link = await self.attach(carrier)
+        if step == "cut":
+            self.cut()  # before the keeper has heard of it
+        return link
+
+    def cut(self) -> None:
+        """Cut the present link."""
+        self.streams[-1].abort()
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        await self.keeper.close()
+        for link in self.links:
+            link.driver.abort()
+        for server in self.servers:
+            await server.join()
+        if self.keeper.link.carrier.error is None:
+            self.keeper.link.carrier.end(SessionClosed("done", "done", by="local"))
+
+
+@asynccontextmanager
+async def bench(
+    *steps: BaseException | str, limits: Limits = LIMITS, can_redial: bool = True
+) -> AsyncIterator[Bench]:
+    async with asyncio.timeout(DEADLINE):
+        made = Bench(limits, list(steps))
+        await made.open(can_redial=can_redial)
+        try:
+            yield made
+        finally:
+            await made.close()
+
+
+async def ending(made: Bench) -> RshellError:
+    """Return what ended the session."""
+    with pytest.raises(RshellError) as caught:
+        while True:
+            await made.keeper.wait_up()
+            await asyncio.sleep(0)
+    assert not made.keeper.is_up and made.keeper.link.carrier.error is caught.value
+    return caught.value
+
+
+async def arrived(made: Bench, links: int) -> None:
+    """Wait until the last of so many links carries the session."""
+    while len(made.links) < links or made.keeper.link is not made.links[-1]:
+        await made.keeper.wait_up()
+        await asyncio.sleep(0)
+    await made.keeper.wait_up()
+
+
+async def test_a_cut_is_a_pause() -> None:
+    async with bench("back", "back") as made:
+        first = made.keeper.link
+        for number in (1, 2):
+            made.cut()
+            await until(lambda: not made.keeper.is_up)
+            await made.keeper.wait_up()
+            assert made.keeper.link is made.links[number] is not first
+        assert made.changes == [False, True, False, True]
+        assert made.keeper.link.carrier.error is None
+
+
+async def test_failures_that_may_pass_are_tried_again() -> None:
+    passing = (
+        ConnectError("no route"),
+        OpenTimeout("slow", timeout=1.0),
+        ServerGone("not yet"),
+    )
+    async with bench(*passing, "back") as made:
+        made.cut()
+        await until(lambda: not made.keeper.is_up)
+        await made.keeper.wait_up()
+        assert len(made.attempts) == 4 and made.changes == [False, True]
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        AuthenticationFailed("revoked"),
+        UntrustedServer("another"),
+        VersionMismatch("newer", ours=(1, 1), theirs=(2, 2)),
+        ConfigurationError("a damaged file"),
+        OSError(24, "too many open files"),
+    ],
+)
+async def test_a_failure_that_will_not_pass_ends_the_session_and_never_hangs(
+    failure: Exception,
+) -> None:
+    async with bench(failure) as made:
+        made.cut()
+        error = await ending(made)
+        assert isinstance(error, LinkLost) and error.__cause__ is failure
+        assert "no way back" in error.reason and len(made.attempts) == 1
+
+
+async def test_a_server_that_does_not_keep_the_session_is_believed() -> None:
+    refusal = ConnectError("no")
+    refusal.__cause__ = ResumeFailed("not kept")
+    async with bench(ConnectError("a moment"), refusal) as made:
+        made.cut()
+        assert await ending(made) is refusal.__cause__
+
+
+async def test_a_machine_that_refuses_is_given_up_early_and_a_silent_one_late() -> None:
+    gone = [ServerGone("nobody listens") for _ in range(100)]
+    async with bench(*gone) as made:
+        made.cut()
+        error = await ending(made)
+        assert isinstance(error, LinkLost) and error.__cause__ is not None
+        assert len(made.attempts) >= 2  # a server that restarts gets its moment
+    async with bench(limits=replace(LIMITS, resume_window=0.2)) as made:
+        made.cut()
+        error = await ending(made)
+        assert isinstance(error, LinkLost) and "0.2 s" in error.reason
+
+
+@pytest.mark.parametrize("forbidden_by", ["window", "way"])
+async def test_without_a_way_back_the_session_ends_at_once(forbidden_by: str) -> None:
+    limits = replace(LIMITS, resume_window=0.0) if forbidden_by == "window" else LIMITS
+    async with bench("back", limits=limits, can_redial=forbidden_by == "window") as made:
+        made.cut()
+        assert isinstance(await ending(made), LinkLost)
+        assert not made.attempts
+
+
+async def test_a_link_cut_before_its_keeper_heard_of_it_is_replaced_too() -> None:
+    async with bench("cut", "cut", "back") as made:
+        made.cut()
+        await arrived(made, 4)
+        assert len(made.attempts) == 3
+
+
+async def test_links_that_are_cut_before_anything_moved_are_dialled_ever_more_slowly() -> None:
+    async with bench(*["cut"] * 4, "back") as made:
+        made.cut()
+        await arrived(made, 6)
+        gaps = [later - sooner for sooner, later in pairwise(made.attempts)]
+        # Half of 0.05, 0.1, 0.2 and 0.4 s at least.
+        assert all(gap >= 0.025 * 2**n for n, gap in enumerate(gaps)), gaps
+
+
+async def test_closing_stops_an_attempt_and_a_later_cut_starts_none() -> None:
+    async with bench() as made:
+        made.cut()
+        await until(lambda: len(made.attempts) == 1)
+        await made.keeper.close()
+    async with bench("back") as made:
+        await made.keeper.close()
+        made.cut()
+        assert isinstance(await ending(made), LinkLost)
+        assert not made.attempts
+
+
+async def test_the_end_of_an_old_link_means_nothing() -> None:
+    async with bench("back") as made:
+        made.cut()
+        await until(lambda: not made.keeper.is_up)
+        await made.keeper.wait_up()
+        old = made.links[0]
+        assert old.lost is not None
+        old.on_lost(old)
+        assert made.keeper.is_up and made.changes == [False, True]
+
+
+async def test_waiting_for_a_link_can_be_cancelled() -> None:
+    async with bench() as made:
+        made.cut()
+        await until(lambda: not made.keeper.is_up)
+        waiting = asyncio.ensure_future(made.keeper.wait_up())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert made.keeper.link.carrier.error is None
+
+
+async def test_a_goodbye_ends_the_session_and_nobody_dials() -> None:
+    async with bench("back") as made:
+        made.servers[0].link.close("shutdown", "enough")
+        error = await ending(made)
+        assert isinstance(error, SessionClosed) and error.code == "shutdown"
+        assert not made.attempts

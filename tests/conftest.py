@@ -1,0 +1,140 @@
+"""What every test gets: folders of its own, and a look at what it left behind.
+
+Strategy: the look is in the hooks around a whole test, so it comes after every fixture and after
+the event loop was closed. asyncio only logs what nobody retrieved; here that fails the test.
+Garbage is collected after each test, or a leak would be blamed on whoever runs later.
+
+Hazard: a thread that reaps a killed process may be a moment behind; a leak is what stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("same every time", derandomize=True, deadline=None)
+settings.load_profile("same every time")
+
+_PATIENCE = 5.0  # seconds until what is still there counts as left behind
+_FOREIGN = ("BASH_ENV", "ENV", "RSHELL_HOST", "RSHELL_TOKEN", "PROMPT_COMMAND")
+_DESCRIPTORS = next((p for p in (Path("/proc/self/fd"), Path("/dev/fd")) if p.is_dir()), None)
+
+_left = pytest.StashKey["_Belongings"]()
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the test a home and XDG folders of its own, and a known shell."""
+    own = tmp_path / "own"
+    for folder in (own, own / "home", own / "run"):
+        folder.mkdir(mode=0o700)
+    monkeypatch.setenv("HOME", str(own / "home"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(own / "run"))
+    # Made by whoever needs them first.
+    monkeypatch.setenv("XDG_STATE_HOME", str(own / "state"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(own / "config"))
+    monkeypatch.setenv("SHELL", "/bin/bash" if os.access("/bin/bash", os.X_OK) else "/bin/sh")
+    for name in _FOREIGN:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+async def no_task_left() -> AsyncIterator[None]:
+    """Fail if a task outlives the test and its fixtures."""
+    yield
+    if left := asyncio.all_tasks() - {asyncio.current_task()}:
+        _, left = await asyncio.wait(left, timeout=_PATIENCE)
+    assert not left, f"tasks were left behind: {left}"
+
+
+@pytest.fixture(autouse=True)
+def tasks_watched(request: pytest.FixtureRequest, own_folders: None) -> None:
+    """Have `no_task_left` around every test that has an event loop."""
+    if inspect.iscoroutinefunction(request.function):
+        request.getfixturevalue("no_task_left")
+
+
+class _Belongings(logging.Handler):
+    """What this process held when a test began, and what asyncio complained of since."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.complaints: list[str] = []
+        self._descriptors = _open_descriptors()
+        self._had_children = _has_children()
+        logging.getLogger("asyncio").addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.complaints.append(self.format(record))
+
+    def check(self) -> None:
+        """Fail if something was left behind."""
+        gc.collect()
+        logging.getLogger("asyncio").removeHandler(self)
+        assert not self.complaints, "asyncio complained:\n" + "\n".join(self.complaints)
+        deadline = time.monotonic() + _PATIENCE
+        while (left := self._find()) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert not left, f"left behind: {left}"
+
+    def _find(self) -> list[str]:
+        now = _open_descriptors()
+        left = [
+            f"descriptor {number}: {target}"
+            for number, target in now.items()
+            if self._descriptors.get(number) != target
+        ]
+        if not self._had_children and _has_children():
+            left.append("a child process")
+        return left
+
+
+def _open_descriptors() -> dict[str, str]:
+    found: dict[str, str] = {}
+    if _DESCRIPTORS is not None:
+        for name in os.listdir(_DESCRIPTORS):  # noqa: PTH208 - a Path for each costs a second in all
+            try:
+                found[name] = os.readlink(f"{_DESCRIPTORS}/{name}")  # noqa: PTH115 - the same
+            except OSError:
+                pass  # the descriptor of this very listing; or a system without such links
+    return found
+
+
+def _has_children() -> bool:
+    """Whether there is a child process, running or not yet waited for."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def pytest_collection_finish() -> None:
+    """Spare what is there now, and stays, from every later collection."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    """Note what is there before the first fixture."""
+    item.stash[_left] = _Belongings()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """Look after the last fixture."""
+    try:
+        return (yield)
+    finally:
+        item.stash[_left].check()

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from rshell.errors import LocalProtocolError, RemoteProtocolError
+from rshell.protocol.channel import TRANSITIONS, ChannelState, Half, Queued
+from rshell.protocol.frames import FIRST_CHANNEL_TYPE, FrameType
+from rshell.protocol.window import ReceiveWindow, SendWindow, WindowBudget
+
+CHANNEL_TYPES = [each for each in FrameType if each >= FIRST_CHANNEL_TYPE]
+
+
+def channel(ours: Half, theirs: Half = Half.OPEN) -> ChannelState:
+    window = ReceiveWindow(1000, 1000, WindowBudget(1000))
+    state = ChannelState(1, "talk", opened_here=True, receive_window=window)
+    state.ours, state.theirs = ours, theirs
+    return state
+
+
+@pytest.mark.parametrize(("half", "frame_type"), list(itertools.product(Half, CHANNEL_TYPES)))
+def test_the_same_table_moves_what_is_sent_and_what_arrives(
+    half: Half, frame_type: FrameType
+) -> None:
+    after = TRANSITIONS[half].get(frame_type)
+    sender, receiver = channel(half), channel(Half.OPEN, half)
+    if after is None:
+        with pytest.raises(LocalProtocolError):
+            sender.sending(frame_type)
+        with pytest.raises(RemoteProtocolError):
+            receiver.receiving(frame_type)
+        assert (sender.ours, receiver.theirs) == (half, half)
+    else:
+        sender.sending(frame_type)
+        receiver.receiving(frame_type)
+        assert (sender.ours, receiver.theirs) == (after, after)
+
+
+def test_the_table_holds_each_rule_of_the_specification() -> None:
+    # Written out once more by hand, so that a slip in the table can't pass.
+    kept = {FrameType.WINDOW, FrameType.MESSAGE, FrameType.CLOSE, FrameType.RESET}
+    assert {half: set(moves) for half, moves in TRANSITIONS.items()} == {
+        Half.OPENING: {FrameType.RESET},
+        Half.ANSWERING: {FrameType.OPENED, FrameType.REFUSED},
+        Half.OPEN: kept | {FrameType.DATA, FrameType.EOF},
+        Half.ENDED: kept,
+        Half.CLOSED: set(),
+    }
+    for moves in TRANSITIONS.values():
+        for frame_type, after in moves.items():
+            ends = frame_type in (FrameType.CLOSE, FrameType.RESET, FrameType.REFUSED)
+            assert (after is Half.CLOSED) is ends
+
+
+def test_opened_moves_the_opener_too_and_only_while_it_waits() -> None:
+    opener = channel(Half.OPENING, Half.ANSWERING)
+    opener.receiving(FrameType.OPENED)
+    assert (opener.ours, opener.theirs) == (Half.OPEN, Half.OPEN)
+    answerer = channel(Half.ANSWERING, Half.OPENING)
+    answerer.sending(FrameType.OPENED)
+    assert (answerer.ours, answerer.theirs) == (Half.OPEN, Half.OPEN)
+    # RESET and OPENED crossed: the opener stays closed.
+    crossed = channel(Half.CLOSED, Half.ANSWERING)
+    crossed.receiving(FrameType.OPENED)
+    assert (crossed.ours, crossed.theirs) == (Half.CLOSED, Half.OPEN)
+
+
+def test_a_new_channel_waits_for_its_answer() -> None:
+    window = ReceiveWindow(1, 1, WindowBudget(1))
+    here = ChannelState(1, "talk", opened_here=True, receive_window=window)
+    there = ChannelState(1, "talk", opened_here=False, receive_window=window)
+    assert (here.ours, here.theirs) == (Half.OPENING, Half.ANSWERING)
+    assert (there.ours, there.theirs) == (Half.ANSWERING, Half.OPENING)
+
+
+def test_a_channel_is_over_when_both_halves_are_closed() -> None:
+    for ours, theirs in itertools.product(Half, Half):
+        both = ours is Half.CLOSED and theirs is Half.CLOSED
+        assert channel(ours, theirs).is_over is both
+
+
+def test_data_is_split_to_the_window_and_to_the_largest_frame_and_keeps_its_stream() -> None:
+    state = channel(Half.OPEN)
+    state.send_window = SendWindow(8)
+    state.enqueue(Queued(FrameType.DATA, b"abcdefghij", 2))
+    state.enqueue(Queued(FrameType.EOF, b"{}"))
+    pieces = []
+    while (item := state.next_queued(5)) is not None:
+        pieces.append((item.type, item.stream, bytes(item.payload)))
+    assert pieces == [(FrameType.DATA, 2, b"abcde"), (FrameType.DATA, 2, b"fgh")]
+    assert state.queued_bytes == 2
+    state.send_window.credit(100)
+    rest = state.next_queued(5)
+    assert rest is not None
+    assert (bytes(rest.payload), state.queued_bytes) == (b"ij", 0)
+    end = state.next_queued(5)
+    assert end is not None
+    assert end.type is FrameType.EOF
+    assert state.next_queued(5) is None
+
+
+def test_only_data_waits_for_the_window() -> None:
+    state = channel(Half.OPEN)
+    state.enqueue(Queued(FrameType.MESSAGE, b"{}"))
+    assert state.next_queued(5) is not None
+
+
+def test_a_dropped_queue_leaves_nothing_counted() -> None:
+    state = channel(Half.OPEN)
+    state.enqueue(Queued(FrameType.DATA, b"abc", 1))
+    state.drop_queue()
+    assert (state.queued_bytes, len(state.queue)) == (0, 0)

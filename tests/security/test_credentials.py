@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rshell.errors import ConfigurationError
+from rshell.security.credentials import Credentials, local_token, write_local_token
+from rshell.security.tokens import TokenLine, new_token
+from rshell.values import Address
+
+ADDRESS = Address("example.org", 7000)
+
+
+def make_line(address: Address = ADDRESS) -> TokenLine:
+    return TokenLine(address, "SHA256:" + "0a" * 32, "ann", new_token())
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "config" / "credentials"
+
+
+def test_nothing_is_found_before_anything_was_added(path: Path) -> None:
+    assert Credentials(path).find(ADDRESS) is None
+    assert not path.parent.exists()
+
+
+def test_added_line_is_found_by_its_address_only(path: Path) -> None:
+    line = make_line()
+    Credentials(path).add(line)
+    assert Credentials(path).find(ADDRESS) == line
+    assert Credentials(path).find(replace(ADDRESS, port=7001)) is None
+    assert Credentials(path).find(replace(ADDRESS, host="example.com")) is None
+
+
+def test_line_of_the_same_address_is_replaced_and_others_stay(path: Path) -> None:
+    credentials, other = Credentials(path), make_line(Address("::1", 7000))
+    old, new = make_line(), make_line()
+    for line in (old, other, new):
+        credentials.add(line)
+    assert credentials.find(ADDRESS) == new
+    assert credentials.find(other.address) == other
+    assert old.token not in path.read_text()
+
+
+def test_tokens_are_kept_for_us_alone(path: Path, tmp_path: Path) -> None:
+    Credentials(path).add(make_line())
+    write_local_token(tmp_path / "server", make_line())
+    for file in (path, tmp_path / "server" / "local-token"):
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+
+
+def test_file_open_to_others_is_refused(path: Path) -> None:
+    Credentials(path).add(make_line())
+    path.chmod(0o644)
+    with pytest.raises(ConfigurationError, match="chmod 600"):
+        Credentials(path).find(ADDRESS)
+    with pytest.raises(ConfigurationError, match="chmod 600"):
+        Credentials(path).add(make_line())
+
+
+@pytest.mark.parametrize("damage", [b"x", b"\xff", b" trailing words"])
+def test_damaged_line_is_named_by_number_and_its_token_is_not_repeated(
+    path: Path, damage: bytes
+) -> None:
+    line = make_line()
+    Credentials(path).add(make_line(Address("first.example.org")))
+    Credentials(path).add(line)
+    path.write_bytes(path.read_bytes().rstrip() + damage + b"\n")
+    damaged = path.read_bytes()
+    with pytest.raises(ConfigurationError, match="line 2 is damaged") as caught:
+        Credentials(path).find(ADDRESS)
+    assert line.token not in str(caught.value)
+    with pytest.raises(ConfigurationError, match="line 2 is damaged"):
+        Credentials(path).add(line)
+    assert path.read_bytes() == damaged
+
+
+def test_blank_lines_do_no_harm(path: Path) -> None:
+    line = make_line()
+    Credentials(path).add(line)
+    path.write_bytes(b"\n" + path.read_bytes() + b"\n  \n")
+    assert Credentials(path).find(ADDRESS) == line
+
+
+def test_local_token_is_found_in_the_folder_of_the_server(tmp_path: Path) -> None:
+    line = make_line(Address())
+    assert local_token(tmp_path / "server") is None
+    write_local_token(tmp_path / "server", line)
+    assert local_token(tmp_path / "server") == line
+
+
+def test_local_token_that_somebody_else_may_read_or_linked_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "server"
+    write_local_token(folder, make_line())
+    (folder / "local-token").chmod(0o640)
+    with pytest.raises(ConfigurationError):
+        local_token(folder)
+    (folder / "local-token").rename(folder / "other")
+    (folder / "other").chmod(0o600)
+    (folder / "local-token").symlink_to(folder / "other")
+    with pytest.raises(ConfigurationError):
+        local_token(folder)
+
+
+def test_damaged_local_token_is_refused_without_repeating_it(tmp_path: Path) -> None:
+    line = make_line()
+    write_local_token(tmp_path / "server", line)
+    (tmp_path / "server" / "local-token").write_text(f"{line}{line}")
+    with pytest.raises(ConfigurationError, match="damaged") as caught:
+        local_token(tmp_path / "server")
+    assert line.token not in str(caught.value)

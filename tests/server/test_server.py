@@ -1,0 +1,255 @@
+"""A server as a whole: who is admitted, what it notes, and that its end is the end of all."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import rshell
+from rshell.channels.base import Host
+from rshell.errors import ConnectError, LinkLost, SessionClosed
+from rshell.security.credentials import local_token
+from rshell.security.files import private_folder, server_folder
+from rshell.security.tokens import TokenStore
+from rshell.transport.channel import Channel
+from rshell.values import Limits
+from tests.execution.helpers import await_gone, no_leak
+from tests.support.commands import until
+from tests.support.proxy import raw_client
+
+pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+
+
+def audit() -> list[dict[str, Any]]:
+    text = (server_folder() / "audit.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+async def test_a_revoked_token_ends_its_live_sessions_and_no_others() -> None:
+    async with rshell.serve("127.0.0.1", 0) as server:
+        where = server.addresses[0]
+        store = TokenStore(server_folder() / "tokens.json")
+        line = local_token(server_folder())
+        assert line is not None
+        token = store.add("laptop")
+        text = str(line).replace(line.token, token).replace(" local ", " laptop ")
+        async with (
+            rshell.connect(where, token=text) as laptop,
+            rshell.connect(where) as local,
+        ):
+            assert laptop.identity == "laptop"
+            running = asyncio.ensure_future(laptop.run("sleep 100"))
+            # Added, used and revoked between two looks of the server.
+            store.revoke("laptop")
+            closed = await laptop.wait_closed()
+            assert closed is not None and (closed.code, closed.by) == ("revoked", "remote")
+            with pytest.raises(SessionClosed, match="revoked"):
+                await running
+            assert (await local.run("echo on")).stdout == b"on\n"
+        with pytest.raises(ConnectError):
+            await rshell.connect(where, token=text)
+
+
+async def test_revoking_leaves_a_unix_socket_of_the_same_name_alone(tmp_path: Path) -> None:
+    path = private_folder(tmp_path / "u") / "s"
+    async with (
+        rshell.serve("127.0.0.1", 0, unix=path) as server,
+        rshell.connect(f"unix:{path}") as trusted,
+        rshell.connect(server.addresses[0]) as local,
+    ):
+        TokenStore(server_folder() / "tokens.json").revoke("local")
+        assert isinstance(await local.wait_closed(), SessionClosed)
+        assert (await trusted.run("echo on")).stdout == b"on\n"
+
+
+async def test_who_failed_too_often_is_not_even_heard() -> None:
+    limits = Limits(penalty_failures=-20)  # the first failure costs minutes
+    async with rshell.serve("127.0.0.1", 0, limits=limits) as server:
+        where = server.addresses[0]
+        line = local_token(server_folder())
+        assert line is not None
+        wrong = str(line).replace(line.token, "A" * 43)
+        with pytest.raises(rshell.AuthenticationFailed):
+            await rshell.connect(where, token=wrong)
+        with pytest.raises(ConnectError, match="failed logins"):
+            await rshell.connect(where)
+        failed = [entry for entry in audit() if entry["event"] == "login-failed"]
+        assert len(failed) == 1 and failed[0]["source"] == "127.0.0.1"
+
+
+async def test_unfinished_logins_are_bounded_and_sessions_live_on() -> None:
+    limits = Limits(unfinished_logins=1)
+    async with rshell.serve("127.0.0.1", 0, limits=limits) as server:
+        where = server.addresses[0]
+        async with rshell.connect(where) as client:
+            with socket.create_connection((where.host, where.port)) as silent:
+                while True:  # until the server has taken notice of the silent one
+                    try:
+                        await (await rshell.connect(where)).close()
+                    except ConnectError:
+                        break
+                assert (await client.run("echo on")).stdout == b"on\n"
+            silent.close()
+            assert await asyncio.wait_for(reconnect(where), 30) == "local"
+
+
+async def reconnect(where: rshell.Address) -> str:
+    while True:
+        try:
+            async with rshell.connect(where) as client:
+                return client.identity
+        except ConnectError:
+            pass  # it has not yet noticed that the silent one left
+
+
+async def test_too_many_sessions_are_turned_away_before_tls() -> None:
+    async with (
+        rshell.serve("127.0.0.1", 0, limits=Limits(sessions=1)) as server,
+        rshell.connect(server.addresses[0]),
+    ):
+        assert server.sessions == 1
+        with pytest.raises(ConnectError):
+            await rshell.connect(server.addresses[0])
+
+
+async def test_the_audit_log_tells_the_story_and_no_secret(tmp_path: Path) -> None:
+    nasty = 'true \'\n{"event": "forged"}\x1b[2J\''
+    async with rshell.serve("127.0.0.1", 0, directory=str(tmp_path)) as server:
+        async with rshell.connect(server.addresses[0]) as client:
+            await client.run(nasty)
+            await client.run("exit 3")
+        line = local_token(server_folder())
+    path = server_folder() / "audit.jsonl"
+    text = path.read_text()
+    assert line is not None and line.token not in text
+    assert "\x1b" not in text and path.stat().st_mode & 0o777 == 0o600
+    story = audit()
+    assert [entry["event"] for entry in story] == [
+        *("login", "command", "ended", "command", "ended", "end", "stopped")
+    ]
+    login, command, _, _, ended, end, _ = story
+    assert (login["identity"], login["source"]) == ("local", "127.0.0.1")
+    assert command["argv"][-1] == nasty and command["cwd"] == str(tmp_path)
+    assert ended["exit_status"] == 3
+    assert command["session"] == ended["session"] == end["session"]
+
+
+async def test_a_handlers_failure_costs_its_channel_alone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def fail(channel: Channel, host: Host) -> None:
+        channel.accept()
+        raise RuntimeError("a bug")
+
+    async def forget(channel: Channel, host: Host) -> None:
+        pass
+
+    handlers = {"fail": fail, "forget": forget, **rshell.BUILTIN_HANDLERS}
+    async with (
+        rshell.serve("127.0.0.1", 0, handlers=handlers) as server,
+        rshell.connect(server.addresses[0]) as client,
+    ):
+        with pytest.raises(rshell.ChannelReset, match="RuntimeError"):
+            await (await client.open_channel("fail")).read()
+        with pytest.raises(rshell.ChannelRefused, match="did not answer"):
+            await client.open_channel("forget")
+        assert (await client.run("echo on")).stdout == b"on\n"
+    assert "a bug" in caplog.text
+
+
+async def test_close_ends_sessions_with_a_word_and_leaves_nothing(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    with no_leak():
+        path = private_folder(tmp_path / "u") / "s"
+        server = await rshell.serve("127.0.0.1", 0, unix=path)
+        clients = [await rshell.connect(address) for address in server.addresses]
+        script = f"echo $$ >> {pids}; sleep 100"
+        running = [asyncio.ensure_future(client.run(script)) for client in clients]
+        await asyncio.to_thread(
+            until, lambda: pids.exists() and len(pids.read_text().split()) == 2, "two commands"
+        )
+        waiting = asyncio.ensure_future(server.serve_forever())
+        await server.close()
+        await server.close()
+        await waiting
+        for client, task in zip(clients, running, strict=True):
+            with pytest.raises(SessionClosed, match="shutting down"):
+                await task
+            closed = await client.wait_closed()
+            assert closed is not None and (closed.code, closed.by) == ("shutdown", "remote")
+            assert not isinstance(closed, LinkLost)
+            await client.close()
+        for pid in pids.read_text().split():
+            await_gone(int(pid))
+        assert not path.exists() and server.sessions == 0
+        await asyncio.get_running_loop().shutdown_default_executor()
+
+
+async def test_close_does_not_wait_for_who_never_logs_in_or_reads() -> None:
+    limits = Limits(close_seconds=0.3)
+    server = await rshell.serve("127.0.0.1", 0, limits=limits)
+    port = server.addresses[0].port
+    with socket.create_connection(("127.0.0.1", port)):
+        peer = await asyncio.to_thread(raw_client(port).__enter__)
+        async with rshell.connect(server.addresses[0]) as client:
+            process = await client.open_process("yes")
+            async with asyncio.timeout(30):
+                await server.close()
+            with pytest.raises(SessionClosed):
+                await process.wait()
+        peer.socket.close()
+
+
+async def test_a_server_among_other_work_does_not_hold_it_up() -> None:
+    turns = 0
+    stop = asyncio.Event()
+
+    async def other_work() -> None:
+        nonlocal turns
+        while not stop.is_set():
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(other_work())
+        async with (
+            rshell.serve("127.0.0.1", 0) as server,
+            rshell.connect(server.addresses[0]) as client,
+        ):
+            before = turns
+            done = await client.run("head -c 3000000 /dev/zero")
+            assert len(done.stdout) == 3_000_000 and turns > before
+        stop.set()
+
+
+@needs_root
+async def test_another_users_process_is_refused_by_the_kernels_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even on a socket that somebody has opened up."""
+    folder = private_folder(tmp_path / "u")
+    async with rshell.serve(None, unix=folder / "s"):
+        (folder / "s").chmod(0o666)
+        folder.chmod(0o755)
+        monkeypatch.chdir(folder)
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(30)
+            os.seteuid(4242)
+            try:
+                sock.connect("s")  # the kernel notes who does this
+            finally:
+                os.seteuid(0)
+            assert await asyncio.to_thread(sock.recv, 1) == b""
+        async with rshell.connect(f"unix:{folder / 's'}") as client:
+            assert (await client.run("echo on")).stdout == b"on\n"
+    refused = [entry for entry in audit() if entry["event"] == "refused"]
+    assert [entry["uid"] for entry in refused] == [4242]

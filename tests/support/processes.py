@@ -1,0 +1,37 @@
+"""Watching processes that are not ours from inside the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+
+async def gone(pid: int) -> None:
+    """Wait until `pid` has ended; the caller has a deadline."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(fd, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(fd)
+        os.close(fd)
+
+
+def is_running(pid: int) -> bool:
+    """Whether `pid` lives and is no zombie."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return text.rpartition(")")[2].split()[0] not in "ZX"
+
+
+def descriptors() -> int:
+    """Return how many descriptors this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))

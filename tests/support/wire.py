@@ -1,0 +1,169 @@
+"""Bytes of the wire for tests: frames made by hand, and links brought to a wanted stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from rshell.protocol.events import (
+    AttachRequested,
+    AuthReceived,
+    ChannelClosed,
+    ChannelOpened,
+    ChannelRequested,
+    DataReceived,
+    EofReceived,
+    Event,
+    HelloReceived,
+    LinkClosed,
+    MessageReceived,
+    SessionAttached,
+)
+from rshell.protocol.frames import FrameDecoder, FrameType, encode_frame
+from rshell.protocol.handshake import Stage
+from rshell.protocol.link import Link
+from rshell.protocol.messages import Attach, Auth, Hello, encode_json
+from rshell.protocol.replay import Buffer
+from rshell.protocol.session import Role, Session
+from rshell.values import Limits
+
+PLENTY = 2**40
+IDENTITY = "tester"
+HELLO = Hello(1, 1, Limits().frame, "test", ("EXTERNAL",)).encode()
+FIRST_AUTH = Auth("", mechanism="EXTERNAL")
+
+
+def frame(frame_type: int, channel: int = 0, body: dict[str, Any] | bytes = b"{}") -> bytes:
+    """Return one frame; a dict becomes JSON."""
+    return encode_frame(frame_type, channel, body if isinstance(body, bytes) else encode_json(body))
+
+
+def data_frame(channel: int, stream: int, data: bytes) -> bytes:
+    return frame(FrameType.DATA, channel, bytes((stream,)) + data)
+
+
+def join(buffers: Iterable[Buffer]) -> bytes:
+    return b"".join(bytes(buffer) for buffer in buffers)
+
+
+def decode_frames(data: bytes) -> list[tuple[int, int, bytes]]:
+    """Return (type, channel, body) of each frame; `data` must hold whole frames only."""
+    decoder = FrameDecoder(2**32)
+    frames = [(item.type, item.channel, bytes(item.body)) for item in decoder.feed(data)]
+    assert not decoder.is_inside_frame
+    return frames
+
+
+def take(link: Link, room: int = PLENTY) -> bytes:
+    """Return what a link wants to send, as bytes: all of it, or one helping for a small `room`."""
+    output = helping = join(link.data_to_send(room))
+    while helping and room == PLENTY:
+        helping = join(link.data_to_send(room))
+        output += helping
+    return output
+
+
+def take_types(link: Link, room: int = PLENTY) -> list[int]:
+    """Return the types of the frames that a link wants to send."""
+    return [frame_type for frame_type, _, _ in decode_frames(take(link, room))]
+
+
+def only(events: list[Event]) -> Event:
+    """Return the one event that there is."""
+    assert len(events) == 1, events
+    return events[0]
+
+
+def describe(event: Event) -> tuple[object, ...]:
+    """Return what an event says as plain values, so that events of two links compare."""
+    name = type(event).__name__
+    match event:
+        case LinkClosed(cause):
+            return (name, type(cause).__name__, str(cause))
+        case SessionAttached(session):
+            return (name, session)
+        case DataReceived(channel, stream, data):
+            return (name, channel.number, stream, data)
+        case MessageReceived(channel, message):
+            return (name, channel.number, message)
+        case ChannelRequested(channel, body) | ChannelOpened(channel, body):
+            return (name, channel.number, channel.kind, body)
+        case EofReceived(channel):
+            return (name, channel.number)
+        case ChannelClosed(channel, channel_cause):
+            return (name, channel.number, type(channel_cause).__name__, str(channel_cause))
+        case HelloReceived() | AuthReceived() | AttachRequested():
+            return (name, str(event))
+
+
+def at_stage(
+    role: Role, stage: Stage, limits: Limits | None = None, now: float = 0.0
+) -> tuple[Link, Session]:
+    """Return a link that has come to `stage`, its output taken, and the session it may carry."""
+    limits = limits or Limits()
+    link = Link(role, limits, now, mechanisms=("EXTERNAL",) if role is Role.SERVER else ())
+    if role is Role.SERVER:
+        session = Session(role, limits, id="session-1", secret="secret-1")
+        _bring_server(link, session, stage, now)
+    else:
+        session = Session(role, limits)
+        _bring_client(link, session, stage, now)
+    take(link)
+    assert link.stage is stage
+    return link, session
+
+
+def attached(role: Role, limits: Limits | None = None, now: float = 0.0) -> tuple[Link, Session]:
+    """Return a link that carries a session, its output taken."""
+    return at_stage(role, Stage.ATTACHED, limits, now)
+
+
+def _bring_server(link: Link, session: Session, stage: Stage, now: float) -> None:
+    if stage is Stage.CLOSED:
+        link.receive_data(frame(FrameType.GOODBYE, 0, {"code": "done"}), now)
+        return
+    if stage is Stage.HELLO:
+        return
+    link.receive_data(frame(FrameType.HELLO, 0, HELLO), now)
+    if stage is Stage.AUTH:
+        return
+    link.receive_data(frame(FrameType.AUTH, 0, FIRST_AUTH.encode()), now)
+    if stage is Stage.AUTH_DECIDING:
+        return
+    link.accept(IDENTITY)
+    if stage is Stage.ATTACH:
+        return
+    link.receive_data(frame(FrameType.ATTACH), now)
+    if stage is Stage.ATTACH_DECIDING:
+        return
+    link.accept_attach(session, Attach(), now)
+
+
+def _bring_client(link: Link, session: Session, stage: Stage, now: float) -> None:
+    if stage is Stage.CLOSED:
+        link.receive_data(frame(FrameType.GOODBYE, 0, {"code": "done"}), now)
+        return
+    if stage is Stage.HELLO:
+        return
+    link.receive_data(frame(FrameType.HELLO, 0, HELLO), now)
+    link.authenticate(FIRST_AUTH)
+    if stage is Stage.AUTH:
+        return
+    done = {"done": True, "identity": IDENTITY}
+    link.receive_data(frame(FrameType.AUTH, 0, done), now)
+    if stage is Stage.AUTH_DECIDING:
+        return
+    link.accept(IDENTITY)
+    if stage is Stage.ATTACH:
+        return
+    link.attach(session, Attach(), now)
+    if stage is Stage.ATTACHING:
+        return
+    granted = {"session": "session-1", "secret": "secret-1", "received": 0}
+    link.receive_data(frame(FrameType.ATTACHED, 0, granted), now)
+
+
+def stages(role: Role) -> list[Stage]:
+    """Return the stages that a role can be in, in order."""
+    absent = Stage.ATTACHING if role is Role.SERVER else Stage.ATTACH_DECIDING
+    return [stage for stage in Stage if stage is not absent]

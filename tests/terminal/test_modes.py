@@ -1,0 +1,96 @@
+"""Modes that a program left on: found wherever the blocks are cut, undone once, in order."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rshell.terminal.modes import ModeTracker
+
+COLOURS = b"\x1b[0m"
+
+
+def undone(*blocks: bytes) -> bytes:
+    tracker = ModeTracker()
+    for block in blocks:
+        tracker.feed(block)
+    return tracker.reset()
+
+
+@pytest.mark.parametrize(
+    ("output", "undo"),
+    [
+        (b"", b""),
+        (b"plain\r\n", b""),
+        (b"\x1b[31mred", COLOURS),
+        (b"\x1b[?1000h", b"\x1b[?1000l" + COLOURS),
+        (b"\x1b[?1000h\x1b[?1000l", COLOURS),
+        (b"\x1b[?25l", b"\x1b[?25h" + COLOURS),
+        (b"\x1b[?25l\x1b[?25h", COLOURS),
+        (b"\x1b[?7l\x1b[?2004h", b"\x1b[?2004l\x1b[?7h" + COLOURS),
+        (b"\x1b[?1002;1006h", b"\x1b[?1002l\x1b[?1006l" + COLOURS),
+        (b"\x1b[?;1000;;h", b"\x1b[?1000l" + COLOURS),
+        (b"\x1b=", b"\x1b>" + COLOURS),
+        (b"\x1b=\x1b>", COLOURS),
+        (b"\x1b[?1000h\x1b=\x1bc", COLOURS),
+        (b"\x1b[?1000h\x1b=\x1b[!p", COLOURS),
+        (b"\x1b[?12h\x1b[?99999h", COLOURS),
+        (b"\x1b[?1000\x1b[?1003h", b"\x1b[?1003l" + COLOURS),
+    ],
+)
+def test_what_is_left_on_is_undone_wherever_the_output_is_cut(output: bytes, undo: bytes) -> None:
+    assert undone(output) == undo
+    for cut in range(len(output) + 1):
+        assert undone(output[:cut], output[cut:]) == undo
+    assert undone(*(output[at : at + 1] for at in range(len(output)))) == undo
+
+
+def test_the_alternate_screen_is_left_before_anything_else() -> None:
+    undo = undone(b"\x1b[?2004h\x1b[?25l\x1b=\x1b[?1049h\x1b[?1h")
+    assert undo == b"\x1b[?1049l\x1b[?2004l\x1b[?1l\x1b[?25h\x1b>" + COLOURS
+    assert undone(b"\x1b[?47;1047;1049h").startswith(b"\x1b[?1049l\x1b[?1047l\x1b[?47l")
+
+
+def test_a_reset_forgets_also_a_sequence_that_was_begun() -> None:
+    tracker = ModeTracker()
+    tracker.feed(b"\x1b[?1049h\x1b=\x1b[31m\x1b[?100")
+    assert tracker.reset()
+    assert tracker.reset() == b""
+    tracker.feed(b"0h")  # the next program prints it as text
+    assert tracker.reset() == b""
+
+
+def test_an_escape_without_an_end_keeps_no_output() -> None:
+    tracker = ModeTracker()
+    tracker.feed(b"\x1b[?")
+    for _ in range(100):
+        tracker.feed(b"1" * 1000)
+        assert len(tracker._tail) < 100
+    tracker.feed(b"h")
+    assert tracker.reset() == COLOURS
+
+
+def test_the_middle_of_a_line_is_that_of_the_last_block() -> None:
+    tracker = ModeTracker()
+    assert not tracker.mid_line
+    for block, expected in (
+        (b"prompt", True),
+        (b"", True),
+        (b"\r\n", False),
+        (b"", False),
+        (b"a\nb", True),
+        (b"\x1b[?25l\n", False),
+    ):
+        tracker.feed(block)
+        assert tracker.mid_line is expected
+
+
+PIECES = st.sampled_from(
+    [b"\x1b", b"[", b"?", b"1049", b"25", b";", b"h", b"l", b"=", b">", b"c", b"!p", b"text", b"\n"]
+)
+
+
+@given(st.lists(PIECES, max_size=30))
+def test_noise_means_the_same_cut_anywhere(pieces: list[bytes]) -> None:
+    assert undone(*pieces) == undone(b"".join(pieces))

@@ -1,0 +1,15 @@
+"""A certificate for all tests of this folder: making one costs more than most of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from rshell.security.certificates import CertificateFiles, ensure_certificate
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> CertificateFiles:
+    """A self-signed certificate and its key."""
+    folder = tmp_path_factory.mktemp("certificate")
+    folder.chmod(0o700)
+    return ensure_certificate(folder)

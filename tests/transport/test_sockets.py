@@ -1,0 +1,196 @@
+"""Plain sockets: joining writes, shared buffers, ends, and a peer that does not read."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rshell.errors import LinkLost, SessionClosed
+from rshell.transport.channel import Channel
+from rshell.transport.driver import Driver
+from rshell.transport.sockets import SocketStream, join_small, tune_socket
+from rshell.values import Limits
+from tests.support.session import (
+    DEADLINE,
+    JoinedSession,
+    ServerEnd,
+    connected,
+    socket_session,
+)
+
+MIB = 1024 * 1024
+FAMILIES = [socket.AF_INET, socket.AF_UNIX]
+
+
+def plain(driver: Driver, is_server: bool) -> SocketStream:
+    return SocketStream(driver, Limits())
+
+
+async def echo(channel: Channel) -> None:
+    channel.accept()
+    async for block in channel:
+        await channel.write(block)
+
+
+async def wait(channel: Channel) -> None:
+    channel.accept()
+    await channel.wait_closed()
+
+
+@given(st.lists(st.integers(0, 40_000)))
+def test_joining_keeps_every_byte_in_order_and_large_buffers_uncopied(sizes: list[int]) -> None:
+    buffers: list[bytes | bytearray | memoryview] = [
+        bytes([index % 251]) * size for index, size in enumerate(sizes)
+    ]
+    joined = join_small(list(buffers))
+    assert b"".join(joined) == b"".join(buffers)
+    large = [buffer for buffer in buffers if len(buffer) >= 16 * 1024]
+    if sum(sizes) > 16 * 1024:
+        assert [id(b) for b in joined if any(b is one for one in large)] == list(map(id, large))
+    assert len(joined) <= 2 * len(large) + 1
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_much_data_both_ways_at_once(family: int) -> None:
+    async with socket_session(echo, plain, family=family) as session:
+        data = random.Random(1).randbytes(32 * MIB)
+        channel = await session.open()
+        writing = asyncio.ensure_future(channel.write(data))
+        assert await channel.stream(0).readexactly(len(data)) == data
+        await writing
+
+
+async def test_many_links_share_the_buffers_without_mixing() -> None:
+    """Twenty at once, each with its own bytes, cut at other places by other pauses."""
+
+    async def talk(session: JoinedSession, seed: int) -> bool:
+        chance = random.Random(seed)
+        channel = await session.open()
+        for _ in range(20):
+            data = chance.randbytes(chance.randrange(1, 200_000))
+            writing = asyncio.ensure_future(channel.write(data))
+            if await channel.stream(0).readexactly(len(data)) != data:
+                return False
+            await writing
+        return True
+
+    async def one(seed: int) -> bool:
+        async with socket_session(echo, plain, family=FAMILIES[seed % 2]) as session:
+            return await talk(session, seed)
+
+    assert await asyncio.gather(*map(one, range(20))) == [True] * 20
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_an_aborted_end_is_a_lost_link_at_the_other(family: int) -> None:
+    async with socket_session(wait, plain, family=family) as session:
+        channel = await session.open()
+        session.server.driver.abort()
+        await channel.wait_closed()
+        await session.client.driver.done.wait()
+        assert isinstance(channel.error, LinkLost)
+
+
+async def test_a_goodbye_and_then_the_end_is_an_orderly_close() -> None:
+    async with socket_session(wait, plain) as session:
+        channel = await session.open()
+        session.server.link.close("shutdown", "going home")
+        await channel.wait_closed()
+        await session.client.driver.done.wait()
+        assert isinstance(channel.error, SessionClosed)
+        assert channel.error.code == "shutdown"
+
+
+@pytest.mark.parametrize("data", [b"", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\0" * 100, b"\xff"])
+async def test_strangers_are_turned_away(data: bytes) -> None:
+    ours, theirs = connected()
+    end = ServerEnd()
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(DEADLINE):
+        await loop.connect_accepted_socket(lambda: plain(end.driver, True), theirs)
+        with ours:
+            await loop.sock_sendall(ours, data)
+            ours.shutdown(socket.SHUT_WR)
+            while await loop.sock_recv(ours, 65536):
+                pass
+        await end.driver.done.wait()
+    assert end.cause is not None
+    assert end.carrier is None
+
+
+async def test_a_reset_connection_is_a_lost_link_with_its_cause() -> None:
+    ours, theirs = connected()
+    end = ServerEnd()
+    async with asyncio.timeout(DEADLINE):
+        await asyncio.get_running_loop().connect_accepted_socket(
+            lambda: plain(end.driver, True), theirs
+        )
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        ours.close()
+        await end.driver.done.wait()
+    assert isinstance(end.cause, LinkLost)
+    assert isinstance(end.cause.__cause__, ConnectionError)
+
+
+async def test_a_stream_keeps_little_for_a_peer_that_does_not_read() -> None:
+    ours, theirs = connected()
+    driver = ServerEnd().driver
+    limits = Limits()
+    stream = SocketStream(driver, limits)
+    with ours:
+        await asyncio.get_running_loop().connect_accepted_socket(lambda: stream, theirs)
+        block = bytes(64 * 1024)
+        # The kernel takes what it will; then the room shrinks, and says so.
+        while stream.room() > 0:
+            stream.write([block])
+        assert stream.room() > -len(block) - limits.transport_buffer // 2
+        stream.close()
+        assert stream.room() == 0
+        stream.write([b"dropped"])
+        stream.abort()
+        await driver.done.wait()
+        stream.abort()
+        stream.close()
+
+
+async def test_room_is_announced_when_the_peer_reads_again() -> None:
+    class Told(SocketStream):
+        def resume_writing(self) -> None:
+            told.set()
+
+    told = asyncio.Event()
+    ours, theirs = connected()
+    driver = ServerEnd().driver
+    stream = Told(driver, Limits())
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(DEADLINE):
+        with ours:
+            await loop.connect_accepted_socket(lambda: stream, theirs)
+            while stream.room() > 0:
+                stream.write([bytes(64 * 1024)])
+            assert not told.is_set()
+            while not told.is_set():
+                await loop.sock_recv(ours, MIB)
+            assert stream.room() > 0
+            stream.abort()
+            await driver.done.wait()
+
+
+async def test_sockets_are_tuned_and_unix_sockets_left_alone() -> None:
+    for sock in connected():
+        with sock:
+            tune_socket(sock)
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+                assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == 131072
+    for sock in connected(socket.AF_UNIX):
+        with sock:
+            tune_socket(sock)
+            assert not sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)

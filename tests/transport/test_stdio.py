@@ -1,0 +1,171 @@
+"""A link over pipes: both ends, children that carry one, and our own stdio."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import pytest
+
+from rshell.errors import ConfigurationError, ConnectError, LinkLost, SessionClosed
+from rshell.transport.carrier import Serve
+from rshell.transport.channel import Channel
+from rshell.transport.stdio import PipeStream, start_child
+from rshell.values import Limits
+from tests.support.session import DEADLINE, JoinedSession, ServerEnd
+
+MIB = 1024 * 1024
+
+
+def pipe() -> tuple[BinaryIO, BinaryIO]:
+    reading, writing = os.pipe()
+    return open_fd(reading, "rb"), open_fd(writing, "wb")
+
+
+def open_fd(fd: int, mode: str) -> BinaryIO:
+    return cast(BinaryIO, os.fdopen(fd, mode, 0))
+
+
+async def echo(channel: Channel) -> None:
+    channel.accept()
+    async for block in channel:
+        await channel.write(block)
+
+
+async def wait(channel: Channel) -> None:
+    channel.accept()
+    await channel.wait_closed()
+
+
+@asynccontextmanager
+async def piped_session(serve: Serve) -> AsyncIterator[JoinedSession]:
+    limits = Limits()
+    down, up = pipe(), pipe()
+    async with asyncio.timeout(DEADLINE):
+        session = JoinedSession(serve, limits, limits)
+        try:
+            await PipeStream(session.client.driver, limits).connect(down[0], up[1])
+            await PipeStream(session.server.driver, limits).connect(up[0], down[1])
+            await session.client.attached
+            yield session
+        finally:
+            await session.close()
+
+
+async def test_much_data_both_ways_at_once() -> None:
+    async with piped_session(echo) as session:
+        data = random.Random(1).randbytes(16 * MIB)
+        channel = await session.open()
+        writing = asyncio.ensure_future(channel.write(data))
+        assert await channel.stream(0).readexactly(len(data)) == data
+        await writing
+
+
+async def test_an_aborted_end_is_a_lost_link() -> None:
+    async with piped_session(wait) as session:
+        channel = await session.open()
+        session.server.driver.abort()
+        await channel.wait_closed()
+        assert isinstance(channel.error, LinkLost)
+        await session.client.driver.done.wait()
+
+
+async def test_a_goodbye_and_then_the_end_is_an_orderly_close() -> None:
+    async with piped_session(wait) as session:
+        channel = await session.open()
+        session.server.link.close("shutdown", "going home")
+        await channel.wait_closed()
+        assert isinstance(channel.error, SessionClosed)
+        assert channel.error.code == "shutdown"
+        await session.client.driver.done.wait()
+
+
+@pytest.mark.parametrize("which", ["reading", "writing"])
+async def test_the_end_of_one_pipe_ends_the_other(which: str) -> None:
+    """A peer that closed one of its two ends can't go on, and must not keep us."""
+    end = ServerEnd()
+    to_us, from_us = pipe(), pipe()
+    async with asyncio.timeout(DEADLINE):
+        await PipeStream(end.driver, Limits()).connect(to_us[0], from_us[1])
+        with to_us[1], from_us[0]:
+            (to_us[1] if which == "writing" else from_us[0]).close()
+            await end.driver.done.wait()
+    assert isinstance(end.cause, LinkLost)
+
+
+async def test_garbage_is_answered_by_a_goodbye() -> None:
+    end = ServerEnd()
+    to_us, from_us = pipe(), pipe()
+    async with asyncio.timeout(DEADLINE):
+        await PipeStream(end.driver, Limits()).connect(to_us[0], from_us[1])
+        with to_us[1], from_us[0]:
+            to_us[1].write(b"bash: rshell-server: command not found\n")
+            await end.driver.done.wait()
+            assert b"frame-too-long" in from_us[0].read()
+
+
+@pytest.mark.parametrize("which", ["incoming", "outgoing"])
+async def test_files_are_refused(tmp_path: Path, which: str) -> None:
+    path = tmp_path / "file"
+    path.touch()
+    reading, writing = pipe()
+    end = ServerEnd()
+    with reading, writing, open_fd(os.open(path, os.O_RDWR), "r+b") as file:
+        incoming, outgoing = (file, writing) if which == "incoming" else (reading, file)
+        with pytest.raises(ConfigurationError, match="not files"):
+            await PipeStream(end.driver, Limits()).connect(incoming, outgoing)
+        for _ in range(3):
+            await asyncio.sleep(0)  # until the transport that was made is gone
+    end.driver.abort()
+
+
+def test_a_program_that_is_missing_is_a_connect_error() -> None:
+    with pytest.raises(ConnectError, match="can't start '/no/such/program'"):
+        start_child(["/no/such/program"])
+
+
+def test_ctrl_c_does_not_reach_the_child_that_carries_the_link() -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    # It says whether SIGINT is ignored: `sh` can't be asked, and must not be able to undo it.
+    child = start_child(["sh", "-c", "kill -INT $$; echo still here; cat"])
+    assert signal.getsignal(signal.SIGINT) is handler
+    with child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdin.write(b"and it echoes\n")
+        child.stdin.close()
+        assert child.stdout.read(11) == b"still here\n"
+        assert child.stdout.read() == b"and it echoes\n"
+    assert child.returncode == 0
+
+
+async def test_a_child_may_be_started_in_any_thread() -> None:
+    child = await asyncio.to_thread(start_child, ["true"])
+    with child:
+        assert child.wait(DEADLINE) == 0
+
+
+TAKEN = """
+import os, sys
+from rshell.transport.stdio import take_stdio
+incoming, outgoing = take_stdio()
+print("a stray print", flush=True)
+assert sys.stdin.read() == ""
+outgoing.write(b"<" + incoming.read(100) + b">")
+"""
+
+
+def test_stray_prints_and_reads_do_not_touch_a_link_on_our_stdio() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", TAKEN], input=b"frames", capture_output=True, timeout=DEADLINE
+    )
+    assert (done.stdout, done.stderr) == (b"<frames>", b"a stray print\n")
+    assert done.returncode == 0
