@@ -15,11 +15,11 @@ from __future__ import annotations
 import asyncio
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from rshell.execution.exits import HAS_PIDFD, process_gone, reap_soon, watch_exit
-from rshell.execution.reaper import kill_sessions, members, signal_group
+from rshell.execution.reaper import kill_sessions, members, signal_group, signal_member
 from rshell.execution.reaper_client import Reaper
 from rshell.values import ExitStatus
 
@@ -89,6 +89,18 @@ class RunningProcess:
         if not self._owns_number():
             return False
         return signal_group(self.pid, signum)
+
+    def followers(self) -> list[int]:
+        """Return what lives in the leader's session beside it. Empty where there is no /proc."""
+        if not self._owns_number():
+            return []
+        return [pid for pid in members({self.pid}) if pid != self.pid]
+
+    def signal_followers(self, pids: Iterable[int], signum: int) -> None:
+        """Send `signum` to those of `pids` that still are followers."""
+        if self._owns_number():
+            for pid in pids:
+                signal_member(pid, {self.pid}, signum)
 
     async def end(self, grace: float) -> None:
         """End the whole session: politely, then after `grace` seconds by SIGKILL.

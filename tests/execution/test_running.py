@@ -178,6 +178,20 @@ async def test_end_reaches_jobs_in_groups_of_their_own() -> None:
             await_gone(job)
 
 
+async def test_followers_are_signalled_and_the_leader_is_not() -> None:
+    text = "trap 'echo leader' TERM; sleep 100 & echo up; wait $!; wait $!; echo $?; exec sleep 100"
+    async with on_terminal(command("bash", "-c", text)) as (process, _, output, _):
+        await output.until(b"up")
+        [follower] = process.followers()
+        process.signal_followers([follower, process.pid + 1_000_000], signal.SIGTERM)
+        await output.until(b"143")
+        await_gone(follower)
+        assert b"leader" not in output.text
+        await process.end(0)
+        assert process.followers() == []
+        process.signal_followers([follower], signal.SIGTERM)
+
+
 async def test_end_hangs_up_an_interactive_shell_that_ignores_sigterm() -> None:
     text = "exec bash --norc -i || exec sh -i"
     async with on_terminal(script(text)) as (process, _, output, master):

@@ -122,14 +122,21 @@ LOOPS = {
 }
 
 
+# The key may hit a child between fork and exec, where bash itself loses one in twelve.
+BETWEEN_PROGRAMS = (LOOPS["loop of programs"], LOOPS["flood"])
+
+
 @pytest.mark.parametrize("command", LOOPS.values(), ids=LOOPS.keys())
 async def test_ctrl_c_ends_what_runs_and_keeps_the_shell(shell: str, command: str) -> None:
     async with at_prompt() as person:
         await person.run("x=kept")
         person.send(command + ENTER)
         await person.wait_for(lambda: "up" in person.display or "y" in person.display)
-        person.send(CTRL["C"])
-        await person.prompt(3)
+        if command in BETWEEN_PROGRAMS:
+            await person.interrupt(3)
+        else:
+            person.send(CTRL["C"])
+            await person.prompt(3)
         # zsh has 2 for a loop of builtins.
         await person.wait_for(lambda: re.search(r" status (130|2) ", person.display[-1]))
         assert "next" not in person.display

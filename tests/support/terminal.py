@@ -33,6 +33,7 @@ from tests.support.commands import argv, environment, until
 
 SIZE = TerminalSize(columns=100, rows=30)
 DEADLINE = 60.0
+_IMPATIENCE = 2.0  # seconds between two presses of a key that seems to do nothing
 FLOOD = 128 * 1024  # bytes waiting for pyte from which on only the end of them is shown to it
 
 PASTE_ON, PASTE_OFF = b"\x1b[?2004h", b"\x1b[?2004l"
@@ -198,6 +199,15 @@ class Person:
     async def prompt(self, count: int = 1) -> None:
         """Wait for the prompt with this number, 1 is the first."""
         await self.wait_for(lambda: self.prompts >= count and self.is_at_prompt, f"prompt {count}")
+
+    async def interrupt(self, count: int) -> None:
+        """Press Ctrl-C until the prompt with this number comes, as people do."""
+        async with asyncio.timeout(DEADLINE):
+            while not (self.prompts >= count and self.is_at_prompt):
+                self.send(CTRL["C"])
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_IMPATIENCE):
+                        await self.prompt(count)
 
     async def read_up(self) -> None:
         """Wait until the client has read every key that was pressed.

@@ -9,6 +9,10 @@ is asked of the kernel at that moment and waited for, which a background job tha
 printing can't prolong. A terminal does not tell the amount; it is read until it is empty, up to
 a bound, and what a job prints later is sent after the ending.
 
+Hazard: on pipes, a shell that is interrupted right after a fork forgets its child, which may
+have slept through the signal as well. bash then waits for it with the next command. So what is
+left once an interrupted shell has reported is interrupted again; background jobs ignore that.
+
 Hazard: most shells print a prompt before they read their first line, which takes prompts away.
 What they print until then is thrown away.
 """
@@ -40,6 +44,7 @@ from rshell.transport.channel import Channel
 from rshell.values import ExitStatus, Limits, TerminalSize
 
 _REPORT_BLOCK = 65536
+_AGAIN = (0.02, 0.1, 0.5)  # seconds between interrupts of what may be between fork and exec
 _TERMINAL_DRAIN = 1024 * 1024  # more than a kernel keeps for one terminal
 
 
@@ -96,6 +101,8 @@ class ShellProcess:
         self._awaited: tuple[Report, dict[int, int]] | None = None
         self._writer: asyncio.Task[None] | None = None
         self._is_dead = False
+        self._was_interrupted = False
+        self._rest_timer: asyncio.TimerHandle | None = None
         self._discards = not recipe.is_quiet
         self._report_source = PipeSource(
             ends.report, self._receive_report, _nothing, block=_REPORT_BLOCK, room=_always
@@ -144,6 +151,7 @@ class ShellProcess:
                 except ProcessLookupError:
                     pass  # it has ended meanwhile
                 return
+        self._was_interrupted = self._slave < 0 and number == signal.SIGINT
         self.process.signal_group(number)
 
     def resize(self, size: TerminalSize) -> None:
@@ -172,6 +180,8 @@ class ShellProcess:
         self.on_report = self.on_answer = self.on_death = None
         if self._writer is not None:
             self._writer.cancel()
+        if self._rest_timer is not None:
+            self._rest_timer.cancel()
         self._lines.close()
         if self.stdin is not None:
             self.stdin.close()
@@ -235,8 +245,21 @@ class ShellProcess:
         self._tell(report)
 
     def _tell(self, report: Report) -> None:
+        if self._was_interrupted:
+            self._was_interrupted = False
+            if self._rest_timer is not None:
+                self._rest_timer.cancel()
+            self._interrupt_rest(self.process.followers(), _AGAIN)
         if self.on_report is not None:
             self.on_report(report)
+
+    def _interrupt_rest(self, pids: list[int], again: tuple[float, ...]) -> None:
+        """Interrupt what an interrupted shell left; none of it is the next command's."""
+        self._rest_timer = None
+        self.process.signal_followers(pids, signal.SIGINT)
+        if pids and again:
+            loop = asyncio.get_running_loop()
+            self._rest_timer = loop.call_later(again[0], self._interrupt_rest, pids, again[1:])
 
     # The end.
 
