@@ -25,7 +25,9 @@ settings.register_profile("same every time", derandomize=True, deadline=None)
 settings.load_profile("same every time")
 
 _PATIENCE = 5.0  # seconds until what is still there counts as left behind
-_FOREIGN = ("BASH_ENV", "ENV", "RSHELL_HOST", "RSHELL_TOKEN", "PROMPT_COMMAND")
+# Without bytecode, each of the commands that tests start would take three times as long.
+_SLOWING = ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")
+_FOREIGN = ("BASH_ENV", "ENV", "RSHELL_HOST", "RSHELL_TOKEN", "PROMPT_COMMAND", *_SLOWING)
 _DESCRIPTORS = next((p for p in (Path("/proc/self/fd"), Path("/dev/fd")) if p.is_dir()), None)
 
 _left = pytest.StashKey["_Belongings"]()
