@@ -130,6 +130,8 @@ async def _drain(server: Server, told: asyncio.Queue[signal.Signals]) -> None:
     again = asyncio.create_task(told.get())
     try:
         await asyncio.wait((draining, again), return_when=asyncio.FIRST_COMPLETED)
+        if draining.done():
+            draining.result()
     finally:
         for task in (draining, again):
             task.cancel()
