@@ -70,6 +70,8 @@ class _Copy:
         self._interrupts = 0
         self._notices: set[asyncio.Task[None]] = set()
         process.on_notice = self._on_notice
+        if process.notice:
+            self._on_notice(process.notice)
 
     async def run(self) -> int:
         process = self._process

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,7 @@ from rshell.server.server import Server
 from rshell.values import Limits, TerminalSize
 from tests.execution.helpers import await_gone
 from tests.support.commands import until as wait_until
+from tests.support.session import until as until_async
 
 LONG = Limits(drain_seconds=100.0, kill_grace=0.3, resume_local=0.0)
 BRIEF = replace(LONG, drain_seconds=0.2)
@@ -129,6 +131,23 @@ async def test_what_a_client_has_not_read_yet_is_waited_for() -> None:
                 assert len(await process.stdout.read()) == 450_000
                 assert (await process.wait()).code == 0
             await task
+
+
+async def test_commands_that_wait_for_their_turn_to_start_are_told_once_they_have() -> None:
+    async with serving() as (server, folder), connected() as client:
+        opening = [asyncio.create_task(open_process(client, f"{WAITS}exit 8")) for _ in range(20)]
+        await until_async(lambda: server.commands == 20)
+        async with draining(server) as task:
+            processes = await asyncio.gather(*opening)
+            (folder / "go").touch()
+            for process in processes:
+                assert (await process.wait()).code == 8
+                assert "shutting down" in process.notice
+            await task
+
+
+async def open_process(client: Client, command: str) -> rshell.Process[Any]:
+    return await client.open_process(command)
 
 
 async def test_past_the_limit_the_rest_is_for_close_to_end() -> None:

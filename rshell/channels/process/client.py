@@ -119,7 +119,8 @@ class Process(Generic[Reader]):
 
     `stdin` is None unless it was asked for with PIPE. `stdout` and `stderr` are read with
     `async for`, `read` or `readline`; `stderr` is empty when merged or on a terminal.
-    `on_notice` gets what the server has to say meanwhile, such as that it is about to stop.
+    `on_notice` gets what the server has to say meanwhile, such as that it is about to stop;
+    `notice` is the last of it, which may have come before there was an `on_notice`.
     """
 
     def __init__(
@@ -131,6 +132,7 @@ class Process(Generic[Reader]):
         self.stdin = ProcessInput(channel) if request.stdin else None
         self.stdout: Reader = stdout
         self.stderr: Reader = stderr
+        self.notice = ""
         self.on_notice: Callable[[str], None] = lambda text: None
         channel.listen(self._on_message)
 
@@ -209,7 +211,8 @@ class Process(Generic[Reader]):
         elif message.get("type") == "stdin-closed" and self.stdin is not None:
             self.stdin.is_refused = True
         elif message.get("type") == "notice":
-            self.on_notice(str(message.get("text", "")))
+            self.notice = str(message.get("text", ""))
+            self.on_notice(self.notice)
 
 
 def make_request(command: str | Sequence[str] | None, **options: Any) -> ProcessRequest:
