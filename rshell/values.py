@@ -184,4 +184,5 @@ class Limits:
     job_age: float = 14 * 86400.0  # after its end a job is removed
     job_log: int = 16 * 1024 * 1024  # on the disk for each of a job's two streams; the newest
     # Stopping.
+    drain_seconds: float = 10.0  # server: for commands to end by themselves, see Server.drain
     close_seconds: float = 5.0  # for a GOODBYE to leave before a link is aborted

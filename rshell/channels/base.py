@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from rshell.channels.work import Work
 from rshell.protocol.messages import Json
 from rshell.transport.channel import Channel
 from rshell.values import Limits
@@ -32,7 +33,8 @@ class Host:
     `identity` is who logged in; `directory` is where commands start, `environment` what they
     inherit. `audit(event, facts)` writes a line of the audit log. `clean_up(coroutine)` runs
     what must end after the channel, owned by the server, which waits for it when it stops.
-    `jobs` are the commands that outlive their client, None where the server keeps none.
+    `jobs` are the commands that outlive their client, None where the server keeps none. `work`
+    is what a stopping server waits for: enter there what should not be cut short.
     """
 
     identity: str
@@ -44,6 +46,7 @@ class Host:
     audit: Callable[[str, Json], None]
     clean_up: Callable[[Coroutine[Any, Any, None]], None]
     jobs: Jobs | None = None
+    work: Work = field(default_factory=Work)
 
 
 Handler = Callable[[Channel, Host], Awaitable[None]]

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from contextlib import suppress
 
 from rshell.channels.process.client import PIPE, Process
 from rshell.channels.process.messages import Ending
@@ -26,6 +27,7 @@ from rshell.errors import RshellError
 from rshell.terminal.modes import ModeTracker
 from rshell.terminal.pty import get_size
 from rshell.terminal.raw import is_terminal, raw_mode
+from rshell.terminal.sanitize import printable
 from rshell.transport.streams import ByteReader
 
 TIMEOUT_STATUS = 124
@@ -66,6 +68,10 @@ class _Copy:
         self._left = asyncio.Event()
         self._left_status = 128 + signal.SIGINT
         self._interrupts = 0
+        self._notices: set[asyncio.Task[None]] = set()
+        process.on_notice = self._on_notice
+        if process.notice:
+            self._on_notice(process.notice)
 
     async def run(self) -> int:
         process = self._process
@@ -93,7 +99,7 @@ class _Copy:
         except BrokenPipeError:
             return BROKEN_PIPE_STATUS
         finally:
-            for task in (feeder, left, ended, *copiers):
+            for task in (feeder, left, ended, *copiers, *self._notices):
                 if task is not None:
                     task.cancel()
             for number in handled:
@@ -135,6 +141,20 @@ class _Copy:
             if self._escapes is not None:
                 self._modes.feed(block)
             await output.write(block)
+
+    def _on_notice(self, text: str) -> None:
+        # Through the thread that writes stderr: a reader that is stuck must not stop the rest.
+        task = asyncio.create_task(self._show(printable(text)))
+        self._notices.add(task)
+        task.add_done_callback(self._notices.discard)
+
+    async def _show(self, text: str) -> None:
+        """Say something on a line of its own; a raw terminal needs its returns written."""
+        start, end = "\r\n" if self._modes.mid_line else "", "\n"
+        if self._escapes is not None:
+            end, self._modes.mid_line = "\r\n", False
+        with suppress(OSError):
+            await self._outputs[1].write(f"{start}rshell: {text}{end}".encode())
 
     def _on_interrupt(self) -> None:
         self._interrupts += 1

@@ -9,10 +9,14 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rshell.errors import ConfigurationError, RshellError
 from rshell.execution.exits import stop_passing_on_ignored_signals
 from rshell.values import DEFAULT_PORT
+
+if TYPE_CHECKING:
+    from rshell.server.server import Server
 
 _EPILOG = """\
 examples:
@@ -99,18 +103,39 @@ async def _serve(options: argparse.Namespace) -> int:
         certificate=certificate,
         directory=str(options.dir.resolve()) if options.dir else None,
     ) as server:
-        stop = asyncio.Event()
+        told: asyncio.Queue[signal.Signals] = asyncio.Queue()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, told.put_nowait, number)
         lines = _welcome([str(address) for address in server.addresses], server.fingerprint)
         try:
             print(*lines, sep="\n", flush=True)
         except BrokenPipeError:
             sys.stdout = sys.stderr  # whoever asked has read enough; serving goes on
-        await stop.wait()
+        if await told.get() is signal.SIGTERM:
+            await _drain(server, told)
         print("rshell-server: stopping", file=sys.stderr)
     return 0
+
+
+async def _drain(server: Server, told: asyncio.Queue[signal.Signals]) -> None:
+    """Let commands end by themselves, until the time for that is over or another signal comes."""
+    if server.commands:
+        running = "1 command runs" if server.commands == 1 else f"{server.commands} commands run"
+        print(
+            f"rshell-server: draining; {running} (SIGTERM or Ctrl-C again stops at once)",
+            file=sys.stderr,
+        )
+    draining = asyncio.create_task(server.drain())
+    again = asyncio.create_task(told.get())
+    try:
+        await asyncio.wait((draining, again), return_when=asyncio.FIRST_COMPLETED)
+        if draining.done():
+            draining.result()
+    finally:
+        for task in (draining, again):
+            task.cancel()
+        await asyncio.gather(draining, again, return_exceptions=True)
 
 
 def _welcome(addresses: list[str], fingerprint: str) -> list[str]:

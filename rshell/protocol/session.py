@@ -224,6 +224,11 @@ class Session:
         """Whether `collect` might yield anything."""
         return self._outbox.has_output()
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether all that was queued has been given to a link, windows permitting or not."""
+        return not self.has_output() and not any(c.queue for c in self.channels.values())
+
     def collect(self, out: list[Buffer], room: int) -> int:
         """Number the next frames and append their bytes to `out`: about `room` bytes of DATA.
 

@@ -23,6 +23,7 @@ from typing import Any, BinaryIO
 
 from rshell.channels.base import Handler, Host, own_name
 from rshell.channels.job.registry import Jobs
+from rshell.channels.work import Work
 from rshell.errors import ConfigurationError, RshellError, SessionClosed
 from rshell.execution.exits import use_default_sigchld
 from rshell.execution.reaper_client import Reaper
@@ -34,6 +35,7 @@ from rshell.security.penalties import Penalties, early_drop
 from rshell.security.scram import ServerLogin
 from rshell.security.tokens import TokenStore
 from rshell.server.audit import AuditLog
+from rshell.server.drain import Drain
 from rshell.server.listener import Listener
 from rshell.server.login import ServerLink
 from rshell.server.registry import KeptSession, Registry
@@ -83,7 +85,8 @@ class Server:
         self._loop = asyncio.get_running_loop()
         self._reaper = Reaper(limits.kill_grace)
         self._spawner = SpawnTurns(limits.processes, reaper=self._reaper)
-        self._jobs = None if jobs is None else Jobs(jobs, self._spawner, limits)
+        self._work = Work()
+        self._jobs = None if jobs is None else Jobs(jobs, self._spawner, limits, self._work)
         self._penalties = Penalties(limits)
         self._links: set[ServerLink] = set()
         self._unfinished: set[ServerLink] = set()
@@ -97,6 +100,7 @@ class Server:
         self._token_trouble = ""
         self._closed = asyncio.Event()
         self._closing = False
+        self._drain: Drain | None = None
 
     async def __aenter__(self) -> Server:
         return self
@@ -112,6 +116,11 @@ class Server:
     def sessions(self) -> int:
         """How many sessions are open."""
         return len(self._registry)
+
+    @property
+    def commands(self) -> int:
+        """How many commands run, jobs included."""
+        return self._work.commands
 
     # Listening.
 
@@ -218,6 +227,8 @@ class Server:
     def find_session(self, link: ServerLink, attach: Attach) -> SessionCarrier:
         """Return the session that a link which has logged in asks for, new or kept."""
         if attach.session is None:
+            if self._drain is not None:
+                raise SessionClosed("shutdown", _SHUTDOWN, by="local")
             if len(self._registry) >= self.limits.sessions:
                 raise SessionClosed("busy", _BUSY, by="local")
             return self._registry.add(self._new_session(link), link, attach).carrier
@@ -239,6 +250,7 @@ class Server:
             audit=partial(self._write_audit, link.identity, session.id),
             clean_up=self._own,
             jobs=self._jobs,
+            work=self._work,
         )
         return SessionCarrier(session, partial(self._serve, host))
 
@@ -267,6 +279,9 @@ class Server:
         return {"identity": kept.identity, "session": kept.id}
 
     async def _serve(self, host: Host, channel: Channel) -> None:
+        if self._drain is not None:
+            channel.refuse("shutdown", _SHUTDOWN)
+            return
         handler = self._handlers.get(channel.kind)
         if handler is None:
             kinds = ", ".join(sorted(self._handlers)) or "none"
@@ -314,6 +329,34 @@ class Server:
         if not task.cancelled() and task.exception() is not None:
             _log.error("a task of the server failed", exc_info=task.exception())
 
+    async def drain(self) -> None:
+        """Take nothing new, and wait until what runs has ended, `Limits.drain_seconds` at most.
+
+        Running commands are told, clients without one get goodbye at once. `close` comes after;
+        it also ends the wait. Cancelling ends the wait alone: the server takes nothing new.
+        """
+        if self._closing:
+            return
+        if self._drain is None:
+            self._stop_listening()
+            self._audit.write("draining", {"commands": self.commands})
+            seconds = self.limits.drain_seconds
+            self._drain = Drain(self._work, self._registry, self._let_go, seconds)
+        await self._drain.run()
+
+    def _let_go(self, kept: KeptSession) -> None:
+        """Say goodbye to a session in which nothing runs."""
+        self._own(_gone(kept.link))
+        kept.link.close("shutdown", _SHUTDOWN)
+        if kept in self._registry:  # its link was lost before
+            self._end_session(kept, SessionClosed("shutdown", _SHUTDOWN, by="local"))
+
+    def _stop_listening(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+        while self._unix_listeners:
+            self._unix_listeners.pop().close()  # once: the path may be another server's by now
+
     async def close(self) -> None:
         """Stop listening, say goodbye, end what runs, and wait for it. Harmless when closed."""
         if self._closing:
@@ -322,10 +365,9 @@ class Server:
         self._closing = True
         if self._token_timer is not None:
             self._token_timer.cancel()
-        for listener in self._listeners:
-            listener.close()
-        for unix in self._unix_listeners:
-            unix.close()
+        if self._drain is not None:
+            self._drain.stop()
+        self._stop_listening()
         links = list(self._links)
         for link in links:
             link.close("shutdown", _SHUTDOWN)
@@ -347,6 +389,12 @@ class Server:
         self._audit.write("stopped", {})
         self._audit.close()
         self._closed.set()
+
+
+async def _gone(link: ServerLink) -> None:
+    """Wait for the end of a link's byte stream, which its own deadline sees to."""
+    if link.driver.stream is not None:
+        await link.driver.done.wait()
 
 
 def home_directory() -> str:

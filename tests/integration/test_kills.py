@@ -90,7 +90,7 @@ def test_a_server_killed_leaves_no_orphan_and_its_client_says_so(
         await_gone(pid)
 
 
-def test_sigterm_tells_clients_ends_groups_and_exits_0(server: ServerProcess) -> None:
+def test_ctrl_c_at_the_server_tells_clients_ends_groups_and_exits_0(server: ServerProcess) -> None:
     with begin(argv("rshell", "-c", "echo $$; sleep 100", server.address), **PIPES) as client:
         pid = int(read_line(client.stdout))
         assert server.stop() == 0
@@ -99,11 +99,6 @@ def test_sigterm_tells_clients_ends_groups_and_exits_0(server: ServerProcess) ->
         assert client.returncode == 255
         assert "shutting down" in only_line(stderr)
     assert "Traceback" not in server.complaints()
-
-
-def test_ctrl_c_at_the_server_stops_it_like_sigterm(server: ServerProcess) -> None:
-    server.popen.send_signal(signal.SIGINT)
-    assert server.popen.wait(60) == 0
 
 
 def test_sigint_interrupts_the_remote_command_whose_status_is_ours(

@@ -378,3 +378,20 @@ def test_the_request_of_a_kind_passes_through_unread() -> None:
     assert isinstance(event, ChannelRequested)
     assert (event.channel.kind, event.request) == ("later", body["request"])
     assert event.channel.send_window.available == 5
+
+
+# What is left to say.
+
+
+def test_a_session_is_quiet_once_all_that_was_queued_has_left() -> None:
+    session, channel = client_with(1, window=100)
+    assert session.is_quiet
+    session.send(channel, 0, bytes(150))
+    session.close(channel)
+    assert not session.is_quiet
+    everything(session)
+    assert not session.has_output() and not session.is_quiet  # the window is used up
+    receive(session, FrameType.WINDOW, channel.number, {"bytes": 100})
+    assert not session.is_quiet
+    everything(session)
+    assert session.is_quiet

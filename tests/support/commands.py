@@ -156,8 +156,8 @@ class ServerProcess:
         return int(found[1]) * 1024
 
     def stop(self) -> int:
-        """Ask it to end and return its status."""
-        self.popen.terminate()
+        """Ask it to end at once, whatever runs, and return its status."""
+        self.popen.send_signal(signal.SIGINT)
         return self.popen.wait(DEADLINE)
 
 

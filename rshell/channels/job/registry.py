@@ -22,6 +22,7 @@ from rshell.channels.job.messages import ERR, OUT, JobInfo
 from rshell.channels.job.running import RunningJob
 from rshell.channels.job.store import JobStore
 from rshell.channels.process.messages import encode_status
+from rshell.channels.work import Work
 from rshell.errors import ChannelRefused, ConfigurationError, SpawnError
 from rshell.execution.pipes import output_pipe
 from rshell.execution.spawn import Command
@@ -36,10 +37,11 @@ Key = tuple[str, str]  # identity and name
 class Jobs:
     """The jobs in `folder`. Its methods raise ChannelRefused with the code for the peer."""
 
-    def __init__(self, folder: Path, spawner: SpawnTurns, limits: Limits) -> None:
+    def __init__(self, folder: Path, spawner: SpawnTurns, limits: Limits, work: Work) -> None:
         self._folder = folder
         self._spawner = spawner
         self._limits = limits
+        self._work = work
         self._store: JobStore | None = None
         self._ended: dict[Key, JobInfo] = {}
         self._running: dict[Key, RunningJob] = {}
@@ -160,7 +162,10 @@ class Jobs:
         store.save(identity, info)
         log = LogWriter(store.folder(identity, info.name), self._limits.job_log)
 
+        task = self._work.begin()
+
         def ended(info: JobInfo) -> None:
+            task.end()
             self._running.pop((identity, info.name), None)
             self._ended[identity, info.name] = info
             store.save(identity, info)

@@ -44,7 +44,8 @@ async def serve_job(channel: Channel, host: Host) -> None:
         )
         return
     try:
-        await _answer(channel, host, host.jobs, request)
+        with host.work.begin(host.session, is_command=False):
+            await _answer(channel, host, host.jobs, request)
     except ChannelRefused as error:
         channel.refuse(error.code, error.reason)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import signal as signals
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -119,6 +119,8 @@ class Process(Generic[Reader]):
 
     `stdin` is None unless it was asked for with PIPE. `stdout` and `stderr` are read with
     `async for`, `read` or `readline`; `stderr` is empty when merged or on a terminal.
+    `on_notice` gets what the server has to say meanwhile, such as that it is about to stop;
+    `notice` is the last of it, which may have come before there was an `on_notice`.
     """
 
     def __init__(
@@ -130,6 +132,8 @@ class Process(Generic[Reader]):
         self.stdin = ProcessInput(channel) if request.stdin else None
         self.stdout: Reader = stdout
         self.stderr: Reader = stderr
+        self.notice = ""
+        self.on_notice: Callable[[str], None] = lambda text: None
         channel.listen(self._on_message)
 
     async def __aenter__(self) -> Process[Reader]:
@@ -206,6 +210,9 @@ class Process(Generic[Reader]):
                 self._channel.reset("bad-message", str(error))
         elif message.get("type") == "stdin-closed" and self.stdin is not None:
             self.stdin.is_refused = True
+        elif message.get("type") == "notice":
+            self.notice = str(message.get("text", ""))
+            self.on_notice(self.notice)
 
 
 def make_request(command: str | Sequence[str] | None, **options: Any) -> ProcessRequest:

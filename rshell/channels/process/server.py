@@ -72,6 +72,7 @@ class _Run:
         self._timed_out = False
         self._drained = asyncio.Event()
         self._task = asyncio.current_task()
+        self._work = host.work.begin(host.session, channel)
         self._started = time.monotonic()
 
     async def serve(self) -> None:
@@ -181,6 +182,7 @@ class _Run:
     def _begin(self, process: RunningProcess) -> None:
         channel = self._channel
         channel.accept({"pid": process.pid})
+        self._work.tell()  # what was said before could not reach it
         channel.on_room = self._resume
         channel.listen(self._on_message)
         self._resume()
@@ -296,6 +298,7 @@ class _Run:
 
     def _release(self) -> None:
         """Let go of everything; a command that still runs is ended behind us."""
+        self._work.end()
         if self._timer is not None:
             self._timer.cancel()
         if self._feeder is not None:

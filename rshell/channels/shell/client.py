@@ -52,7 +52,8 @@ class ShellLine:
     """The messages of a shell channel. `cwd` is the shell's folder, `program` its path.
 
     `on_done` gets each ending at once, before later output; `on_unread` what was typed on the
-    terminal while no command ran; `on_restart` how a shell ended that no command ran in.
+    terminal while no command ran; `on_restart` how a shell ended that no command ran in;
+    `on_notice` what the server has to say while a command runs. It is any text.
     """
 
     def __init__(self, channel: Channel) -> None:
@@ -62,6 +63,7 @@ class ShellLine:
         self.on_done: Callable[[Done], None] = lambda done: None
         self.on_unread: Callable[[str], None] = lambda text: None
         self.on_restart: Callable[[Done], None] = lambda done: None
+        self.on_notice: Callable[[str], None] = lambda text: None
         self._sent = 0  # bytes of input
         self._late: list[str] | None = None
         self._returned: asyncio.Future[None] | None = None
@@ -184,6 +186,8 @@ class ShellLine:
                 self._answer(Checked.decode(message))
             elif kind == "unread":
                 self._take_back(str(message.get("text", "")))
+            elif kind == "notice":
+                self.on_notice(str(message.get("text", "")))
         except RemoteProtocolError as error:
             self.channel.reset("bad-message", str(error))
 

@@ -28,6 +28,7 @@ from rshell.channels.shell.messages import Done, RunCommand, ShellRequest
 from rshell.channels.shell.questions import Questions
 from rshell.channels.shell.recipe import Answer, Report, ShellRecipe
 from rshell.channels.shell.running import ShellProcess, start_shell
+from rshell.channels.work import Task
 from rshell.errors import SpawnError
 from rshell.execution.running import RunningProcess
 from rshell.transport.channel import Channel
@@ -84,6 +85,7 @@ class PersistentShell:
         self._reported = dict(_NOTHING)
         self._questions = Questions(host.limits.kill_grace, self._kill)
         self._is_closed = False
+        self._work: Task | None = None
 
     @property
     def running(self) -> RunCommand | None:
@@ -163,6 +165,7 @@ class PersistentShell:
     def close(self) -> None:
         """End the shell and what runs in it, without waiting. Harmless when closed."""
         self._is_closed = True
+        self._rest()
         self._stop_timer()
         self._questions.forget()
         shell, self._shell = self._shell, None
@@ -177,6 +180,7 @@ class PersistentShell:
         """Run a command; `on_done` follows. The shell must be idle."""
         assert self._running is None
         self._running = command
+        self._work = self._host.work.begin(self._host.session, self._channel)
         self._is_told = self._is_cancelled = False
         self._started = time.monotonic()
         self._timed_out = False
@@ -315,6 +319,7 @@ class PersistentShell:
             taken=self.taken if self.has_terminal else 0,
         )
         self._running = None
+        self._rest()
         self._last = 0 if restarted else status.shell_status
         self._on_done(done)
 
@@ -337,6 +342,12 @@ class PersistentShell:
     def _kill(self) -> None:
         if self._shell is not None:
             self._host.clean_up(self._shell.process.end(0))
+
+    def _rest(self) -> None:
+        """Nothing runs any more that a stopping server would wait for."""
+        if self._work is not None:
+            self._work.end()
+            self._work = None
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

@@ -31,6 +31,7 @@ from rshell.client.client import Client
 from rshell.errors import RshellError
 from rshell.terminal.pty import get_size
 from rshell.terminal.raw import raw_mode
+from rshell.terminal.sanitize import printable
 
 LEFT_STATUS = 255
 
@@ -91,6 +92,7 @@ class Prompt:
         self._notices: set[asyncio.Task[None]] = set()
         self._left_by: signal.Signals | None = None
         line.on_restart = self._notice_restart
+        line.on_notice = lambda text: self._say_above(printable(text))
 
     async def run(self) -> int:
         """Read and run commands until the user leaves; return the status to exit with."""
@@ -182,10 +184,24 @@ class Prompt:
 
     def _notice_restart(self, done: Done) -> None:
         """The shell ended although no command ran."""
-        line = f"rshell: {_restarted(done)}\r\n".encode()
-        task = asyncio.create_task(self._editor.show_above(lambda: _write(line)))
+        self._say_above(_restarted(done))
+
+    def _say_above(self, text: str) -> None:
+        """Say something above the prompt, or on a line of its own where a command runs."""
+        line = f"rshell: {text}\r\n".encode()
+        if self._pump.has_terminal:
+            start = b"\r\n" if self._pump.modes.mid_line else b""
+            self._pump.modes.mid_line = False
+            said = self._say_between(start + line)
+        else:
+            said = self._editor.show_above(lambda: _write(line))
+        task = asyncio.create_task(said)
         self._notices.add(task)
         task.add_done_callback(self._notices.discard)
+
+    async def _say_between(self, line: bytes) -> None:
+        with suppress(OSError):  # the terminal has gone; SIGHUP says so
+            await self._output.write(line)  # in order with what the command prints
 
     def _notify(self, text: str) -> None:
         self._tidy()

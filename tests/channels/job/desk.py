@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rshell.channels.job.registry import Jobs
 from rshell.channels.job.running import RunningJob
+from rshell.channels.work import Work
 from rshell.execution.spawn import Command
 from rshell.execution.turns import SpawnTurns
 from rshell.protocol.messages import Json
@@ -21,7 +22,7 @@ class Desk:
     """Jobs as a server has them, and what was written to the audit log."""
 
     def __init__(self, folder: Path, limits: Limits) -> None:
-        self.jobs = Jobs(folder, SpawnTurns(100), limits)
+        self.jobs = Jobs(folder, SpawnTurns(100), limits, Work())
         self.audited: list[tuple[str, Json]] = []
 
     async def start(self, script: str, name: str | None = None, identity: str = "me") -> str:
