@@ -143,7 +143,8 @@ class Limits:
     window: int = 1024 * 1024  # at the start of a channel, each direction
     window_smallest: int = 64 * 1024  # at the start, once the session's budget runs low
     window_largest: int = 16 * 1024 * 1024  # growth ends here
-    window_budget: int = 64 * 1024 * 1024  # all receive windows of a session together
+    # What a session's windows promise, its channels queue and its replay queue grows by, together.
+    session_memory: int = 64 * 1024 * 1024
     channel_queue: int = 512 * 1024  # waiting in one channel for its turn to be sent
     replay: int = 2 * 1024 * 1024  # sent and not yet acknowledged, at the start of a session
     replay_largest: int = 32 * 1024 * 1024  # growth ends here

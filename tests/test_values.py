@@ -141,7 +141,7 @@ def test_limits_fit_together() -> None:
     for field in dataclasses.fields(limits):
         assert getattr(limits, field.name) > 0, field.name
     assert limits.read_block < limits.frame
-    assert limits.window_smallest <= limits.window <= limits.window_largest <= limits.window_budget
+    assert limits.window_smallest <= limits.window <= limits.window_largest <= limits.session_memory
     assert limits.replay <= limits.replay_largest
     assert limits.ping_idle * 2 < limits.ping_dead
     assert limits.frame_before_login < limits.frame

@@ -16,6 +16,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from rshell.errors import LocalProtocolError, RemoteProtocolError
+from rshell.protocol.budget import MemoryBudget
 from rshell.protocol.frames import FrameType
 from rshell.protocol.replay import Buffer
 from rshell.protocol.window import ReceiveWindow, SendWindow
@@ -68,6 +69,7 @@ class ChannelState:
     """What both ends know of one channel. `Session` is its only writer."""
 
     __slots__ = (
+        "_budget",
         "credit_due",
         "is_discarding",
         "is_scheduled",
@@ -84,7 +86,13 @@ class ChannelState:
     )
 
     def __init__(
-        self, number: int, kind: str, *, opened_here: bool, receive_window: ReceiveWindow
+        self,
+        number: int,
+        kind: str,
+        *,
+        opened_here: bool,
+        receive_window: ReceiveWindow,
+        budget: MemoryBudget,
     ) -> None:
         self.number = number
         self.kind = kind
@@ -99,6 +107,7 @@ class ChannelState:
         self.is_scheduled = False
         self.is_discarding = False
         self.wants_room = False
+        self._budget = budget
 
     @property
     def is_over(self) -> bool:
@@ -133,6 +142,7 @@ class ChannelState:
         self.queue.append(item)
         if item.type is FrameType.DATA:
             self.queued_bytes += len(item.payload)
+            self._budget.take(len(item.payload))
 
     def next_queued(self, largest: int) -> Queued | None:
         """Take the next frame that may go out now, DATA at most `largest` bytes, or None."""
@@ -151,10 +161,12 @@ class ChannelState:
             self.queue[0] = Queued(item.type, view[size:], item.stream)
             item = Queued(item.type, view[:size], item.stream)
         self.queued_bytes -= len(item.payload)
+        self._budget.release(len(item.payload))
         self.send_window.take(len(item.payload))
         return item
 
     def drop_queue(self) -> None:
         """Forget what waits: the channel was cut short."""
         self.queue.clear()
+        self._budget.release(self.queued_bytes)
         self.queued_bytes = 0

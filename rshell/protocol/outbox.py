@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+from rshell.protocol.budget import MemoryBudget
 from rshell.protocol.channel import ChannelState, Half
 from rshell.protocol.frames import FrameType, encode_data_header, encode_frame
 from rshell.protocol.messages import encode_number
@@ -23,6 +24,7 @@ from rshell.protocol.replay import Buffer, ReplayQueue
 from rshell.values import Limits
 
 _SMALL = 4096  # queued bytes up to which a channel counts as interactive
+_LEAST = 16 * 1024  # bytes that a channel may queue though the session's budget is spent
 
 
 class Outbox:
@@ -31,10 +33,13 @@ class Outbox:
     `sent_close` is told of each channel whose CLOSE has been given to a link.
     """
 
-    def __init__(self, limits: Limits, sent_close: Callable[[ChannelState], None]) -> None:
-        self.replay = ReplayQueue(limits.replay, limits.replay_largest)
+    def __init__(
+        self, limits: Limits, budget: MemoryBudget, sent_close: Callable[[ChannelState], None]
+    ) -> None:
+        self.replay = ReplayQueue(limits.replay, limits.replay_largest, budget)
         self.peer_frame = limits.frame
         self._limits = limits
+        self._budget = budget
         self._sent_close = sent_close
         self._control: deque[tuple[FrameType, int, bytes]] = deque()
         self._credits: deque[ChannelState] = deque()
@@ -80,8 +85,9 @@ class Outbox:
         """Return how many bytes may be queued in the channel now, 0 or more."""
         if channel.ours is not Half.OPEN:
             return 0
+        queued = channel.queued_bytes
         limit = min(self._limits.channel_queue, channel.send_window.available)
-        return max(0, limit - channel.queued_bytes)
+        return max(0, min(limit - queued, max(self._budget.free, _LEAST - queued)))
 
     def notice_room(self, channel: ChannelState) -> None:
         """Note the channel for `take_roomy` if it waits for room and has some worth the while."""

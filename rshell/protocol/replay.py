@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import deque
 
 from rshell.errors import RemoteProtocolError, ResumeFailed
+from rshell.protocol.budget import MemoryBudget
 
 Buffer = bytes | bytearray | memoryview
 SentFrame = tuple[Buffer, ...]
@@ -26,16 +27,18 @@ FRAME_OVERHEAD = 200  # bytes of memory that a kept frame costs beside its conte
 class ReplayQueue:
     """One direction's frames that were numbered and not yet acknowledged.
 
-    `limit` and `largest` are bytes of memory. `first` is the number of the oldest kept frame,
-    `next` the number that the next frame gets; both start at 0.
+    `limit` and `largest` are bytes of memory; what `limit` grows by is taken from `budget`.
+    `first` is the number of the oldest kept frame, `next` the number that the next frame gets;
+    both start at 0.
     """
 
-    def __init__(self, limit: int, largest: int) -> None:
+    def __init__(self, limit: int, largest: int, budget: MemoryBudget) -> None:
         self.first = 0
         self.next = 0
         self.limit = limit
         self.size = 0
         self._largest = largest
+        self._budget = budget
         self._frames: deque[tuple[SentFrame, int]] = deque()
         self._again: deque[SentFrame] = deque()
         self._was_full = False
@@ -90,7 +93,9 @@ class ReplayQueue:
         epoch, self._epoch, self._epoch_bytes = self._epoch, now, 0
         was_full, self._was_full = self._was_full, False
         if was_full and epoch is not None and round_trip is not None and now - epoch <= round_trip:
-            self.limit = min(self.limit * 2, self._largest)
+            added = min(self.limit, self._largest - self.limit)
+            if self._budget.reserve(added):
+                self.limit += added
 
     def rewind(self, received: int, now: float) -> None:
         """Begin a new link: the peer has `received` frames, all later ones go out again.

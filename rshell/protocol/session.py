@@ -13,6 +13,7 @@ from __future__ import annotations
 from enum import Enum
 
 from rshell.errors import ChannelRefused, ChannelReset, LocalProtocolError, RemoteProtocolError
+from rshell.protocol.budget import MemoryBudget
 from rshell.protocol.channel import ChannelState, Half, Queued
 from rshell.protocol.events import (
     ChannelClosed,
@@ -37,7 +38,7 @@ from rshell.protocol.messages import (
 )
 from rshell.protocol.outbox import Outbox
 from rshell.protocol.replay import Buffer, ReplayQueue
-from rshell.protocol.window import ReceiveWindow, SendWindow, WindowBudget
+from rshell.protocol.window import ReceiveWindow, SendWindow
 from rshell.values import Limits
 
 EMPTY = b"{}"
@@ -73,8 +74,8 @@ class Session:
         self.unacknowledged = 0  # bytes received since our last ACK
         self.claims = 0  # links that carried this session so far; only the last one may go on
         self.round_trip: float | None = None
-        self._outbox = Outbox(limits, self._forget_if_over)
-        self._budget = WindowBudget(limits.window_budget)
+        self._budget = MemoryBudget(limits.session_memory)
+        self._outbox = Outbox(limits, self._budget, self._forget_if_over)
         self._next_number = role.value
         self._last_peer_number = role.peer.value - 2
 
@@ -95,7 +96,7 @@ class Session:
             window.close()
             raise
         self._next_number += 2
-        channel = ChannelState(number, kind, opened_here=True, receive_window=window)
+        channel = self._new_channel(number, kind, window, opened_here=True)
         self.channels[number] = channel
         self._outbox.add_control(FrameType.OPEN, number, body)
         return channel
@@ -304,7 +305,7 @@ class Session:
         request = Open.decode(bytes(frame.body))
         self._last_peer_number = number
         window = self._new_window()
-        channel = ChannelState(number, request.kind, opened_here=False, receive_window=window)
+        channel = self._new_channel(number, request.kind, window, opened_here=False)
         channel.send_window = SendWindow(request.window)
         crowded = len(self.channels) >= self.limits.channels
         self.channels[number] = channel
@@ -352,8 +353,15 @@ class Session:
         size = self.limits.window
         while size > self.limits.window_smallest and size * 4 > self._budget.free:
             size = max(size // 2, self.limits.window_smallest)
-        self._budget.free -= size  # the smallest is always granted; channels are limited
+        self._budget.take(size)  # the smallest is always granted; channels are limited
         return ReceiveWindow(size, self.limits.window_largest, self._budget)
+
+    def _new_channel(
+        self, number: int, kind: str, window: ReceiveWindow, *, opened_here: bool
+    ) -> ChannelState:
+        return ChannelState(
+            number, kind, opened_here=opened_here, receive_window=window, budget=self._budget
+        )
 
     def _check_size(self, frame_type: FrameType, body: bytes) -> None:
         if len(body) > self.peer_frame:

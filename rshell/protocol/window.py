@@ -17,6 +17,7 @@ stops growth too.
 from __future__ import annotations
 
 from rshell.errors import LocalProtocolError, RemoteProtocolError
+from rshell.protocol.budget import MemoryBudget
 
 CREDIT_LIMIT = 2**40
 
@@ -42,32 +43,12 @@ class SendWindow:
             raise RemoteProtocolError("WINDOW grants more than any window can hold")
 
 
-class WindowBudget:
-    """The bytes that all receive windows of a session may promise together."""
-
-    __slots__ = ("free",)
-
-    def __init__(self, size: int) -> None:
-        self.free = size
-
-    def reserve(self, size: int) -> bool:
-        """Take `size` bytes if they are there."""
-        if size > self.free:
-            return False
-        self.free -= size
-        return True
-
-    def release(self, size: int) -> None:
-        """Give `size` bytes back."""
-        self.free += size
-
-
 class ReceiveWindow:
     """How many payload bytes the peer may still send us, and when to grant more."""
 
     __slots__ = ("_budget", "_consumed", "_epoch", "_largest", "remaining", "size")
 
-    def __init__(self, size: int, largest: int, budget: WindowBudget) -> None:
+    def __init__(self, size: int, largest: int, budget: MemoryBudget) -> None:
         self.size = size
         self.remaining = size
         self._largest = largest

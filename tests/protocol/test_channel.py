@@ -5,16 +5,23 @@ import itertools
 import pytest
 
 from rshell.errors import LocalProtocolError, RemoteProtocolError
+from rshell.protocol.budget import MemoryBudget
 from rshell.protocol.channel import TRANSITIONS, ChannelState, Half, Queued
 from rshell.protocol.frames import FIRST_CHANNEL_TYPE, FrameType
-from rshell.protocol.window import ReceiveWindow, SendWindow, WindowBudget
+from rshell.protocol.window import ReceiveWindow, SendWindow
 
 CHANNEL_TYPES = [each for each in FrameType if each >= FIRST_CHANNEL_TYPE]
 
 
+def made(window: ReceiveWindow, *, opened_here: bool) -> ChannelState:
+    return ChannelState(
+        1, "talk", opened_here=opened_here, receive_window=window, budget=MemoryBudget(0)
+    )
+
+
 def channel(ours: Half, theirs: Half = Half.OPEN) -> ChannelState:
-    window = ReceiveWindow(1000, 1000, WindowBudget(1000))
-    state = ChannelState(1, "talk", opened_here=True, receive_window=window)
+    window = ReceiveWindow(1000, 1000, MemoryBudget(1000))
+    state = made(window, opened_here=True)
     state.ours, state.theirs = ours, theirs
     return state
 
@@ -67,9 +74,9 @@ def test_opened_moves_the_opener_too_and_only_while_it_waits() -> None:
 
 
 def test_a_new_channel_waits_for_its_answer() -> None:
-    window = ReceiveWindow(1, 1, WindowBudget(1))
-    here = ChannelState(1, "talk", opened_here=True, receive_window=window)
-    there = ChannelState(1, "talk", opened_here=False, receive_window=window)
+    window = ReceiveWindow(1, 1, MemoryBudget(1))
+    here = made(window, opened_here=True)
+    there = made(window, opened_here=False)
     assert (here.ours, here.theirs) == (Half.OPENING, Half.ANSWERING)
     assert (there.ours, there.theirs) == (Half.ANSWERING, Half.OPENING)
 

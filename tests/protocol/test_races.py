@@ -30,7 +30,7 @@ LIMITS = Limits(
     window=2000,
     window_smallest=500,
     window_largest=8000,
-    window_budget=16_000,
+    session_memory=16_000,
     channel_queue=3000,
     channels=6,
 )
@@ -129,7 +129,7 @@ def assert_clean(sides: tuple[Side, Side]) -> None:
     for side in sides:
         assert side.link.closed is None
         assert not side.session.channels
-        assert side.session._budget.free == LIMITS.window_budget
+        assert side.session._budget.free == LIMITS.session_memory
         assert not side.session.has_output()
 
 

@@ -5,11 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rshell.errors import RemoteProtocolError, ResumeFailed
+from rshell.protocol.budget import MemoryBudget
 from rshell.protocol.replay import CONTROL_RESERVE, FRAME_OVERHEAD, ReplayQueue
 
 
 def queue_of(count: int, limit: int = 10_000, largest: int = 80_000) -> ReplayQueue:
-    queue = ReplayQueue(limit, largest)
+    queue = ReplayQueue(limit, largest, MemoryBudget(1_000_000))
     for number in range(count):
         queue.append((b"%d" % number,), 100)
     return queue
@@ -85,7 +86,7 @@ def test_frames_sent_again_are_kept_until_acknowledged() -> None:
 
 
 def test_full_stops_bulk_and_a_reserve_is_left_for_control() -> None:
-    queue = ReplayQueue(10_000, 80_000)
+    queue = ReplayQueue(10_000, 80_000, MemoryBudget(1_000_000))
     queue.append((b"x",), 10_000 - FRAME_OVERHEAD - 1)
     assert not queue.is_full
     queue.append((b"x",), 1)
@@ -96,7 +97,7 @@ def test_full_stops_bulk_and_a_reserve_is_left_for_control() -> None:
 
 
 def test_empty_frames_cost_memory_too() -> None:
-    queue = ReplayQueue(10_000, 80_000)
+    queue = ReplayQueue(10_000, 80_000, MemoryBudget(1_000_000))
     while not queue.is_full:
         queue.append((b"",), 0)
     assert queue.next == 10_000 / FRAME_OVERHEAD
@@ -132,7 +133,7 @@ def test_a_queue_that_never_filled_does_not_grow() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from(["append", "ack", "rewind"]), st.integers(0, 30))))
 def test_the_queue_agrees_with_a_plain_list(steps: list[tuple[str, int]]) -> None:
-    queue = ReplayQueue(10_000, 80_000)
+    queue = ReplayQueue(10_000, 80_000, MemoryBudget(1_000_000))
     sent, first = 0, 0
     for step, number in steps:
         if step == "append":

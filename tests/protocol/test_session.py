@@ -118,7 +118,7 @@ def test_a_request_that_is_no_json_takes_no_window() -> None:
     for wrong in (object(), float("nan")):
         with pytest.raises((TypeError, ValueError)):
             session.open("talk", {"x": wrong})
-    assert session._budget.free == LIMITS.window_budget
+    assert session._budget.free == LIMITS.session_memory
     assert session.channels == {}
 
 
@@ -181,7 +181,7 @@ def test_a_window_grows_only_within_two_round_trips_of_the_link() -> None:
 
 def test_many_channels_share_the_budget_and_each_gets_the_smallest_at_least() -> None:
     session = Session(
-        Role.CLIENT, Limits(window=10_000, window_smallest=1000, window_budget=50_000)
+        Role.CLIENT, Limits(window=10_000, window_smallest=1000, session_memory=50_000)
     )
     sizes = [session.open("talk", {}).receive_window.size for _ in range(100)]
     assert sizes[0] == 10_000
@@ -281,7 +281,7 @@ def test_two_ends_that_close_behind_more_than_a_window_do_not_wait_for_ever() ->
     shuttle(client, server)
     for session in (client, server):
         assert session.channels == {}
-        assert session._budget.free == LIMITS.window_budget
+        assert session._budget.free == LIMITS.session_memory
 
 
 def shuttle(client: Session, server: Session) -> None:

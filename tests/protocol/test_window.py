@@ -5,11 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rshell.errors import LocalProtocolError, RemoteProtocolError
-from rshell.protocol.window import CREDIT_LIMIT, ReceiveWindow, SendWindow, WindowBudget
+from rshell.protocol.budget import MemoryBudget
+from rshell.protocol.window import CREDIT_LIMIT, ReceiveWindow, SendWindow
 
 
 def window(size: int = 1000, largest: int = 8000, budget: int = 100_000) -> ReceiveWindow:
-    return ReceiveWindow(size, largest, WindowBudget(budget))
+    return ReceiveWindow(size, largest, MemoryBudget(budget))
 
 
 def test_sending_past_the_window_is_our_own_bug() -> None:
@@ -96,7 +97,7 @@ def test_growth_stops_at_the_largest_even_when_it_is_no_power_of_two() -> None:
 
 
 def test_growth_stops_at_the_budget_and_closing_gives_all_back() -> None:
-    budget = WindowBudget(2500)
+    budget = MemoryBudget(2500)
     assert budget.reserve(1000)
     receiving = ReceiveWindow(1000, 8000, budget)
     assert drain(receiving, 10, 0.0, 1.0) == 2000
@@ -127,7 +128,7 @@ def test_a_refill_grants_all_that_was_used_once() -> None:
 
 
 def test_a_budget_that_is_overdrawn_grants_nothing() -> None:
-    budget = WindowBudget(-5)
+    budget = MemoryBudget(-5)
     assert not budget.reserve(1)
     budget.release(6)
     assert budget.reserve(1)

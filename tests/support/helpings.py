@@ -12,7 +12,9 @@ from rshell.protocol.session import Role, Session
 from rshell.values import Limits
 from tests.support.wire import PLENTY, decode_frames, join
 
-LIMITS = Limits(window=10_000, window_smallest=1000, window_largest=80_000, window_budget=200_000)
+LIMITS = Limits(
+    window=10_000, window_smallest=1000, window_largest=80_000, session_memory=2_000_000
+)
 
 
 def receive(

@@ -275,7 +275,8 @@ class Pair:
         for end in self.ends:
             session = end.session
             assert not session.channels
-            assert session._budget.free == end.limits.window_budget
+            grown = session.replay.limit - end.limits.replay
+            assert session._budget.free == end.limits.session_memory - grown
             assert session.replay.first == session.replay.next
             assert session.replay.size == 0
             assert not session.has_output()
