@@ -16,6 +16,7 @@ from dataclasses import replace
 from rshell.channels.base import STDOUT
 from rshell.channels.shell.messages import Done
 from rshell.channels.shell.ring import Ring
+from rshell.errors import LocalProtocolError
 from rshell.protocol.messages import Json
 from rshell.transport.channel import Channel
 
@@ -100,4 +101,7 @@ class Follower:
         if isinstance(message, Done):
             message = replace(message, stdout=self._counted, stderr=0).encode()
             self._counted = 0
-        self.channel.send_message(message)
+        try:
+            self.channel.send_message(message)
+        except LocalProtocolError as error:  # longer than this peer takes
+            self.channel.reset("failed", str(error))

@@ -29,11 +29,7 @@ from rshell.channels.shell.messages import Done, Joined, RunCommand, ShellReques
 from rshell.channels.shell.persistent import PersistentShell
 from rshell.channels.shell.ring import Ring
 from rshell.channels.shell.seat import Seat
-from rshell.errors import (
-    ChannelRefused,
-    RemoteProtocolError,
-    SpawnError,
-)
+from rshell.errors import ChannelRefused, RemoteProtocolError, SpawnError
 from rshell.protocol.messages import Json
 from rshell.transport.channel import Channel
 from rshell.values import TerminalSize, shorten_command
@@ -273,7 +269,7 @@ class Hub:
 
     def _done(self, done: Done) -> None:
         self._write("ended", done.facts())
-        self._last = replace(done, stdout=0, stderr=0, taken=0)
+        self._last = replace(done, stdout=0, stderr=0, taken=0, unread="")
         self._last_position = self.ring.end
         seat = self._seat
         self._is_last_unseen = seat is None or seat.channel.is_over

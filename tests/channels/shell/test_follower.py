@@ -110,3 +110,11 @@ async def test_one_that_takes_no_messages_is_cut_off() -> None:
         assert isinstance(channel.error, ChannelReset)
         follower.pump()
         follower.tell(DONE)
+
+
+async def test_one_that_takes_no_message_of_that_length_is_cut_off_alone() -> None:
+    ring = Ring(1000)
+    async with followed(ring) as (follower, channel):
+        follower.tell({"type": "x", "text": "x" * 300_000})
+        await channel.wait_closed()
+        assert isinstance(channel.error, ChannelReset)
