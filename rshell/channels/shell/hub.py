@@ -18,6 +18,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from rshell.channels.base import Host
@@ -147,8 +148,8 @@ class Hub:
             self._nudge()
         else:
             self.resize(size)
-        channel.on_room = self._has_room
-        self._has_room()
+        channel.on_room = partial(self._has_room, seat)
+        self._has_room(seat)
         seat.conversation.begin(feeds=True)
         return seat
 
@@ -262,9 +263,8 @@ class Hub:
         for follower in self._followers():
             follower.pump()
 
-    def _has_room(self) -> None:
-        if self._seat is not None:
-            self._seat.follower.pump()
+    def _has_room(self, seat: Seat) -> None:
+        seat.follower.pump()  # which may have to end what a shell has left behind
         self.shell.resume()
 
     def _done(self, done: Done) -> None:
