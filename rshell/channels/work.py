@@ -35,6 +35,12 @@ class Task:
     def __exit__(self, *exc_info: object) -> None:
         self.end()
 
+    def move(self, session: str = "", channel: Channel | None = None) -> None:
+        """Note that another client is concerned, or none, and tell it what there is to tell."""
+        self.session = session
+        self._channel = channel
+        self.tell()
+
     def tell(self) -> None:
         """Send the notice that was given, if one was. Lost on a channel that is not open."""
         text = self._work.notice()

@@ -185,7 +185,7 @@ def parse(arguments: list[str]) -> Options:
 
 
 def _find_job(given: dict[str, str], command: str | None) -> JobOptions | None:
-    from rshell.channels.job.messages import is_name
+    from rshell.values import is_name
 
     asked = [option for option in _JOB_VERBS if option in given]
     follow = "-f" in given or "--follow" in given

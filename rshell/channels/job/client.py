@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 
-from rshell.channels.job.messages import JobInfo, JobRequest, RecordDecoder, is_name
+from rshell.channels.job.messages import JobInfo, JobRequest, RecordDecoder
 from rshell.channels.process.messages import ProcessRequest
 from rshell.errors import JobLost, RemoteProtocolError
 from rshell.protocol.messages import Body, Json
 from rshell.transport.carrier import SessionCarrier
 from rshell.transport.channel import Channel
-from rshell.values import ExitStatus
+from rshell.values import ExitStatus, is_name
 
 
 async def start_job(carrier: SessionCarrier, process: ProcessRequest, name: str | None) -> str:

@@ -27,11 +27,9 @@ from rshell.channels.process.server import user_shell
 from rshell.channels.shell.messages import Done, RunCommand, ShellRequest
 from rshell.channels.shell.questions import Questions
 from rshell.channels.shell.recipe import Answer, Report, ShellRecipe
-from rshell.channels.shell.running import ShellProcess, start_shell
-from rshell.channels.work import Task
+from rshell.channels.shell.running import Outlet, ShellProcess, start_shell
 from rshell.errors import SpawnError
 from rshell.execution.running import RunningProcess
-from rshell.transport.channel import Channel
 from rshell.values import ExitStatus, TerminalSize
 
 _INTERRUPT = b"\x03"
@@ -41,14 +39,14 @@ _SETS_ERREXIT = re.compile(r"\bset\s+-\w*e|\berrexit\b")
 
 
 class PersistentShell:
-    """A shell for `channel`. `on_done` gets each ending, `on_failure` why it can't go on.
+    """A shell that prints to `outlet`. `on_done` gets each ending, `on_failure` why it can't go on.
 
     `cwd` is the shell's folder and `program` its path; `taken` counts the bytes of input.
     """
 
     def __init__(
         self,
-        channel: Channel,
+        outlet: Outlet,
         host: Host,
         request: ShellRequest,
         on_done: Callable[[Done], None],
@@ -64,7 +62,7 @@ class PersistentShell:
             terminal=request.terminal is not None,
             home=self.environment.get("HOME", "/"),
         )
-        self._channel = channel
+        self._outlet = outlet
         self._host = host
         self._request = request
         self._size = request.terminal
@@ -85,7 +83,6 @@ class PersistentShell:
         self._reported = dict(_NOTHING)
         self._questions = Questions(host.limits.kill_grace, self._kill)
         self._is_closed = False
-        self._work: Task | None = None
 
     @property
     def running(self) -> RunCommand | None:
@@ -110,7 +107,7 @@ class PersistentShell:
             self.recipe,
             self.cwd if Path(self.cwd).is_dir() else self._host.directory,
             self.environment,
-            self._channel,
+            self._outlet,
             stdin=self._request.stdin,
             terminal=self._size,
         )
@@ -165,7 +162,6 @@ class PersistentShell:
     def close(self) -> None:
         """End the shell and what runs in it, without waiting. Harmless when closed."""
         self._is_closed = True
-        self._rest()
         self._stop_timer()
         self._questions.forget()
         shell, self._shell = self._shell, None
@@ -180,7 +176,6 @@ class PersistentShell:
         """Run a command; `on_done` follows. The shell must be idle."""
         assert self._running is None
         self._running = command
-        self._work = self._host.work.begin(self._host.session, self._channel)
         self._is_told = self._is_cancelled = False
         self._started = time.monotonic()
         self._timed_out = False
@@ -319,7 +314,6 @@ class PersistentShell:
             taken=self.taken if self.has_terminal else 0,
         )
         self._running = None
-        self._rest()
         self._last = 0 if restarted else status.shell_status
         self._on_done(done)
 
@@ -342,12 +336,6 @@ class PersistentShell:
     def _kill(self) -> None:
         if self._shell is not None:
             self._host.clean_up(self._shell.process.end(0))
-
-    def _rest(self) -> None:
-        """Nothing runs any more that a stopping server would wait for."""
-        if self._work is not None:
-            self._work.end()
-            self._work = None
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
