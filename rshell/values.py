@@ -159,6 +159,7 @@ class Limits:
     window_largest: int = 16 * 1024 * 1024  # growth ends here
     # What a session's windows promise, its channels queue and its replay queue grows by, together.
     session_memory: int = 64 * 1024 * 1024
+    messages: int = 4 * 1024 * 1024  # received in one channel and not yet read by its user
     channel_queue: int = 512 * 1024  # waiting in one channel for its turn to be sent
     replay: int = 2 * 1024 * 1024  # sent and not yet acknowledged, at the start of a session
     replay_largest: int = 32 * 1024 * 1024  # growth ends here

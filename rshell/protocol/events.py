@@ -82,10 +82,11 @@ class EofReceived:
 
 @dataclass(frozen=True, slots=True)
 class MessageReceived:
-    """A message of the channel's kind."""
+    """A message of the channel's kind; its body had `size` bytes."""
 
     channel: ChannelState
     message: Json
+    size: int
 
 
 @dataclass(frozen=True, slots=True)

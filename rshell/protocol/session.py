@@ -269,7 +269,8 @@ class Session:
             return [] if channel.is_discarding else [ChannelOpened(channel, opened.reply)]
         if frame_type is FrameType.MESSAGE:
             message = Body.decode("MESSAGE", frame.body).values
-            return [] if channel.is_discarding else [MessageReceived(channel, message)]
+            size = len(frame.body)
+            return [] if channel.is_discarding else [MessageReceived(channel, message, size)]
         if frame_type is FrameType.EOF:
             Body.decode("EOF", frame.body)
             return [] if channel.is_discarding else [EofReceived(channel)]

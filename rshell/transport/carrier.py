@@ -101,7 +101,7 @@ class SessionCarrier:
         if isinstance(event, DataReceived):
             channel.received_data(event.stream, event.data)
         elif isinstance(event, MessageReceived):
-            self._hand_over(channel, event.message)
+            self._hand_over(channel, event)
         elif isinstance(event, EofReceived):
             channel.received_eof()
         elif isinstance(event, ChannelOpened):
@@ -161,9 +161,9 @@ class SessionCarrier:
         finally:
             self.forget(channel)
 
-    def _hand_over(self, channel: Channel, message: Json) -> None:
+    def _hand_over(self, channel: Channel, event: MessageReceived) -> None:
         try:
-            channel.received_message(message)
+            channel.received_message(event.message, event.size)
         except Exception as error:
             _log_failure(channel)
             self._fail(channel, f"a message was not understood: {type(error).__name__}")

@@ -59,7 +59,8 @@ class Channel:
         self.on_room: Callable[[], None] | None = None
         self._on_message: Callable[[Json], None] | None = None
         self._readers: dict[int, ByteReader] = {}
-        self._messages: deque[Json] = deque()
+        self._messages: deque[tuple[Json, int]] = deque()
+        self._message_bytes = 0  # of those that wait
         self._peer_ended = False
         self._is_over = False
         self._changed: asyncio.Future[None] | None = None
@@ -131,7 +132,7 @@ class Channel:
         """Have messages of the kind handed to `on_message`, those that wait already at once."""
         self._on_message = on_message
         while self._messages:
-            on_message(self._messages.popleft())
+            on_message(self._next_message())
 
     async def receive_message(self) -> Json | None:
         """Return the next message of the kind, or None after the channel's end.
@@ -144,7 +145,12 @@ class Channel:
             if self._is_over:
                 return None
             await self._change()
-        return self._messages.popleft()
+        return self._next_message()
+
+    def _next_message(self) -> Json:
+        message, size = self._messages.popleft()
+        self._message_bytes -= size
+        return message
 
     # Writing.
 
@@ -271,13 +277,19 @@ class Channel:
         for reader in self._readers.values():
             reader.feed_eof()
 
-    def received_message(self, message: Json) -> None:
-        """A message arrived."""
+    def received_message(self, message: Json, size: int) -> None:
+        """A message arrived, whose body had `size` bytes."""
         if self._on_message is not None:
             self._on_message(message)
-        else:
-            self._messages.append(message)
-            self._notify()
+            return
+        largest = self._carrier.session.limits.messages
+        if self._message_bytes + size > largest:
+            # No window holds messages back: a peer that floods is told so, not obeyed.
+            self.reset("overrun", f"more than {largest} bytes of messages wait to be read")
+            return
+        self._messages.append((message, size))
+        self._message_bytes += size
+        self._notify()
 
     def has_room(self) -> None:
         """There is room to write again."""

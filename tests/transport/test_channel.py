@@ -182,6 +182,42 @@ async def test_listening_hands_over_the_messages_that_wait_first() -> None:
         assert heard[3] == {"n": 3}
 
 
+async def test_messages_that_nobody_reads_are_bounded_and_those_that_wait_are_not_lost() -> None:
+    stage = Stage()
+    body = {"text": "x" * 1000}
+    async with (
+        memory_session(stage.serve, limits=Limits(messages=10_000)) as session,
+        await session.open("stage") as channel,
+    ):
+        await stage.began.wait()
+        for _ in range(50):
+            channel.send_message(body)
+        await channel.wait_closed()
+        assert isinstance(channel.error, ChannelReset) and channel.error.code == "overrun"
+        [served] = stage.channels
+        for _ in range(9):
+            assert await served.receive_message() == body
+        with pytest.raises(ChannelReset, match="messages wait to be read"):
+            await served.receive_message()
+        stage.go.set()
+        assert (await session.open("stage")).reply == {}  # the session goes on
+
+
+async def test_messages_that_are_read_may_be_any_number() -> None:
+    stage = Stage()
+    body = {"text": "x" * 1000}
+    async with (
+        memory_session(stage.serve, limits=Limits(messages=10_000)) as session,
+        await session.open("stage") as channel,
+    ):
+        await stage.began.wait()
+        [served] = stage.channels
+        for _ in range(100):
+            channel.send_message(body)
+            assert await served.receive_message() == body
+        stage.go.set()
+
+
 async def test_cancelling_receive_message_loses_nothing() -> None:
     stage = Stage()
     async with memory_session(stage.serve) as session:
