@@ -21,6 +21,7 @@ Open a prompt on another machine, run a command there, or its shell on a script 
 
   rshell host:7000                  a prompt; Ctrl-D or exit leaves, ~. at once
   rshell -c "ls -l"                 on $RSHELL_HOST, default_host, or localhost:7000
+  rshell host:7000 -S work          a prompt that outlives this terminal, or back to it
   rshell host:7000 make test        words are joined by blanks and run by the remote shell
   rshell host < script.sh           the remote shell runs the script
   rshell --local -c "uname -a"      no server needed
@@ -39,6 +40,13 @@ what:
       --resume-window S try for S seconds to come back after a cut (300); 0 gives up at once
       --timeout S       end the command after S seconds, with status 124
       --json            print one JSON object that says how it ended and what it printed
+
+named sessions, prompts which outlive the client:
+  -S NAME               make the session NAME, or attach to it; ~d while a command runs, or
+                        Ctrl-X Ctrl-D at the prompt, leaves it running
+  -S NAME --share       watch it, without touching it
+      --sessions        list the sessions; --json too
+      --kill-session NAME  end a session and what runs in it
 
 jobs, which outlive the client (with -c CMD or words for --detach):
       --detach          start a job, print its name and leave; --name NAME chooses the name
@@ -59,7 +67,7 @@ The status is the command's own; 128 and the signal's number; 124 after a timeou
 one line that says why, for whatever went wrong between here and there.
 """
 
-_SHORT = "c:np:tvhl:f"
+_SHORT = "c:np:tvhl:fS:"
 _LONG = [
     "command=",
     "port=",
@@ -68,6 +76,9 @@ _LONG = [
     "resume-window=",
     "timeout=",
     "json",
+    "share",
+    "sessions",
+    "kill-session=",
     "detach",
     "name=",
     "jobs",
@@ -91,6 +102,7 @@ _JOB_VERBS = {
     "--wait": "wait",
     "--kill-job": "kill",
 }
+_SESSION_VERBS = {"-S": "attach", "--sessions": "list", "--kill-session": "end"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +112,17 @@ class JobOptions:
     verb: str
     name: str | None = None
     follow: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """What is asked of the server's named sessions: `verb` is "attach", "watch", "list" or "end".
+
+    `name` is empty for "list".
+    """
+
+    verb: str
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +146,7 @@ class Options:
     ca: str | None = None
     verbose: bool = False
     job: JobOptions | None = None
+    session: SessionOptions | None = None
 
     @property
     def where(self) -> str:
@@ -135,7 +159,15 @@ class Options:
         from rshell.terminal.raw import is_terminal
 
         asks_for_command = self.command is not None or self.terminal or self.json or self.job
-        return not asks_for_command and not self.no_stdin and is_terminal(0) and is_terminal(1)
+        if asks_for_command or (self.session is not None and not self.attaches_to):
+            return False
+        return not self.no_stdin and is_terminal(0) and is_terminal(1)
+
+    @property
+    def attaches_to(self) -> str:
+        """The named session that the prompt is for, empty for a shell that ends with us."""
+        session = self.session
+        return session.name if session is not None and session.verb == "attach" else ""
 
 
 class UsageError(ConfigurationError):
@@ -181,12 +213,11 @@ def parse(arguments: list[str]) -> Options:
         ca=given.get("--ca"),
         verbose="-v" in given or "--verbose" in given,
         job=_find_job(given, command),
+        session=_find_session(given, command, keeps_nothing=local or via is not None),
     )
 
 
 def _find_job(given: dict[str, str], command: str | None) -> JobOptions | None:
-    from rshell.channels.job.messages import is_name
-
     asked = [option for option in _JOB_VERBS if option in given]
     follow = "-f" in given or "--follow" in given
     if len(asked) > 1:
@@ -208,14 +239,66 @@ def _find_job(given: dict[str, str], command: str | None) -> JobOptions | None:
     if "--json" in given and option == "--logs":
         raise UsageError("--logs prints the output as it is: leave out --json")
     name = given.get("--name") if option == "--detach" else given[option] or None
-    if (name is not None or option in ("--logs", "--wait", "--kill-job")) and not is_name(
-        name or ""
-    ):
+    if name is not None or option in ("--logs", "--wait", "--kill-job"):
+        _check_name(name or "", "job")
+    return JobOptions(_JOB_VERBS[option], name, follow)
+
+
+def _find_session(
+    given: dict[str, str], command: str | None, *, keeps_nothing: bool
+) -> SessionOptions | None:
+    asked = [option for option in _SESSION_VERBS if option in given]
+    shares = "--share" in given
+    if not asked:
+        if shares:
+            raise UsageError("--share goes with -S NAME, the session to watch")
+        return None
+    asked += [option for option in _JOB_VERBS if option in given]
+    if len(asked) > 1:
+        raise UsageError(f"give one of {' and '.join(asked)}")
+    [option] = asked
+    if keeps_nothing:
         raise UsageError(
-            f"not a job's name: {name or ''!r}. A name has 1 to 64 letters, digits and . _ -, "
+            f"{option} needs a host: the server of --local or --via ends with this client, "
+            "and its sessions with it"
+        )
+    if shares and option != "-S":
+        raise UsageError(f"--share goes with -S NAME, not with {option}")
+    never = ("-t", "--timeout", "-n", "--json") if option == "-S" else ("-t", "--timeout")
+    unfit: list[str] = [other for other in never if other in given]
+    if command is not None:
+        unfit.insert(0, f"the command {command!r}")
+    if unfit:
+        instead = "type commands at its prompt" if option == "-S" else "leave that out"
+        raise UsageError(f"{option} does not go with {' and '.join(unfit)}: {instead}")
+    name = given[option]
+    if option != "--sessions":
+        _check_name(name, "session")
+    return SessionOptions("watch" if shares else _SESSION_VERBS[option], name)
+
+
+def require_terminal(options: Options) -> None:
+    """Raise UsageError where a named session is to be shown and there is no terminal for it."""
+    from rshell.terminal.raw import is_terminal
+
+    session = options.session
+    if session is None or session.verb in ("list", "end"):
+        return
+    if not (is_terminal(0) and is_terminal(1)):
+        raise UsageError(
+            "-S needs a terminal for stdin and stdout. For a script without one, start a job: "
+            "--detach -c CMD."
+        )
+
+
+def _check_name(name: str, of: str) -> None:
+    from rshell.channels.job.messages import is_name
+
+    if not is_name(name):
+        raise UsageError(
+            f"not a {of}'s name: {name!r}. A name has 1 to 64 letters, digits and . _ -, "
             "with a letter or digit first."
         )
-    return JobOptions(_JOB_VERBS[option], name, follow)
 
 
 def _split(arguments: list[str]) -> tuple[dict[str, str], str | None, list[str]]:

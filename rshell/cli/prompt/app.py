@@ -3,6 +3,8 @@
 Strategy: the terminal is raw from beginning to end and given back on every way out. Either
 prompt_toolkit has it, or the remote program; a command's output is written as it comes, and
 what the program left behind (modes, a line without an end) is put right before the next prompt.
+A named session was there before us and goes on after us: what it printed meanwhile comes first,
+and a command that runs there gets the terminal at once.
 
 Hazard: between two owners of the terminal nobody may read it. Keys typed then wait in the
 terminal; keys that reached a program's terminal and were never read come back from the server.
@@ -17,20 +19,21 @@ import sys
 import termios
 from contextlib import suppress
 
-from rshell.channels.shell.client import ShellLine
+from rshell.channels.shell.line import ShellLine
 from rshell.channels.shell.messages import Done
 from rshell.cli.config import load_config
 from rshell.cli.prompt.completer import RemoteCompleter
 from rshell.cli.prompt.editor import Editor
 from rshell.cli.prompt.history import open_history
-from rshell.cli.prompt.passthrough import Passthrough, SessionLeft
+from rshell.cli.prompt.passthrough import Passthrough, SessionDetached, SessionLeft
 from rshell.cli.prompt.pump import OutputPump
 from rshell.cli.prompt.status import Status
 from rshell.cli.streams import OutputDescriptor
 from rshell.client.client import Client
-from rshell.errors import RshellError
+from rshell.errors import ChannelReset, LinkLost, ResumeFailed, RshellError, SessionClosed
 from rshell.terminal.pty import get_size
 from rshell.terminal.raw import raw_mode
+from rshell.terminal.sanitize import printable
 
 LEFT_STATUS = 255
 
@@ -39,20 +42,31 @@ _DUMB = ("dumb", "unknown", "")
 _PASSED_ON = ("COLORTERM", "LANG", "LC_ALL", "LC_CTYPE")
 
 
-async def run_prompt(client: Client, where: str) -> int:
+async def run_prompt(client: Client, where: str, name: str = "") -> int:
     """Run the prompt until the user leaves; return the status to exit with.
 
+    With a `name` it is in the named session of that name, which is made or attached to.
     Raises what cuts the session short; the terminal is as it was found then, too.
     """
     env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     term = os.environ.get("TERM", "dumb")
-    async with client.open_line(get_size(_TERMINAL), term=term, env=env) as line:
-        with raw_mode(_TERMINAL):
-            prompt = Prompt(client, line, where)
-            try:
-                return await prompt.run()
-            finally:
-                await prompt.close()
+    size = get_size(_TERMINAL)
+    try:
+        async with client.open_line(size, term=term, env=env, name=name or None) as line:
+            with raw_mode(_TERMINAL):
+                prompt = Prompt(client, line, where)
+                try:
+                    return await prompt.run()
+                finally:
+                    await prompt.close()
+    except (ResumeFailed, LinkLost) as error:
+        if not name:
+            raise
+        text = (
+            f"{error.reason}. If the server still runs, so does {name}: rshell {where} -S {name} "
+            f"comes back. If it was started anew, {name} ended with it"
+        )
+        raise SessionClosed(error.code, text, by=error.by) from error
 
 
 class Prompt:
@@ -68,6 +82,7 @@ class Prompt:
             home=str(reply.get("home", "")),
             cwd=line.cwd,
             where=where,
+            session=line.name,
             round_trip=client.round_trip,
         )
         self._is_dumb = os.environ.get("TERM", "dumb") in _DUMB
@@ -90,6 +105,7 @@ class Prompt:
         self._size = get_size(_TERMINAL)
         self._notices: set[asyncio.Task[None]] = set()
         self._left_by: signal.Signals | None = None
+        self._farewell = ""  # what to say when the terminal is put right
         line.on_restart = self._notice_restart
 
     async def run(self) -> int:
@@ -98,26 +114,21 @@ class Prompt:
         for number in (signal.SIGTERM, signal.SIGHUP):  # their default leaves the terminal raw
             self._loop.add_signal_handler(number, self._leave, number)
         try:
-            await self._terminal.run(":")  # what the rc file printed comes before the prompt
-            while True:
-                self._tidy()
-                try:
-                    command = await self._next_command()
-                except KeyboardInterrupt:
-                    continue
-                except EOFError:
-                    command = "exit"
-                if not command.strip():
-                    continue
-                try:
-                    done = await self._run(command)
-                except ValueError as error:  # it is too long, or holds a NUL
-                    self._notify(str(error))
-                    continue
-                if done.left:
-                    return done.status.shell_status
+            done = await self._begin()
+            while done is None or not done.left:
+                done = await self._turn()
+            return done.status.shell_status
         except SessionLeft:
             return LEFT_STATUS if self._left_by is None else 128 + self._left_by
+        except SessionDetached:
+            name = self._line.name
+            self._farewell = f"detached from {name}; rshell {self._status.where} -S {name} comes back"
+            return 0
+        except ChannelReset as error:
+            if error.code != "moved":
+                raise
+            self._farewell = error.reason
+            return 0
 
     async def close(self) -> None:
         """Give back what the prompt took."""
@@ -132,6 +143,40 @@ class Prompt:
         await self._editor.close()
         await self._pump.close(finish=self._line.channel.is_over)
         self._tidy()
+        if self._farewell:
+            _write(f"rshell: {printable(self._farewell)}\r\n".encode())
+
+    async def _begin(self) -> Done | None:
+        """Show what comes before the first prompt; return the ending of what ran there, if any."""
+        found = self._line.found
+        if not found.attached:
+            return await self._terminal.run(":")  # which the rc file's output comes before
+        _write(f"\x1b[2mrshell: attached to {self._line.name}\x1b[0m\r\n".encode())
+        if found.dropped:
+            _write(f"rshell: {found.dropped} bytes before this were dropped\r\n".encode())
+        if found.running is not None:
+            return self._note(await self._terminal.follow())
+        await self._terminal.show(found.kept)
+        return None
+
+    async def _turn(self) -> Done | None:
+        """Read a command and run it; return its ending, None where there was no command."""
+        self._tidy()
+        try:
+            command = await self._next_command()
+        except KeyboardInterrupt:
+            return None
+        except EOFError:
+            command = "exit"
+        if not command.strip():
+            return None
+        self._completer.forget()
+        self._on_resize()
+        try:
+            return self._note(await self._terminal.run(command))
+        except ValueError as error:  # it is too long, or holds a NUL
+            self._notify(str(error))
+            return None
 
     async def _next_command(self) -> str:
         self._on_resize()
@@ -142,10 +187,7 @@ class Prompt:
             # prompt_toolkit has taken the signal over while it ran.
             self._loop.add_signal_handler(signal.SIGWINCH, self._on_resize)
 
-    async def _run(self, command: str) -> Done:
-        self._completer.forget()
-        self._on_resize()
-        done = await self._terminal.run(command)
+    def _note(self, done: Done) -> Done:
         self._status.last = done
         self._status.cwd = done.cwd
         self._status.round_trip = self._client.round_trip
@@ -208,7 +250,7 @@ class Prompt:
         if self._left_by is not None:
             raise SessionLeft
         if self._line.channel.is_over:
-            raise self._line.channel.error or RshellError("the server closed the shell")
+            raise self._line.cause
 
     def _on_link(self) -> None:
         """The link was cut, or is back: the toolbar counts meanwhile."""
