@@ -19,6 +19,20 @@ DEFAULT_PORT = 7000
 
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252}[A-Za-z0-9_.])?\Z")
 _IPV6 = re.compile(r"[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9_.-]{1,32})?\Z")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+COMMAND_SHOWN = 1024  # characters: for people, and small enough for any frame
+
+NAME_RULE = "Use 1 to 64 letters, digits and . _ -, with a letter or digit first."
+
+
+def is_name(text: str) -> bool:
+    """Whether a job or a session may bear this name: no path, no option, nothing to quote."""
+    return _NAME.match(text) is not None
+
+
+def shorten_command(text: str) -> str:
+    """Return a command with no more of it than listings show."""
+    return text if len(text) <= COMMAND_SHOWN else text[: COMMAND_SHOWN - 3] + "..."
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,5 +197,10 @@ class Limits:
     jobs_kept: int = 50  # that have ended; the oldest are removed
     job_age: float = 14 * 86400.0  # after its end a job is removed
     job_log: int = 16 * 1024 * 1024  # on the disk for each of a job's two streams; the newest
+    # Named sessions.
+    named_sessions: int = 64  # server: at once
+    named_sessions_each: int = 16  # of one identity
+    named_output: int = 1024 * 1024  # of each, kept for who attaches next; the newest
+    named_seconds: float = 7 * 86400.0  # with nobody attached, until it is ended
     # Stopping.
     close_seconds: float = 5.0  # for a GOODBYE to leave before a link is aborted

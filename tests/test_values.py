@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rshell.errors import AddressError
-from rshell.values import Address, ExitStatus, Limits, TerminalSize
+from rshell.values import Address, ExitStatus, Limits, TerminalSize, is_name, shorten_command
 
 
 @pytest.mark.parametrize(
@@ -147,3 +147,20 @@ def test_limits_fit_together() -> None:
     assert limits.frame_before_login < limits.frame
     with pytest.raises(dataclasses.FrozenInstanceError):
         limits.frame = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", ["a", "7", "A.b_c-d", "a..b", "x" * 64])
+def test_names_of_jobs_and_sessions(name: str) -> None:
+    assert is_name(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../x", "a/b", "-x", ".x", "a b", "a\n", "é", "a\0"]
+)
+def test_what_is_no_name(name: str) -> None:
+    assert not is_name(name)
+
+
+def test_of_a_long_command_the_beginning_is_shown() -> None:
+    assert shorten_command("x" * 1024) == "x" * 1024
+    assert shorten_command("x" * 1025) == "x" * 1021 + "..."

@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass
 
 from rshell.errors import ConfigurationError
-from rshell.values import DEFAULT_PORT, Address
+from rshell.values import DEFAULT_PORT, NAME_RULE, Address, is_name
 
 HELP = """\
 usage: rshell [OPTIONS] [HOST[:PORT]] [OPTIONS] [COMMAND...]
@@ -292,13 +292,8 @@ def require_terminal(options: Options) -> None:
 
 
 def _check_name(name: str, of: str) -> None:
-    from rshell.channels.job.messages import is_name
-
     if not is_name(name):
-        raise UsageError(
-            f"not a {of}'s name: {name!r}. A name has 1 to 64 letters, digits and . _ -, "
-            "with a letter or digit first."
-        )
+        raise UsageError(f"not a {of}'s name: {name!r}. {NAME_RULE}")
 
 
 def _split(arguments: list[str]) -> tuple[dict[str, str], str | None, list[str]]:

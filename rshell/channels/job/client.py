@@ -7,13 +7,13 @@ shorter list, a shorter log or a status.
 from __future__ import annotations
 
 from rshell.channels.answers import receive_answer, receive_list
-from rshell.channels.job.messages import JobInfo, JobRequest, RecordDecoder, is_name
+from rshell.channels.job.messages import JobInfo, JobRequest, RecordDecoder
 from rshell.channels.process.messages import ProcessRequest
 from rshell.errors import JobLost, RemoteProtocolError
 from rshell.protocol.messages import Body
 from rshell.transport.carrier import SessionCarrier
 from rshell.transport.channel import Channel
-from rshell.values import ExitStatus
+from rshell.values import ExitStatus, is_name
 
 
 async def start_job(carrier: SessionCarrier, process: ProcessRequest, name: str | None) -> str:

@@ -3,12 +3,11 @@
 Strategy: both ends use the same classes. What a server says of a job is also what it writes
 into the job's record on the disk, so there is one way to read it.
 
-Hazard: a name becomes a folder's name on the server. It is checked wherever it enters, here.
+Hazard: a name becomes a folder's name on the server. It is checked wherever it enters.
 """
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -17,11 +16,12 @@ from rshell.channels.process.messages import (
     ProcessRequest,
     decode_duration,
     decode_status,
+    decode_time,
     encode_status,
 )
 from rshell.errors import LocalProtocolError, RemoteProtocolError
 from rshell.protocol.messages import Body, Json
-from rshell.values import ExitStatus
+from rshell.values import COMMAND_SHOWN, NAME_RULE, ExitStatus, is_name, shorten_command
 
 VERBS = ("start", "list", "logs", "wait", "kill")
 STATES = ("running", "exited", "signaled", "lost")
@@ -29,20 +29,13 @@ STATES = ("running", "exited", "signaled", "lost")
 # The numbers of the streams are those of the kind `process`.
 OUT, ERR = 1, 2
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 _COUNT_LIMIT = 2**63
-_COMMAND_SHOWN = 1024  # characters: a listing is for people, and each job is one frame
 
 # A record of stream 0: type and length, then the bytes, or how many bytes were dropped.
 _HEAD = struct.Struct(">BI")
 _DROPPED = struct.Struct(">Q")
 _IS_DROPPED = 0x10
 _RECORD_LIMIT = 2**20
-
-
-def is_name(text: str) -> bool:
-    """Whether a job may bear this name: no path, no option, nothing that needs quoting."""
-    return _NAME.match(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +54,7 @@ class JobRequest:
 
     def __post_init__(self) -> None:
         if self.name is not None and not is_name(self.name):
-            raise LocalProtocolError(
-                f"not a job's name: {self.name!r}. Use 1 to 64 letters, digits and . _ -, "
-                "with a letter or digit first."
-            )
+            raise LocalProtocolError(f"not a job's name: {self.name!r}. {NAME_RULE}")
 
     def encode(self) -> Json:
         """Return the JSON object of OPEN."""
@@ -125,9 +115,7 @@ class JobInfo:
 
     def shortened(self) -> JobInfo:
         """Return it with no more of the command than fits a listing."""
-        if len(self.command) <= _COMMAND_SHOWN:
-            return self
-        return replace(self, command=self.command[: _COMMAND_SHOWN - 3] + "...")
+        return replace(self, command=shorten_command(self.command))
 
     def encode(self) -> Json:
         """Return the message; what is not known is left out."""
@@ -156,11 +144,11 @@ class JobInfo:
             raise RemoteProtocolError("the job's status does not fit its state")
         return cls(
             name=name,
-            command=body.text("command", limit=_COMMAND_SHOWN),
-            started=_time(body, "started") or 0.0,
+            command=body.text("command", limit=COMMAND_SHOWN),
+            started=decode_time(body, "started") or 0.0,
             state=state,
             status=status,
-            ended=_time(body, "ended"),
+            ended=decode_time(body, "ended"),
             duration=None if values.get("duration") is None else decode_duration(body),
             stdout=_count(body, "stdout"),
             stderr=_count(body, "stderr"),
@@ -208,15 +196,6 @@ class RecordDecoder:
             start = end
             yield (stream, b"", _DROPPED.unpack(body)[0]) if is_dropped else (stream, body, 0)
         del kept[:start]
-
-
-def _time(body: Body, key: str) -> float | None:
-    value = body.values.get(key)
-    if value is None:
-        return None
-    if type(value) not in (int, float) or not 0 <= value < 1e11:
-        raise RemoteProtocolError(f"{body.name} needs {key!r}: seconds since 1970")
-    return float(value)
 
 
 def _count(body: Body, key: str) -> int | None:

@@ -29,10 +29,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from rshell.channels.job.messages import JobInfo, is_name
+from rshell.channels.job.messages import JobInfo
 from rshell.errors import ConfigurationError, RemoteProtocolError
 from rshell.protocol.messages import Body
 from rshell.security.files import private_folder, read_private, write_private
+from rshell.values import is_name
 
 _log = logging.getLogger("rshell.server")
 

@@ -139,6 +139,16 @@ class Ending:
         )
 
 
+def decode_time(body: Body, key: str) -> float | None:
+    """Read a point in time, in seconds since 1970; None where there is none."""
+    value = body.values.get(key)
+    if value is None:
+        return None
+    if type(value) not in (int, float) or not 0 <= value < 1e11:
+        raise RemoteProtocolError(f"{body.name} needs {key!r}: seconds since 1970")
+    return float(value)
+
+
 def decode_duration(body: Body) -> float:
     """Read how long something took, in seconds, 0 if it is not said. Raises RemoteProtocolError."""
     value = body.values.get("duration", 0.0)

@@ -1,0 +1,1 @@
+"""Kind `sessions`: listing and ending named sessions (docs/protocol.md, "Kind: sessions")."""

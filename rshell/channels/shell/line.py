@@ -15,63 +15,32 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from rshell.channels.base import STDIN
-from rshell.channels.process.messages import decode_size, encode_size
+from rshell.channels.process.messages import encode_size
 from rshell.channels.shell.messages import (
     COMMAND_LIMIT,
     Checked,
     Completions,
     Done,
+    Joined,
     Question,
     RunCommand,
     ShellRequest,
 )
 from rshell.errors import ChannelReset, RemoteProtocolError, RshellError
-from rshell.protocol.messages import SEQUENCE_LIMIT, Body, Json
+from rshell.protocol.messages import Json
 from rshell.transport.carrier import SessionCarrier
 from rshell.transport.channel import Channel
 from rshell.values import TerminalSize
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A named session as it was when the channel was opened.
-
-    `attached` says that it was there already. `number` is that of its last command, which is
-    `running` unless that is None. The first `kept` bytes of output are older than the channel,
-    and `dropped` bytes before them are lost. `size` is the terminal's.
-    """
-
-    attached: bool = False
-    number: int = 0
-    running: str | None = None
-    kept: int = 0
-    dropped: int = 0
-    size: TerminalSize | None = None
-
-    @classmethod
-    def decode(cls, reply: Json) -> Found:
-        """Read the reply of OPENED. Raises RemoteProtocolError."""
-        if "attached" not in reply:
-            raise RemoteProtocolError("the server knows no named sessions")
-        body = Body("the reply", reply)
-        return cls(
-            attached=body.boolean("attached"),
-            number=body.integer("number", 0, SEQUENCE_LIMIT),
-            running=body.optional_text("running"),
-            kept=body.integer("kept", 0, SEQUENCE_LIMIT, 0),
-            dropped=body.integer("dropped", 0, SEQUENCE_LIMIT, 0),
-            size=decode_size(body) if "columns" in reply else None,
-        )
-
-
 class ShellLine:
     """The messages of a shell channel. `cwd` is the shell's folder, `program` its path.
 
-    `name` is that of a named session, else empty, and `found` what was there already.
+    `name` is that of a named session, else empty, and `found` how it was when we came, else None.
     `on_done` gets each ending at once, before later output; `on_unread` what was typed on the
     terminal while no command ran; `on_restart` how a shell ended that no command ran in.
     """
@@ -87,11 +56,11 @@ class ShellLine:
         self._late: list[str] | None = None
         self._returned: asyncio.Future[None] | None = None
         self.name = str(channel.request.get("name", ""))
-        self.found = Found.decode(channel.reply) if self.name else Found()
+        self.found = read_joined(channel) if self.name else None
         self._is_moved = False
-        self._number = self.found.number
+        self._number = 0 if self.found is None else self.found.number
         self._reply: asyncio.Future[Done] | None = None
-        if self.found.running is not None:
+        if self.found is not None and self.found.running is not None:
             self._reply = asyncio.get_running_loop().create_future()
         self._questions: dict[int, asyncio.Future[Completions | Checked]] = {}
         self._question = 0
@@ -278,9 +247,15 @@ async def open_line(carrier: SessionCarrier, request: ShellRequest) -> ShellLine
     asked for, and what cuts the session short. Cancelling ends what was started, except for a
     named session.
     """
-    channel = await open_shell_channel(carrier, request)
+    return ShellLine(await open_shell_channel(carrier, request))
+
+
+def read_joined(channel: Channel) -> Joined:
+    """Return what the reply says of a named session; a bad one resets the channel and raises."""
     try:
-        return ShellLine(channel)
+        if "attached" not in channel.reply:
+            raise RemoteProtocolError("the server knows no named sessions")
+        return Joined.decode(channel.reply)
     except RemoteProtocolError as error:
         channel.reset("bad-message", str(error))
         raise

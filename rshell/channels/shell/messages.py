@@ -7,14 +7,22 @@ from dataclasses import dataclass, field
 
 from rshell.channels.process.messages import (
     decode_duration,
+    decode_size,
     decode_status,
     decode_terminal,
     encode_status,
     encode_terminal,
 )
-from rshell.errors import RemoteProtocolError
+from rshell.errors import LocalProtocolError, RemoteProtocolError
 from rshell.protocol.messages import SEQUENCE_LIMIT, Body, Json
-from rshell.values import ExitStatus, TerminalSize
+from rshell.values import (
+    COMMAND_SHOWN,
+    NAME_RULE,
+    ExitStatus,
+    TerminalSize,
+    is_name,
+    shorten_command,
+)
 
 COMMAND_LIMIT = 2**18  # characters in a command or a question
 
@@ -23,7 +31,10 @@ COMMAND_LIMIT = 2**18  # characters in a command or a question
 class ShellRequest:
     """Which shell to start. `stdin` False gives its commands an empty stdin.
 
-    With a `terminal`, of the type `term`, its commands have that instead of pipes.
+    With a `terminal`, of the type `term`, its commands have that instead of pipes. With a `name`
+    as well it is the named session to attach to, made where there is none; `share` only watches
+    one that is there. Raises LocalProtocolError for a name that no session can have, or one
+    without a terminal.
     """
 
     cwd: str | None = None
@@ -32,6 +43,16 @@ class ShellRequest:
     stdin: bool = False
     terminal: TerminalSize | None = None
     term: str = ""
+    name: str | None = None
+    share: bool = False
+
+    def __post_init__(self) -> None:
+        if self.name is not None and not is_name(self.name):
+            raise LocalProtocolError(f"not a session's name: {self.name!r}. {NAME_RULE}")
+        if self.name is not None and self.terminal is None:
+            raise LocalProtocolError("a session with a name needs a terminal")
+        if self.share and self.name is None:
+            raise LocalProtocolError("only a session with a name can be watched")
 
     def encode(self) -> Json:
         """Return the JSON object of OPEN; what has its default is left out."""
@@ -40,9 +61,11 @@ class ShellRequest:
             values["cwd"] = self.cwd
         if self.env:
             values["env"] = dict(self.env)
-        for name in ("clear_env", "stdin"):
+        for name in ("clear_env", "stdin", "share"):
             if getattr(self, name):
                 values[name] = True
+        if self.name is not None:
+            values["name"] = self.name
         if self.terminal is not None:
             values["terminal"] = encode_terminal(self.terminal, self.term)
         return values
@@ -52,14 +75,19 @@ class ShellRequest:
         """Read the JSON object of OPEN. Raises RemoteProtocolError, which refuses the channel."""
         body = Body("the request", values)
         terminal, term = decode_terminal(body)
-        return cls(
-            cwd=body.optional_text("cwd"),
-            env=body.text_map("env"),
-            clear_env=body.boolean("clear_env"),
-            stdin=body.boolean("stdin"),
-            terminal=terminal,
-            term=term,
-        )
+        try:
+            return cls(
+                cwd=body.optional_text("cwd"),
+                env=body.text_map("env"),
+                clear_env=body.boolean("clear_env"),
+                stdin=body.boolean("stdin"),
+                terminal=terminal,
+                term=term,
+                name=body.optional_text("name"),
+                share=body.boolean("share"),
+            )
+        except LocalProtocolError as error:
+            raise RemoteProtocolError(str(error)) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +171,51 @@ class Done:
             left=body.boolean("left"),
             unread=body.text("unread", ""),
             taken=body.integer("taken", 0, SEQUENCE_LIMIT, 0),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """What the reply of OPENED says of a named session, beside what it says of every shell.
+
+    `attached` says that it was there already. `number` is the largest of a command so far and
+    `running` the command that runs now, None when none does. `kept` counts the bytes at the
+    beginning of the output that nobody may have seen yet, `dropped` those before them that are
+    lost. `last` is an ending that nobody may have been told of; it counts no bytes.
+    """
+
+    attached: bool
+    number: int
+    size: TerminalSize
+    running: str | None = None
+    kept: int = 0
+    dropped: int = 0
+    last: Done | None = None
+
+    def encode(self) -> Json:
+        """Return the keys of the reply."""
+        values: Json = {"attached": self.attached, "number": self.number}
+        if self.running is not None:
+            values["running"] = shorten_command(self.running)
+        values |= {"kept": self.kept, "dropped": self.dropped}
+        values |= {"columns": self.size.columns, "rows": self.size.rows}
+        if self.last is not None:
+            values["last"] = self.last.encode()
+        return values
+
+    @classmethod
+    def decode(cls, values: Json) -> Joined:
+        """Read the reply. Raises RemoteProtocolError."""
+        body = Body("the reply", values)
+        running = body.text("running", "", limit=COMMAND_SHOWN)
+        return cls(
+            attached=body.boolean("attached"),
+            number=body.integer("number", 0, SEQUENCE_LIMIT),
+            size=decode_size(body),
+            running=running if "running" in values else None,
+            kept=body.integer("kept", 0, SEQUENCE_LIMIT),
+            dropped=body.integer("dropped", 0, SEQUENCE_LIMIT),
+            last=Done.decode(body.object("last")) if "last" in values else None,
         )
 
 

@@ -15,18 +15,18 @@ from dataclasses import dataclass
 
 from rshell.channels.base import STDOUT
 from rshell.channels.process.messages import decode_size
-from rshell.channels.shell.line import Found
-from rshell.channels.shell.messages import COMMAND_LIMIT, Done, ShellRequest
+from rshell.channels.shell.line import read_joined
+from rshell.channels.shell.messages import Done, Joined, ShellRequest
 from rshell.errors import RemoteProtocolError, RshellError
 from rshell.protocol.messages import SEQUENCE_LIMIT, Body, Json
 from rshell.transport.carrier import SessionCarrier
 from rshell.transport.channel import Channel
-from rshell.values import TerminalSize
+from rshell.values import COMMAND_SHOWN, TerminalSize
 
 
 @dataclass(frozen=True, slots=True)
 class CommandBegun:
-    """A command begins in the watched session, in the folder `cwd`."""
+    """A command begins in the watched session, in the folder `cwd`; of a long one its beginning."""
 
     number: int
     command: str
@@ -39,6 +39,8 @@ class Skipped:
 
     bytes: int
 
+
+_UNKNOWN = TerminalSize(columns=1, rows=1)
 
 WatchEvent = bytes | CommandBegun | Done | TerminalSize | Skipped
 
@@ -54,7 +56,7 @@ class SessionWatch:
     """
 
     def __init__(self, channel: Channel) -> None:
-        self.found = Found()
+        self.found = Joined(False, 0, _UNKNOWN)  # until the answer has come
         self._channel = channel
         self._reader = channel.stream(STDOUT)
         self._told: deque[tuple[int, WatchEvent]] = deque()  # with the bytes before each
@@ -129,7 +131,7 @@ def _decode(message: Json) -> WatchEvent | None:
     if kind == "command":
         return CommandBegun(
             number=body.integer("number", 1, SEQUENCE_LIMIT),
-            command=body.text("command", limit=COMMAND_LIMIT),
+            command=body.text("command", limit=COMMAND_SHOWN),
             cwd=body.text("cwd"),
         )
     if kind == "resized":
@@ -148,9 +150,5 @@ async def watch_session(carrier: SessionCarrier, request: ShellRequest) -> Sessi
     channel = carrier.open_channel("shell", request.encode())
     watch = SessionWatch(channel)  # now: what is told at once has its place before the output
     await channel.wait_opened()
-    try:
-        watch.found = Found.decode(channel.reply)
-    except RemoteProtocolError as error:
-        channel.reset("bad-message", str(error))
-        raise
+    watch.found = read_joined(channel)
     return watch

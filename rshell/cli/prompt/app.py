@@ -122,7 +122,9 @@ class Prompt:
             return LEFT_STATUS if self._left_by is None else 128 + self._left_by
         except SessionDetached:
             name = self._line.name
-            self._farewell = f"detached from {name}; rshell {self._status.where} -S {name} comes back"
+            self._farewell = (
+                f"detached from {name}; rshell {self._status.where} -S {name} comes back"
+            )
             return 0
         except ChannelReset as error:
             if error.code != "moved":
@@ -149,7 +151,7 @@ class Prompt:
     async def _begin(self) -> Done | None:
         """Show what comes before the first prompt; return the ending of what ran there, if any."""
         found = self._line.found
-        if not found.attached:
+        if found is None or not found.attached:
             return await self._terminal.run(":")  # which the rc file's output comes before
         _write(f"\x1b[2mrshell: attached to {self._line.name}\x1b[0m\r\n".encode())
         if found.dropped:
@@ -157,6 +159,8 @@ class Prompt:
         if found.running is not None:
             return self._note(await self._terminal.follow())
         await self._terminal.show(found.kept)
+        if found.last is not None:
+            self._note(found.last)
         return None
 
     async def _turn(self) -> Done | None:

@@ -14,6 +14,7 @@ from rshell.channels.process.messages import (
     ProcessRequest,
     decode_size,
     decode_status,
+    decode_time,
     encode_size,
     encode_status,
 )
@@ -166,3 +167,11 @@ def test_a_status_arrives_as_it_was(status: ExitStatus) -> None:
 @given(SIZES)
 def test_a_size_arrives_as_it_was(size: TerminalSize) -> None:
     assert decode_size(Body("x", encode_size(size))) == size
+
+
+def test_a_point_in_time_is_seconds_or_nothing() -> None:
+    assert decode_time(Body("x", {"at": 5}), "at") == 5.0
+    assert decode_time(Body("x", {}), "at") is None
+    for wrong in (True, "5", -1, float("inf"), float("nan")):
+        with pytest.raises(RemoteProtocolError):
+            decode_time(Body("x", {"at": wrong}), "at")

@@ -13,11 +13,12 @@ from rshell.channels.shell.messages import (
     Checked,
     Completions,
     Done,
+    Joined,
     Question,
     RunCommand,
     ShellRequest,
 )
-from rshell.errors import RemoteProtocolError
+from rshell.errors import LocalProtocolError, RemoteProtocolError
 from rshell.protocol.messages import encode_json
 from rshell.values import ExitStatus, TerminalSize
 
@@ -151,3 +152,49 @@ def test_answers_that_make_no_sense_are_refused() -> None:
         Checked.decode({"number": 1, "incomplete": 1})
     with pytest.raises(RemoteProtocolError):
         Completions.decode({"number": 1, "start": 0, "texts": ["a"], "labels": []})
+
+
+SIZE = TerminalSize(80, 24)
+
+
+@pytest.mark.parametrize("share", [False, True])
+def test_a_named_session_is_asked_for_with_its_terminal(share: bool) -> None:
+    request = ShellRequest(terminal=SIZE, term="vt100", name="a.b", share=share)
+    assert ShellRequest.decode(over_the_wire(request.encode())) == request
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"terminal": None}, {"name": "a/b"}, {"name": ""}, {"name": None, "share": True}]
+)
+def test_a_named_session_that_can_not_be_is_refused_by_both_ends(wrong: dict[str, Any]) -> None:
+    with pytest.raises(LocalProtocolError):
+        given: dict[str, Any] = {"terminal": SIZE, "name": "a"} | wrong
+        ShellRequest(**given)
+    values = ShellRequest(terminal=SIZE, name="a").encode()
+    with pytest.raises(RemoteProtocolError):
+        ShellRequest.decode(values | wrong)
+
+
+@pytest.mark.parametrize(
+    "joined",
+    [
+        Joined(attached=False, number=0, size=SIZE),
+        Joined(True, 5, SIZE, "vi", 10, 20, Done.decode(DONE)),
+    ],
+)
+def test_the_reply_of_a_named_session_arrives_as_it_was(joined: Joined) -> None:
+    assert Joined.decode(over_the_wire(joined.encode())) == joined
+
+
+def test_of_a_long_command_the_beginning_is_told() -> None:
+    joined = Joined(True, 1, SIZE, running="x" * 2**18)
+    assert Joined.decode(joined.encode()).running == "x" * 1021 + "..."
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"number": None}, {"attached": 1}, {"kept": -1}, {"dropped": None}, {"rows": 0}, {"last": 5}],
+)
+def test_a_reply_of_a_named_session_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(RemoteProtocolError):
+        Joined.decode(Joined(True, 1, SIZE).encode() | wrong)
