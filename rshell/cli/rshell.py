@@ -12,7 +12,8 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from rshell.cli.options import HELP, Options, parse, require_terminal
+from rshell.cli.options import Options, parse, require_terminal
+from rshell.cli.usage import HELP
 from rshell.errors import RshellError
 from rshell.values import Limits
 

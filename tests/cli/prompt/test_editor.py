@@ -15,6 +15,7 @@ from prompt_toolkit.output import DummyOutput
 
 from rshell.channels.shell.line import ShellLine
 from rshell.cli.prompt.editor import Editor
+from rshell.cli.prompt.passthrough import SessionDetached
 from rshell.cli.prompt.status import Status
 
 DEADLINE = 30.0
@@ -22,6 +23,8 @@ DEADLINE = 30.0
 
 class Line:
     """Says that a text is incomplete until it holds `done`."""
+
+    name = ""
 
     async def wants_more(self, text: str) -> bool:
         return "done" not in text
@@ -33,10 +36,10 @@ def keyboard() -> Iterator[PipeInput]:
         yield keys
 
 
-def editor_for(keyboard: PipeInput) -> Editor:
+def editor_for(keyboard: PipeInput, line: Line | None = None) -> Editor:
     with create_app_session(input=keyboard, output=DummyOutput()):
         return Editor(
-            cast(ShellLine, Line()),
+            cast(ShellLine, line or Line()),
             Status(),
             history=InMemoryHistory(),
             completer=DummyCompleter(),
@@ -76,3 +79,21 @@ async def test_what_is_typed_while_the_text_is_judged_comes_after_the_enter(
     keyboard.send_text("for i in 1; do\rdone\r")
     assert await read(editor) == "for i in 1; do\ndone"
     await editor.close()
+
+
+async def test_a_named_session_is_left_by_a_key_and_tilde_d_is_a_command(
+    keyboard: PipeInput,
+) -> None:
+    line = Line()
+    line.name = "work"
+    editor = editor_for(keyboard, line)
+    keyboard.send_text("~d\r")
+    assert await read(editor) == "~d"
+    keyboard.send_text("half a li\x18\x04")
+    with pytest.raises(SessionDetached):
+        await read(editor)
+
+
+async def test_elsewhere_there_is_nothing_to_detach_from(keyboard: PipeInput) -> None:
+    keyboard.send_text("on\x18\x04\r")
+    assert await read(editor_for(keyboard)) == "on"
