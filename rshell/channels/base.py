@@ -11,7 +11,7 @@ import os
 import pwd
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rshell.protocol.messages import Json
 from rshell.transport.channel import Channel
@@ -19,10 +19,34 @@ from rshell.values import Limits
 
 if TYPE_CHECKING:  # a client starts no commands
     from rshell.channels.job.registry import Jobs
+    from rshell.channels.sessions.messages import SessionInfo
+    from rshell.channels.shell.messages import ShellRequest
     from rshell.execution.turns import SpawnTurns
+    from rshell.security.scram import Verifier
 
 # Stream numbers of the kinds that run commands (docs/protocol.md).
 STDIN, STDOUT, STDERR = 0, 1, 2
+
+NO_NAMED = (
+    "named sessions end with their server, and this one serves a single connection. "
+    "Start rshell-server on its own."
+)
+
+
+class NamedSessions(Protocol):
+    """The named sessions of a server. Methods raise ChannelRefused with the code for the peer."""
+
+    async def serve(self, channel: Channel, host: Host, request: ShellRequest) -> None:
+        """Attach a channel to the session that `request` names, or have it watch.
+
+        Returns when the channel is over.
+        """
+
+    def list(self, identity: str) -> list[SessionInfo]:
+        """Return an identity's sessions, the oldest first."""
+
+    async def end(self, identity: str, name: str) -> SessionInfo:
+        """End a session, and return it as it stood before. Cancelling does not save it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +56,9 @@ class Host:
     `identity` is who logged in; `directory` is where commands start, `environment` what they
     inherit. `audit(event, facts)` writes a line of the audit log. `clean_up(coroutine)` runs
     what must end after the channel, owned by the server, which waits for it when it stops.
-    `jobs` are the commands that outlive their client, None where the server keeps none.
+    `jobs` are the commands that outlive their client and `named` the shells that do, None where
+    the server keeps none. `verifier` is what a token was checked against, None where the login
+    needed none.
     """
 
     identity: str
@@ -44,6 +70,8 @@ class Host:
     audit: Callable[[str, Json], None]
     clean_up: Callable[[Coroutine[Any, Any, None]], None]
     jobs: Jobs | None = None
+    named: NamedSessions | None = None
+    verifier: Verifier | None = None
 
 
 Handler = Callable[[Channel, Host], Awaitable[None]]

@@ -22,24 +22,37 @@ CREDIT_LIMIT = 2**40
 
 
 class SendWindow:
-    """How many payload bytes the peer lets us send."""
+    """How many payload bytes the peer lets us send.
 
-    __slots__ = ("available",)
+    `sent` counts those that went out, `consumed` those of them that the peer has read for
+    certain. A credit of more than a whole window has doubled it; it is taken at its word for
+    the rest, so a peer whose windows grow in another way is believed to have read more.
+    """
+
+    __slots__ = ("_size", "available", "consumed", "sent")
 
     def __init__(self, size: int) -> None:
         self.available = size
+        self.sent = 0
+        self.consumed = 0
+        self._size = size
 
     def take(self, size: int) -> None:
         """Count `size` bytes as sent."""
         if size > self.available:
             raise LocalProtocolError(f"{size} bytes into a window of {self.available}")
         self.available -= size
+        self.sent += size
 
     def credit(self, size: int) -> None:
         """Count a WINDOW frame from the peer."""
         self.available += size
         if self.available > CREDIT_LIMIT:
             raise RemoteProtocolError("WINDOW grants more than any window can hold")
+        if size > self._size:
+            size -= self._size
+            self._size *= 2
+        self.consumed = min(self.consumed + size, self.sent)
 
 
 class WindowBudget:

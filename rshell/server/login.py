@@ -95,11 +95,16 @@ class ServerLink:
         if self.carrier is not None:
             self.carrier.has_room(channel)
 
+    @property
+    def verifier(self) -> Verifier | None:
+        """What its token is checked against; None where no token was named, or needed."""
+        return None if self._login is None else self._login.verifier
+
     def is_revoked(self, lookup: Callable[[str], Verifier | None]) -> bool:
         """Whether its token, proved or about to be, is no longer the one that `lookup` finds."""
-        if self._login is None or self._login.verifier is None:
+        if self._login is None or self.verifier is None:
             return False
-        return lookup(self._login.identity) != self._login.verifier
+        return lookup(self._login.identity) != self.verifier
 
     def close(self, code: str, reason: str) -> None:
         """End the link and the session on it. Harmless when it is over."""

@@ -1,8 +1,9 @@
 """A server: what listens, who is logged in, and what runs for them.
 
 Strategy: everything that lives is reachable from here, so that closing the server closes it
-all: listeners first, then links with a word, then handlers and detached jobs, then what handlers
-left to clean up, the reaper last. Each link is independent; none waits for what another does.
+all: listeners first, then links with a word, then handlers, detached jobs and named sessions,
+then what those left to clean up, the reaper last. Each link is independent; none waits for what
+another does.
 
 Hazard: `asyncio.Server.wait_closed` hangs on Python 3.12 and later while connections live; it
 is not used. Links are tracked and aborted instead.
@@ -23,6 +24,7 @@ from typing import Any, BinaryIO
 
 from rshell.channels.base import Handler, Host, own_name
 from rshell.channels.job.registry import Jobs
+from rshell.channels.shell.named import NamedShells
 from rshell.errors import ConfigurationError, RshellError, SessionClosed
 from rshell.execution.exits import use_default_sigchld
 from rshell.execution.reaper_client import Reaper
@@ -84,6 +86,8 @@ class Server:
         self._reaper = Reaper(limits.kill_grace)
         self._spawner = SpawnTurns(limits.processes, reaper=self._reaper)
         self._jobs = None if jobs is None else Jobs(jobs, self._spawner, limits)
+        # Whoever keeps jobs is there for more than one session.
+        self._named = None if jobs is None else NamedShells(limits, audit.write)
         self._penalties = Penalties(limits)
         self._links: set[ServerLink] = set()
         self._unfinished: set[ServerLink] = set()
@@ -239,6 +243,8 @@ class Server:
             audit=partial(self._write_audit, link.identity, session.id),
             clean_up=self._own,
             jobs=self._jobs,
+            named=self._named,
+            verifier=link.verifier,
         )
         return SessionCarrier(session, partial(self._serve, host))
 
@@ -301,6 +307,8 @@ class Server:
         for kept in self._registry:
             if kept.timer is not None and kept.link.is_revoked(self._tokens.lookup):
                 self._end_session(kept, SessionClosed("revoked", _REVOKED, by="local"))
+        if self._named is not None:
+            self._named.end_revoked(self._tokens.lookup)
 
     # Tasks and the end.
 
@@ -333,6 +341,8 @@ class Server:
             self._end_session(kept, SessionClosed("shutdown", _SHUTDOWN, by="local"))
         if self._jobs is not None:
             self._own(self._jobs.close())
+        if self._named is not None:
+            self._own(self._named.close())
         try:
             async with asyncio.timeout(self.limits.close_seconds):
                 for link in links:

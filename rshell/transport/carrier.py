@@ -63,6 +63,13 @@ class SessionCarrier:
         """Send the channel no more events."""
         self._channels.pop(channel.number, None)
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether there is a link, and the peer has said that all that was sent has arrived."""
+        session = self.session
+        is_acknowledged = session.replay.first == session.replay.next
+        return self.driver is not None and is_acknowledged and not session.has_output()
+
     # What users need.
 
     def open_channel(self, kind: str, request: Json) -> Channel:

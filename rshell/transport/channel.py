@@ -38,6 +38,10 @@ class Carrier(Protocol):
     def now(self) -> float:
         """The clock of the link, in seconds."""
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether there is a link, and the peer has said that all that was sent has arrived."""
+
 
 class Channel:
     """One channel of a session, at either end.
@@ -152,6 +156,21 @@ class Channel:
     def want_room(self) -> None:
         """Ask that `on_room` be called once there is room again."""
         self._carrier.session.want_room(self._state)
+
+    @property
+    def sent(self) -> int:
+        """How many bytes have left for the peer; what waits here does not count."""
+        return self._state.send_window.sent
+
+    @property
+    def consumed(self) -> int:
+        """How many bytes the peer's application has read for certain, seldom all that it has."""
+        return self._state.send_window.consumed
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the peer is there, and has said that all that was written has arrived."""
+        return self._carrier.is_settled
 
     def write_nowait(self, data: Buffer, stream: int = 0) -> None:
         """Queue bytes without waiting; keep to `room`, or memory grows.

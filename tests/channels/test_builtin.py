@@ -7,12 +7,18 @@ import pytest
 from rshell import BUILTIN_HANDLERS, ChannelRefused
 from rshell.channels.job.server import serve_job
 from rshell.channels.process.server import serve_process
+from rshell.channels.sessions.server import serve_sessions
 from rshell.channels.shell.server import serve_shell
 from tests.support.session import tls_session
 
 
 def test_the_names_are_those_of_the_wire() -> None:
-    offered = {"job": serve_job, "process": serve_process, "shell": serve_shell}
+    offered = {
+        "job": serve_job,
+        "process": serve_process,
+        "sessions": serve_sessions,
+        "shell": serve_shell,
+    }
     assert offered == BUILTIN_HANDLERS
 
 
@@ -22,7 +28,7 @@ async def test_a_server_offers_them_and_refuses_the_rest_by_name() -> None:
         async with client.open_shell() as shell:
             assert (await shell.run("echo hi")).stdout == b"hi\n"
         for kind in ("files", "", "Process", "serve", "x" * 100, "\x1b[31m"):
-            with pytest.raises(ChannelRefused, match="job, process, shell") as caught:
+            with pytest.raises(ChannelRefused, match="job, process, sessions, shell") as caught:
                 await client.open_channel(kind)
             assert caught.value.code == "unknown-kind"
 

@@ -155,6 +155,12 @@ class Done:
             values["taken"] = self.taken
         return values
 
+    def facts(self) -> Json:
+        """Return what the audit log says: all but what was typed, which may be a password."""
+        facts = self.encode()
+        facts.pop("unread", None)
+        return facts
+
     @classmethod
     def decode(cls, values: Json) -> Done:
         """Read the message. Raises RemoteProtocolError."""

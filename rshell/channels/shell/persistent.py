@@ -27,10 +27,9 @@ from rshell.channels.process.server import user_shell
 from rshell.channels.shell.messages import Done, RunCommand, ShellRequest
 from rshell.channels.shell.questions import Questions
 from rshell.channels.shell.recipe import Answer, Report, ShellRecipe
-from rshell.channels.shell.running import ShellProcess, start_shell
+from rshell.channels.shell.running import Outlet, ShellProcess, start_shell
 from rshell.errors import SpawnError
 from rshell.execution.running import RunningProcess
-from rshell.transport.channel import Channel
 from rshell.values import ExitStatus, TerminalSize
 
 _INTERRUPT = b"\x03"
@@ -40,14 +39,14 @@ _SETS_ERREXIT = re.compile(r"\bset\s+-\w*e|\berrexit\b")
 
 
 class PersistentShell:
-    """A shell for `channel`. `on_done` gets each ending, `on_failure` why it can't go on.
+    """A shell that prints to `outlet`. `on_done` gets each ending, `on_failure` why it can't go on.
 
     `cwd` is the shell's folder and `program` its path; `taken` counts the bytes of input.
     """
 
     def __init__(
         self,
-        channel: Channel,
+        outlet: Outlet,
         host: Host,
         request: ShellRequest,
         on_done: Callable[[Done], None],
@@ -63,7 +62,7 @@ class PersistentShell:
             terminal=request.terminal is not None,
             home=self.environment.get("HOME", "/"),
         )
-        self._channel = channel
+        self._outlet = outlet
         self._host = host
         self._request = request
         self._size = request.terminal
@@ -108,7 +107,7 @@ class PersistentShell:
             self.recipe,
             self.cwd if Path(self.cwd).is_dir() else self._host.directory,
             self.environment,
-            self._channel,
+            self._outlet,
             stdin=self._request.stdin,
             terminal=self._size,
         )

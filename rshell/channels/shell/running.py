@@ -19,6 +19,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from rshell.channels.base import STDERR, STDOUT, Host
 from rshell.channels.shell.recipe import (
@@ -36,11 +37,28 @@ from rshell.execution.placed import placed_argv
 from rshell.execution.running import RunningProcess
 from rshell.execution.spawn import Command
 from rshell.terminal.pty import open_pty, set_size, take_unread
-from rshell.transport.channel import Channel
 from rshell.values import ExitStatus, Limits, TerminalSize
 
 _REPORT_BLOCK = 65536
 _TERMINAL_DRAIN = 1024 * 1024  # more than a kernel keeps for one terminal
+
+
+class Outlet(Protocol):
+    """Where a shell's output goes: a channel, or what stands for whoever looks at it."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody will want any output any more."""
+
+    @property
+    def room(self) -> int:
+        """How many bytes may be written now, 0 or more."""
+
+    def want_room(self) -> None:
+        """Ask that the shell's `resume` be called once there is room again."""
+
+    def write_nowait(self, data: bytes, stream: int = 0) -> None:
+        """Take output of a stream, no more than there is room for."""
 
 
 class ShellEnds:
@@ -78,7 +96,7 @@ class ShellProcess:
         recipe: ShellRecipe,
         process: RunningProcess,
         ends: ShellEnds,
-        channel: Channel,
+        outlet: Outlet,
         limits: Limits,
     ) -> None:
         self.recipe = recipe
@@ -87,7 +105,7 @@ class ShellProcess:
         self.on_report: Callable[[Report], None] | None = None
         self.on_answer: Callable[[Answer], None] | None = None
         self.on_death: Callable[[ExitStatus], None] | None = None
-        self._channel = channel
+        self._outlet = outlet
         self._slave = ends.slave
         self._master = -1 if ends.slave < 0 or ends.stdin is None else ends.stdin
         self._lines = PipeSink(ends.lines)
@@ -186,9 +204,9 @@ class ShellProcess:
 
     def _forward(self, stream: int) -> Callable[[bytes], None]:
         def forward(data: bytes) -> None:
-            if not self._channel.is_over and not self._discards:
+            if not self._outlet.is_over and not self._discards:
                 self._sent[stream] += len(data)
-                self._channel.write_nowait(data, stream)
+                self._outlet.write_nowait(data, stream)
             self._check_drained()
 
         return forward
@@ -196,9 +214,9 @@ class ShellProcess:
     def _room(self) -> int:
         if self._discards:
             return _REPORT_BLOCK
-        room = self._channel.room
+        room = self._outlet.room
         if room <= 0:
-            self._channel.want_room()
+            self._outlet.want_room()
         return room
 
     # Reports.
@@ -267,7 +285,7 @@ async def start_shell(
     recipe: ShellRecipe,
     cwd: str,
     environment: Mapping[str, str],
-    channel: Channel,
+    outlet: Outlet,
     *,
     stdin: bool,
     terminal: TerminalSize | None,
@@ -299,7 +317,7 @@ async def start_shell(
         raise
     finally:
         ends.close_theirs()
-    shell = ShellProcess(recipe, process, ends, channel, host.limits)
+    shell = ShellProcess(recipe, process, ends, outlet, host.limits)
     shell.say(recipe.start())
     return shell
 

@@ -1,0 +1,388 @@
+"""A named session: a shell on a terminal that goes on without its clients.
+
+Strategy: all output goes into the ring; the attached channel and those who watch follow it, each
+at its own pace. The shell waits for the attached channel and for nobody else: with none attached
+the oldest output is dropped instead. What an attached channel was sent stays in the ring as long
+as it fits, and a channel's end says from where on the next one is sent it again:
+
+- The client has closed it, or another has taken its place while all had arrived: from what was
+  not sent. It is believed to have been seen.
+- It was cut off, or its place was taken while it was silent: from the last byte that the client
+  has read for certain. So what was in flight is shown twice rather than never.
+
+Hazard: the end of a channel is known here only when its handler is cancelled, a moment after
+its `is_over`. Until then it counts as nobody.
+
+Hazard: a program that is told of the size it has already draws nothing. It is given another one
+for a moment, long enough to look.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import Any
+
+from rshell.channels.base import Host
+from rshell.channels.process.messages import encode_size
+from rshell.channels.sessions.messages import SessionInfo
+from rshell.channels.shell.conversation import Conversation, welcome
+from rshell.channels.shell.follower import Follower
+from rshell.channels.shell.messages import Done, Joined, RunCommand, ShellRequest
+from rshell.channels.shell.persistent import PersistentShell
+from rshell.channels.shell.ring import Ring
+from rshell.errors import (
+    ChannelRefused,
+    ChannelReset,
+    RemoteProtocolError,
+    SessionClosed,
+    SpawnError,
+)
+from rshell.protocol.messages import Json
+from rshell.transport.channel import Channel
+from rshell.values import TerminalSize, shorten_command
+
+_NUDGE = 0.1  # seconds with another size
+
+
+class Seat:
+    """The place of the attached channel, as the owner of its conversation."""
+
+    def __init__(self, hub: Hub, channel: Channel, host: Host, position: int) -> None:
+        self.channel = channel
+        self.host = host
+        self.shell = hub.shell
+        self.taken = hub.shell.taken  # bytes of input before this channel's
+        self.follower = Follower(channel, hub.ring, position)
+        self.conversation = Conversation(channel, host, self)
+        self._hub = hub
+
+    def run(self, command: RunCommand) -> None:
+        """Run a command. Raises RemoteProtocolError when none is due."""
+        self._hub.run(command)
+
+    def resize(self, size: TerminalSize) -> None:
+        """Give the terminal another size."""
+        self._hub.resize(size)
+
+    def send(self, message: Json) -> None:
+        """Send the client a message, after the output before it."""
+        self.follower.tell(message)
+
+
+class Hub:
+    """The session `request.name` of `host.identity`, and the outlet of its shell.
+
+    `on_over(hub)` is called once, when it has ended. `audit` is the server's log.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        request: ShellRequest,
+        audit: Callable[[str, Json], None],
+        on_over: Callable[[Hub], None],
+    ) -> None:
+        assert request.name is not None and request.terminal is not None
+        self.name = request.name
+        self.identity = host.identity
+        self.verifier = host.verifier
+        self.created = time.time()
+        self.ring = Ring(host.limits.named_output)
+        self.is_over = False
+        self.started = asyncio.Event()
+        self._host = host
+        self._audit = audit
+        self._on_over = on_over
+        self._size = request.terminal
+        own = replace(host, clean_up=self._clean_up)
+        self.shell = PersistentShell(self, own, request, self._done, self._fail)
+        self._seat: Seat | None = None
+        self._watchers: list[Follower] = []
+        self._number = 0
+        self._seen = 0  # the position from which the next one attached is sent output
+        self._last: Done | None = None
+        self._last_position = 0
+        self._is_last_unseen = False
+        self._nudging: asyncio.TimerHandle | None = None
+        self._waiting: asyncio.TimerHandle | None = None
+        self._why = ""
+        self._cleaning = 0
+        self._gone = asyncio.Event()
+
+    # Its life.
+
+    async def start(self) -> None:
+        """Start the shell. Raises ChannelRefused; the session is over then, as when cancelled."""
+        try:
+            await self.shell.start()
+            if self.is_over:
+                raise ChannelRefused("failed", self._why)
+        except (SpawnError, OSError) as error:
+            self.end("failed", f"the server can't start {self.shell.program}: {error}")
+            raise ChannelRefused("failed", self._why) from error
+        except BaseException:
+            self.end("failed", "its maker gave up")
+            raise
+        finally:
+            self.started.set()
+        self._write("shell-started", {"shell": self.shell.program, "cwd": self.shell.cwd})
+        self._wait_for_somebody()
+
+    def end(self, code: str, reason: str) -> None:
+        """End the shell and what runs in it, and reset the channels. Harmless when over."""
+        channels = [follower.channel for follower in self._followers()]
+        if self._finish(reason):
+            for channel in channels:
+                channel.reset(code, reason)
+
+    async def wait_gone(self) -> None:
+        """Wait until the session is over and all its processes have ended. Safe to cancel."""
+        await self._gone.wait()
+
+    def info(self) -> SessionInfo:
+        """Return what listings say of it."""
+        running = self.shell.running
+        return SessionInfo(
+            name=self.name,
+            identity=self.identity,
+            created=self.created,
+            attached=self._seat is not None,
+            watchers=len(self._watchers),
+            shell=self.shell.program,
+            cwd=self.shell.cwd,
+            size=self._size,
+            running=None if running is None else running.command,
+        )
+
+    # Who comes and goes.
+
+    def attach(self, channel: Channel, host: Host, size: TerminalSize, *, is_new: bool) -> Seat:
+        """Accept a channel and give it the session; another one that had it is moved away."""
+        if self._seat is not None:
+            self._release(self._seat, is_moved=True)
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+        start = max(self._seen, self.ring.start)
+        self._seat = seat = Seat(self, channel, host, start)
+        joined = replace(
+            self._joined(is_attached=not is_new),
+            size=size,
+            kept=self.ring.end - start,
+            dropped=start - self._seen,
+            last=self._last if self._is_last_unseen else None,
+        )
+        self._is_last_unseen = False
+        channel.accept(welcome(self.shell) | joined.encode())
+        host.audit("shell-attached", self._facts(seat))
+        if size == self._size and self.shell.running is not None:
+            self._nudge()
+        else:
+            self.resize(size)
+        channel.on_room = self._has_room
+        self._has_room()
+        seat.conversation.begin(feeds=True)
+        return seat
+
+    def detach(self, seat: Seat) -> None:
+        """The attached channel is over, or its handler. Harmless when another has its place."""
+        if self._seat is not seat:
+            return
+        self._release(seat, is_moved=False)
+        seat.host.audit("shell-detached", self._facts(seat))
+        self._wait_for_somebody()
+        self.shell.resume()
+
+    def watch(self, channel: Channel, host: Host) -> Follower:
+        """Accept a channel that is sent what comes from now on."""
+        channel.accept(welcome(self.shell) | self._joined(is_attached=True).encode())
+        host.audit("shell-watched", {"channel": channel.number, "name": self.name})
+        watcher = Follower(channel, self.ring, self.ring.end)
+        self._watchers.append(watcher)
+        channel.on_room = watcher.pump
+        channel.listen(lambda _: channel.reset("bad-message", "who watches has no say here"))
+        return watcher
+
+    def unwatch(self, watcher: Follower) -> None:
+        """A watcher is over. Harmless when it is gone."""
+        if watcher in self._watchers:
+            self._watchers.remove(watcher)
+
+    def _release(self, seat: Seat, *, is_moved: bool) -> None:
+        """Take the attached channel's place from it."""
+        self._seat = None
+        seat.conversation.close()
+        channel, follower = seat.channel, seat.follower
+        is_seen = _was_left(channel) if channel.is_over else is_moved and channel.is_settled
+        if not is_seen:
+            self._seen = follower.consumed
+        else:
+            self._seen = follower.sent if channel.is_over else follower.position
+        if self._last_position > self._seen or (self._last_position == self._seen and not is_seen):
+            self._is_last_unseen = self._last is not None
+        if is_moved and not channel.is_over:
+            seat.host.audit("shell-moved", self._facts(seat))
+            channel.send_message({"type": "moved"})
+            channel.close()
+
+    def _wait_for_somebody(self) -> None:
+        seconds = self._host.limits.named_seconds
+        loop = asyncio.get_running_loop()
+        self._waiting = loop.call_later(
+            seconds, self.end, "killed", f"nobody attached to it for {seconds:g} s"
+        )
+
+    def _joined(self, *, is_attached: bool) -> Joined:
+        running = self.shell.running
+        return Joined(
+            attached=is_attached,
+            number=self._number,
+            size=self._size,
+            running=None if running is None else running.command,
+        )
+
+    # What the attached client asks for.
+
+    def run(self, command: RunCommand) -> None:
+        """Run a command. Raises RemoteProtocolError when none is due."""
+        if self.shell.running is not None:
+            raise RemoteProtocolError("a command runs in this shell already")
+        if command.number <= self._number:
+            raise RemoteProtocolError(f"the next command's number is above {self._number}")
+        self._number = command.number
+        cwd = self.shell.cwd
+        self._write("command", {"shell": command.command, "cwd": cwd})
+        message: Json = {"type": "command", "number": command.number, "cwd": cwd}
+        message["command"] = shorten_command(command.command)
+        self._tell_watchers(message)
+        self.shell.run(command)
+
+    def resize(self, size: TerminalSize) -> None:
+        """Give the terminal another size."""
+        self._stop_nudging()
+        self.shell.resize(size)
+        if size != self._size:
+            self._size = size
+            self._tell_watchers({"type": "resized"} | encode_size(size))
+
+    def _nudge(self) -> None:
+        self._stop_nudging()
+        rows = self._size.rows
+        other = replace(self._size, rows=rows - 1 if rows > 1 else 2)
+        self.shell.resize(other)
+        loop = asyncio.get_running_loop()
+        self._nudging = loop.call_later(_NUDGE, self.shell.resize, self._size)
+
+    def _stop_nudging(self) -> None:
+        if self._nudging is not None:
+            self._nudging.cancel()
+            self._nudging = None
+
+    # What the shell says.
+
+    @property
+    def room(self) -> int:
+        """How much output may come now: anything, or what the attached channel has room for."""
+        if self._seat is None or self._seat.channel.is_over:
+            return self._host.limits.read_block
+        return self._seat.follower.room
+
+    def want_room(self) -> None:
+        """Have the shell go on once the attached channel has room."""
+        if self._seat is not None:
+            self._seat.channel.want_room()
+
+    def write_nowait(self, data: bytes, stream: int = 0) -> None:
+        """Take output."""
+        self.ring.append(data)
+        for follower in self._followers():
+            follower.pump()
+
+    def _has_room(self) -> None:
+        if self._seat is not None:
+            self._seat.follower.pump()
+        self.shell.resume()
+
+    def _done(self, done: Done) -> None:
+        self._write("ended", done.facts())
+        self._last = replace(done, stdout=0, stderr=0, taken=0)
+        self._last_position = self.ring.end
+        seat = self._seat
+        self._is_last_unseen = seat is None or seat.channel.is_over
+        if seat is not None:
+            seat.follower.tell(replace(done, taken=max(0, done.taken - seat.taken)))
+        self._tell_watchers(replace(done, unread="", taken=0))
+        if done.left:
+            followers = self._followers()
+            self._finish("its shell left")
+            for follower in followers:
+                follower.finish()
+
+    def _fail(self, reason: str) -> None:
+        self.end("failed", reason)
+
+    def _finish(self, reason: str) -> bool:
+        """End the shell and forget the channels. Returns False when that was done before."""
+        if self.is_over:
+            return False
+        self.is_over = True
+        self._why = reason
+        self._stop_nudging()
+        if self._waiting is not None:
+            self._waiting.cancel()
+        self.shell.close()
+        if self._seat is not None:
+            self._seat.conversation.close()
+        if self.started.is_set():
+            self._write("shell-ended", {"reason": reason})
+        self._seat = None
+        self._watchers = []
+        self._on_over(self)
+        self._check_gone()
+        return True
+
+    # Shared pieces.
+
+    def _followers(self) -> list[Follower]:
+        return ([] if self._seat is None else [self._seat.follower]) + self._watchers
+
+    def _tell_watchers(self, message: Json | Done) -> None:
+        for watcher in self._watchers:
+            watcher.tell(message)
+
+    def _write(self, event: str, facts: Json) -> None:
+        """Write to the audit log, in the name of the attached client if there is one."""
+        if self._seat is not None:
+            self._seat.host.audit(event, self._facts(self._seat) | facts)
+        else:
+            self._audit(event, {"identity": self.identity, "name": self.name} | facts)
+
+    def _facts(self, seat: Seat) -> Json:
+        return {"channel": seat.channel.number, "name": self.name}
+
+    def _clean_up(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have the server do what must end after the shell, and know when it is done."""
+        self._cleaning += 1
+        self._host.clean_up(self._track(work))
+
+    async def _track(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        finally:
+            self._cleaning -= 1
+            self._check_gone()
+
+    def _check_gone(self) -> None:
+        if self.is_over and not self._cleaning:
+            self._gone.set()
+
+
+def _was_left(channel: Channel) -> bool:
+    """Whether a channel's end was meant, by the client or by us."""
+    error = channel.error
+    if isinstance(error, SessionClosed):
+        return error.code == "done" and error.by == "remote"
+    return error is None or isinstance(error, ChannelReset)
