@@ -3,12 +3,7 @@
 Strategy: all output goes into the ring; the attached channel and those who watch follow it, each
 at its own pace. The shell waits for the attached channel and for nobody else: with none attached
 the oldest output is dropped instead. What an attached channel was sent stays in the ring as long
-as it fits, and a channel's end says from where on the next one is sent it again:
-
-- The client has closed it, or another has taken its place while all had arrived: from what was
-  not sent. It is believed to have been seen.
-- It was cut off, or its place was taken while it was silent: from the last byte that the client
-  has read for certain. So what was in flight is shown twice rather than never.
+as it fits, and how a channel ends says from where on the next one is sent it again.
 
 Hazard: the end of a channel is known here only when its handler is cancelled, a moment after
 its `is_over`. Until then it counts as nobody.
@@ -28,16 +23,15 @@ from typing import Any
 from rshell.channels.base import Host
 from rshell.channels.process.messages import encode_size
 from rshell.channels.sessions.messages import SessionInfo
-from rshell.channels.shell.conversation import Conversation, welcome
+from rshell.channels.shell.conversation import welcome
 from rshell.channels.shell.follower import Follower
 from rshell.channels.shell.messages import Done, Joined, RunCommand, ShellRequest
 from rshell.channels.shell.persistent import PersistentShell
 from rshell.channels.shell.ring import Ring
+from rshell.channels.shell.seat import Seat
 from rshell.errors import (
     ChannelRefused,
-    ChannelReset,
     RemoteProtocolError,
-    SessionClosed,
     SpawnError,
 )
 from rshell.protocol.messages import Json
@@ -45,31 +39,6 @@ from rshell.transport.channel import Channel
 from rshell.values import TerminalSize, shorten_command
 
 _NUDGE = 0.1  # seconds with another size
-
-
-class Seat:
-    """The place of the attached channel, as the owner of its conversation."""
-
-    def __init__(self, hub: Hub, channel: Channel, host: Host, position: int) -> None:
-        self.channel = channel
-        self.host = host
-        self.shell = hub.shell
-        self.taken = hub.shell.taken  # bytes of input before this channel's
-        self.follower = Follower(channel, hub.ring, position)
-        self.conversation = Conversation(channel, host, self)
-        self._hub = hub
-
-    def run(self, command: RunCommand) -> None:
-        """Run a command. Raises RemoteProtocolError when none is due."""
-        self._hub.run(command)
-
-    def resize(self, size: TerminalSize) -> None:
-        """Give the terminal another size."""
-        self._hub.resize(size)
-
-    def send(self, message: Json) -> None:
-        """Send the client a message, after the output before it."""
-        self.follower.tell(message)
 
 
 class Hub:
@@ -177,7 +146,7 @@ class Hub:
         )
         self._is_last_unseen = False
         channel.accept(welcome(self.shell) | joined.encode())
-        host.audit("shell-attached", self._facts(seat))
+        host.audit("shell-attached", seat.facts)
         if size == self._size and self.shell.running is not None:
             self._nudge()
         else:
@@ -192,7 +161,7 @@ class Hub:
         if self._seat is not seat:
             return
         self._release(seat, is_moved=False)
-        seat.host.audit("shell-detached", self._facts(seat))
+        seat.host.audit("shell-detached", seat.facts)
         self._wait_for_somebody()
         self.shell.resume()
 
@@ -215,18 +184,14 @@ class Hub:
         """Take the attached channel's place from it."""
         self._seat = None
         seat.conversation.close()
-        channel, follower = seat.channel, seat.follower
-        is_seen = _was_left(channel) if channel.is_over else is_moved and channel.is_settled
-        if not is_seen:
-            self._seen = follower.consumed
-        else:
-            self._seen = follower.sent if channel.is_over else follower.position
-        if self._last_position > self._seen or (self._last_position == self._seen and not is_seen):
+        self._seen, is_certain = seat.seen(is_moved=is_moved)
+        last = self._last_position
+        if last > self._seen or (last == self._seen and not is_certain):
             self._is_last_unseen = self._last is not None
-        if is_moved and not channel.is_over:
-            seat.host.audit("shell-moved", self._facts(seat))
-            channel.send_message({"type": "moved"})
-            channel.close()
+        if is_moved and not seat.channel.is_over:
+            seat.host.audit("shell-moved", seat.facts)
+            seat.channel.send_message({"type": "moved"})
+            seat.channel.close()
 
     def _wait_for_somebody(self) -> None:
         seconds = self._host.limits.named_seconds
@@ -356,12 +321,9 @@ class Hub:
     def _write(self, event: str, facts: Json) -> None:
         """Write to the audit log, in the name of the attached client if there is one."""
         if self._seat is not None:
-            self._seat.host.audit(event, self._facts(self._seat) | facts)
+            self._seat.host.audit(event, self._seat.facts | facts)
         else:
             self._audit(event, {"identity": self.identity, "name": self.name} | facts)
-
-    def _facts(self, seat: Seat) -> Json:
-        return {"channel": seat.channel.number, "name": self.name}
 
     def _clean_up(self, work: Coroutine[Any, Any, None]) -> None:
         """Have the server do what must end after the shell, and know when it is done."""
@@ -378,11 +340,3 @@ class Hub:
     def _check_gone(self) -> None:
         if self.is_over and not self._cleaning:
             self._gone.set()
-
-
-def _was_left(channel: Channel) -> bool:
-    """Whether a channel's end was meant, by the client or by us."""
-    error = channel.error
-    if isinstance(error, SessionClosed):
-        return error.code == "done" and error.by == "remote"
-    return error is None or isinstance(error, ChannelReset)

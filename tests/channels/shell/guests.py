@@ -1,0 +1,140 @@
+"""What the tests of named sessions share: a server, clients, and channels at its sessions."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import rshell
+from rshell.channels.shell.messages import Done, Joined, ShellRequest
+from rshell.client.client import Client
+from rshell.protocol.messages import Json
+from rshell.security.files import private_folder, server_folder
+from rshell.server.server import Server
+from rshell.transport.channel import Channel
+from rshell.transport.streams import ByteReader
+from rshell.values import Limits, TerminalSize
+from tests.support.session import DEADLINE
+
+SIZE = TerminalSize(80, 24)
+# So that the end of a link is the end of its client, and the server hears of it at once.
+MORTAL = Limits(resume_window=0)
+BRIEF = Limits(kill_grace=0.5)
+
+
+class Guest:
+    """A channel at a named session. `joined` is what the server said on the way in."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.joined = Joined.decode(channel.reply)
+        self.seen = b""
+        self._number = self.joined.number
+
+    @property
+    def output(self) -> ByteReader:
+        """What the terminal shows."""
+        return self.channel.stream(1)
+
+    def say(self, kind: str, **values: Any) -> None:
+        """Send a message."""
+        self.channel.send_message({"type": kind} | values)
+
+    def begin(self, command: str) -> None:
+        """Have a command run."""
+        self._number += 1
+        self.say("run", number=self._number, command=command)
+
+    async def run(self, command: str) -> Done:
+        """Run a command to its end."""
+        self.begin(command)
+        return await self.done()
+
+    async def message(self, kind: str) -> Json:
+        """Return the next message, which is of this kind."""
+        message = await self.channel.receive_message()
+        assert message is not None and message["type"] == kind, message
+        return message
+
+    async def done(self) -> Done:
+        """Return the ending, which is the next message."""
+        return Done.decode(await self.message("done"))
+
+    async def see(self, wanted: bytes) -> bytes:
+        """Read until the output seen so far ends so; return what was not returned before."""
+        self.seen = b""
+        while not self.seen.endswith(wanted):
+            block = await self.output.read(1024)
+            assert block, f"{wanted!r} never came, but {self.seen[-1000:]!r}"
+            self.seen += block
+        return self.seen
+
+
+async def attach(client: Client, name: str = "work", **request: Any) -> Guest:
+    """Attach to a session of /bin/sh-like shells, or make it."""
+    request.setdefault("terminal", SIZE)
+    asked = ShellRequest(name=name, **request)
+    return Guest(await client.open_channel("shell", asked.encode()))
+
+
+async def watch(client: Client, name: str = "work") -> Guest:
+    """Watch a session."""
+    return await attach(client, name, share=True)
+
+
+def die(client: Client) -> None:
+    """Have a client that is MORTAL end without a word."""
+    client.links.link.driver.abort()
+
+
+@asynccontextmanager
+async def inn(limits: Limits | None = None) -> AsyncIterator[Server]:
+    """Serve on a Unix socket, within a deadline."""
+    path = private_folder(server_folder()) / "socket"
+    async with (
+        asyncio.timeout(DEADLINE),
+        rshell.serve(None, unix=path, limits=limits or BRIEF) as server,
+    ):
+        yield server
+
+
+@asynccontextmanager
+async def guest(server: Server, limits: Limits | None = None) -> AsyncIterator[Client]:
+    """Connect a client."""
+    async with rshell.connect(server.addresses[0], limits=limits) as client:
+        yield client
+
+
+async def listed(client: Client) -> list[Json]:
+    """Return what the server says of the sessions."""
+    channel = await client.open_channel("sessions", {"verb": "list"})
+    messages = []
+    while (message := await channel.receive_message()) is not None:
+        messages.append(message)
+    assert messages.pop() == {"type": "end", "sessions": len(messages)}
+    return messages
+
+
+async def until_listed(client: Client, **wanted: Any) -> Json:
+    """Wait until the server's only session is so; None stands for a key that is absent."""
+    while True:
+        sessions = await listed(client)
+        assert len(sessions) == 1
+        if all(sessions[0].get(key) == value for key, value in wanted.items()):
+            return sessions[0]
+
+
+async def until_none(client: Client) -> None:
+    """Wait until there is no session."""
+    while await listed(client):
+        pass
+
+
+def audited(*events: str) -> list[Json]:
+    """Return the lines of the audit log of these events."""
+    text = (server_folder() / "audit.jsonl").read_text(encoding="ascii")
+    records = [json.loads(line) for line in text.splitlines()]
+    return [record for record in records if record["event"] in events]
