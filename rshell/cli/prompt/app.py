@@ -62,11 +62,7 @@ async def run_prompt(client: Client, where: str, name: str = "") -> int:
     except (ResumeFailed, LinkLost) as error:
         if not name:
             raise
-        text = (
-            f"{error.reason}. If the server still runs, so does {name}: rshell {where} -S {name} "
-            f"comes back. If it was started anew, {name} ended with it"
-        )
-        raise SessionClosed(error.code, text, by=error.by) from error
+        raise SessionClosed(error.code, _lost(error, where, name), by=error.by) from error
 
 
 class Prompt:
@@ -280,6 +276,17 @@ class Prompt:
         if size != self._size:
             self._size = size
             self._line.resize(size)
+
+
+def _lost(error: SessionClosed, where: str, name: str) -> str:
+    """Return what the loss of our own session means for a named one."""
+    way_back = f"rshell {where} -S {name} comes back"
+    if isinstance(error, ResumeFailed):
+        return (
+            "the server does not know this client any more. "
+            f"If it was started anew, {name} ended with it; else {way_back}"
+        )
+    return f"{error.reason}. If the server still runs, so does {name}, and {way_back}"
 
 
 def _restarted(done: Done) -> str:
