@@ -189,10 +189,12 @@ class Editor:
         except (TimeoutError, RshellError, ValueError):
             more = False
         self._check = None
+        if app.is_done or not app.is_running:
+            return  # it was interrupted meanwhile
         if more:
             buffer.cursor_position = len(buffer.text)
             buffer.insert_text("\n")
-        elif not app.is_done:
+        else:
             buffer.validate_and_handle()
         held, self._held = self._held, []
         app.key_processor.feed_multiple(held)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Iterator
 from typing import cast
 
@@ -97,3 +98,40 @@ async def test_a_named_session_is_left_by_a_key_and_tilde_d_is_a_command(
 async def test_elsewhere_there_is_nothing_to_detach_from(keyboard: PipeInput) -> None:
     keyboard.send_text("on\x18\x04\r")
     assert await read(editor_for(keyboard)) == "on"
+
+
+class SlowLine(Line):
+    """Judges when it is told to."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.answers = asyncio.Event()
+
+    async def wants_more(self, text: str) -> bool:
+        self.asked.set()
+        await self.answers.wait()
+        return False
+
+
+async def test_an_answer_that_comes_after_the_interruption_does_nothing(
+    keyboard: PipeInput,
+) -> None:
+    errors: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+    line = SlowLine()
+    editor = editor_for(keyboard, line)
+    with create_app_session(input=keyboard, output=DummyOutput()):
+        reading = asyncio.ensure_future(read(editor))
+        keyboard.send_text("for i in 1; do\r")
+        await line.asked.wait()
+        editor.interrupt(EOFError())
+        with pytest.raises(EOFError):
+            await reading
+    before = len(asyncio.all_tasks())
+    line.answers.set()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert len(asyncio.all_tasks()) < before
+    await editor.close()
+    gc.collect()  # a task that failed unseen says so when it is thrown away
+    assert errors == []
