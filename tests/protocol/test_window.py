@@ -131,3 +131,25 @@ def test_a_budget_that_is_overdrawn_grants_nothing() -> None:
     assert not budget.reserve(1)
     budget.release(6)
     assert budget.reserve(1)
+
+
+@given(st.lists(st.tuples(st.integers(1, 3000), st.integers(1, 3000), st.booleans()), max_size=60))
+def test_the_sender_believes_no_more_read_than_was(
+    steps: list[tuple[int, int, bool]],
+) -> None:
+    receiving, sending = window(1000), SendWindow(1000)
+    sent = unread = 0
+    for now, (size, reads, is_fast) in enumerate(steps):
+        size = min(size, sending.available)
+        sending.take(size)
+        if size:
+            receiving.receive(size)
+        sent, unread = sent + size, unread + size
+        reads = min(reads, unread)
+        unread -= reads
+        credit = receiving.consume(reads, float(now), 10.0 if is_fast else 0.1)
+        if credit:
+            sending.credit(credit)
+            assert sending.consumed == sent - unread
+        assert sending.sent == sent
+        assert sending.consumed <= sent - unread < sending.consumed + receiving.size

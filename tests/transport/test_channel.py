@@ -13,6 +13,7 @@ from rshell.errors import ChannelRefused, ChannelReset, LocalProtocolError, Rshe
 from rshell.protocol.messages import Json
 from rshell.transport.channel import Channel
 from rshell.values import Limits
+from tests.support.commands import until as wait_until
 from tests.support.session import memory_session, until
 
 MIB = 1024 * 1024
@@ -410,3 +411,33 @@ async def test_an_error_outlives_the_readers_that_were_made_after_it() -> None:
         for number in (0, 1):
             with pytest.raises(RshellError, match="gone"):
                 await channel.stream(number).read()
+
+
+async def test_what_was_sent_and_what_was_read_are_told_apart() -> None:
+    stage = Stage()
+    async with memory_session(stage.serve, limits=NARROW) as session:
+        channel = await session.open()
+        await stage.began.wait()
+        [server] = stage.channels
+        server.write_nowait(bytes(100_000), 1)
+        await until(lambda: channel.stream(1).size == 64 * 1024)
+        assert (server.sent, server.consumed) == (64 * 1024, 0)
+        await channel.stream(1).readexactly(40_000)
+        await until(lambda: server.sent == 100_000)
+        assert 0 < server.consumed <= 40_000
+        stage.go.set()
+
+
+async def test_a_channel_is_settled_once_all_has_arrived() -> None:
+    stage = Stage()
+    async with memory_session(stage.serve) as session:
+        await session.open()
+        await stage.began.wait()
+        [server] = stage.channels
+        server.write_nowait(bytes(300_000), 1)
+        assert not server.is_settled
+        await asyncio.to_thread(wait_until, lambda: server.is_settled, "an ACK")
+        session.server_carrier.driver, driver = None, session.server_carrier.driver
+        assert not server.is_settled  # all has arrived, but who knows where the client is
+        session.server_carrier.driver = driver
+        stage.go.set()

@@ -16,6 +16,7 @@ from dataclasses import replace
 from rshell.channels.base import STDOUT
 from rshell.channels.shell.messages import Done
 from rshell.channels.shell.ring import Ring
+from rshell.errors import LocalProtocolError
 from rshell.protocol.messages import Json
 from rshell.transport.channel import Channel
 
@@ -72,11 +73,6 @@ class Follower:
         """Send as much as there is room for."""
         channel, ring = self.channel, self._ring
         while not channel.is_over:
-            if self._position < ring.start:
-                skipped = ring.start - self._position
-                self._position += skipped
-                self._base += skipped
-                channel.send_message({"type": "skipped", "bytes": skipped})
             if self._waiting and self._waiting[0][0] <= self._position:
                 self._send(self._waiting.popleft()[1])
                 continue
@@ -87,6 +83,12 @@ class Follower:
             if room <= 0:
                 channel.want_room()
                 return
+            if self._position < ring.start:  # said when it matters, and once
+                skipped = ring.start - self._position
+                self._position += skipped
+                self._base += skipped
+                channel.send_message({"type": "skipped", "bytes": skipped})
+                continue
             data = ring.read(self._position, min(room, until - self._position, _BLOCK))
             self._position += len(data)
             self._counted += len(data)
@@ -99,4 +101,7 @@ class Follower:
         if isinstance(message, Done):
             message = replace(message, stdout=self._counted, stderr=0).encode()
             self._counted = 0
-        self.channel.send_message(message)
+        try:
+            self.channel.send_message(message)
+        except LocalProtocolError as error:  # longer than this peer takes
+            self.channel.reset("failed", str(error))

@@ -18,6 +18,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from rshell.channels.base import Host
@@ -29,11 +30,7 @@ from rshell.channels.shell.messages import Done, Joined, RunCommand, ShellReques
 from rshell.channels.shell.persistent import PersistentShell
 from rshell.channels.shell.ring import Ring
 from rshell.channels.shell.seat import Seat
-from rshell.errors import (
-    ChannelRefused,
-    RemoteProtocolError,
-    SpawnError,
-)
+from rshell.errors import ChannelRefused, RemoteProtocolError, SpawnError
 from rshell.protocol.messages import Json
 from rshell.transport.channel import Channel
 from rshell.values import TerminalSize, shorten_command
@@ -151,8 +148,8 @@ class Hub:
             self._nudge()
         else:
             self.resize(size)
-        channel.on_room = self._has_room
-        self._has_room()
+        channel.on_room = partial(self._has_room, seat)
+        self._has_room(seat)
         seat.conversation.begin(feeds=True)
         return seat
 
@@ -266,14 +263,13 @@ class Hub:
         for follower in self._followers():
             follower.pump()
 
-    def _has_room(self) -> None:
-        if self._seat is not None:
-            self._seat.follower.pump()
+    def _has_room(self, seat: Seat) -> None:
+        seat.follower.pump()  # which may have to end what a shell has left behind
         self.shell.resume()
 
     def _done(self, done: Done) -> None:
         self._write("ended", done.facts())
-        self._last = replace(done, stdout=0, stderr=0, taken=0)
+        self._last = replace(done, stdout=0, stderr=0, taken=0, unread="")
         self._last_position = self.ring.end
         seat = self._seat
         self._is_last_unseen = seat is None or seat.channel.is_over

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 import rshell
 from rshell import ChannelReset, Limits
@@ -325,6 +328,32 @@ async def test_a_shell_that_leaves_closes_the_session() -> None:
         assert (first.channel.error, second.channel.error) == (None, None)
         await until_none(one)
         assert not (await attach(one)).joined.attached
+
+
+@pytest.mark.parametrize("program", ["bash", "dash"])
+async def test_who_attaches_late_gets_all_of_a_shell_that_leaves(
+    program: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = shutil.which(program)
+    if path is None:
+        pytest.skip(f"no {program} here")
+    monkeypatch.setenv("SHELL", path)
+    size = 200_000
+    narrow = Limits(window=64 * 1024)
+    async with inn() as server, guest(server, MORTAL) as one, guest(server, narrow) as two:
+        first = await attach(one)
+        first.begin(f"head -c {size} /dev/zero | tr '\\0' x")
+        die(one)
+        await until_listed(two, attached=False, running=None)
+        second = await attach(two)
+        assert second.joined.kept == size
+        second.begin("exit 3")
+        await hold(lambda: second.output.size == 64 * 1024)
+        whole = await second.output.read()
+        done = await second.done()
+        assert whole.startswith(b"x" * size) and done.stdout == len(whole)
+        assert done.left and done.status == ExitStatus(3)
+        assert second.channel.error is None
 
 
 async def test_a_shell_that_leaves_while_nobody_is_attached() -> None:
