@@ -40,13 +40,14 @@ async def run_watch(client: Client, name: str) -> int:
     size = get_size(_TERMINAL)
     async with client.watch_session(name, size) as watch:
         with raw_mode(_TERMINAL):
-            return await _Watcher(watch, name, size).run()
+            return await _Watcher(client, watch, name, size).run()
 
 
 class _Watcher:
     """Writes a session to the terminal, which must be raw."""
 
-    def __init__(self, watch: SessionWatch, name: str, size: TerminalSize) -> None:
+    def __init__(self, client: Client, watch: SessionWatch, name: str, size: TerminalSize) -> None:
+        self._client = client
         self._watch = watch
         self._name = name
         self._size = size
@@ -57,12 +58,16 @@ class _Watcher:
         self._loop = asyncio.get_running_loop()
         self._left = asyncio.Event()
         self._left_by: signal.Signals | None = None
+        self._link_changed = asyncio.Event()
 
     async def run(self) -> int:
         """Show the session; return the status to exit with."""
         for number in (signal.SIGTERM, signal.SIGHUP):  # their default leaves the terminal raw
             self._loop.add_signal_handler(number, self._leave, number)
         self._loop.add_reader(_TERMINAL, self._read_keys)
+        links = self._client.links
+        links.on_change = self._link_changed.set
+        telling = asyncio.create_task(self._tell_link())
         showing = asyncio.create_task(self._show())
         leaving = asyncio.create_task(self._left.wait())
         farewell = ""
@@ -74,12 +79,13 @@ class _Watcher:
             else:
                 farewell = f"no longer watching {self._name}, which goes on"
         finally:
+            links.on_change = lambda: None
             self._loop.remove_reader(_TERMINAL)
             for number in (signal.SIGTERM, signal.SIGHUP):
                 self._loop.remove_signal_handler(number)
-            for task in (showing, leaving):
+            for task in (telling, showing, leaving):
                 task.cancel()
-            await asyncio.gather(showing, leaving, return_exceptions=True)
+            await asyncio.gather(telling, showing, leaving, return_exceptions=True)
             await self._finish(farewell)
         return 0 if self._left_by is None else 128 + self._left_by
 
@@ -95,6 +101,17 @@ class _Watcher:
         except ChannelReset as error:
             if error.code != "killed":
                 raise
+
+    async def _tell_link(self) -> None:
+        is_up = True
+        while True:
+            await self._link_changed.wait()
+            self._link_changed.clear()
+            if self._client.links.is_up != is_up and not self._client.is_closed:
+                is_up = not is_up
+                await self._say(
+                    "the link is back" if is_up else "the link was cut; trying to come back"
+                )
 
     async def _take(self, event: WatchEvent) -> None:
         if isinstance(event, bytes):

@@ -7,7 +7,7 @@ import os
 import pty
 import signal
 import termios
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import cast
 
 import pytest
@@ -27,6 +27,18 @@ DONE = Done(1, ExitStatus(code=0), "/", 0, 0, 0.5)
 DEADLINE = 30.0
 
 
+class Links:
+    """A way to the server that a test cuts."""
+
+    def __init__(self) -> None:
+        self.is_up = True
+        self.on_change: Callable[[], None] = lambda: None
+
+    def change(self, *, is_up: bool) -> None:
+        self.is_up = is_up
+        self.on_change()
+
+
 class Session:
     """Yields these events, then raises the error, ends, or goes on in silence."""
 
@@ -42,6 +54,9 @@ class Session:
         self._error = error
         self._goes_on = goes_on
         self.quiet = asyncio.Event()
+        self.told = asyncio.Event()
+        self.is_closed = False
+        self.links = Links()
 
     async def __aenter__(self) -> Session:
         return self
@@ -96,14 +111,19 @@ class Terminal:
         return shown.decode()
 
 
-async def watch(session: Session, *, keys: bytes = b"", number: int = 0) -> tuple[int, str]:
-    """Watch until the end, or until it is quiet and these keys, or this signal, have come."""
+async def watch(
+    session: Session, *, keys: bytes = b"", number: int = 0, when: asyncio.Event | None = None
+) -> tuple[int, str]:
+    """Watch until the end, or until these keys, or this signal, have come.
+
+    They come when it is quiet, or at another event.
+    """
     terminal = Terminal()
     try:
         async with asyncio.timeout(DEADLINE):
             running = asyncio.ensure_future(run_watch(cast(Client, session), "work"))
             if keys or number:
-                await session.quiet.wait()
+                await (when or session.quiet).wait()
             if keys:
                 os.write(terminal.master, keys)
             if number:
@@ -173,3 +193,19 @@ async def test_a_session_that_somebody_ends_has_ended() -> None:
 async def test_whatever_else_ends_it_is_an_error(error: RshellError) -> None:
     with pytest.raises(type(error)):
         await watch(Session(error=error))
+
+
+async def test_a_cut_and_a_return_are_told_on_lines_of_their_own() -> None:
+    session = Session(b"half", goes_on=True)
+    watching = asyncio.ensure_future(watch(session, number=signal.SIGTERM, when=session.told))
+    await session.quiet.wait()
+    for is_up in (False, False, True):
+        session.links.change(is_up=is_up)
+        for _ in range(20):
+            await asyncio.sleep(0)
+    session.told.set()
+    _, shown = await watching
+    assert shown.count("the link was cut") == 1
+    assert (
+        "half\r\nrshell: the link was cut; trying to come back\r\nrshell: the link is back" in shown
+    )

@@ -19,7 +19,10 @@ from rshell.values import TerminalSize
 from tests.execution.helpers import is_alive
 from tests.support.commands import ServerProcess, elsewhere, only_line, run, serving
 from tests.support.commands import until as wait_until
+from tests.support.cutting import Cutter
 from tests.support.terminal import CTRL, ENTER, Person, at_prompt, at_terminal
+
+needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 
 SMALL = TerminalSize(columns=70, rows=20)
 LARGE = TerminalSize(columns=120, rows=40)
@@ -401,7 +404,7 @@ async def test_listing_and_ending(server: ServerProcess, painter: str) -> None:
     assert sessions(server) == {}
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+@needs_openssl
 async def test_another_identity_neither_sees_nor_takes_it(tmp_path: Path) -> None:
     there = elsewhere(tmp_path / "there")
     with serving("--port", "0") as server:
@@ -420,6 +423,43 @@ async def test_another_identity_neither_sees_nor_takes_it(tmp_path: Path) -> Non
                 assert await other.run('echo "<$x>"') == ["<>"]
                 assert list(sessions(server)) == list(sessions(server, there)) == ["work"]
             assert await person.run("echo $x") == ["mine"]
+
+
+@needs_openssl
+async def test_a_cut_is_a_pause_for_who_is_attached_and_who_watches() -> None:
+    with serving("--port", "0") as server:
+        async with (
+            Cutter(server.port) as cutter,
+            at_prompt(cutter.address, "-S", "work") as person,
+            at_terminal(cutter.address, "-S", "work", "--share") as watcher,
+        ):
+            await watcher.see("rshell: watching work")
+            person.send("cat" + ENTER)
+            await watcher.wait_for("$ cat")
+            await cutter.cut()
+            await watcher.wait_for("rshell: the link is back")
+            person.send("hello" + ENTER)
+            for screen in (person, watcher):
+                await screen.wait_for(lambda screen=screen: screen.display.count("hello") == 2)
+
+
+@needs_openssl
+async def test_who_came_back_too_late_is_told_and_may_attach_again() -> None:
+    with serving("--port", "0") as server:
+        async with Cutter(server.port) as cutter:
+            async with at_prompt(cutter.address, "-S", "work", size=WIDE) as person:
+                await person.run("x=kept")
+                await cutter.refuse()
+                await cutter.cut()
+                # Its own machine refusing, a client gives up; the server has kept its session
+                # for the moment of its lingering only, and the named one for good.
+                assert await left(person) == 255
+                await person.see("If the server still runs, so does work")
+                cutter.let_through()
+            wait_until(lambda: not sessions(server)["work"]["attached"], "the end of lingering")
+            async with back(server) as person:
+                await person.prompt()
+                assert await person.run("echo $x") == ["kept"]
 
 
 def test_what_is_not_there_is_one_line(server: ServerProcess) -> None:
