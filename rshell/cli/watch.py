@@ -16,6 +16,7 @@ from contextlib import suppress
 
 from rshell.channels.shell.messages import Done
 from rshell.channels.shell.watch import CommandBegun, SessionWatch, Skipped, WatchEvent
+from rshell.cli.notices import command_line, is_dumb, notice
 from rshell.cli.prompt.escapes import Escape, EscapeFilter
 from rshell.cli.streams import OutputDescriptor
 from rshell.client.client import Client
@@ -23,7 +24,6 @@ from rshell.errors import ChannelReset
 from rshell.terminal.modes import ModeTracker
 from rshell.terminal.pty import get_size
 from rshell.terminal.raw import raw_mode
-from rshell.terminal.sanitize import printable
 from rshell.values import TerminalSize
 
 _TERMINAL = 0
@@ -91,7 +91,7 @@ class _Watcher:
 
     async def _show(self) -> None:
         found = self._watch.found
-        await self._say(f"watching {self._name}; Ctrl-C leaves", is_dim=True)
+        await self._say(f"watching {self._name}; Ctrl-C leaves", is_faint=True)
         await self._compare(found.size)
         if found.running is not None:
             await self._begin(found.running)
@@ -127,7 +127,7 @@ class _Watcher:
             await self._compare(event)
 
     async def _begin(self, command: str) -> None:
-        await self._output.write(_dim(f"$ {printable(command)}"))
+        await self._output.write(self._begin_line() + command_line(command))
 
     async def _compare(self, size: TerminalSize) -> None:
         """Say, once, that the session does not fit into this window."""
@@ -138,22 +138,23 @@ class _Watcher:
                 f"{self._name} is {size.columns} by {size.rows}, larger than this window"
             )
 
-    async def _say(self, text: str, *, is_dim: bool = False) -> None:
-        line = f"rshell: {printable(text)}"
-        ending = b"\r\n" if self._modes.mid_line else b""
-        self._modes.mid_line = False
-        await self._output.write(ending + (_dim(line) if is_dim else f"{line}\r\n".encode()))
+    async def _say(self, text: str, *, is_faint: bool = False) -> None:
+        await self._output.write(self._begin_line() + notice(text, is_faint=is_faint))
 
     def _put_right(self) -> bytes:
         """Return what undoes the modes that are on, and begins a line."""
+        reset = self._modes.reset()
+        return (b"" if is_dumb() else reset) + self._begin_line()
+
+    def _begin_line(self) -> bytes:
         ending = b"\r\n" if self._modes.mid_line else b""
         self._modes.mid_line = False
-        return self._modes.reset() + ending
+        return ending
 
     async def _finish(self, farewell: str) -> None:
         last = self._put_right()
         if farewell and self._left_by is None:
-            last += f"rshell: {farewell}\r\n".encode()
+            last += notice(farewell)
         with suppress(TimeoutError, OSError):  # it is stuck, or has gone
             async with asyncio.timeout(_LAST_SECONDS):
                 await self._output.write(last)
@@ -177,7 +178,3 @@ class _Watcher:
     def _leave(self, number: signal.Signals) -> None:
         self._left_by = number
         self._left.set()
-
-
-def _dim(line: str) -> bytes:
-    return f"\x1b[2m{line}\x1b[0m\r\n".encode()

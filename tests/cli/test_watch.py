@@ -7,7 +7,7 @@ import os
 import pty
 import signal
 import termios
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import cast
 
 import pytest
@@ -135,8 +135,9 @@ async def watch(
 
 
 @pytest.fixture
-def dim() -> Iterator[str]:
-    yield "\x1b[2m{}\x1b[0m\r\n"
+def dim(monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("TERM", "xterm")
+    return "\x1b[2m{}\x1b[0m\r\n"
 
 
 async def test_output_is_shown_as_it_is_and_commands_on_lines_of_their_own(dim: str) -> None:
@@ -164,7 +165,7 @@ async def test_missing_bytes_and_a_larger_terminal_are_told_the_latter_once(dim:
     assert "larger" not in (await watch(Session(SIZE)))[1]
 
 
-async def test_modes_are_put_right_when_a_command_ends_and_when_we_leave() -> None:
+async def test_modes_are_put_right_when_a_command_ends_and_when_we_leave(dim: str) -> None:
     on, off = b"\x1b[?1049h\x1b[?1000h", "\x1b[?1049l\x1b[?1000l"
     _, shown = await watch(Session(on, DONE, b"after"))
     assert off in shown.partition("after")[0]

@@ -22,6 +22,7 @@ from contextlib import suppress
 from rshell.channels.shell.line import ShellLine
 from rshell.channels.shell.messages import Done
 from rshell.cli.config import load_config
+from rshell.cli.notices import is_dumb, notice
 from rshell.cli.prompt.completer import RemoteCompleter
 from rshell.cli.prompt.editor import Editor
 from rshell.cli.prompt.history import open_history
@@ -33,12 +34,11 @@ from rshell.client.client import Client
 from rshell.errors import ChannelReset, LinkLost, ResumeFailed, RshellError, SessionClosed
 from rshell.terminal.pty import get_size
 from rshell.terminal.raw import raw_mode
-from rshell.terminal.sanitize import printable
+from rshell.values import TerminalSize
 
 LEFT_STATUS = 255
 
 _TERMINAL = 0
-_DUMB = ("dumb", "unknown", "")
 _PASSED_ON = ("COLORTERM", "LANG", "LC_ALL", "LC_CTYPE")
 
 
@@ -54,7 +54,7 @@ async def run_prompt(client: Client, where: str, name: str = "") -> int:
     try:
         async with client.open_line(size, term=term, env=env, name=name or None) as line:
             with raw_mode(_TERMINAL):
-                prompt = Prompt(client, line, where)
+                prompt = Prompt(client, line, where, size)
                 try:
                     return await prompt.run()
                 finally:
@@ -68,7 +68,7 @@ async def run_prompt(client: Client, where: str, name: str = "") -> int:
 class Prompt:
     """One session at the prompt."""
 
-    def __init__(self, client: Client, line: ShellLine, where: str) -> None:
+    def __init__(self, client: Client, line: ShellLine, where: str, size: TerminalSize) -> None:
         reply = line.channel.reply
         self._client = client
         self._line = line
@@ -81,7 +81,7 @@ class Prompt:
             session=line.name,
             round_trip=client.round_trip,
         )
-        self._is_dumb = os.environ.get("TERM", "dumb") in _DUMB
+        self._is_dumb = is_dumb()
         self._completer = RemoteCompleter(line)
         self._editor = Editor(
             line,
@@ -98,7 +98,7 @@ class Prompt:
         self._watch = asyncio.create_task(self._watch_session())
         self._ticks: asyncio.TimerHandle | None = None
         client.links.on_change = self._on_link
-        self._size = get_size(_TERMINAL)
+        self._size = size  # as the remote side knows it
         self._notices: set[asyncio.Task[None]] = set()
         self._left_by: signal.Signals | None = None
         self._farewell = ""  # what to say when the terminal is put right
@@ -142,16 +142,17 @@ class Prompt:
         await self._pump.close(finish=self._line.channel.is_over)
         self._tidy()
         if self._farewell:
-            _write(f"rshell: {printable(self._farewell)}\r\n".encode())
+            _write(notice(self._farewell))
 
     async def _begin(self) -> Done | None:
         """Show what comes before the first prompt; return the ending of what ran there, if any."""
         found = self._line.found
         if found is None or not found.attached:
             return await self._terminal.run(":")  # which the rc file's output comes before
-        _write(f"\x1b[2mrshell: attached to {self._line.name}\x1b[0m\r\n".encode())
+        _write(notice(f"attached to {self._line.name}", is_faint=True))
         if found.dropped:
-            _write(f"rshell: {found.dropped} bytes before this were dropped\r\n".encode())
+            _write(notice(f"{found.dropped} bytes before this were dropped"))
+        self._on_resize()  # since we asked for the size
         if found.running is not None:
             return self._note(await self._terminal.follow())
         await self._terminal.show(found.kept)
@@ -224,14 +225,14 @@ class Prompt:
 
     def _notice_restart(self, done: Done) -> None:
         """The shell ended although no command ran."""
-        line = f"rshell: {_restarted(done)}\r\n".encode()
+        line = notice(_restarted(done))
         task = asyncio.create_task(self._editor.show_above(lambda: _write(line)))
         self._notices.add(task)
         task.add_done_callback(self._notices.discard)
 
     def _notify(self, text: str) -> None:
         self._tidy()
-        _write(f"rshell: {text}\r\n".encode())
+        _write(notice(text))
 
     def _leave(self, number: signal.Signals) -> None:
         self._left_by = number
