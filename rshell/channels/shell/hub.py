@@ -158,7 +158,6 @@ class Hub:
         if self._seat is not seat:
             return
         self._release(seat, is_moved=False)
-        seat.host.audit("shell-detached", seat.facts)
         self._wait_for_somebody()
         self.shell.resume()
 
@@ -189,6 +188,8 @@ class Hub:
             seat.host.audit("shell-moved", seat.facts)
             seat.channel.send_message({"type": "moved"})
             seat.channel.close()
+        else:
+            seat.host.audit("shell-detached", seat.facts)
 
     def _wait_for_somebody(self) -> None:
         seconds = self._host.limits.named_seconds

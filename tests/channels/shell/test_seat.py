@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
 
 from rshell.client.client import Client
 from rshell.values import ExitStatus
-from tests.channels.shell.guests import MORTAL, Guest, attach, die, guest, inn, until_listed
+from tests.channels.shell.guests import (
+    MORTAL,
+    Guest,
+    attach,
+    audited,
+    die,
+    guest,
+    inn,
+    until_listed,
+)
 
 Leave = Callable[[Client, Guest], Awaitable[None]]
 
@@ -61,6 +69,7 @@ async def test_a_place_that_is_taken_in_the_same_moment_as_it_is_left() -> None:
         assert second.joined.kept == 0
         assert (await second.run("echo two")).status == ExitStatus(0)
         assert await second.see(b"two\r\n") == b"two\r\n"
+        assert len(audited("shell-detached")) == 1 and not audited("shell-moved")
 
 
 async def test_input_that_was_typed_is_counted_for_each_channel_alone() -> None:
@@ -90,4 +99,3 @@ async def test_many_who_take_the_place_from_each_other_lose_nothing() -> None:
         # What one was sent may come again to the next, but not in another order.
         places = [seen.index(b"got %d" % number) for number in range(1, 10)]
         assert places == sorted(places)
-        await asyncio.sleep(0)
