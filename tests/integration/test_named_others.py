@@ -22,6 +22,7 @@ from tests.support.named import (
     paint,
     painted,
     sessions,
+    until_left,
     working,
 )
 from tests.support.terminal import CTRL, ENTER, at_prompt, at_terminal
@@ -107,7 +108,7 @@ async def test_listing_and_ending(server: ServerProcess, painter: str) -> None:
         assert len(table) == 2 and table[1].split()[0] == "work"
         assert "attached" in table[1] and "100x30" in table[1]
         await detach(person, server)
-    assert not sessions(server)["work"]["attached"]
+    until_left(server)
     assert b"detached" in run(server.address, "--sessions").stdout
     done = run("--kill-session", "work", server.address)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
@@ -167,7 +168,7 @@ async def test_who_came_back_too_late_is_told_and_may_attach_again() -> None:
                 assert await left(person) == 255
                 await person.see("If the server still runs, so does work")
                 cutter.let_through()
-            wait_until(lambda: not sessions(server)["work"]["attached"], "the end of lingering")
+            until_left(server)
             async with back(server) as person:
                 await person.prompt()
                 assert await person.run("echo $x") == ["kept"]

@@ -51,6 +51,11 @@ def until_idle(server: ServerProcess, name: str = "work") -> None:
     until(lambda: sessions(server)[name]["running"] is None, "the command's end")
 
 
+def until_left(server: ServerProcess, name: str = "work") -> None:
+    """Wait until the server has noticed that nobody is attached."""
+    until(lambda: not sessions(server)[name]["attached"], "the end of being attached")
+
+
 @asynccontextmanager
 async def working(server: ServerProcess, **options: Any) -> AsyncIterator[Person]:
     """Somebody at the prompt of the session "work"."""
