@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from rshell.channels.job.client import JobLogs
     from rshell.channels.job.messages import JobInfo
     from rshell.channels.process.client import PIPE, CompletedProcess, Process
+    from rshell.channels.sessions.messages import SessionInfo
     from rshell.channels.shell.client import Shell, ShellResult
+    from rshell.channels.shell.line import ShellLine
+    from rshell.channels.shell.messages import Done
+    from rshell.channels.shell.watch import CommandBegun, SessionWatch, Skipped
     from rshell.client.client import Client
     from rshell.client.connect import connect
     from rshell.errors import (
@@ -59,7 +63,11 @@ _HOMES = {
     "rshell.channels.job.client": ("JobLogs",),
     "rshell.channels.job.messages": ("JobInfo",),
     "rshell.channels.process.client": ("PIPE", "CompletedProcess", "Process"),
+    "rshell.channels.sessions.messages": ("SessionInfo",),
     "rshell.channels.shell.client": ("Shell", "ShellResult"),
+    "rshell.channels.shell.line": ("ShellLine",),
+    "rshell.channels.shell.messages": ("Done",),
+    "rshell.channels.shell.watch": ("CommandBegun", "SessionWatch", "Skipped"),
     "rshell.client.client": ("Client",),
     "rshell.client.connect": ("connect",),
     "rshell.errors": (
@@ -110,9 +118,11 @@ __all__ = [
     "ChannelRefused",
     "ChannelReset",
     "Client",
+    "CommandBegun",
     "CompletedProcess",
     "ConfigurationError",
     "ConnectError",
+    "Done",
     "ExitStatus",
     "Handler",
     "Host",
@@ -136,8 +146,12 @@ __all__ = [
     "ServerBusy",
     "ServerGone",
     "SessionClosed",
+    "SessionInfo",
+    "SessionWatch",
     "Shell",
+    "ShellLine",
     "ShellResult",
+    "Skipped",
     "SpawnError",
     "TerminalSize",
     "UntrustedServer",

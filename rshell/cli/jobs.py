@@ -16,11 +16,11 @@ from rshell.channels.job.messages import JobInfo
 from rshell.cli.options import Options
 from rshell.cli.report import print_object
 from rshell.cli.streams import OutputDescriptor
+from rshell.cli.tables import aligned, command_cell, print_result
 from rshell.client.client import Client
 from rshell.terminal.sanitize import printable
 
 _BROKEN_PIPE_STATUS = 128 + signal.SIGPIPE
-_COMMAND_SHOWN = 60  # characters in the table
 _STREAMS = {1: "stdout", 2: "stderr"}
 
 
@@ -38,18 +38,18 @@ async def _run(client: Client, options: Options) -> int:
     name = job.name or ""
     if job.verb == "start":
         name = await client.start_job(options.command or "", name=job.name)
-        _print({"job": name}, name, as_json)
+        print_result({"job": name}, name, as_json)
         return 0
     if job.verb == "list":
         infos = await client.jobs()
-        _print({"jobs": [describe(info) for info in infos]}, table(infos), as_json)
+        print_result({"jobs": [describe(info) for info in infos]}, table(infos), as_json)
         return 0
     if job.verb == "logs":
         await _print_log(client, name, job.follow)
         return 0
     if job.verb == "kill":
         info = await client.kill_job(name)
-        _print(describe(info), "", as_json)
+        print_result(describe(info), "", as_json)
         return 0
     status = await client.wait_job(name)
     if as_json:
@@ -82,16 +82,8 @@ def table(infos: list[JobInfo]) -> str:
     for info in infos:
         started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(info.started))
         duration = "-" if info.duration is None else f"{info.duration:.1f}s"
-        command = printable(info.command)
-        if len(command) > _COMMAND_SHOWN:
-            command = command[: _COMMAND_SHOWN - 3] + "..."
-        rows.append((info.name, _state(info), started, duration, command))
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    lines = []
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        lines.append("  ".join((*cells, row[4])))
-    return "\n".join(lines)
+        rows.append((info.name, _state(info), started, duration, command_cell(info.command)))
+    return aligned(rows)
 
 
 def _state(info: JobInfo) -> str:
@@ -128,10 +120,3 @@ def _tell_dropped(dropped: dict[int, int], told: dict[int, int]) -> dict[int, in
                 flush=True,
             )
     return dict(dropped)
-
-
-def _print(values: dict[str, Any], text: str, as_json: bool) -> None:
-    if as_json:
-        print_object(values)
-    elif text:
-        print(text, flush=True)

@@ -20,7 +20,7 @@ from contextlib import suppress
 from rshell.channels.process.client import PIPE, Process
 from rshell.channels.process.messages import Ending
 from rshell.cli.options import Options
-from rshell.cli.prompt.escapes import HELP, Escape, EscapeFilter
+from rshell.cli.prompt.escapes import Escape, EscapeFilter
 from rshell.cli.streams import InputDescriptor, OutputDescriptor
 from rshell.client.client import Client
 from rshell.errors import RshellError
@@ -133,7 +133,7 @@ class _Copy:
         if escape is Escape.LEAVE:
             self._leave(LEFT_STATUS)
         elif escape is Escape.HELP:
-            os.write(1, HELP)
+            os.write(1, self._escapes.help)
         return keys
 
     async def _copy(self, reader: ByteReader, output: OutputDescriptor) -> None:

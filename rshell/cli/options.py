@@ -12,54 +12,9 @@ import os
 from dataclasses import dataclass
 
 from rshell.errors import ConfigurationError
-from rshell.values import DEFAULT_PORT, Address
+from rshell.values import DEFAULT_PORT, NAME_RULE, Address, is_name
 
-HELP = """\
-usage: rshell [OPTIONS] [HOST[:PORT]] [OPTIONS] [COMMAND...]
-
-Open a prompt on another machine, run a command there, or its shell on a script from stdin.
-
-  rshell host:7000                  a prompt; Ctrl-D or exit leaves, ~. at once
-  rshell -c "ls -l"                 on $RSHELL_HOST, default_host, or localhost:7000
-  rshell host:7000 make test        words are joined by blanks and run by the remote shell
-  rshell host < script.sh           the remote shell runs the script
-  rshell --local -c "uname -a"      no server needed
-  rshell --via 'docker exec -i web rshell-server --stdio' -c "ps"
-
-where:
-  HOST[:PORT], [IPv6]:PORT, unix:/path
-  -p, --port PORT       the port, where HOST names none (7000)
-      --local           start a server of our own, for this session alone
-      --via CMD         reach a server through the stdio of CMD
-
-what:
-  -c, --command CMD     run CMD in the remote shell
-  -n                    read no stdin
-  -t                    give the command a terminal; without a command, the remote shell
-      --resume-window S try for S seconds to come back after a cut (300); 0 gives up at once
-      --timeout S       end the command after S seconds, with status 124
-      --json            print one JSON object that says how it ended and what it printed
-
-jobs, which outlive the client (with -c CMD or words for --detach):
-      --detach          start a job, print its name and leave; --name NAME chooses the name
-      --jobs            list the jobs; --json too
-      --logs NAME       print what is kept of a job's output; -f, --follow goes on to its end
-      --wait NAME       wait for a job and exit with its status
-      --kill-job NAME   end a job
-
-trust:
-      --login           store a token line from 'rshell-token add', read from the terminal
-      --fingerprint F   accept this certificate only
-      --ca FILE|system  check the certificate against an authority, and the host's name
-
-  -v, --verbose         say why
-      --version, --help
-
-The status is the command's own; 128 and the signal's number; 124 after a timeout; and 255, with
-one line that says why, for whatever went wrong between here and there.
-"""
-
-_SHORT = "c:np:tvhl:f"
+_SHORT = "c:np:tvhl:fS:"
 _LONG = [
     "command=",
     "port=",
@@ -68,6 +23,9 @@ _LONG = [
     "resume-window=",
     "timeout=",
     "json",
+    "share",
+    "sessions",
+    "kill-session=",
     "detach",
     "name=",
     "jobs",
@@ -91,6 +49,7 @@ _JOB_VERBS = {
     "--wait": "wait",
     "--kill-job": "kill",
 }
+_SESSION_VERBS = {"-S": "attach", "--sessions": "list", "--kill-session": "end"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +59,17 @@ class JobOptions:
     verb: str
     name: str | None = None
     follow: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """What is asked of the server's named sessions: `verb` is "attach", "watch", "list" or "end".
+
+    `name` is empty for "list".
+    """
+
+    verb: str
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +93,7 @@ class Options:
     ca: str | None = None
     verbose: bool = False
     job: JobOptions | None = None
+    session: SessionOptions | None = None
 
     @property
     def where(self) -> str:
@@ -135,7 +106,15 @@ class Options:
         from rshell.terminal.raw import is_terminal
 
         asks_for_command = self.command is not None or self.terminal or self.json or self.job
-        return not asks_for_command and not self.no_stdin and is_terminal(0) and is_terminal(1)
+        if asks_for_command or (self.session is not None and not self.attaches_to):
+            return False
+        return not self.no_stdin and is_terminal(0) and is_terminal(1)
+
+    @property
+    def attaches_to(self) -> str:
+        """The named session that the prompt is for, empty for a shell that ends with us."""
+        session = self.session
+        return session.name if session is not None and session.verb == "attach" else ""
 
 
 class UsageError(ConfigurationError):
@@ -181,12 +160,11 @@ def parse(arguments: list[str]) -> Options:
         ca=given.get("--ca"),
         verbose="-v" in given or "--verbose" in given,
         job=_find_job(given, command),
+        session=_find_session(given, command, keeps_nothing=local or via is not None),
     )
 
 
 def _find_job(given: dict[str, str], command: str | None) -> JobOptions | None:
-    from rshell.values import is_name
-
     asked = [option for option in _JOB_VERBS if option in given]
     follow = "-f" in given or "--follow" in given
     if len(asked) > 1:
@@ -208,14 +186,61 @@ def _find_job(given: dict[str, str], command: str | None) -> JobOptions | None:
     if "--json" in given and option == "--logs":
         raise UsageError("--logs prints the output as it is: leave out --json")
     name = given.get("--name") if option == "--detach" else given[option] or None
-    if (name is not None or option in ("--logs", "--wait", "--kill-job")) and not is_name(
-        name or ""
-    ):
-        raise UsageError(
-            f"not a job's name: {name or ''!r}. A name has 1 to 64 letters, digits and . _ -, "
-            "with a letter or digit first."
-        )
+    if name is not None or option in ("--logs", "--wait", "--kill-job"):
+        _check_name(name or "", "job")
     return JobOptions(_JOB_VERBS[option], name, follow)
+
+
+def _find_session(
+    given: dict[str, str], command: str | None, *, keeps_nothing: bool
+) -> SessionOptions | None:
+    asked = [option for option in _SESSION_VERBS if option in given]
+    shares = "--share" in given
+    if not asked:
+        if shares:
+            raise UsageError("--share goes with -S NAME, the session to watch")
+        return None
+    asked += [option for option in _JOB_VERBS if option in given]
+    if len(asked) > 1:
+        raise UsageError(f"give one of {' and '.join(asked)}")
+    [option] = asked
+    name = given[option]
+    if option != "--sessions":
+        _check_name(name, "session")
+    if keeps_nothing:
+        raise UsageError(
+            f"{option} needs a host: the server of --local or --via ends with this client, "
+            "and its sessions with it"
+        )
+    if shares and option != "-S":
+        raise UsageError(f"--share goes with -S NAME, not with {option}")
+    never = ("-t", "--timeout", "-n", "--json") if option == "-S" else ("-t", "--timeout")
+    unfit: list[str] = [other for other in never if other in given]
+    if command is not None:
+        unfit.insert(0, f"the command {command!r}")
+    if unfit:
+        instead = "type commands at its prompt" if option == "-S" else "leave that out"
+        raise UsageError(f"{option} does not go with {' and '.join(unfit)}: {instead}")
+    return SessionOptions("watch" if shares else _SESSION_VERBS[option], name)
+
+
+def require_terminal(options: Options) -> None:
+    """Raise UsageError where a named session is to be shown and there is no terminal for it."""
+    from rshell.terminal.raw import is_terminal
+
+    session = options.session
+    if session is None or session.verb in ("list", "end"):
+        return
+    if not (is_terminal(0) and is_terminal(1)):
+        raise UsageError(
+            "-S needs a terminal for stdin and stdout. For a script without one, start a job: "
+            "--detach -c CMD."
+        )
+
+
+def _check_name(name: str, of: str) -> None:
+    if not is_name(name):
+        raise UsageError(f"not a {of}'s name: {name!r}. {NAME_RULE}")
 
 
 def _split(arguments: list[str]) -> tuple[dict[str, str], str | None, list[str]]:

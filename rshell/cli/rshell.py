@@ -12,7 +12,8 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from rshell.cli.options import HELP, Options, parse
+from rshell.cli.options import Options, parse, require_terminal
+from rshell.cli.usage import HELP
 from rshell.errors import RshellError
 from rshell.values import Limits
 
@@ -44,6 +45,7 @@ def main(arguments: list[str]) -> int:
     """Run the command line and return the status."""
     try:
         options = parse(arguments)
+        require_terminal(options)
         if options.action == "help":
             print(HELP, end="", flush=True)
             return 0
@@ -109,6 +111,10 @@ async def _run(options: Options) -> int:
             from rshell.cli.jobs import run_job
 
             return await run_job(client, options)
+        if options.session is not None and not options.attaches_to:
+            from rshell.cli.sessions import run_session
+
+            return await run_session(client, options)
         if options.json:
             from rshell.cli.report import run_json
 
@@ -116,7 +122,7 @@ async def _run(options: Options) -> int:
         if options.wants_prompt:
             from rshell.cli.prompt.app import run_prompt
 
-            return await run_prompt(client, options.where)
+            return await run_prompt(client, options.where, options.attaches_to)
         from rshell.cli.oneshot import run_oneshot
 
         return await run_oneshot(client, options)
@@ -126,10 +132,11 @@ def _limits(options: Options) -> Limits:
     """Return the limits of a client for these options.
 
     Somebody at a prompt comes back, whatever happened to the link; a script that was killed
-    does not.
+    does not. A named session goes on without us, so nothing else needs to be kept for long.
     """
     window = Limits().resume_window if options.resume_window is None else options.resume_window
-    linger = window if options.wants_prompt else min(window, Limits().linger)
+    outlives = options.wants_prompt and not options.attaches_to
+    linger = window if outlives else min(window, Limits().linger)
     return Limits(resume_window=window, linger=linger)
 
 

@@ -7,12 +7,10 @@ that open something return an `Opening`: await it, or use it with `async with`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal, overload
 
-from rshell.channels.job.client import JobLogs, kill_job, list_jobs, start_job, wait_job
-from rshell.channels.job.messages import JobInfo, JobRequest
 from rshell.channels.process.client import (
     PIPE,
     CompletedProcess,
@@ -21,20 +19,20 @@ from rshell.channels.process.client import (
     run_process,
     start_process,
 )
-from rshell.channels.shell.client import Shell, ShellLine, open_line, start_shell
+from rshell.channels.shell.client import Shell, start_shell
+from rshell.channels.shell.line import ShellLine, open_line
 from rshell.channels.shell.messages import ShellRequest
 from rshell.client.dial import ChildLink
 from rshell.client.keeper import LinkKeeper
+from rshell.client.lasting import Command, LastingWork
 from rshell.errors import OutputTruncated, ProcessTimeout, SessionClosed
 from rshell.protocol.messages import Json
 from rshell.transport.channel import Channel
 from rshell.transport.opening import Opening
-from rshell.values import ExitStatus, Limits, TerminalSize
-
-Command = str | Sequence[str]
+from rshell.values import Limits, TerminalSize
 
 
-class Client:
+class Client(LastingWork):
     """An open session with a server. Leaving its `async with` block closes it.
 
     `links` tells whether a link carries it now and lets one wait for that: a cut is a pause, as
@@ -233,61 +231,24 @@ class Client:
         return Opening(lambda: start_shell(self._carrier, request))
 
     def open_line(
-        self, size: TerminalSize, *, term: str, env: Mapping[str, str] | None = None
+        self,
+        size: TerminalSize,
+        *,
+        term: str,
+        env: Mapping[str, str] | None = None,
+        name: str | None = None,
     ) -> Opening[ShellLine]:
         """Start a persistent shell on a terminal for a front end, which streams its output.
 
+        With a `name` it outlives this client, and the identity's shell of that name is taken up
+        again where there is one; `env` is then as it was. Leaving the block leaves it to itself.
         Programs that want whole replies use `open_shell`.
+
+        Opening raises ChannelRefused and, for a name that no session can have,
+        LocalProtocolError. Cancelling ends what was started, except for a named session.
         """
-        request = ShellRequest(terminal=size, term=term, env=env or {})
+        request = ShellRequest(terminal=size, term=term, env=env or {}, name=name)
         return Opening(lambda: open_line(self._carrier, request))
-
-    async def start_job(
-        self,
-        command: Command,
-        *,
-        name: str | None = None,
-        cwd: str | None = None,
-        env: Mapping[str, str] | None = None,
-        clear_env: bool = False,
-        merge_stderr: bool = False,
-    ) -> str:
-        """Start a command that outlives this session, and return the job's name.
-
-        Arguments are those of `run`; its stdin is empty, and `name` may be one of your own.
-        Raises ChannelRefused where it can't be started or the name is taken, LocalProtocolError
-        for a name that no job can have. Cancelling leaves open whether it was started.
-        """
-        request = make_request(
-            command, cwd=cwd, env=env or {}, clear_env=clear_env, merge=merge_stderr
-        )
-        return await start_job(self._carrier, request, name)
-
-    async def jobs(self) -> list[JobInfo]:
-        """Return this identity's jobs on the server, the oldest first. Safe to cancel."""
-        return await list_jobs(self._carrier)
-
-    def job_logs(self, name: str, *, follow: bool = False) -> JobLogs:
-        """Read what is kept of a job's output: `async for stream, data in client.job_logs(name)`.
-
-        With `follow` it goes on until the job ends. Raises, at the first step, ChannelRefused
-        with the code "unknown-job".
-        """
-        return JobLogs(self._carrier, JobRequest("logs", name, follow))
-
-    async def wait_job(self, name: str) -> ExitStatus:
-        """Wait for a job's end and return how it ended. Safe to cancel; the job goes on.
-
-        Raises JobLost where that can't be known, ChannelRefused for an unknown job.
-        """
-        return await wait_job(self._carrier, name)
-
-    async def kill_job(self, name: str) -> JobInfo:
-        """End a job (SIGTERM, SIGKILL after the server's grace) and return it as it ended.
-
-        Harmless for one that has ended. Cancelling does not save it. Raises ChannelRefused.
-        """
-        return await kill_job(self._carrier, name)
 
     def open_channel(self, kind: str, request: Json | None = None) -> Opening[Channel]:
         """Open a channel of a kind that the server's own handlers offer.
@@ -297,11 +258,7 @@ class Client:
 
         async def start() -> Channel:
             channel = self._carrier.open_channel(kind, request or {})
-            try:
-                await channel.wait_opened()
-            except asyncio.CancelledError:
-                channel.reset("cancelled", "the caller gave up")
-                raise
+            await channel.wait_opened()
             return channel
 
         return Opening(start)

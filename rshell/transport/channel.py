@@ -261,9 +261,16 @@ class Channel:
         self._notify()
 
     async def wait_opened(self) -> None:
-        """Wait for the peer's answer. Raises ChannelRefused, or what cut the channel short."""
-        while self._state.ours is Half.OPENING and not self._is_over:
-            await self._change()
+        """Wait for the peer's answer. Raises ChannelRefused, or what cut the channel short.
+
+        Cancelling takes the request back, and ends the channel.
+        """
+        try:
+            while self._state.ours is Half.OPENING and not self._is_over:
+                await self._change()
+        except asyncio.CancelledError:
+            self.reset("cancelled", "the caller gave up")
+            raise
         if self.error is not None:
             raise self.error
 

@@ -6,12 +6,23 @@ from typing import Any
 
 import pytest
 
-from rshell.cli.options import _LONG, HELP, JobOptions, Options, UsageError, parse
+from rshell.cli.options import (
+    JobOptions,
+    Options,
+    SessionOptions,
+    UsageError,
+    parse,
+    require_terminal,
+)
 from rshell.errors import AddressError, ConfigurationError
 from rshell.security.files import config_folder
 from rshell.values import Address
 
 MORE: dict[str, Any] = {"no_stdin": True, "json": True, "command": "ls -n"}
+
+
+def with_session(verb: str, name: str = "", **more: Any) -> Options:
+    return Options(address=Address("h"), session=SessionOptions(verb, name), **more)
 
 
 @pytest.mark.parametrize(
@@ -56,6 +67,14 @@ MORE: dict[str, Any] = {"no_stdin": True, "json": True, "command": "ls -n"}
         ),
         (["--wait=a", "h"], Options(address=Address("h"), job=JobOptions("wait", "a"))),
         (["--kill-job", "a", "h"], Options(address=Address("h"), job=JobOptions("kill", "a"))),
+        (["-S", "a.1", "h"], with_session("attach", "a.1")),
+        (["h", "-Sa"], with_session("attach", "a")),
+        (["h", "-S", "a", "--resume-window=5"], with_session("attach", "a", resume_window=5.0)),
+        (["--share", "h", "-S", "a"], with_session("watch", "a")),
+        (["h", "--sessions"], with_session("list")),
+        (["--sessions", "--json", "h"], with_session("list", json=True)),
+        (["--kill-session", "a", "h"], with_session("end", "a")),
+        (["h", "--kill-session=a", "--json"], with_session("end", "a", json=True)),
     ],
 )
 def test_command_lines(arguments: list[str], expected: Options) -> None:
@@ -105,6 +124,24 @@ def test_actions_ask_for_no_host(
         (["--logs", "../a", "h"], "not a job's name"),
         (["--logs", "", "h"], "not a job's name"),
         (["--detach", "--name=", "-c", "ls"], "not a job's name"),
+        (["-S", "../a", "h"], "not a session's name"),
+        (["-S", "", "h"], "not a session's name"),
+        (["-S", "-c", "ls", "h"], "not a session's name"),
+        (["--kill-session", "a b", "h"], "not a session's name"),
+        (["-S", "a", "-c", "ls", "h"], "'ls': type commands at its prompt"),
+        (["-S", "a", "h", "ls", "-l"], "'ls -l': type commands at its prompt"),
+        (["-S", "a", "-t", "h"], "-S does not go with -t: type commands"),
+        (["-S", "a", "-n", "h"], "-S does not go with -n"),
+        (["-S", "a", "--json", "h"], "-S does not go with --json"),
+        (["-S", "a", "--timeout", "1", "h"], "-S does not go with --timeout"),
+        (["-S", "a", "--local"], "-S needs a host"),
+        (["--sessions", "--via", "x"], "--sessions needs a host"),
+        (["--sessions", "h", "ls"], "does not go with the command 'ls': leave that out"),
+        (["--kill-session", "a", "-t", "h"], "does not go with -t: leave that out"),
+        (["--share", "h"], "--share goes with -S NAME"),
+        (["--share", "--sessions", "h"], "--share goes with -S NAME, not with --sessions"),
+        (["-S", "a", "--sessions", "h"], "give one of -S and --sessions"),
+        (["-S", "a", "--jobs", "h"], "give one of -S and --jobs"),
     ],
 )
 def test_what_makes_no_sense_is_explained(arguments: list[str], message: str) -> None:
@@ -151,7 +188,35 @@ def test_a_broken_config_is_reported_only_where_it_is_needed() -> None:
         parse([])
 
 
-def test_help_names_every_option() -> None:
-    for name in _LONG:
-        assert f"--{name.rstrip('=')}" in HELP
-    assert all(len(line) <= 100 for line in HELP.splitlines())
+@pytest.mark.parametrize("arguments", [["-S", "a", "h"], ["-S", "a", "--share", "h"]])
+def test_a_session_without_a_terminal_is_refused_and_a_job_proposed(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = parse(arguments)
+    for on_terminal in ({0}, {1}, set[int]()):
+        monkeypatch.setattr("rshell.terminal.raw.is_terminal", on_terminal.__contains__)
+        assert not options.wants_prompt
+        with pytest.raises(UsageError, match="--detach -c CMD"):
+            require_terminal(options)
+    monkeypatch.setattr("rshell.terminal.raw.is_terminal", {0, 1}.__contains__)
+    require_terminal(options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "prompt", "name"),
+    [
+        (["h"], True, ""),
+        (["h", "-S", "a"], True, "a"),
+        (["h", "-S", "a", "--share"], False, ""),
+        (["h", "--sessions"], False, ""),
+        (["h", "--kill-session", "a"], False, ""),
+        (["h", "--jobs"], False, ""),
+    ],
+)
+def test_who_gets_the_prompt_and_of_which_session(
+    arguments: list[str], prompt: bool, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rshell.terminal.raw.is_terminal", {0, 1}.__contains__)
+    options = parse(arguments)
+    require_terminal(options)
+    assert (options.wants_prompt, options.attaches_to) == (prompt, name)

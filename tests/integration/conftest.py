@@ -1,11 +1,17 @@
-"""The shells of this machine, each of which the prompt must get along with."""
+"""What tests share: the shells of this machine, a server, and a program that paints."""
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.support.commands import ServerProcess, serving
+from tests.support.named import PAINTER
 
 SHELLS = [
     shell
@@ -24,3 +30,18 @@ def shell(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         path = str(link)
     monkeypatch.setenv("SHELL", path)
     return path
+
+
+@pytest.fixture
+def server() -> Iterator[ServerProcess]:
+    """A server on a Unix socket, where a test module has none of its own."""
+    with serving("--unix", os.environ["XDG_RUNTIME_DIR"] + "/socket") as server:
+        yield server
+
+
+@pytest.fixture
+def painter(tmp_path: Path) -> str:
+    """A command that paints."""
+    path = tmp_path / "painter.py"
+    path.write_text(PAINTER)
+    return f"{sys.executable} {path}"

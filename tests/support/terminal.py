@@ -34,6 +34,7 @@ from tests.support.commands import argv, environment, until
 SIZE = TerminalSize(columns=100, rows=30)
 DEADLINE = 60.0
 _IMPATIENCE = 2.0  # seconds between two presses of a key that seems to do nothing
+_BEGUN = 4096
 FLOOD = 128 * 1024  # bytes waiting for pyte from which on only the end of them is shown to it
 
 PASTE_ON, PASTE_OFF = b"\x1b[?2004h", b"\x1b[?2004l"
@@ -76,6 +77,7 @@ class Person:
         self.prompts = 0
         self.received = 0
         self.escapes: list[bytes] = []
+        self.begun = bytearray()  # the first bytes, which no flood pushes out
         self._stream = pyte.ByteStream(self.screen)
         self._fresh = bytearray()
         self._tail = b""
@@ -248,6 +250,7 @@ class Person:
             while len(self._fresh) < 8 * FLOOD:
                 block = os.read(self._master, 65536)
                 self.received += len(block)
+                self.begun += block[: max(0, _BEGUN - len(self.begun))]
                 self.escapes += re.findall(rb"\x1b.{0,8}", block)
                 self._fresh += block
         fresh = bytes(self._fresh)

@@ -6,12 +6,11 @@ shorter list, a shorter log or a status.
 
 from __future__ import annotations
 
-import asyncio
-
+from rshell.channels.answers import receive_answer, receive_list
 from rshell.channels.job.messages import JobInfo, JobRequest, RecordDecoder
 from rshell.channels.process.messages import ProcessRequest
 from rshell.errors import JobLost, RemoteProtocolError
-from rshell.protocol.messages import Body, Json
+from rshell.protocol.messages import Body
 from rshell.transport.carrier import SessionCarrier
 from rshell.transport.channel import Channel
 from rshell.values import ExitStatus, is_name
@@ -30,15 +29,7 @@ async def start_job(carrier: SessionCarrier, process: ProcessRequest, name: str 
 async def list_jobs(carrier: SessionCarrier) -> list[JobInfo]:
     """Return our jobs on the server, the oldest first. Safe to cancel."""
     channel = await _ask(carrier, JobRequest("list"))
-    infos: list[JobInfo] = []
-    try:
-        while (message := await channel.receive_message()) is not None:
-            if message.get("type") == "end" and message.get("jobs") == len(infos):
-                return infos
-            infos.append(JobInfo.decode(message))
-        raise RemoteProtocolError("the server's list of jobs has no end")
-    finally:
-        channel.close()
+    return [JobInfo.decode(message) for message in await receive_list(channel, "jobs")]
 
 
 async def wait_job(carrier: SessionCarrier, name: str) -> ExitStatus:
@@ -128,21 +119,9 @@ class JobLogs:
 
 async def _ask(carrier: SessionCarrier, request: JobRequest) -> Channel:
     channel = carrier.open_channel("job", request.encode())
-    try:
-        await channel.wait_opened()
-    except asyncio.CancelledError:
-        channel.reset("cancelled", "the caller gave up")
-        raise
+    await channel.wait_opened()
     return channel
 
 
 async def _ask_one(carrier: SessionCarrier, request: JobRequest) -> JobInfo:
-    channel = await _ask(carrier, request)
-    message: Json | None
-    try:
-        message = await channel.receive_message()
-    finally:
-        channel.close()
-    if message is None:
-        raise RemoteProtocolError("the server closed the channel without an answer")
-    return JobInfo.decode(message)
+    return JobInfo.decode(await receive_answer(await _ask(carrier, request)))

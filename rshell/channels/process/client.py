@@ -232,11 +232,7 @@ async def start_process(
     Raises ChannelRefused and what cuts the session short. Cancelling ends what was started.
     """
     channel = carrier.open_channel("process", request.encode())
-    try:
-        await channel.wait_opened()
-    except asyncio.CancelledError:
-        channel.reset("cancelled", "the caller gave up")
-        raise
+    await channel.wait_opened()
     stdout, stderr = channel.stream(STDOUT), channel.stream(STDERR)
     if encoding is None:
         return Process(channel, request, stdout, stderr)

@@ -3,6 +3,8 @@
 Strategy: the terminal is raw from beginning to end and given back on every way out. Either
 prompt_toolkit has it, or the remote program; a command's output is written as it comes, and
 what the program left behind (modes, a line without an end) is put right before the next prompt.
+A named session was there before us and goes on after us: what it printed meanwhile comes first,
+and a command that runs there gets the terminal at once.
 
 Hazard: between two owners of the terminal nobody may read it. Keys typed then wait in the
 terminal; keys that reached a program's terminal and were never read come back from the server.
@@ -17,49 +19,56 @@ import sys
 import termios
 from contextlib import suppress
 
-from rshell.channels.shell.client import ShellLine
+from rshell.channels.shell.line import ShellLine
 from rshell.channels.shell.messages import Done
 from rshell.cli.config import load_config
+from rshell.cli.notices import is_dumb, notice
 from rshell.cli.prompt.completer import RemoteCompleter
 from rshell.cli.prompt.editor import Editor
 from rshell.cli.prompt.history import open_history
-from rshell.cli.prompt.passthrough import Passthrough, SessionLeft
+from rshell.cli.prompt.passthrough import Passthrough, SessionDetached, SessionLeft
 from rshell.cli.prompt.pump import OutputPump
 from rshell.cli.prompt.status import Status
 from rshell.cli.streams import OutputDescriptor
 from rshell.client.client import Client
-from rshell.errors import RshellError
+from rshell.errors import ChannelReset, LinkLost, ResumeFailed, RshellError, SessionClosed
 from rshell.terminal.pty import get_size
 from rshell.terminal.raw import raw_mode
-from rshell.terminal.sanitize import printable
+from rshell.values import TerminalSize
 
 LEFT_STATUS = 255
 
 _TERMINAL = 0
-_DUMB = ("dumb", "unknown", "")
 _PASSED_ON = ("COLORTERM", "LANG", "LC_ALL", "LC_CTYPE")
 
 
-async def run_prompt(client: Client, where: str) -> int:
+async def run_prompt(client: Client, where: str, name: str = "") -> int:
     """Run the prompt until the user leaves; return the status to exit with.
 
+    With a `name` it is in the named session of that name, which is made or attached to.
     Raises what cuts the session short; the terminal is as it was found then, too.
     """
     env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     term = os.environ.get("TERM", "dumb")
-    async with client.open_line(get_size(_TERMINAL), term=term, env=env) as line:
-        with raw_mode(_TERMINAL):
-            prompt = Prompt(client, line, where)
-            try:
-                return await prompt.run()
-            finally:
-                await prompt.close()
+    size = get_size(_TERMINAL)
+    try:
+        async with client.open_line(size, term=term, env=env, name=name or None) as line:
+            with raw_mode(_TERMINAL):
+                prompt = Prompt(client, line, where, size)
+                try:
+                    return await prompt.run()
+                finally:
+                    await prompt.close()
+    except (ResumeFailed, LinkLost) as error:
+        if not name:
+            raise
+        raise SessionClosed(error.code, _lost(error, where, name), by=error.by) from error
 
 
 class Prompt:
     """One session at the prompt."""
 
-    def __init__(self, client: Client, line: ShellLine, where: str) -> None:
+    def __init__(self, client: Client, line: ShellLine, where: str, size: TerminalSize) -> None:
         reply = line.channel.reply
         self._client = client
         self._line = line
@@ -69,9 +78,10 @@ class Prompt:
             home=str(reply.get("home", "")),
             cwd=line.cwd,
             where=where,
+            session=line.name,
             round_trip=client.round_trip,
         )
-        self._is_dumb = os.environ.get("TERM", "dumb") in _DUMB
+        self._is_dumb = is_dumb()
         self._completer = RemoteCompleter(line)
         self._editor = Editor(
             line,
@@ -88,11 +98,12 @@ class Prompt:
         self._watch = asyncio.create_task(self._watch_session())
         self._ticks: asyncio.TimerHandle | None = None
         client.links.on_change = self._on_link
-        self._size = get_size(_TERMINAL)
+        self._size = size  # as the remote side knows it
         self._notices: set[asyncio.Task[None]] = set()
         self._left_by: signal.Signals | None = None
+        self._farewell = ""  # what to say when the terminal is put right
         line.on_restart = self._notice_restart
-        line.on_notice = lambda text: self._say_above(printable(text))
+        line.on_notice = self._say_above
 
     async def run(self) -> int:
         """Read and run commands until the user leaves; return the status to exit with."""
@@ -100,26 +111,23 @@ class Prompt:
         for number in (signal.SIGTERM, signal.SIGHUP):  # their default leaves the terminal raw
             self._loop.add_signal_handler(number, self._leave, number)
         try:
-            await self._terminal.run(":")  # what the rc file printed comes before the prompt
-            while True:
-                self._tidy()
-                try:
-                    command = await self._next_command()
-                except KeyboardInterrupt:
-                    continue
-                except EOFError:
-                    command = "exit"
-                if not command.strip():
-                    continue
-                try:
-                    done = await self._run(command)
-                except ValueError as error:  # it is too long, or holds a NUL
-                    self._notify(str(error))
-                    continue
-                if done.left:
-                    return done.status.shell_status
+            done = await self._begin()
+            while done is None or not done.left:
+                done = await self._turn()
+            return done.status.shell_status
         except SessionLeft:
             return LEFT_STATUS if self._left_by is None else 128 + self._left_by
+        except SessionDetached:
+            name = self._line.name
+            self._farewell = (
+                f"detached from {name}; rshell {self._status.where} -S {name} comes back"
+            )
+            return 0
+        except ChannelReset as error:
+            if error.code != "moved":
+                raise
+            self._farewell = error.reason
+            return 0
 
     async def close(self) -> None:
         """Give back what the prompt took."""
@@ -134,6 +142,43 @@ class Prompt:
         await self._editor.close()
         await self._pump.close(finish=self._line.channel.is_over)
         self._tidy()
+        if self._farewell:
+            _write(notice(self._farewell))
+
+    async def _begin(self) -> Done | None:
+        """Show what comes before the first prompt; return the ending of what ran there, if any."""
+        found = self._line.found
+        if found is None or not found.attached:
+            return await self._terminal.run(":")  # which the rc file's output comes before
+        _write(notice(f"attached to {self._line.name}", is_faint=True))
+        if found.dropped:
+            _write(notice(f"{found.dropped} bytes before this were dropped"))
+        self._on_resize()  # since we asked for the size
+        if found.running is not None:
+            return self._note(await self._terminal.follow())
+        await self._terminal.show(found.kept)
+        if found.last is not None:
+            self._note(found.last)
+        return None
+
+    async def _turn(self) -> Done | None:
+        """Read a command and run it; return its ending, None where there was no command."""
+        self._tidy()
+        try:
+            command = await self._next_command()
+        except KeyboardInterrupt:
+            return None
+        except EOFError:
+            command = "exit"
+        if not command.strip():
+            return None
+        self._completer.forget()
+        self._on_resize()
+        try:
+            return self._note(await self._terminal.run(command))
+        except ValueError as error:  # it is too long, or holds a NUL
+            self._notify(str(error))
+            return None
 
     async def _next_command(self) -> str:
         self._on_resize()
@@ -144,10 +189,7 @@ class Prompt:
             # prompt_toolkit has taken the signal over while it ran.
             self._loop.add_signal_handler(signal.SIGWINCH, self._on_resize)
 
-    async def _run(self, command: str) -> Done:
-        self._completer.forget()
-        self._on_resize()
-        done = await self._terminal.run(command)
+    def _note(self, done: Done) -> Done:
         self._status.last = done
         self._status.cwd = done.cwd
         self._status.round_trip = self._client.round_trip
@@ -188,7 +230,7 @@ class Prompt:
 
     def _say_above(self, text: str) -> None:
         """Say something above the prompt, or on a line of its own where a command runs."""
-        line = f"rshell: {text}\r\n".encode()
+        line = notice(text)
         if self._pump.has_terminal:
             start = b"\r\n" if self._pump.modes.mid_line else b""
             self._pump.modes.mid_line = False
@@ -205,7 +247,7 @@ class Prompt:
 
     def _notify(self, text: str) -> None:
         self._tidy()
-        _write(f"rshell: {text}\r\n".encode())
+        _write(notice(text))
 
     def _leave(self, number: signal.Signals) -> None:
         self._left_by = number
@@ -224,7 +266,7 @@ class Prompt:
         if self._left_by is not None:
             raise SessionLeft
         if self._line.channel.is_over:
-            raise self._line.channel.error or RshellError("the server closed the shell")
+            raise self._line.cause
 
     def _on_link(self) -> None:
         """The link was cut, or is back: the toolbar counts meanwhile."""
@@ -250,6 +292,17 @@ class Prompt:
         if size != self._size:
             self._size = size
             self._line.resize(size)
+
+
+def _lost(error: SessionClosed, where: str, name: str) -> str:
+    """Return what the loss of our own session means for a named one."""
+    way_back = f"rshell {where} -S {name} comes back"
+    if isinstance(error, ResumeFailed):
+        return (
+            "the server does not know this client any more. "
+            f"If it was started anew, {name} ended with it; else {way_back}"
+        )
+    return f"{error.reason}. If the server still runs, so does {name}, and {way_back}"
 
 
 def _restarted(done: Done) -> str:

@@ -37,8 +37,9 @@ from prompt_toolkit.search import accept_search
 from prompt_toolkit.shortcuts import CompleteStyle
 from prompt_toolkit.styles import Style
 
-from rshell.channels.shell.client import ShellLine
+from rshell.channels.shell.line import ShellLine
 from rshell.channels.shell.words import may_be_incomplete
+from rshell.cli.prompt.passthrough import SessionDetached
 from rshell.cli.prompt.status import Status
 from rshell.errors import RshellError
 
@@ -92,7 +93,8 @@ class Editor:
     async def read(self) -> str:
         """Return the next command.
 
-        Raises KeyboardInterrupt for Ctrl-C and EOFError for Ctrl-D on an empty line.
+        Raises KeyboardInterrupt for Ctrl-C, EOFError for Ctrl-D on an empty line, and
+        SessionDetached for Ctrl-X Ctrl-D in a named session.
         """
         return await self._session.prompt_async()
 
@@ -157,6 +159,11 @@ class Editor:
         def _(event: KeyPressEvent) -> None:
             """Do nothing: there is no job to stop."""
 
+        # Not `~d`: at a prompt that is the home folder of somebody called d.
+        @bindings.add("c-x", "c-d", filter=Condition(lambda: bool(self._line.name)))
+        def _(event: KeyPressEvent) -> None:
+            event.app.exit(exception=SessionDetached())
+
         @bindings.add(Keys.Any, eager=True, filter=Condition(self._is_checking))
         def _(event: KeyPressEvent) -> None:
             self._held += event.key_sequence
@@ -182,10 +189,12 @@ class Editor:
         except (TimeoutError, RshellError, ValueError):
             more = False
         self._check = None
+        if app.is_done or not app.is_running:
+            return  # it was interrupted meanwhile
         if more:
             buffer.cursor_position = len(buffer.text)
             buffer.insert_text("\n")
-        elif not app.is_done:
+        else:
             buffer.validate_and_handle()
         held, self._held = self._held, []
         app.key_processor.feed_multiple(held)

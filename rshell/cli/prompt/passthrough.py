@@ -1,7 +1,8 @@
 """While a command runs, the terminal is its own.
 
 Strategy: keys are read as they come and sent on. What does not fit waits here, up to a bound, so
-that `~.` is heard on a link that is stuck; past that, a paste waits in the terminal.
+that `~.` is heard on a link that is stuck; past that, a paste waits in the terminal. A command
+that ran before we came, in a named session, is followed like one of our own.
 
 Hazard: keys typed after the command has ended belong to the next prompt. They are kept back at
 once, and what was typed and read by nobody, here or there, goes to that prompt in order.
@@ -11,12 +12,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
-from rshell.channels.shell.client import ShellLine
+from rshell.channels.shell.line import ShellLine
 from rshell.channels.shell.messages import Done
-from rshell.cli.prompt.escapes import HELP, Escape, EscapeFilter
+from rshell.cli.prompt.escapes import Escape, EscapeFilter
 from rshell.cli.prompt.pump import OutputPump
+
+Result = TypeVar("Result")
+Start = Callable[[], Coroutine[Any, Any, Done]]
 
 _KEYS = 0
 _READ = 4096
@@ -25,6 +30,10 @@ _WAITING = 1024 * 1024  # bytes read ahead of what can be sent
 
 class SessionLeft(Exception):
     """The user typed `~.`, or the terminal has gone."""
+
+
+class SessionDetached(Exception):
+    """The user asked to leave a named session, which is to go on."""
 
 
 class Passthrough:
@@ -39,9 +48,10 @@ class Passthrough:
         self._pump = pump
         self._channel = line.channel
         self._loop = asyncio.get_running_loop()
-        self._escapes = EscapeFilter()
+        self._escapes = self._new_escapes()
         self._listening = False
         self._left = asyncio.Event()
+        self._cause: type[SessionLeft | SessionDetached] = SessionLeft
         self._waiting = bytearray()
         self._holds_back = False  # the command has ended; its keys stay here
         self._mark = 0
@@ -51,37 +61,63 @@ class Passthrough:
     async def run(self, command: str) -> Done:
         """Run `command` and return its ending, once all its output is on the terminal.
 
-        Raises SessionLeft, and what cuts the session short.
+        Raises SessionLeft, SessionDetached, and what cuts the session short.
         """
-        self._escapes = EscapeFilter()
+        return await self._pass(lambda: self._line.run(command))
+
+    async def follow(self) -> Done:
+        """Return the ending of the command that ran when we attached; as `run`."""
+        return await self._pass(self._line.follow)
+
+    async def show(self, count: int) -> None:
+        """Put the first `count` bytes of output on the terminal, which nobody has then.
+
+        Keys wait in the terminal. Raises as `run` does.
+        """
+        self._pump.has_terminal = True
+        try:
+            await self._unless_left(self._pump.reach(count))
+        finally:
+            self._pump.has_terminal = self._channel.is_over
+
+    async def _pass(self, start: Start) -> Done:
+        self._escapes = self._new_escapes()
         self._waiting.clear()
         self._holds_back = False
         self._pump.has_terminal = True
-        running = asyncio.create_task(self._run(command))
-        leaving = asyncio.create_task(self._left.wait())
         self._channel.on_room = self._send_waiting
         self._listen()
         try:
-            await asyncio.wait((running, leaving), return_when=asyncio.FIRST_COMPLETED)
-            if not running.done():
-                raise SessionLeft
-            done = running.result()
+            done = await self._unless_left(self._run(start))
         finally:
             self._stop()
             self._channel.on_room = None
             # What came before the session was lost is still the command's.
             self._pump.has_terminal = self._channel.is_over
-            for task in (running, leaving):
-                task.cancel()
-            await asyncio.gather(running, leaving, return_exceptions=True)
         keys = bytes(self._waiting) + self._escapes.release()
         self._give_back(done.unread + keys.decode(errors="surrogateescape"))
         return done
 
-    async def _run(self, command: str) -> Done:
-        done = await self._line.run(command)
+    async def _run(self, start: Start) -> Done:
+        done = await start()
         await self._pump.reach(self._mark)
         return done
+
+    async def _unless_left(self, work: Coroutine[Any, Any, Result]) -> Result:
+        working = asyncio.create_task(work)
+        leaving = asyncio.create_task(self._left.wait())
+        try:
+            await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                raise self._cause
+            return working.result()
+        finally:
+            for task in (working, leaving):
+                task.cancel()
+            await asyncio.gather(working, leaving, return_exceptions=True)
+
+    def _new_escapes(self) -> EscapeFilter:
+        return EscapeFilter(detaches=bool(self._line.name))
 
     def _note_end(self, done: Done) -> None:
         self._mark = self._pump.received
@@ -115,10 +151,12 @@ class Passthrough:
             self._stop()
             return
         keys, escape = self._escapes.feed(keys)
-        if escape is Escape.LEAVE:
+        if escape is Escape.HELP:
+            os.write(1, self._escapes.help)
+        elif escape is not None:
+            # The shell of a session without a name ends with us, which is not a success.
+            self._cause = SessionDetached if self._line.name else SessionLeft
             self._left.set()
-        elif escape is Escape.HELP:
-            os.write(1, HELP)
         if keys:
             self._waiting += keys
             self._send_waiting()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Iterator
 from typing import cast
 
@@ -13,8 +14,9 @@ from prompt_toolkit.history import InMemoryHistory
 from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
-from rshell.channels.shell.client import ShellLine
+from rshell.channels.shell.line import ShellLine
 from rshell.cli.prompt.editor import Editor
+from rshell.cli.prompt.passthrough import SessionDetached
 from rshell.cli.prompt.status import Status
 
 DEADLINE = 30.0
@@ -22,6 +24,8 @@ DEADLINE = 30.0
 
 class Line:
     """Says that a text is incomplete until it holds `done`."""
+
+    name = ""
 
     async def wants_more(self, text: str) -> bool:
         return "done" not in text
@@ -33,10 +37,10 @@ def keyboard() -> Iterator[PipeInput]:
         yield keys
 
 
-def editor_for(keyboard: PipeInput) -> Editor:
+def editor_for(keyboard: PipeInput, line: Line | None = None) -> Editor:
     with create_app_session(input=keyboard, output=DummyOutput()):
         return Editor(
-            cast(ShellLine, Line()),
+            cast(ShellLine, line or Line()),
             Status(),
             history=InMemoryHistory(),
             completer=DummyCompleter(),
@@ -76,3 +80,58 @@ async def test_what_is_typed_while_the_text_is_judged_comes_after_the_enter(
     keyboard.send_text("for i in 1; do\rdone\r")
     assert await read(editor) == "for i in 1; do\ndone"
     await editor.close()
+
+
+async def test_a_named_session_is_left_by_a_key_and_tilde_d_is_a_command(
+    keyboard: PipeInput,
+) -> None:
+    line = Line()
+    line.name = "work"
+    editor = editor_for(keyboard, line)
+    keyboard.send_text("~d\r")
+    assert await read(editor) == "~d"
+    keyboard.send_text("half a li\x18\x04")
+    with pytest.raises(SessionDetached):
+        await read(editor)
+
+
+async def test_elsewhere_there_is_nothing_to_detach_from(keyboard: PipeInput) -> None:
+    keyboard.send_text("on\x18\x04\r")
+    assert await read(editor_for(keyboard)) == "on"
+
+
+class SlowLine(Line):
+    """Judges when it is told to."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.answers = asyncio.Event()
+
+    async def wants_more(self, text: str) -> bool:
+        self.asked.set()
+        await self.answers.wait()
+        return False
+
+
+async def test_an_answer_that_comes_after_the_interruption_does_nothing(
+    keyboard: PipeInput,
+) -> None:
+    errors: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+    line = SlowLine()
+    editor = editor_for(keyboard, line)
+    with create_app_session(input=keyboard, output=DummyOutput()):
+        reading = asyncio.ensure_future(read(editor))
+        keyboard.send_text("for i in 1; do\r")
+        await line.asked.wait()
+        editor.interrupt(EOFError())
+        with pytest.raises(EOFError):
+            await reading
+    before = len(asyncio.all_tasks())
+    line.answers.set()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert len(asyncio.all_tasks()) < before
+    await editor.close()
+    gc.collect()  # a task that failed unseen says so when it is thrown away
+    assert errors == []

@@ -21,6 +21,23 @@ def test_two_keys_in_one_read_or_in_two_are_the_same_escape(key: bytes, escape: 
     assert keys.feed(key) == (b"", escape)
 
 
+def test_detaching_is_an_escape_only_where_something_goes_on() -> None:
+    keys = EscapeFilter(detaches=True)
+    assert keys.feed(b"~d") == (b"", Escape.DETACH)
+    assert keys.feed(b"~.") == (b"", Escape.LEAVE)
+    assert b"~d" in keys.help
+    keys = EscapeFilter()
+    assert keys.feed(b"~d") == (b"~d", None)
+    assert b"~d" not in keys.help
+
+
+@pytest.mark.parametrize("detaches", [False, True])
+def test_the_list_names_each_escape_on_a_line_of_a_raw_terminal(detaches: bool) -> None:
+    first, *lines, last = EscapeFilter(detaches=detaches).help.split(b"\r\n")
+    assert first == last == b"" and lines[0].endswith(b"line:")
+    assert [line[:4] for line in lines[1:] if line[3:4] != b"d"] == [b"  ~.", b"  ~?", b"  ~~"]
+
+
 def test_a_double_tilde_sends_one_and_the_line_has_begun() -> None:
     keys = EscapeFilter()
     assert keys.feed(b"~~") == (b"~", None)

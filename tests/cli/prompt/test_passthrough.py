@@ -9,9 +9,9 @@ from typing import cast
 
 import pytest
 
-from rshell.channels.shell.client import ShellLine
+from rshell.channels.shell.line import ShellLine
 from rshell.channels.shell.messages import Done
-from rshell.cli.prompt.passthrough import Passthrough, SessionLeft
+from rshell.cli.prompt.passthrough import Passthrough, SessionDetached, SessionLeft
 from rshell.cli.prompt.pump import OutputPump
 from rshell.cli.streams import OutputDescriptor
 from rshell.transport.streams import ByteReader
@@ -32,7 +32,8 @@ class FakeChannel:
 class Line:
     """A command that ends when `stop` of its keys have come, leaving `unread`."""
 
-    def __init__(self, stop: bytes, unread: str = "") -> None:
+    def __init__(self, stop: bytes, unread: str = "", name: str = "") -> None:
+        self.name = name
         self.channel = FakeChannel()
         self.on_done: Callable[[Done], None] = lambda done: None
         self.on_unread: Callable[[str], None] = lambda text: None
@@ -44,6 +45,9 @@ class Line:
     async def run(self, command: str) -> Done:
         await self._ended.wait()
         return self._done
+
+    async def follow(self) -> Done:
+        return await self.run("what ran before we came")
 
     def write_nowait(self, data: bytes) -> None:
         self.got += data
@@ -69,13 +73,14 @@ async def show(block: bytes) -> None:
     pass
 
 
-async def run(line: Line) -> list[str]:
-    """Run a command; return what came back for the prompt."""
+async def run(line: Line, *, follows: bool = False) -> list[str]:
+    """Run a command, or follow one; return what came back for the prompt."""
     back: list[str] = []
     pump = OutputPump(ByteReader(lambda count: None), OutputDescriptor(1), show)
     try:
         async with asyncio.timeout(DEADLINE):
-            await Passthrough(cast(ShellLine, line), pump, back.append).run("cat")
+            terminal = Passthrough(cast(ShellLine, line), pump, back.append)
+            await (terminal.follow() if follows else terminal.run("cat"))
     finally:
         await pump.close(finish=False)
     return back
@@ -102,3 +107,71 @@ async def test_an_escape_leaves_and_reaches_no_command(keyboard: int) -> None:
     with pytest.raises(SessionLeft):
         await run(line)
     assert line.got == b""
+
+
+async def test_a_command_that_ran_already_gets_the_keys_and_gives_back_the_rest(
+    keyboard: int,
+) -> None:
+    line = Line(b"q", unread="late ", name="work")
+    line.channel.room = 3
+    os.write(keyboard, b"abqcd")
+    assert await run(line, follows=True) == ["late cd"]
+    assert line.got == b"abq"
+
+
+@pytest.mark.parametrize("keys", [b"~d", b"~."])
+async def test_in_a_named_session_each_way_out_detaches(keyboard: int, keys: bytes) -> None:
+    os.write(keyboard, keys)
+    line = Line(b"never", name="work")
+    with pytest.raises(SessionDetached):
+        await run(line)
+    assert line.got == b""
+
+
+async def test_elsewhere_the_same_keys_are_for_the_command(keyboard: int) -> None:
+    os.write(keyboard, b"~d")
+    line = Line(b"d")
+    assert await run(line) == [""]
+    assert line.got == b"~d"
+
+
+class Shown:
+    """What was written above the prompt, which has the terminal unless a command does."""
+
+    def __init__(self) -> None:
+        self.blocks: list[bytes] = []
+
+    async def show(self, block: bytes) -> None:
+        self.blocks.append(block)
+
+
+async def test_what_was_printed_before_is_shown_as_it_is_and_no_key_is_taken(
+    keyboard: int,
+) -> None:
+    read, write = os.pipe()
+    above, reader = Shown(), ByteReader(lambda count: None)
+    pump = OutputPump(reader, OutputDescriptor(write), above.show)
+    line = Line(b"never", name="work")
+    terminal = Passthrough(cast(ShellLine, line), pump, lambda text: None)
+    os.write(keyboard, b"typed early")
+    try:
+        async with asyncio.timeout(DEADLINE):
+            showing = asyncio.ensure_future(terminal.show(9))
+            await asyncio.sleep(0)
+            reader.feed(b"before ")
+            await pump.reach(7)
+            assert not showing.done()
+            reader.feed(b"us")
+            await showing
+            assert os.read(read, 100) == b"before us" and above.blocks == []
+            reader.feed(b"later")
+            await pump.reach(14)
+            assert above.blocks == [b"later"]
+            terminal.leave()
+            with pytest.raises(SessionLeft):
+                await terminal.show(100)
+    finally:
+        await pump.close(finish=False)
+        os.close(read)
+        os.close(write)
+    assert line.got == b"" and os.read(0, 100) == b"typed early"

@@ -87,6 +87,10 @@ def test_durations_are_for_people(seconds: float, shown: str) -> None:
     assert format_seconds(seconds) == shown
 
 
+def test_the_toolbar_names_the_session() -> None:
+    assert text(Status(where="a:1", session="work").toolbar()) == " a:1  session work "
+
+
 def toolbar(status: Status) -> str:
     return "".join(text for _, text in status.toolbar())
 

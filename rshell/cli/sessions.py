@@ -1,0 +1,69 @@
+"""`--sessions`, `--kill-session` and `-S NAME --share`: named sessions, seen from outside.
+
+Strategy: names, folders and commands of a list come from elsewhere and are shown with their
+control characters made visible. Attaching is the prompt's business.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from rshell.channels.sessions.messages import SessionInfo
+from rshell.cli.options import Options
+from rshell.cli.prompt.status import format_seconds
+from rshell.cli.tables import aligned, command_cell, print_result
+from rshell.client.client import Client
+from rshell.terminal.sanitize import printable
+
+
+async def run_session(client: Client, options: Options) -> int:
+    """Do what was asked and return the status to exit with. Raises RshellError."""
+    session, as_json = options.session, options.json
+    assert session is not None
+    if session.verb == "watch":
+        from rshell.cli.watch import run_watch
+
+        return await run_watch(client, session.name)
+    if session.verb == "end":
+        info = await client.end_session(session.name)
+        print_result(describe(info), "", as_json)
+        return 0
+    infos = await client.sessions()
+    print_result({"sessions": [describe(info) for info in infos]}, table(infos), as_json)
+    return 0
+
+
+def describe(info: SessionInfo) -> dict[str, Any]:
+    """Return a session as one JSON object, every key in it always."""
+    return {
+        "name": info.name,
+        "identity": info.identity,
+        "created": info.created,
+        "attached": info.attached,
+        "watchers": info.watchers,
+        "shell": info.shell,
+        "cwd": info.cwd,
+        "columns": info.size.columns,
+        "rows": info.size.rows,
+        "running": info.running,
+    }
+
+
+def table(infos: list[SessionInfo]) -> str:
+    """Return a list for people: name, identity, age, who looks on, size and running command."""
+    rows = [("NAME", "IDENTITY", "AGE", "STATE", "SIZE", "RUNNING")]
+    for info in infos:
+        age = max(0.0, time.time() - info.created)  # the server's clock may be another
+        size = f"{info.size.columns}x{info.size.rows}"
+        running = "-" if info.running is None else command_cell(info.running)
+        rows.append(
+            (info.name, printable(info.identity), format_seconds(age), _state(info), size, running)
+        )
+    return aligned(rows)
+
+
+def _state(info: SessionInfo) -> str:
+    """Return "attached", "detached" or "detached, 2 watching"."""
+    state = "attached" if info.attached else "detached"
+    return f"{state}, {info.watchers} watching" if info.watchers else state

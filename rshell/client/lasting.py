@@ -1,0 +1,99 @@
+"""What outlives a client's session with the server: jobs, and named sessions.
+
+Strategy: a base class of `Client`, for that is where people look for these methods. They need
+nothing of a client but its carrier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rshell.channels.job.client import JobLogs, kill_job, list_jobs, start_job, wait_job
+from rshell.channels.job.messages import JobInfo, JobRequest
+from rshell.channels.process.client import make_request
+from rshell.channels.sessions.client import end_session, list_sessions
+from rshell.channels.sessions.messages import SessionInfo
+from rshell.channels.shell.messages import ShellRequest
+from rshell.channels.shell.watch import SessionWatch, watch_session
+from rshell.transport.carrier import SessionCarrier
+from rshell.transport.opening import Opening
+from rshell.values import ExitStatus, TerminalSize
+
+Command = str | Sequence[str]
+
+
+class LastingWork:
+    """Jobs and named sessions of the identity that a client has."""
+
+    _carrier: SessionCarrier
+
+    async def start_job(
+        self,
+        command: Command,
+        *,
+        name: str | None = None,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        clear_env: bool = False,
+        merge_stderr: bool = False,
+    ) -> str:
+        """Start a command that outlives this session, and return the job's name.
+
+        Arguments are those of `run`; its stdin is empty, and `name` may be one of your own.
+        Raises ChannelRefused where it can't be started or the name is taken, LocalProtocolError
+        for a name that no job can have. Cancelling leaves open whether it was started.
+        """
+        request = make_request(
+            command, cwd=cwd, env=env or {}, clear_env=clear_env, merge=merge_stderr
+        )
+        return await start_job(self._carrier, request, name)
+
+    async def jobs(self) -> list[JobInfo]:
+        """Return this identity's jobs on the server, the oldest first. Safe to cancel."""
+        return await list_jobs(self._carrier)
+
+    def job_logs(self, name: str, *, follow: bool = False) -> JobLogs:
+        """Read what is kept of a job's output: `async for stream, data in client.job_logs(name)`.
+
+        With `follow` it goes on until the job ends. Raises, at the first step, ChannelRefused
+        with the code "unknown-job".
+        """
+        return JobLogs(self._carrier, JobRequest("logs", name, follow))
+
+    async def wait_job(self, name: str) -> ExitStatus:
+        """Wait for a job's end and return how it ended. Safe to cancel; the job goes on.
+
+        Raises JobLost where that can't be known, ChannelRefused for an unknown job.
+        """
+        return await wait_job(self._carrier, name)
+
+    async def kill_job(self, name: str) -> JobInfo:
+        """End a job (SIGTERM, SIGKILL after the server's grace) and return it as it ended.
+
+        Harmless for one that has ended. Cancelling does not save it. Raises ChannelRefused.
+        """
+        return await kill_job(self._carrier, name)
+
+    async def sessions(self) -> list[SessionInfo]:
+        """Return this identity's named sessions on the server, the oldest first. Safe to cancel.
+
+        Raises ChannelRefused where the server has no such kind.
+        """
+        return await list_sessions(self._carrier)
+
+    async def end_session(self, name: str) -> SessionInfo:
+        """End a named session and what runs in it; return it as it stood before.
+
+        Cancelling does not save it. Raises ChannelRefused with the code "unknown-session", and
+        LocalProtocolError for a name that no session can have.
+        """
+        return await end_session(self._carrier, name)
+
+    def watch_session(self, name: str, size: TerminalSize) -> Opening[SessionWatch]:
+        """Watch a named session without touching it; `size` is that of the watcher's terminal.
+
+        Opening raises ChannelRefused with the code "unknown-session", and LocalProtocolError for
+        a name that no session can have. Cancelling is safe.
+        """
+        request = ShellRequest(terminal=size, name=name, share=True)
+        return Opening(lambda: watch_session(self._carrier, request))

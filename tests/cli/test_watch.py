@@ -1,0 +1,212 @@
+"""Watching at a terminal, with a session that does what a test wants."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pty
+import signal
+import termios
+from collections.abc import AsyncIterator, Callable
+from typing import cast
+
+import pytest
+
+from rshell.channels.shell.messages import Done, Joined
+from rshell.channels.shell.watch import CommandBegun, SessionWatch, Skipped, WatchEvent
+from rshell.cli.watch import run_watch
+from rshell.client.client import Client
+from rshell.errors import ChannelReset, LinkLost, RshellError
+from rshell.terminal.pty import set_size
+from rshell.transport.opening import Opening
+from rshell.values import ExitStatus, TerminalSize
+
+SIZE = TerminalSize(columns=80, rows=24)
+LARGER = TerminalSize(columns=81, rows=24)
+DONE = Done(1, ExitStatus(code=0), "/", 0, 0, 0.5)
+DEADLINE = 30.0
+
+
+class Links:
+    """A way to the server that a test cuts."""
+
+    def __init__(self) -> None:
+        self.is_up = True
+        self.on_change: Callable[[], None] = lambda: None
+
+    def change(self, *, is_up: bool) -> None:
+        self.is_up = is_up
+        self.on_change()
+
+
+class Session:
+    """Yields these events, then raises the error, ends, or goes on in silence."""
+
+    def __init__(
+        self,
+        *events: WatchEvent,
+        error: RshellError | None = None,
+        goes_on: bool = False,
+        found: Joined | None = None,
+    ) -> None:
+        self.found = found or Joined(True, 1, SIZE)
+        self._events = events
+        self._error = error
+        self._goes_on = goes_on
+        self.quiet = asyncio.Event()
+        self.told = asyncio.Event()
+        self.is_closed = False
+        self.links = Links()
+
+    async def __aenter__(self) -> Session:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        pass
+
+    async def __aiter__(self) -> AsyncIterator[WatchEvent]:
+        for event in self._events:
+            yield event
+        if self._error is not None:
+            raise self._error
+        if self._goes_on:
+            self.quiet.set()
+            await asyncio.Event().wait()
+
+    def watch_session(self, name: str, size: TerminalSize) -> Opening[SessionWatch]:
+        assert (name, size) == ("work", SIZE)
+
+        async def start() -> SessionWatch:
+            return cast(SessionWatch, self)
+
+        return Opening(start)
+
+
+class Terminal:
+    """Descriptors 0 and 1 are one terminal; `master` is the side of the person."""
+
+    def __init__(self) -> None:
+        self.master, self._slave = pty.openpty()
+        set_size(self.master, SIZE)
+        self.before = termios.tcgetattr(self._slave)
+        self._saved = [os.dup(fd) for fd in (0, 1)]
+        for fd in (0, 1):
+            os.dup2(self._slave, fd)
+
+    def close(self) -> str:
+        """Give the descriptors back and return what was shown."""
+        assert termios.tcgetattr(self._slave) == self.before
+        for fd, saved in enumerate(self._saved):
+            os.dup2(saved, fd)
+            os.close(saved)
+        os.close(self._slave)
+        os.set_blocking(self.master, False)
+        shown = b""
+        try:
+            while block := os.read(self.master, 65536):
+                shown += block
+        except OSError:
+            pass  # the end, on Linux
+        os.close(self.master)
+        return shown.decode()
+
+
+async def watch(
+    session: Session, *, keys: bytes = b"", number: int = 0, when: asyncio.Event | None = None
+) -> tuple[int, str]:
+    """Watch until the end, or until these keys, or this signal, have come.
+
+    They come when it is quiet, or at another event.
+    """
+    terminal = Terminal()
+    try:
+        async with asyncio.timeout(DEADLINE):
+            running = asyncio.ensure_future(run_watch(cast(Client, session), "work"))
+            if keys or number:
+                await (when or session.quiet).wait()
+            if keys:
+                os.write(terminal.master, keys)
+            if number:
+                os.kill(os.getpid(), number)
+            status = await running
+    finally:
+        shown = terminal.close()
+    return status, shown
+
+
+@pytest.fixture
+def dim(monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("TERM", "xterm")
+    return "\x1b[2m{}\x1b[0m\r\n"
+
+
+async def test_output_is_shown_as_it_is_and_commands_on_lines_of_their_own(dim: str) -> None:
+    session = Session(CommandBegun(1, "ls\x1b[2J", "/"), b"\x1b[31mred\x1b[0m\r\n", DONE)
+    status, shown = await watch(session)
+    assert status == 0
+    first, rest = shown.split("\r\n", 1)
+    assert "watching work" in first
+    assert rest.startswith(dim.format("$ ls\\x1b[2J") + "\x1b[31mred\x1b[0m\r\n")
+    assert shown.endswith("rshell: work has ended\r\n")
+
+
+async def test_what_runs_already_is_named(dim: str) -> None:
+    session = Session(b"x", found=Joined(True, 1, SIZE, running="make"))
+    assert dim.format("$ make") + "x" in (await watch(session))[1]
+
+
+async def test_missing_bytes_and_a_larger_terminal_are_told_the_latter_once(dim: str) -> None:
+    found = Joined(True, 1, LARGER)
+    _, shown = await watch(Session(b"half", Skipped(7), LARGER, SIZE, LARGER, found=found))
+    assert "half\r\nrshell: 7 bytes are missing here" in shown
+    assert shown.count("rshell: work is 81 by 24, larger than this window\r\n") == 1
+    _, shown = await watch(Session(SIZE, LARGER))
+    assert shown.count("larger than this window") == 1
+    assert "larger" not in (await watch(Session(SIZE)))[1]
+
+
+async def test_modes_are_put_right_when_a_command_ends_and_when_we_leave(dim: str) -> None:
+    on, off = b"\x1b[?1049h\x1b[?1000h", "\x1b[?1049l\x1b[?1000l"
+    _, shown = await watch(Session(on, DONE, b"after"))
+    assert off in shown.partition("after")[0]
+    status, shown = await watch(Session(on, goes_on=True), keys=b"\x03")
+    assert status == 0 and off in shown.partition("no longer watching")[0]
+
+
+@pytest.mark.parametrize("keys", [b"\x03", b"qd~d\r\x03", b"typed\x04", b"~."])
+async def test_keys_do_nothing_but_leave(keys: bytes) -> None:
+    status, shown = await watch(Session(goes_on=True), keys=keys)
+    assert status == 0
+    assert shown.endswith("rshell: no longer watching work, which goes on\r\n")
+
+
+async def test_a_signal_leaves_with_its_number() -> None:
+    status, shown = await watch(Session(goes_on=True), number=signal.SIGTERM)
+    assert status == 128 + signal.SIGTERM and "no longer" not in shown
+
+
+async def test_a_session_that_somebody_ends_has_ended() -> None:
+    status, shown = await watch(Session(b"x", error=ChannelReset("killed", "it was ended")))
+    assert status == 0 and shown.endswith("x\r\nrshell: work has ended\r\n")
+
+
+@pytest.mark.parametrize("error", [LinkLost("it is gone"), ChannelReset("failed", "oops")])
+async def test_whatever_else_ends_it_is_an_error(error: RshellError) -> None:
+    with pytest.raises(type(error)):
+        await watch(Session(error=error))
+
+
+async def test_a_cut_and_a_return_are_told_on_lines_of_their_own() -> None:
+    session = Session(b"half", goes_on=True)
+    watching = asyncio.ensure_future(watch(session, number=signal.SIGTERM, when=session.told))
+    await session.quiet.wait()
+    for is_up in (False, False, True):
+        session.links.change(is_up=is_up)
+        for _ in range(20):
+            await asyncio.sleep(0)
+    session.told.set()
+    _, shown = await watching
+    assert shown.count("the link was cut") == 1
+    assert (
+        "half\r\nrshell: the link was cut; trying to come back\r\nrshell: the link is back" in shown
+    )
