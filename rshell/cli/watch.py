@@ -95,6 +95,7 @@ class _Watcher:
         await self._compare(found.size)
         if found.running is not None:
             await self._begin(found.running)
+        await self._take(found.modes.encode())
         try:
             async for event in self._watch:
                 await self._take(event)

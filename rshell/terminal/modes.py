@@ -20,6 +20,7 @@ _TAIL = 48  # longer than any sequence of interest
 _OFF = (47, 1047, 1049, 9, 1000, 1001, 1002, 1003, 1004, 1005, 1006, 1015, 1016, 2004, 1, 5, 2026)
 _ON = (25, 7)
 _ALTERNATE = (1049, 1047, 47)
+_REST = tuple(number for number in _OFF if number not in _ALTERNATE)
 
 
 class ModeTracker:
@@ -62,6 +63,15 @@ class ModeTracker:
             self._modes.clear()
             self._keypad = False
 
+    def restore(self) -> bytes:
+        """Return what turns the modes that are on now on in another terminal."""
+        # The alternate screen first: what follows is for that one.
+        parts = [b"\x1b[?%dh" % n for n in (*_ALTERNATE, *_REST) if self._modes.get(n)]
+        parts += [b"\x1b[?%dl" % n for n in _ON if self._modes.get(n) is False]
+        if self._keypad:
+            parts.append(b"\x1b=")
+        return b"".join(parts)
+
     def reset(self) -> bytes:
         """Return what undoes the modes that are still on, and forget them."""
         parts = []
@@ -69,7 +79,7 @@ class ModeTracker:
         for number in _ALTERNATE:
             if self._modes.pop(number, False):
                 parts.append(b"\x1b[?%dl" % number)
-        parts += [b"\x1b[?%dl" % n for n in _OFF if self._modes.get(n)]
+        parts += [b"\x1b[?%dl" % n for n in _REST if self._modes.get(n)]
         parts += [b"\x1b[?%dh" % n for n in _ON if self._modes.get(n) is False]
         if self._keypad:
             parts.append(b"\x1b>")

@@ -88,6 +88,7 @@ async def test_vim_is_left_and_taken_up_elsewhere(server: ServerProcess) -> None
     async with at_terminal(server.address, "-S", "work", size=SMALL) as person:
         await person.wait_for("20+70")
         await person.wait_for("from the first")
+        assert person.has_mode(1049)  # on a screen of its own, as it was there
         person.send("from the second\x1b:wq" + ENTER)
         await person.wait_for(lambda: person.is_at_prompt)
         assert file.read_text() == "from the first\n\nfrom the second\n"

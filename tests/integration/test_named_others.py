@@ -84,7 +84,7 @@ async def test_a_watcher_sees_the_program_that_runs(server: ServerProcess, paint
     async with working(server) as person:
         await paint(person, painter)
         async with at_terminal(server.address, "-S", "work", "--share") as watcher:
-            await watcher.see("$ ")
+            await watcher.wait_for("painted 100x30")  # it is drawn again for who watches
             person.resize(SMALL)
             await watcher.wait_for("painted 70x20")
             assert watcher.has_mode(1000)

@@ -46,6 +46,27 @@ def test_what_is_left_on_is_undone_wherever_the_output_is_cut(output: bytes, und
     assert undone(*(output[at : at + 1] for at in range(len(output)))) == undo
 
 
+MODES = [b"\x1b[?1049h", b"\x1b[?1000h", b"\x1b[?1000l", b"\x1b[?25l", b"\x1b[?7l", b"\x1b[?7h"]
+MODES += [b"\x1b=", b"\x1b>", b"\x1b[?2004;1006h", b"\x1bc", b"text\r\n"]
+
+
+@given(st.lists(st.sampled_from(MODES)))
+def test_what_restores_modes_elsewhere_is_undone_as_they_are(output: list[bytes]) -> None:
+    here, there = ModeTracker(), ModeTracker()
+    for block in output:
+        here.feed(block)
+    restored = here.restore()
+    there.feed(restored)
+    assert there.restore() == restored
+    assert there.reset().removesuffix(COLOURS) == here.reset().removesuffix(COLOURS)
+
+
+def test_the_alternate_screen_is_restored_before_anything_else() -> None:
+    tracker = ModeTracker()
+    tracker.feed(b"\x1b[?2004h\x1b[?25l\x1b=\x1b[?1049h\x1b[?1h")
+    assert tracker.restore() == b"\x1b[?1049h\x1b[?2004h\x1b[?1h\x1b[?25l\x1b="
+
+
 def test_the_alternate_screen_is_left_before_anything_else() -> None:
     undo = undone(b"\x1b[?2004h\x1b[?25l\x1b=\x1b[?1049h\x1b[?1h")
     assert undo == b"\x1b[?1049l\x1b[?2004l\x1b[?1l\x1b[?25h\x1b>" + COLOURS

@@ -33,6 +33,7 @@ from rshell.channels.shell.seat import Seat
 from rshell.channels.work import Task
 from rshell.errors import ChannelRefused, RemoteProtocolError, SpawnError
 from rshell.protocol.messages import Json
+from rshell.terminal.modes import ModeTracker
 from rshell.transport.channel import Channel
 from rshell.values import TerminalSize, shorten_command
 
@@ -70,6 +71,8 @@ class Hub:
         self._watchers: list[Follower] = []
         self._task: Task | None = None  # while a command runs
         self._number = 0
+        self._modes = ModeTracker()  # those of the terminal, at the ring's end
+        self._seen_modes = b""  # those at `_seen`, or soon after
         self._seen = 0  # the position from which the next one attached is sent output
         self._last: Done | None = None
         self._last_position = 0
@@ -141,6 +144,7 @@ class Hub:
             size=size,
             kept=self.ring.end - start,
             dropped=start - self._seen,
+            modes=(self._seen_modes if start == self._seen else self._modes.restore()).decode(),
             last=self._last if self._is_last_unseen else None,
         )
         self._is_last_unseen = False
@@ -169,12 +173,15 @@ class Hub:
 
     def watch(self, channel: Channel, host: Host) -> Follower:
         """Accept a channel that is sent what comes from now on."""
-        channel.accept(welcome(self.shell) | self._joined(is_attached=True).encode())
+        joined = replace(self._joined(is_attached=True), modes=self._modes.restore().decode())
+        channel.accept(welcome(self.shell) | joined.encode())
         host.audit("shell-watched", {"channel": channel.number, "name": self.name})
         watcher = Follower(channel, self.ring, self.ring.end)
         self._watchers.append(watcher)
         channel.on_room = watcher.pump
         channel.listen(lambda _: channel.reset("bad-message", "who watches has no say here"))
+        if self.shell.running is not None:
+            self._nudge()  # a program on the screen draws it for this one, too
         return watcher
 
     def unwatch(self, watcher: Follower) -> None:
@@ -187,6 +194,7 @@ class Hub:
         self._seat = None
         seat.conversation.close()
         self._seen, is_certain = seat.seen(is_moved=is_moved)
+        self._seen_modes = self._modes.restore()
         last = self._last_position
         if last > self._seen or (last == self._seen and not is_certain):
             self._is_last_unseen = self._last is not None
@@ -269,6 +277,7 @@ class Hub:
     def write_nowait(self, data: bytes, stream: int = 0) -> None:
         """Take output."""
         self.ring.append(data)
+        self._modes.feed(data)
         for follower in self._followers():
             follower.pump()
 
@@ -278,6 +287,7 @@ class Hub:
 
     def _done(self, done: Done) -> None:
         self._write("ended", done.facts())
+        self._modes.reset()  # as every front end does when a program has ended
         self._last = replace(done, stdout=0, stderr=0, taken=0, unread="")
         self._last_position = self.ring.end
         seat = self._seat

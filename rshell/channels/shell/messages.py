@@ -24,6 +24,7 @@ from rshell.values import (
     shorten_command,
 )
 
+_MODES_LIMIT = 1024  # characters; there are few modes
 COMMAND_LIMIT = 2**18  # characters in a command or a question
 
 
@@ -187,7 +188,8 @@ class Joined:
     `attached` says that it was there already. `number` is the largest of a command so far and
     `running` the command that runs now, None when none does. `kept` counts the bytes at the
     beginning of the output that nobody may have seen yet, `dropped` those before them that are
-    lost. `last` is an ending that nobody may have been told of; it counts no bytes.
+    lost. `modes` are the sequences that give another terminal the modes it should have before
+    them. `last` is an ending that nobody may have been told of; it counts no bytes.
     """
 
     attached: bool
@@ -196,6 +198,7 @@ class Joined:
     running: str | None = None
     kept: int = 0
     dropped: int = 0
+    modes: str = ""
     last: Done | None = None
 
     def encode(self) -> Json:
@@ -205,6 +208,8 @@ class Joined:
             values["running"] = shorten_command(self.running)
         values |= {"kept": self.kept, "dropped": self.dropped}
         values |= {"columns": self.size.columns, "rows": self.size.rows}
+        if self.modes:
+            values["modes"] = self.modes
         if self.last is not None:
             values["last"] = self.last.encode()
         return values
@@ -221,6 +226,7 @@ class Joined:
             running=running if "running" in values else None,
             kept=body.integer("kept", 0, SEQUENCE_LIMIT),
             dropped=body.integer("dropped", 0, SEQUENCE_LIMIT),
+            modes=body.text("modes", "", limit=_MODES_LIMIT),
             last=Done.decode(body.object("last")) if "last" in values else None,
         )
 

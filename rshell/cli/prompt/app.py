@@ -153,6 +153,8 @@ class Prompt:
         _write(notice(f"attached to {self._line.name}", is_faint=True))
         if found.dropped:
             _write(notice(f"{found.dropped} bytes before this were dropped"))
+        self._pump.modes.feed(found.modes.encode())
+        _write(found.modes.encode())
         self._on_resize()  # since we asked for the size
         if found.running is not None:
             return self._note(await self._terminal.follow())

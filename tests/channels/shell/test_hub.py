@@ -226,6 +226,22 @@ async def test_a_program_is_told_of_a_size_when_somebody_attaches(tmp_path: Path
         assert (await third.done()).status.shell_status == 130
 
 
+async def test_modes_that_a_program_set_are_told_to_who_comes_later() -> None:
+    async with inn() as server, guest(server) as one, guest(server) as two:
+        first = await attach(one)
+        assert first.joined.modes == ""
+        first.begin("printf '\\033[?1049h\\033[?1000hup'; read x; printf '\\033[?25l'; read x")
+        await first.see(b"up")
+        assert (await watch(two)).joined.modes == "\x1b[?1049h\x1b[?1000h"
+        await first.channel.write(b"\r")
+        await first.see(b"\x1b[?25l")
+        second = await attach(two)
+        assert second.joined.modes == "\x1b[?1049h\x1b[?1000h\x1b[?25l"
+        await second.channel.write(b"\r")
+        await second.done()
+        assert (await attach(one)).joined.modes == ""
+
+
 async def test_numbers_go_on_across_channels() -> None:
     async with inn() as server, guest(server) as client:
         first = await attach(client)

@@ -179,7 +179,7 @@ def test_a_named_session_that_can_not_be_is_refused_by_both_ends(wrong: dict[str
     "joined",
     [
         Joined(attached=False, number=0, size=SIZE),
-        Joined(True, 5, SIZE, "vi", 10, 20, Done.decode(DONE)),
+        Joined(True, 5, SIZE, "vi", 10, 20, "\x1b[?1000h", Done.decode(DONE)),
     ],
 )
 def test_the_reply_of_a_named_session_arrives_as_it_was(joined: Joined) -> None:
