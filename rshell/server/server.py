@@ -26,7 +26,7 @@ from rshell.channels.base import Handler, Host, own_name
 from rshell.channels.job.registry import Jobs
 from rshell.channels.shell.named import NamedShells
 from rshell.channels.work import Work
-from rshell.errors import ConfigurationError, RshellError, SessionClosed
+from rshell.errors import RshellError, SessionClosed
 from rshell.execution.exits import use_default_sigchld
 from rshell.execution.reaper_client import Reaper
 from rshell.execution.turns import SpawnTurns
@@ -41,6 +41,7 @@ from rshell.server.drain import Drain
 from rshell.server.listener import Listener
 from rshell.server.login import ServerLink
 from rshell.server.registry import KeptSession, Registry
+from rshell.server.revocation import Lookup, TokenWatch
 from rshell.transport.carrier import SessionCarrier, as_session_error
 from rshell.transport.channel import Channel
 from rshell.transport.sockets import SocketStream
@@ -55,7 +56,6 @@ _KEPT_BACK = ("RSHELL_TOKEN",)  # secrets of ours that no command needs
 _SHUTDOWN = "the server is shutting down"
 _BUSY = "the server has as many sessions as it takes; try again later"
 _REVOKED = "the token of this login was revoked"
-_TOKEN_LOOK = 1.0  # seconds between two looks for revoked tokens
 
 
 class Server:
@@ -100,8 +100,7 @@ class Server:
         self._unix_listeners: list[UnixListener] = []
         self._tokens: TokenStore | None = None
         self._binding = b""
-        self._token_timer: asyncio.TimerHandle | None = None
-        self._token_trouble = ""
+        self._token_watch: TokenWatch | None = None
         self._closed = asyncio.Event()
         self._closing = False
         self._drain: Drain | None = None
@@ -141,7 +140,7 @@ class Server:
             listener = Listener(sock, partial(self._accept_tls, context))
             self._listeners.append(listener)
             self.addresses.append(Address(host=listener.address[0], port=listener.address[1]))
-        self._token_timer = self._loop.call_later(_TOKEN_LOOK, self._look_at_tokens)
+        self._token_watch = TokenWatch(tokens, self._end_revoked)
 
     def listen_unix(self, path: Path) -> None:
         """Serve this user's own processes on a Unix socket."""
@@ -300,30 +299,17 @@ class Server:
     def _write_audit(self, identity: str, session: str, event: str, facts: Json) -> None:
         self._audit.write(event, {"identity": identity, "session": session} | facts)
 
-    # Tokens that are revoked while their sessions live.
-
-    def _look_at_tokens(self) -> None:
-        assert self._tokens is not None
-        self._token_timer = self._loop.call_later(_TOKEN_LOOK, self._look_at_tokens)
-        try:
-            if not self._tokens.refresh():
-                return
-            # Every login is compared, not the lists before and after: a token that is added,
-            # used and revoked between two looks is in neither.
-            revoked = [link for link in self._links if link.is_revoked(self._tokens.lookup)]
-        except ConfigurationError as error:
-            if str(error) != self._token_trouble:
-                self._token_trouble = str(error)
-                _log.error("no logins until this is mended: %s", error)
-            return
-        self._token_trouble = ""
-        for link in revoked:
+    def _end_revoked(self, lookup: Lookup) -> None:
+        """End what belongs to tokens that are no longer there."""
+        # Every login is compared, not the lists before and after: a token that is added,
+        # used and revoked between two looks is in neither.
+        for link in [link for link in self._links if link.is_revoked(lookup)]:
             link.close("revoked", _REVOKED)
         for kept in self._registry:
-            if kept.timer is not None and kept.link.is_revoked(self._tokens.lookup):
+            if kept.timer is not None and kept.link.is_revoked(lookup):
                 self._end_session(kept, SessionClosed("revoked", _REVOKED, by="local"))
         if self._named is not None:
-            self._named.end_revoked(self._tokens.lookup)
+            self._named.end_revoked(lookup)
 
     # Tasks and the end.
 
@@ -371,8 +357,8 @@ class Server:
             await self._closed.wait()
             return
         self._closing = True
-        if self._token_timer is not None:
-            self._token_timer.cancel()
+        if self._token_watch is not None:
+            self._token_watch.close()
         if self._drain is not None:
             self._drain.stop()
         self._stop_listening()
