@@ -44,12 +44,17 @@ class PipeStream(asyncio.Protocol):
             self._writing = writing
             self._writing.set_write_buffer_limits(high=self._limit // 2, low=self._limit // 4)
             self._reading, _ = await loop.connect_read_pipe(lambda: self, incoming)
-        except ValueError as error:
+        except BaseException as error:
+            # Whatever asyncio has begun to close; cancelled, it may have neither pipe by now.
             if self._writing is not None:
                 self._writing.abort()
-            raise ConfigurationError(
-                "a link needs pipes or sockets as standard input and output, not files"
-            ) from error
+            incoming.close()
+            outgoing.close()
+            if isinstance(error, ValueError):
+                raise ConfigurationError(
+                    "a link needs pipes or sockets as standard input and output, not files"
+                ) from error
+            raise
         self._driver.stream_opened(self)
         self._driver.stream_ready()
 

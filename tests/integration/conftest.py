@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,24 +11,13 @@ import pytest
 
 from tests.support.commands import ServerProcess, serving
 from tests.support.named import PAINTER
-
-SHELLS = [
-    shell
-    for shell in ("/bin/bash", "/bin/sh", "/bin/zsh", "busybox")
-    if shutil.which(shell) is not None
-]
+from tests.support.shells import SHELLS, use_shell
 
 
 @pytest.fixture(params=SHELLS)
 def shell(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each shell in turn, as the remote user's own."""
-    path = str(request.param)
-    if path == "busybox":
-        link = tmp_path / "ash"
-        link.symlink_to(shutil.which("busybox") or "")
-        path = str(link)
-    monkeypatch.setenv("SHELL", path)
-    return path
+    """Each shell in turn, as the remote user's own; its path."""
+    return use_shell(request.param, tmp_path, monkeypatch)
 
 
 @pytest.fixture

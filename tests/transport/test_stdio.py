@@ -18,6 +18,7 @@ import pytest
 from rshell.errors import ConfigurationError, ConnectError, LinkLost, SessionClosed
 from rshell.transport.carrier import Serve
 from rshell.transport.channel import Channel
+from rshell.transport.driver import Driver
 from rshell.transport.stdio import PipeStream, start_child
 from rshell.values import Limits
 from tests.support.session import DEADLINE, JoinedSession, ServerEnd
@@ -67,6 +68,47 @@ async def test_much_data_both_ways_at_once() -> None:
         writing = asyncio.ensure_future(channel.write(data))
         assert await channel.stream(0).readexactly(len(data)) == data
         await writing
+
+
+class Nobody:
+    """A driver that only hears of the end."""
+
+    def __init__(self) -> None:
+        self.lost = asyncio.Event()
+
+    def stream_opened(self, _: object) -> None: ...
+
+    def stream_ready(self) -> None: ...
+
+    def stream_writable(self) -> None: ...
+
+    def receive_eof(self) -> None: ...
+
+    def receive_data(self, _: object) -> None: ...
+
+    def stream_lost(self, _: object) -> None:
+        self.lost.set()
+
+
+@pytest.mark.parametrize("passes", range(1, 9))
+async def test_connecting_that_is_cancelled_at_any_moment_leaves_no_pipe_open(passes: int) -> None:
+    incoming, outgoing = pipe(), pipe()
+    driver = Nobody()
+    stream = PipeStream(cast(Driver, driver), Limits())
+    async with asyncio.timeout(DEADLINE):
+        connecting = asyncio.ensure_future(stream.connect(incoming[0], outgoing[1]))
+        for _ in range(passes):
+            await asyncio.sleep(0)
+        if connecting.cancel():
+            with pytest.raises(asyncio.CancelledError):
+                await connecting
+            assert incoming[0].closed and outgoing[1].closed
+        else:
+            connecting.result()
+            stream.abort()
+            await driver.lost.wait()
+    incoming[1].close()
+    outgoing[0].close()
 
 
 async def test_an_aborted_end_is_a_lost_link() -> None:
