@@ -36,6 +36,7 @@ from tests.execution.helpers import await_gone
 from tests.support.commands import argv, begin, only_line, read_line, serving
 from tests.support.commands import until as wait_until
 from tests.support.cutting import Cutter, How, Plan, Way
+from tests.support.effort import times
 from tests.support.session import until
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
@@ -44,7 +45,7 @@ PATIENT = Limits(linger=100.0, resume_local=100.0)
 WATCHFUL = replace(PATIENT, ping_idle=0.1, ping_dead=0.5, open_timeout=1.0)
 DEADLINE = 300.0
 SIZE = 30_000_000
-CUTS = 334  # of each kind, so a thousand in all
+CUTS = times(334)  # of each kind, so a thousand in all
 MOST = 900_000  # bytes of a link; a frame of 256 KiB must come through whole at times
 
 

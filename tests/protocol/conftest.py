@@ -2,5 +2,9 @@ from __future__ import annotations
 
 from hypothesis import settings
 
-settings.register_profile("fixed", derandomize=True, database=None, deadline=None, max_examples=100)
+from tests.support.effort import times
+
+settings.register_profile(
+    "fixed", derandomize=True, database=None, deadline=None, max_examples=times(100)
+)
 settings.load_profile("fixed")
