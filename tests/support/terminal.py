@@ -35,7 +35,8 @@ SIZE = TerminalSize(columns=100, rows=30)
 DEADLINE = 60.0
 _IMPATIENCE = 2.0  # seconds between two presses of a key that seems to do nothing
 _BEGUN = 4096
-FLOOD = 128 * 1024  # bytes waiting for pyte from which on only the end of them is shown to it
+_END = 8192
+FLOOD = 128 * 1024  # bytes in a second, beyond which pyte is shown only the ends of large reads
 
 PASTE_ON, PASTE_OFF = b"\x1b[?2004h", b"\x1b[?2004l"
 ENTER, ESCAPE, TAB, UP = "\r", "\x1b", "\t", "\x1b[A"
@@ -81,6 +82,8 @@ class Person:
         self._stream = pyte.ByteStream(self.screen)
         self._fresh = bytearray()
         self._tail = b""
+        self._second = 0.0  # when the present one began, and what came in it
+        self._in_second = 0
         self._unsent = bytearray()
         self._changed = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -255,12 +258,16 @@ class Person:
                 self._fresh += block
         fresh = bytes(self._fresh)
         self._fresh.clear()
-        if len(fresh) > FLOOD:
-            fresh = fresh[fresh.find(b"\n", len(fresh) - FLOOD // 8) + 1 :]
-        self._stream.feed(fresh)
         searched = self._tail + fresh
         self.prompts += searched.count(PASTE_ON)
         self._tail = searched[-len(PASTE_ON) + 1 :]
+        now = self._loop.time()
+        if now - self._second > 1:
+            self._second, self._in_second = now, 0
+        self._in_second += len(fresh)
+        if self._in_second > FLOOD and len(fresh) > _END:
+            fresh = fresh[fresh.find(b"\n", len(fresh) - _END) + 1 :]
+        self._stream.feed(fresh)
         self._changed.set()
 
 
