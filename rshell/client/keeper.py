@@ -133,6 +133,7 @@ class LinkKeeper:
 
     async def _dial_until_answered(self, carrier: SessionCarrier, cause: LinkLost) -> ClientLink:
         assert self._redial is not None
+        refused_since: float | None = None  # by this very machine, without a pause
         while True:
             await asyncio.sleep(self._wait * random.uniform(0.5, 1.0))
             try:
@@ -142,9 +143,13 @@ class LinkKeeper:
             except ConnectError as error:
                 if isinstance(error.__cause__, ResumeFailed):
                     raise error.__cause__ from None
-                elapsed = self._loop.time() - self.lost_at
-                if isinstance(error, ServerGone) and elapsed >= self._limits.resume_local:
-                    raise
+                if isinstance(error, ServerGone):
+                    now = self._loop.time()
+                    refused_since = now if refused_since is None else refused_since
+                    if now - refused_since >= self._limits.resume_local:
+                        raise
+                else:
+                    refused_since = None
             self._wait_longer()
 
     def _wait_longer(self) -> None:

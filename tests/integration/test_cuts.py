@@ -16,6 +16,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -147,6 +148,22 @@ async def test_each_end_hears_of_a_cut_in_its_own_way(up: How, down: How) -> Non
         await process.stdin.write(b"after\n")
         assert await process.stdout.readexactly(13) == b"before\nafter\n"
         assert cutter.links >= 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs all of 127.0.0.0/8 on the loopback")
+async def test_a_client_whose_address_changed_has_its_session() -> None:
+    async with (
+        through_cutter() as (client, cutter, _),
+        client.open_process("cat", stdin=rshell.PIPE) as process,
+    ):
+        assert process.stdin is not None
+        await process.stdin.write(b"before\n")
+        cutter.source = "127.0.0.2"
+        await cutter.cut()
+        await process.stdin.write(b"after\n")
+        assert await process.stdout.readexactly(13) == b"before\nafter\n"
+        assert audit("login")[0]["source"] == "127.0.0.1"
+        assert audit("resume")[-1]["source"] == "127.0.0.2"
 
 
 async def test_bytes_from_a_stranger_cost_the_link_and_not_the_session() -> None:

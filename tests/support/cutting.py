@@ -49,7 +49,8 @@ class Plan:
 class Cutter:
     """Passes connections on to `port`, as it is told. `address` is where clients go.
 
-    `links` counts connections that were let through, `cuts` those that were cut.
+    `links` counts connections that were let through, `cuts` those that were cut; `source` is the
+    address from which the server sees the next one come.
     """
 
     def __init__(self, port: int, plans: Iterator[Plan] | None = None) -> None:
@@ -57,6 +58,7 @@ class Cutter:
         self.cuts = 0
         self.plans: Iterator[Plan] = iter(()) if plans is None else plans
         self.changed = asyncio.Event()
+        self.source = "127.0.0.1"
         self._port = port
         self._passing: dict[asyncio.Task[None], list[socket.socket]] = {}
         self._silent: list[socket.socket] = []
@@ -145,6 +147,7 @@ class Cutter:
     async def _pass(self, client: socket.socket, server: socket.socket, plan: Plan | None) -> None:
         loop = asyncio.get_running_loop()
         try:
+            server.bind((self.source, 0))
             await loop.sock_connect(server, ("127.0.0.1", self._port))
         except OSError:
             self._end(client, How.RST)
