@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from rshell.channels.job.messages import JobInfo
     from rshell.channels.process.client import PIPE, CompletedProcess, Process
     from rshell.channels.sessions.messages import SessionInfo
+    from rshell.channels.sessions.watch import CommandBegun, SessionWatch, Skipped
     from rshell.channels.shell.client import Shell, ShellResult
     from rshell.channels.shell.line import ShellLine
     from rshell.channels.shell.messages import Done
-    from rshell.channels.shell.watch import CommandBegun, SessionWatch, Skipped
     from rshell.client.client import Client
     from rshell.client.connect import connect
     from rshell.errors import (
@@ -67,7 +67,7 @@ _HOMES = {
     "rshell.channels.shell.client": ("Shell", "ShellResult"),
     "rshell.channels.shell.line": ("ShellLine",),
     "rshell.channels.shell.messages": ("Done",),
-    "rshell.channels.shell.watch": ("CommandBegun", "SessionWatch", "Skipped"),
+    "rshell.channels.sessions.watch": ("CommandBegun", "SessionWatch", "Skipped"),
     "rshell.client.client": ("Client",),
     "rshell.client.connect": ("connect",),
     "rshell.errors": (

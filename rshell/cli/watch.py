@@ -14,8 +14,8 @@ import os
 import signal
 from contextlib import suppress
 
+from rshell.channels.sessions.watch import CommandBegun, SessionWatch, Skipped, WatchEvent
 from rshell.channels.shell.messages import Done
-from rshell.channels.shell.watch import CommandBegun, SessionWatch, Skipped, WatchEvent
 from rshell.cli.notices import command_line, is_dumb, notice
 from rshell.cli.prompt.escapes import Escape, EscapeFilter
 from rshell.cli.streams import OutputDescriptor

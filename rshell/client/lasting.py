@@ -13,8 +13,8 @@ from rshell.channels.job.messages import JobInfo, JobRequest
 from rshell.channels.process.client import make_request
 from rshell.channels.sessions.client import end_session, list_sessions
 from rshell.channels.sessions.messages import SessionInfo
+from rshell.channels.sessions.watch import SessionWatch, watch_session
 from rshell.channels.shell.messages import ShellRequest
-from rshell.channels.shell.watch import SessionWatch, watch_session
 from rshell.transport.carrier import SessionCarrier
 from rshell.transport.opening import Opening
 from rshell.values import ExitStatus, TerminalSize

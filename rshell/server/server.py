@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 
 from rshell.channels.base import Handler, Host, own_name
 from rshell.channels.job.registry import Jobs
-from rshell.channels.shell.named import NamedShells
+from rshell.channels.sessions.registry import NamedShells
 from rshell.channels.work import Work
 from rshell.errors import RshellError, SessionClosed
 from rshell.execution.exits import use_default_sigchld

@@ -1,1 +1,1 @@
-"""Kind `sessions`: listing and ending named sessions (docs/protocol.md, "Kind: sessions")."""
+"""Named sessions: shells that outlive their clients, and the kind `sessions` that lists them."""

@@ -12,7 +12,7 @@ from rshell import ChannelReset
 from rshell.channels.shell.messages import ShellRequest
 from rshell.protocol.messages import Json
 from rshell.transport.channel import Channel
-from tests.channels.shell.guests import BRIEF, SIZE
+from tests.channels.sessions.guests import BRIEF, SIZE
 from tests.support.session import tls_session
 
 PLAIN = ShellRequest(terminal=SIZE).encode()

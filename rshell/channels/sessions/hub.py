@@ -23,13 +23,13 @@ from typing import Any
 
 from rshell.channels.base import Host
 from rshell.channels.process.messages import encode_size
+from rshell.channels.sessions.follower import Follower
 from rshell.channels.sessions.messages import SessionInfo
+from rshell.channels.sessions.ring import Ring
+from rshell.channels.sessions.seat import Seat
 from rshell.channels.shell.conversation import welcome
-from rshell.channels.shell.follower import Follower
 from rshell.channels.shell.messages import Done, Joined, RunCommand, ShellRequest
 from rshell.channels.shell.persistent import PersistentShell
-from rshell.channels.shell.ring import Ring
-from rshell.channels.shell.seat import Seat
 from rshell.channels.work import Task
 from rshell.errors import ChannelRefused, RemoteProtocolError, SpawnError
 from rshell.protocol.messages import Json

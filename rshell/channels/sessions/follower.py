@@ -14,8 +14,8 @@ from collections import deque
 from dataclasses import replace
 
 from rshell.channels.base import STDOUT
+from rshell.channels.sessions.ring import Ring
 from rshell.channels.shell.messages import Done
-from rshell.channels.shell.ring import Ring
 from rshell.errors import LocalProtocolError
 from rshell.protocol.messages import Json
 from rshell.transport.channel import Channel

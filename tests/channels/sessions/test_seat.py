@@ -8,7 +8,7 @@ import pytest
 
 from rshell.client.client import Client
 from rshell.values import ExitStatus
-from tests.channels.shell.guests import (
+from tests.channels.sessions.guests import (
     MORTAL,
     Guest,
     attach,

@@ -16,7 +16,7 @@ from rshell.channels.shell.messages import ShellRequest
 from rshell.security.credentials import local_token
 from rshell.security.files import private_folder, server_folder
 from rshell.security.tokens import TokenStore
-from tests.channels.shell.guests import (
+from tests.channels.sessions.guests import (
     BRIEF,
     SIZE,
     Guest,

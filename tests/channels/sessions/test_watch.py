@@ -7,14 +7,14 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from rshell.channels.shell.messages import Done, Joined, ShellRequest
-from rshell.channels.shell.watch import (
+from rshell.channels.sessions.watch import (
     CommandBegun,
     SessionWatch,
     Skipped,
     WatchEvent,
     watch_session,
 )
+from rshell.channels.shell.messages import Done, Joined, ShellRequest
 from rshell.errors import ChannelReset, RemoteProtocolError
 from rshell.protocol.messages import Json
 from rshell.transport.channel import Channel

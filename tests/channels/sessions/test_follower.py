@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from rshell import ChannelReset, Limits
-from rshell.channels.shell.follower import Follower
+from rshell.channels.sessions.follower import Follower
+from rshell.channels.sessions.ring import Ring
 from rshell.channels.shell.messages import Done
-from rshell.channels.shell.ring import Ring
 from rshell.protocol.messages import Json
 from rshell.transport.channel import Channel
 from rshell.values import ExitStatus

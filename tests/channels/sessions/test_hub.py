@@ -16,7 +16,7 @@ import rshell
 from rshell import ChannelReset, Limits
 from rshell.server.server import Server
 from rshell.values import ExitStatus, TerminalSize
-from tests.channels.shell.guests import (
+from tests.channels.sessions.guests import (
     BRIEF,
     MORTAL,
     SIZE,

@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rshell.channels.base import STDIN, Host
+from rshell.channels.sessions.hub import Hub
 from rshell.channels.sessions.messages import SessionInfo
-from rshell.channels.shell.hub import Hub
 from rshell.channels.shell.messages import ShellRequest
 from rshell.errors import ChannelRefused
 from rshell.protocol.messages import Json

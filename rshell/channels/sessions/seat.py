@@ -13,11 +13,11 @@ from __future__ import annotations
 from typing import Protocol
 
 from rshell.channels.base import Host
+from rshell.channels.sessions.follower import Follower
+from rshell.channels.sessions.ring import Ring
 from rshell.channels.shell.conversation import Conversation
-from rshell.channels.shell.follower import Follower
 from rshell.channels.shell.messages import RunCommand
 from rshell.channels.shell.persistent import PersistentShell
-from rshell.channels.shell.ring import Ring
 from rshell.errors import ChannelReset, SessionClosed
 from rshell.protocol.messages import Json
 from rshell.transport.channel import Channel
