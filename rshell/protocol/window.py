@@ -50,7 +50,7 @@ class SendWindow:
         self.available += size
         if self.available > CREDIT_LIMIT:
             raise RemoteProtocolError("WINDOW grants more than any window can hold")
-        if size > self._size:
+        while 0 < self._size < size:  # it may have doubled more than once before this one left
             size -= self._size
             self._size *= 2
         self.consumed = min(self.consumed + size, self.sent)

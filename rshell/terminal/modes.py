@@ -20,6 +20,7 @@ _TAIL = 48  # longer than any sequence of interest
 _OFF = (47, 1047, 1049, 9, 1000, 1001, 1002, 1003, 1004, 1005, 1006, 1015, 1016, 2004, 1, 5, 2026)
 _ON = (25, 7)
 _ALTERNATE = (1049, 1047, 47)
+_KNOWN = frozenset((*_OFF, *_ON))
 _REST = tuple(number for number in _OFF if number not in _ALTERNATE)
 
 
@@ -55,7 +56,7 @@ class ModeTracker:
     def _note(self, match: re.Match[bytes]) -> None:
         if match[1] is not None:
             for number in match[1].split(b";"):
-                if number:
+                if number and int(number) in _KNOWN:
                     self._modes[int(number)] = match[2] == b"h"
         elif match[3] is not None:
             self._keypad = match[3] == b"="

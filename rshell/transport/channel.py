@@ -159,6 +159,11 @@ class Channel:
         """How many bytes `write_nowait` should be given at most."""
         return self._carrier.session.room(self._state)
 
+    @property
+    def waiting(self) -> int:
+        """How many frames of this channel wait for their turn to be sent."""
+        return len(self._state.queue)
+
     def want_room(self) -> None:
         """Ask that `on_room` be called once there is room again."""
         self._carrier.session.want_room(self._state)

@@ -23,6 +23,20 @@ def test_sending_past_the_window_is_our_own_bug() -> None:
     assert sending.available == 0
 
 
+def test_credits_that_became_one_frame_are_not_taken_for_reading() -> None:
+    sending = SendWindow(1000)
+    sending.take(1000)
+    # A quarter was read and the window doubled, a half of that was read and it doubled again.
+    sending.credit((250 + 1000) + (500 + 2000))
+    assert sending.consumed == 750
+
+
+def test_a_window_that_began_with_nothing_takes_credit() -> None:
+    sending = SendWindow(0)
+    sending.credit(10)
+    assert (sending.available, sending.consumed) == (10, 0)
+
+
 def test_credit_without_bound_is_the_peers_error() -> None:
     sending = SendWindow(0)
     sending.credit(CREDIT_LIMIT)

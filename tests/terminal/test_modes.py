@@ -61,6 +61,13 @@ def test_what_restores_modes_elsewhere_is_undone_as_they_are(output: list[bytes]
     assert there.reset().removesuffix(COLOURS) == here.reset().removesuffix(COLOURS)
 
 
+def test_modes_that_nobody_undoes_are_not_remembered() -> None:
+    tracker = ModeTracker()
+    for number in range(10_000, 20_000):
+        tracker.feed(b"\x1b[?%dh" % number)
+    assert tracker.restore() == b"" and not tracker._modes
+
+
 def test_the_alternate_screen_is_restored_before_anything_else() -> None:
     tracker = ModeTracker()
     tracker.feed(b"\x1b[?2004h\x1b[?25l\x1b=\x1b[?1049h\x1b[?1h")

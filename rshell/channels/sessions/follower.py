@@ -11,6 +11,7 @@ counted and said; messages, which are few, wait up to a bound, and then it is cu
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 
 from rshell.channels.base import STDOUT
@@ -34,6 +35,7 @@ class Follower:
         self._base = position  # of the first byte that the channel was sent
         self._counted = 0  # bytes sent since the last ending
         self._waiting: deque[tuple[int, Json | Done | None]] = deque()
+        self._on_delivered: list[tuple[int, Callable[[], None]]] = []
 
     @property
     def room(self) -> int:
@@ -57,12 +59,29 @@ class Follower:
 
     def tell(self, message: Json | Done) -> None:
         """Send a message after all the output that there is now."""
-        if len(self._waiting) >= _MESSAGES:
+        if len(self._waiting) + self.channel.waiting >= _MESSAGES:
             self._waiting.clear()
             self.channel.reset("failed", "this client is too slow for what happens here")
             return
         self._waiting.append((self._ring.end, message))
         self.pump()
+
+    def after(self, call: Callable[[], None]) -> None:
+        """Call `call()` once all that there is now was given to the channel, or is given up."""
+        self._on_delivered.append((self._ring.end, call))
+        self._look_delivered()
+
+    def give_up(self) -> None:
+        """The channel gets nothing more."""
+        calls, self._on_delivered = self._on_delivered, []
+        for _, call in calls:
+            call()
+
+    def _look_delivered(self) -> None:
+        while self._on_delivered and self._on_delivered[0][0] <= self._position:
+            if self._waiting and self._waiting[0][0] <= self._position:
+                return  # a message of that place has still to go
+            self._on_delivered.pop(0)[1]()
 
     def finish(self) -> None:
         """Close the channel after all that there is now."""
@@ -71,6 +90,10 @@ class Follower:
 
     def pump(self) -> None:
         """Send as much as there is room for."""
+        self._pump()
+        self._look_delivered()
+
+    def _pump(self) -> None:
         channel, ring = self.channel, self._ring
         while not channel.is_over:
             if self._waiting and self._waiting[0][0] <= self._position:

@@ -31,7 +31,7 @@ from rshell.channels.shell.conversation import welcome
 from rshell.channels.shell.messages import Done, Joined, RunCommand, ShellRequest
 from rshell.channels.shell.persistent import PersistentShell
 from rshell.channels.work import Task
-from rshell.errors import ChannelRefused, RemoteProtocolError, SpawnError
+from rshell.errors import ChannelRefused, LocalProtocolError, RemoteProtocolError, SpawnError
 from rshell.protocol.messages import Json
 from rshell.terminal.modes import ModeTracker
 from rshell.transport.channel import Channel
@@ -148,7 +148,11 @@ class Hub:
             last=self._last if self._is_last_unseen else None,
         )
         self._is_last_unseen = False
-        channel.accept(welcome(self.shell) | joined.encode())
+        try:
+            channel.accept(welcome(self.shell) | joined.encode())
+        except LocalProtocolError as error:  # a folder's name, where the peer takes small frames
+            self.detach(seat)
+            raise ChannelRefused("failed", f"the reply does not fit: {error}") from error
         host.audit("shell-attached", seat.facts)
         if size == self._size and self.shell.running is not None:
             self._nudge()
@@ -163,6 +167,7 @@ class Hub:
 
     def detach(self, seat: Seat) -> None:
         """The attached channel is over, or its handler. Harmless when another has its place."""
+        seat.follower.give_up()
         if self._seat is not seat:
             return
         self._release(seat, is_moved=False)
@@ -193,6 +198,7 @@ class Hub:
         """Take the attached channel's place from it."""
         self._seat = None
         seat.conversation.close()
+        seat.follower.give_up()
         self._seen, is_certain = seat.seen(is_moved=is_moved)
         self._seen_modes = self._modes.restore()
         last = self._last_position
@@ -293,9 +299,17 @@ class Hub:
         seat = self._seat
         self._is_last_unseen = seat is None or seat.channel.is_over
         if seat is not None:
-            seat.follower.tell(replace(done, taken=max(0, done.taken - seat.taken)))
+            first, *rest = replace(done, taken=max(0, done.taken - seat.taken)).split()
+            seat.follower.tell(Done.decode(first))  # as that, for it counts bytes
+            for message in rest:
+                seat.follower.tell(message)
         self._tell_watchers(replace(done, unread="", taken=0))
-        self._end_task()
+        if self.shell.running is None and self._task is not None:  # else another shell waits for it
+            task, self._task = self._task, None
+            if seat is None:
+                task.end()
+            else:
+                seat.follower.after(task.end)  # who is attached has the whole reply by then
         if done.left:
             followers = self._followers()
             self._finish("its shell left")

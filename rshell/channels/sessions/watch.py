@@ -42,6 +42,8 @@ class Skipped:
 
 _UNKNOWN = TerminalSize(columns=1, rows=1)
 
+_EVENTS = 10_000  # that wait for a reader who does not read
+
 WatchEvent = bytes | CommandBegun | Done | TerminalSize | Skipped
 
 
@@ -117,7 +119,9 @@ class SessionWatch:
         except RemoteProtocolError as error:
             self._channel.reset("bad-message", str(error))
             return
-        if event is not None:
+        if len(self._told) >= _EVENTS:
+            self._channel.reset("overrun", f"{_EVENTS} events wait to be looked at")
+        elif event is not None:
             self._told.append((self._reader.received, event))
             self._heard.set()
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from dataclasses import replace
 from typing import Protocol
 
 from rshell.channels.base import STDIN, Host, own_name
@@ -20,10 +21,16 @@ from rshell.channels.process.messages import decode_size
 from rshell.channels.process.server import resolve_signal
 from rshell.channels.shell import completion
 from rshell.channels.shell.check import wants_more
-from rshell.channels.shell.messages import Checked, Completions, Question, RunCommand
+from rshell.channels.shell.messages import (
+    Checked,
+    Completions,
+    Question,
+    RunCommand,
+    split_unread,
+)
 from rshell.channels.shell.persistent import PersistentShell
 from rshell.channels.shell.words import CursorWord, find_word
-from rshell.errors import RemoteProtocolError, RshellError
+from rshell.errors import LocalProtocolError, RemoteProtocolError, RshellError
 from rshell.protocol.messages import Body, Json
 from rshell.transport.channel import Channel
 from rshell.values import TerminalSize
@@ -99,7 +106,8 @@ class Conversation:
                 late = await shell.write(block)
                 if late:
                     text = late.decode(errors="surrogateescape")
-                    self._owner.send({"type": "unread", "text": text})
+                    for piece in split_unread(text):
+                        self._owner.send({"type": "unread", "text": piece})
         except RshellError:
             return  # the channel was cut short, which its handler is told as well
         shell.end_input()
@@ -118,7 +126,16 @@ class Conversation:
             self._channel.send_message(Checked(question.number, more).encode())
         else:
             found = await self._candidates(question, find_word(question.text))
-            self._channel.send_message(found.encode())
+            self._send_candidates(found)
+
+    def _send_candidates(self, found: Completions) -> None:
+        while True:
+            try:
+                self._channel.send_message(found.encode())
+                return
+            except LocalProtocolError:  # long names; nobody reads so many
+                half = len(found.texts) // 2
+                found = replace(found, texts=found.texts[:half], labels=found.labels[:half])
 
     async def _candidates(self, question: Question, word: CursorWord) -> Completions:
         shell, loop = self._owner.shell, asyncio.get_running_loop()

@@ -30,7 +30,7 @@ from rshell.channels.shell.messages import (
     RunCommand,
     ShellRequest,
 )
-from rshell.errors import ChannelReset, RemoteProtocolError, RshellError
+from rshell.errors import ChannelReset, LocalProtocolError, RemoteProtocolError, RshellError
 from rshell.protocol.messages import Json
 from rshell.transport.carrier import SessionCarrier
 from rshell.transport.channel import Channel
@@ -85,8 +85,11 @@ class ShellLine:
             raise ValueError("a command can't hold a NUL character")
         if len(command) > COMMAND_LIMIT:
             raise ValueError(f"a command can't be longer than {COMMAND_LIMIT} characters")
+        try:
+            self.channel.send_message(RunCommand(self._number + 1, command, timeout).encode())
+        except LocalProtocolError as error:  # characters may take six bytes each
+            raise ValueError(f"this command is too long to be sent: {error}") from error
         self._number += 1
-        self.channel.send_message(RunCommand(self._number, command, timeout).encode())
         self._reply = asyncio.get_running_loop().create_future()
         return await self._ending()
 
@@ -171,9 +174,11 @@ class ShellLine:
             raise ValueError("a question can't hold a NUL character or be that long")
         answer: asyncio.Future[Completions | Checked] = asyncio.get_running_loop().create_future()
         self._questions[number] = answer
-        self.channel.send_message(Question(kind, number, text).encode(), urgent=True)
         try:
+            self.channel.send_message(Question(kind, number, text).encode(), urgent=True)
             return await answer
+        except LocalProtocolError as error:
+            raise ValueError(f"this question is too long to be sent: {error}") from error
         finally:
             del self._questions[number]
 

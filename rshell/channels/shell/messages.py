@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rshell.channels.process.messages import (
     decode_duration,
@@ -25,6 +25,7 @@ from rshell.values import (
 )
 
 _MODES_LIMIT = 1024  # characters; there are few modes
+_UNREAD = 2**14  # characters in one message; each may take six bytes
 COMMAND_LIMIT = 2**18  # characters in a command or a question
 
 
@@ -116,6 +117,11 @@ class RunCommand:
         return cls(body.integer("number", 1, SEQUENCE_LIMIT), command, body.seconds("timeout"))
 
 
+def split_unread(text: str) -> list[str]:
+    """Cut what is given back into pieces that fit into a frame, whatever they hold."""
+    return [text[at : at + _UNREAD] for at in range(0, len(text), _UNREAD)]
+
+
 @dataclass(frozen=True, slots=True)
 class Done:
     """How the command `number` ended, and where the shell is now.
@@ -138,6 +144,13 @@ class Done:
     left: bool = False
     unread: str = ""
     taken: int = 0
+
+    def split(self) -> list[Json]:
+        """Return the message, and what of `unread` does not fit into it as messages of its own."""
+        first, *rest = split_unread(self.unread) or [""]
+        late = sum(len(text.encode(errors="surrogateescape")) for text in rest)
+        done = replace(self, unread=first, taken=max(0, self.taken - late))
+        return [done.encode(), *({"type": "unread", "text": text} for text in rest)]
 
     def encode(self) -> Json:
         """Return the message."""
@@ -219,6 +232,9 @@ class Joined:
         """Read the reply. Raises RemoteProtocolError."""
         body = Body("the reply", values)
         running = body.text("running", "", limit=COMMAND_SHOWN)
+        modes = body.text("modes", "", limit=_MODES_LIMIT)
+        if not modes.isascii():
+            raise RemoteProtocolError("modes are ASCII")
         return cls(
             attached=body.boolean("attached"),
             number=body.integer("number", 0, SEQUENCE_LIMIT),
@@ -226,7 +242,7 @@ class Joined:
             running=running if "running" in values else None,
             kept=body.integer("kept", 0, SEQUENCE_LIMIT),
             dropped=body.integer("dropped", 0, SEQUENCE_LIMIT),
-            modes=body.text("modes", "", limit=_MODES_LIMIT),
+            modes=modes,
             last=Done.decode(body.object("last")) if "last" in values else None,
         )
 

@@ -33,6 +33,7 @@ from rshell.execution.running import RunningProcess
 from rshell.values import ExitStatus, TerminalSize
 
 _INTERRUPT = b"\x03"
+_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGKILL)
 _NOTHING = {STDOUT: 0, STDERR: 0}
 _EXITS = re.compile(r"\s*(?:exit|logout)(?:\s+\d+)?\s*\Z")
 _SETS_ERREXIT = re.compile(r"\bset\s+-\w*e|\berrexit\b")
@@ -199,10 +200,17 @@ class PersistentShell:
             self._timer = loop.call_later(command.timeout, self._time_out)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the running command. Harmless when none runs."""
-        if self._running is not None and self._shell is not None and self._is_told:
+        """Send a signal to the running command. Harmless when none runs.
+
+        One that asks for its end keeps a command that waits for the shell from beginning.
+        """
+        if self._running is None:
+            return
+        if self._shell is not None and self._is_told:
             self._shell.signal(number)
             self._shell.say(self.recipe.report(self._running.number))
+        elif number in _ENDING_SIGNALS:
+            self._is_cancelled = True
 
     def cancel(self) -> None:
         """Interrupt the command; a shell that does not yield is ended."""
@@ -237,10 +245,19 @@ class PersistentShell:
         self._flags = report.flags
         if report.number == 0:
             self._ready.set()
-            if self._questions.reported() and self._running is not None and self._shell:
-                self._tell(self._shell, self._running)
+            if self._questions.reported():
+                self._tell_waiting()
         elif self._running is not None and report.number == self._running.number:
             self._finish(ExitStatus(code=min(report.status, 255)))
+
+    def _tell_waiting(self) -> None:
+        """Have the idle shell run the command that came while it was not."""
+        if self._running is None or self._shell is None or self._is_told:
+            return
+        if self._is_cancelled:
+            self._finish(ExitStatus.from_returncode(-signal.SIGINT))
+        else:
+            self._tell(self._shell, self._running)
 
     def _died(self, status: ExitStatus) -> None:
         """The shell ended: by `exit`, `exec`, a signal, or because it could not go on."""
@@ -284,11 +301,7 @@ class PersistentShell:
             return
         if self.has_terminal:  # a person is told at once
             self._on_done(replace(self._ending(0, status, self._count()), restarted=True))
-        if self._running is not None and not self._is_told:  # it came while there was no shell
-            if self._is_cancelled:
-                self._finish(ExitStatus.from_returncode(-signal.SIGINT))
-            else:
-                self._tell(self._shell, self._running)
+        self._tell_waiting()
 
     # Endings.
 

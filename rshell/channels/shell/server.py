@@ -87,8 +87,10 @@ class _PlainShell:
         self._channel.send_message(message)
 
     def _done(self, done: Done) -> None:
-        self._channel.send_message(done.encode())
-        self._end_task()
+        for message in done.split():
+            self._channel.send_message(message)
+        if self.shell.running is None:  # else another shell has taken the place of one that died
+            self._end_task()
         self._audit("ended", done.facts())
         if done.left:
             self._channel.close()

@@ -72,21 +72,20 @@ class Passthrough:
     async def show(self, count: int) -> None:
         """Put the first `count` bytes of output on the terminal, which nobody has then.
 
-        Keys wait in the terminal. Raises as `run` does.
+        Keys are for the prompt after it, but the escapes are heard, for a link may be stuck.
+        Raises as `run` does.
         """
-        self._pump.has_terminal = True
+        self._begin(holds_back=True)
         try:
             await self._unless_left(self._pump.reach(count))
         finally:
+            self._stop()
             self._pump.has_terminal = self._channel.is_over
+        self._give_back(self._keys().decode(errors="surrogateescape"))
 
     async def _pass(self, start: Start) -> Done:
-        self._escapes = self._new_escapes()
-        self._waiting.clear()
-        self._holds_back = False
-        self._pump.has_terminal = True
         self._channel.on_room = self._send_waiting
-        self._listen()
+        self._begin(holds_back=False)
         try:
             done = await self._unless_left(self._run(start))
         finally:
@@ -94,9 +93,20 @@ class Passthrough:
             self._channel.on_room = None
             # What came before the session was lost is still the command's.
             self._pump.has_terminal = self._channel.is_over
-        keys = bytes(self._waiting) + self._escapes.release()
-        self._give_back(done.unread + keys.decode(errors="surrogateescape"))
+        self._give_back(done.unread + self._keys().decode(errors="surrogateescape"))
         return done
+
+    def _begin(self, *, holds_back: bool) -> None:
+        """Take the terminal; `holds_back` says that its keys stay here."""
+        self._escapes = self._new_escapes()
+        self._waiting.clear()
+        self._holds_back = holds_back
+        self._pump.has_terminal = True
+        self._listen()
+
+    def _keys(self) -> bytes:
+        """Return the keys that stayed here."""
+        return bytes(self._waiting) + self._escapes.release()
 
     async def _run(self, start: Start) -> Done:
         done = await start()

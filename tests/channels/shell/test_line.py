@@ -147,3 +147,18 @@ async def test_a_reply_that_is_not_of_a_named_session_is_refused(reply: Json, me
         await until(lambda: channels[0].is_over)
         line = await open_line(both.carrier, ShellRequest(terminal=SIZE))
         assert isinstance(line, ShellLine) and line.found is None and line.name == ""
+
+
+async def test_what_no_frame_can_hold_is_an_error_of_the_caller_and_costs_nothing() -> None:
+    server = Server(number=7)
+    async with memory_session(server) as both, await open_line(both.carrier, NAMED) as line:
+        for text in ("ы" * 44_000, '"' * 140_000, "x" * 2**18):
+            with pytest.raises(ValueError, match="too long to be sent"):
+                await line.run(text)
+            with pytest.raises(ValueError, match="too long to be sent"):
+                await line.complete(text)
+        running = asyncio.ensure_future(line.run("ls"))
+        await until(lambda: bool(server.heard))
+        assert [message["number"] for message in server.heard] == [8]
+        server.say(done(8))
+        assert (await running).status.code == 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -184,6 +185,23 @@ def test_a_named_session_that_can_not_be_is_refused_by_both_ends(wrong: dict[str
 )
 def test_the_reply_of_a_named_session_arrives_as_it_was(joined: Joined) -> None:
     assert Joined.decode(over_the_wire(joined.encode())) == joined
+
+
+def test_what_was_not_read_is_cut_so_that_any_frame_takes_it() -> None:
+    text = "\x1b[A\udcff" * 30_000
+    done = replace(Done.decode(DONE), unread=text, taken=1_000_000)
+    first, *rest = (over_the_wire(message) for message in done.split())
+    assert all(len(encode_json(message)) < 2**17 for message in (first, *rest))
+    told = Done.decode(first)
+    assert told.unread + "".join(message["text"] for message in rest) == text
+    late = sum(len(message["text"].encode(errors="surrogateescape")) for message in rest)
+    assert told.taken == 1_000_000 - late
+    assert Done.decode(DONE).split() == [Done.decode(DONE).encode()]
+
+
+def test_modes_are_ascii() -> None:
+    with pytest.raises(RemoteProtocolError):
+        Joined.decode(Joined(True, 1, SIZE).encode() | {"modes": "\ud800"})
 
 
 def test_of_a_long_command_the_beginning_is_told() -> None:
