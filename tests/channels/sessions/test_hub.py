@@ -242,6 +242,25 @@ async def test_modes_that_a_program_set_are_told_to_who_comes_later() -> None:
         assert (await attach(one)).joined.modes == ""
 
 
+async def test_a_server_that_stops_waits_until_who_is_attached_has_the_whole_reply() -> None:
+    narrow = Limits(window=64 * 1024, window_smallest=16 * 1024, window_largest=64 * 1024)
+    patient = Limits(drain_seconds=100.0, kill_grace=0.5)
+    async with inn(patient) as server, guest(server) as one, guest(server, narrow) as two:
+        first = await attach(one)
+        first.begin("seq 1 60000")
+        first.channel.close()
+        await until_listed(two, attached=False, running=None)
+        second = await attach(two)
+        assert second.joined.kept > 300_000
+        second.begin("(exit 7)")
+        await hold(lambda: server.commands == 1)  # as long as its reply is not with the client
+        draining = asyncio.create_task(server.drain())
+        assert len(await second.output.readexactly(second.joined.kept)) == second.joined.kept
+        await second.message("notice")
+        assert (await second.done()).status == ExitStatus(7)
+        await draining
+
+
 async def test_numbers_go_on_across_channels() -> None:
     async with inn() as server, guest(server) as client:
         first = await attach(client)

@@ -10,8 +10,12 @@ from pathlib import Path
 import pytest
 
 from rshell import Limits, Shell
+from rshell.values import TerminalSize
+from tests.support.commands import until
 from tests.support.processes import gone
 from tests.support.session import tls_session
+
+SIZE = TerminalSize(80, 24)
 
 BRIEF = Limits(kill_grace=0.5)
 
@@ -90,3 +94,40 @@ async def test_a_shell_without_its_folder_starts_in_the_servers(
         await kill(shell)
         await shell.run(":")
         assert (await shell.run("pwd")).stdout == os.fsencode(Path.home()) + b"\n"
+
+
+@pytest.mark.skipif(not Path("/bin/bash").exists(), reason="needs bash")
+async def test_a_command_that_is_cancelled_while_the_shell_is_taken_back_does_not_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    home = Path(os.environ["HOME"])
+    monkeypatch.setenv("SHELL", "/bin/bash")
+    (home / ".bashrc").write_text(
+        "_f() { trap '' INT; : > asked; until [ -e go ]; do sleep 0.05; done; trap - INT; }\n"
+        "complete -F _f foo\n"
+    )
+    async with tls_session() as client, client.open_line(SIZE, term="xterm") as line:
+        await line.run(":")
+        asking = asyncio.create_task(line.complete("foo a"))
+        await asyncio.to_thread(until, (home / "asked").exists, "the question")
+        asking.cancel()
+        running = asyncio.create_task(line.run("echo > ran"))
+        await asyncio.sleep(0)  # it is said before what stops it
+        line.signal("SIGTERM")
+        (home / "go").touch()
+        assert (await running).status.signal == "SIGINT"
+        assert not (home / "ran").exists()
+        assert (await line.run("(exit 3)")).status.code == 3
+
+
+async def test_keys_that_no_frame_can_hold_come_back_whole(tmp_path: Path) -> None:
+    keys = b"\x1bOA\xff" * 40_000
+    async with tls_session() as client, client.open_line(SIZE, term="xterm") as line:
+        held = f"cd '{tmp_path}'; stty raw -echo; : > up; until [ -e go ]; do sleep 0.05; done"
+        running = asyncio.create_task(line.run(held))
+        await asyncio.to_thread(until, (tmp_path / "up").exists, "the command")
+        line.write_nowait(keys)
+        (tmp_path / "go").touch()
+        done = await running
+        assert done.unread.encode(errors="surrogateescape") == keys
+        assert (await line.run("stty sane; (exit 3)")).status.code == 3
