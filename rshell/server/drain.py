@@ -68,7 +68,10 @@ class Drain:
         for kept in self._registry:
             is_waited_for = kept.id in busy
             # Without a link nobody will fetch what there is: nobody is let in any more.
-            has_more = kept.carrier.driver is not None and not kept.carrier.session.is_quiet
+            # What is on its way can be lost with the link: closing it may reset it.
+            carrier = kept.carrier
+            has_arrived = carrier.session.is_quiet and carrier.is_settled
+            has_more = carrier.driver is not None and not has_arrived
             if not is_waited_for and not has_more:
                 self._let_go(kept)
         return self._work.is_idle and not len(self._registry)
