@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rshell.errors import ConfigurationError, RshellError
-from rshell.execution.exits import stop_passing_on_ignored_signals
 from rshell.values import DEFAULT_PORT
 
 if TYPE_CHECKING:
@@ -42,7 +41,6 @@ def main(arguments: list[str]) -> int:
         level=logging.INFO if options.verbose else logging.WARNING,
         stream=sys.stderr,
     )
-    stop_passing_on_ignored_signals()
     try:
         return asyncio.run(_serve_stdio(options) if options.stdio else _serve(options))
     except (RshellError, OSError) as error:

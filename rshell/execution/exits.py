@@ -105,18 +105,6 @@ def use_default_sigchld() -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
-def stop_passing_on_ignored_signals() -> None:
-    """Let commands have SIGINT, SIGQUIT and SIGHUP even if this process was told to ignore them.
-
-    A server started by `nohup` or by `&` in a script inherits them ignored, and so would every
-    command: no Ctrl-C, ever. An empty handler does the same for us, but an exec resets it.
-    For the main thread, at start.
-    """
-    for signum in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
-        if signal.getsignal(signum) is signal.SIG_IGN:
-            signal.signal(signum, lambda *_: None)
-
-
 class _PidfdWatch:
     def __init__(
         self,

@@ -13,6 +13,10 @@ Hazards:
   holds `=` can't be started by env and goes without them.
 - The command comes from the peer: NUL bytes, lone surrogates and bad names are its errors, and
   become SpawnError too.
+- A program started by `nohup`, or by `&` in a script, has signals ignored, and an exec passes
+  that on: no Ctrl-C would ever reach a command. A signal with a handler is the default one after
+  an exec, so while a command is started an empty handler stands in. Only the main thread may do
+  that: a server in another thread of a program that ignores SIGINT passes it on.
 """
 
 from __future__ import annotations
@@ -21,8 +25,11 @@ import asyncio
 import errno
 import os
 import re
+import signal
 import subprocess
-from collections.abc import Collection, Mapping
+import threading
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
@@ -38,6 +45,8 @@ BAD_FOLDER = 125
 # Opening without O_NOCTTY, as shells do, makes it the controlling terminal.
 _OPEN_TERMINAL = ["/bin/sh", "-c", 'exec "$@" <>"$0"']
 _ENV = "/usr/bin/env"
+# Those that a shell without job control, nohup or a supervisor has its children ignore.
+_PASSED_ON = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP)
 _SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
@@ -83,22 +92,39 @@ def spawn(
             argv = [*_OPEN_TERMINAL, os.ttyname(stdin), *_restore_names(command, program)]
             argv += [program, *command.argv[1:]]
             executable = _OPEN_TERMINAL[0]
-        popen = subprocess.Popen(
-            argv,
-            executable=executable,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            cwd=command.cwd,
-            env=command.env,
-            pass_fds=tuple(pass_fds),
-            start_new_session=True,
-        )
+        with _unignored_signals():
+            popen = subprocess.Popen(
+                argv,
+                executable=executable,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                cwd=command.cwd,
+                env=command.env,
+                pass_fds=tuple(pass_fds),
+                start_new_session=True,
+            )
     except OSError as error:
         raise SpawnError(NOT_EXECUTABLE, _explain(command, error)) from error
     except ValueError as error:
         raise SpawnError(NOT_EXECUTABLE, f"the command can't be executed: {error}") from error
     return RunningProcess(popen, terminal=terminal, reaper=reaper)
+
+
+@contextmanager
+def _unignored_signals() -> Iterator[None]:
+    """Have what is executed meanwhile ignore nothing that this process was told to ignore."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ignored = [number for number in _PASSED_ON if signal.getsignal(number) is signal.SIG_IGN]
+    try:
+        for number in ignored:
+            signal.signal(number, lambda *_: None)
+        yield
+    finally:
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _find_folder(cwd: str | None) -> str:

@@ -158,6 +158,23 @@ async def test_control_c_on_the_terminal_is_sigint() -> None:
         )
 
 
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGINT", "SIGQUIT", "SIGTSTP"])
+async def test_a_signal_ignored_here_is_not_ignored_in_commands(name: str) -> None:
+    """nohup, and & in a script, start a program so: no Ctrl-C would ever reach its commands."""
+    number = signal.Signals[name]
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        for context in (piped, on_terminal):
+            async with context(command("grep", "SigIgn", "/proc/self/status")) as running:
+                process, source, output = running[:3]
+                await finish(process, source, output)
+                ignored = int(output.text.split()[-1], 16)
+                assert not ignored >> (number - 1) & 1
+        assert signal.getsignal(number) is signal.SIG_IGN  # here it still is
+    finally:
+        signal.signal(number, before)
+
+
 async def test_a_terminal_keeps_variables_that_sh_would_drop() -> None:
     env = {"PATH": os.environ["PATH"], "a.b": "1", "BASH_FUNC_f%%": "() { echo x\n}", "C": "é"}
     async with on_terminal(command("env", env=env)) as (process, source, output, _):
