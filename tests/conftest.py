@@ -13,7 +13,9 @@ import asyncio
 import gc
 import inspect
 import logging
+import math
 import os
+import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -52,6 +54,8 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 async def no_task_left() -> AsyncIterator[None]:
     """Fail if a task outlives the test and its fixtures."""
+    # A busy machine is no news: debug mode would log each pause, where tests look at logs.
+    asyncio.get_running_loop().slow_callback_duration = math.inf
     yield
     if left := asyncio.all_tasks() - {asyncio.current_task()}:
         _, left = await asyncio.wait(left, timeout=_PATIENCE)
@@ -119,6 +123,14 @@ def _has_children() -> bool:
     except ChildProcessError:
         return False
     return True
+
+
+def pytest_configure() -> None:
+    """Take back signals that are ignored: tests, and what they start, are as at a terminal."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):  # by nohup, or & in a script
+        if signal.getsignal(number) is signal.SIG_IGN:
+            is_ours = number is signal.SIGINT
+            signal.signal(number, signal.default_int_handler if is_ours else signal.SIG_DFL)
 
 
 def pytest_collection_finish() -> None:

@@ -15,12 +15,15 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from rshell.channels.process.client import PIPE, Process
 from rshell.channels.process.messages import Ending
 from rshell.cli.options import Options
 from rshell.cli.prompt.escapes import Escape, EscapeFilter
+from rshell.cli.signals import on_signals
 from rshell.cli.streams import InputDescriptor, OutputDescriptor
 from rshell.client.client import Client
 from rshell.errors import RshellError
@@ -74,16 +77,20 @@ class _Copy:
             self._on_notice(process.notice)
 
     async def run(self) -> int:
+        handlers: dict[signal.Signals, Callable[[], None]] = {
+            signal.SIGINT: self._on_interrupt,
+            # The default of these would leave the terminal raw.
+            signal.SIGTERM: partial(self._leave, 128 + signal.SIGTERM),
+            signal.SIGHUP: partial(self._leave, 128 + signal.SIGHUP),
+        }
+        if self._escapes is not None:
+            handlers[signal.SIGWINCH] = self._on_resize
+        with on_signals(handlers):
+            return await self._run()
+
+    async def _run(self) -> int:
         process = self._process
         readers = (process.stdout, process.stderr)
-        # The default of these would leave the terminal raw.
-        handled = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
-        self._loop.add_signal_handler(signal.SIGINT, self._on_interrupt)
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            self._loop.add_signal_handler(number, self._leave, 128 + number)
-        if self._escapes is not None:
-            handled.append(signal.SIGWINCH)
-            self._loop.add_signal_handler(signal.SIGWINCH, self._on_resize)
         feeder = None if process.stdin is None else asyncio.create_task(self._feed())
         copiers = [
             asyncio.create_task(self._copy(reader, output))
@@ -102,10 +109,8 @@ class _Copy:
             for task in (feeder, left, ended, *copiers, *self._notices):
                 if task is not None:
                     task.cancel()
-            for number in handled:
-                self._loop.remove_signal_handler(number)
             if self._escapes is not None:
-                os.write(1, self._modes.reset())
+                await self._outputs[0].finish(self._modes.reset())
 
     async def _wait(self, copiers: list[asyncio.Task[None]]) -> Ending:
         await asyncio.gather(*copiers)

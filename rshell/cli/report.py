@@ -16,6 +16,7 @@ from typing import Any
 from rshell.channels.process.client import PIPE, Process
 from rshell.cli.oneshot import TIMEOUT_STATUS
 from rshell.cli.options import Options
+from rshell.cli.signals import on_signals
 from rshell.cli.streams import InputDescriptor
 from rshell.client.client import Client
 from rshell.errors import ChannelRefused, ConnectError, RshellError
@@ -28,23 +29,21 @@ async def run_json(client: Client, options: Options) -> int:
     """Run the command, print the object and return the status to exit with."""
     stdin = None if options.no_stdin else PIPE
     stdout = stderr = b""
-    loop = asyncio.get_running_loop()
     try:
         async with client.open_process(
             options.command, stdin=stdin, timeout=options.timeout
         ) as process:
             interrupt = _Interrupt(process)
-            loop.add_signal_handler(signal.SIGINT, interrupt)
             readers: list[ByteReader] = [process.stdout, process.stderr]
             for reader in readers:
                 reader.collect()
             feeder = asyncio.create_task(_feed(process.stdin)) if process.stdin else None
             try:
-                ending = await process.wait_ending()
+                with on_signals({signal.SIGINT: interrupt}):
+                    ending = await process.wait_ending()
             finally:
                 if feeder is not None:
                     feeder.cancel()
-                loop.remove_signal_handler(signal.SIGINT)
                 stdout, stderr = (reader.take() for reader in readers)
     except RshellError as error:
         print_object(failure(error, stdout, stderr))

@@ -8,9 +8,11 @@ import logging
 import signal
 import socket
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rshell.cli.signals import on_signals
 from rshell.errors import ConfigurationError, RshellError
 from rshell.values import DEFAULT_PORT
 
@@ -93,26 +95,26 @@ async def _serve(options: argparse.Namespace) -> int:
     only_unix = options.unix and options.host is None and options.port is None
     host = None if only_unix else options.host or "localhost"
     port = DEFAULT_PORT if options.port is None else options.port
-    async with serve(
+    told: asyncio.Queue[signal.Signals] = asyncio.Queue()
+    stopping = (signal.SIGINT, signal.SIGTERM)
+    serving = serve(
         host,
         port,
         unix=options.unix,
         state=options.state,
         certificate=certificate,
         directory=str(options.dir.resolve()) if options.dir else None,
-    ) as server:
-        told: asyncio.Queue[signal.Signals] = asyncio.Queue()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, told.put_nowait, number)
-        lines = _welcome([str(address) for address in server.addresses], server.fingerprint)
-        try:
-            print(*lines, sep="\n", flush=True)
-        except BrokenPipeError:
-            sys.stdout = sys.stderr  # whoever asked has read enough; serving goes on
-        if await told.get() is signal.SIGTERM:
-            await _drain(server, told)
-        print("rshell-server: stopping", file=sys.stderr)
+    )
+    with on_signals({number: partial(told.put_nowait, number) for number in stopping}):
+        async with serving as server:
+            lines = _welcome([str(address) for address in server.addresses], server.fingerprint)
+            try:
+                print(*lines, sep="\n", flush=True)
+            except BrokenPipeError:
+                sys.stdout = sys.stderr  # whoever asked has read enough; serving goes on
+            if await told.get() is signal.SIGTERM:
+                await _drain(server, told)
+            print("rshell-server: stopping", file=sys.stderr)
     return 0
 
 
@@ -146,7 +148,7 @@ def _welcome(addresses: list[str], fingerprint: str) -> list[str]:
     for unspecified in ("0.0.0.0:", "[::]:"):
         if first.startswith(unspecified):
             here = "localhost:" + first[len(unspecified) :]
-    lines.append(f"from here:          rshell {here} -c 'uname -a'".replace(" -c ", " "))
+    lines.append(f"from here:          rshell {here} 'uname -a'")
     if not all(address.startswith("unix:") for address in addresses):
         lines.append(
             f"from elsewhere:     here 'rshell-token add NAME', there 'rshell --login', "

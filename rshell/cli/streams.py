@@ -22,6 +22,7 @@ BLOCK = 240 * 1024
 _AHEAD = 2  # blocks read before anybody asked
 _BEHIND = 4 * BLOCK  # bytes handed to the writer and not yet written
 _PIPE = 1024 * 1024
+_LAST_SECONDS = 2.0
 
 
 class InputDescriptor:
@@ -95,6 +96,17 @@ class OutputDescriptor:
             await self._change()
         if self._error is not None:
             raise self._error
+
+    async def finish(self, last: bytes = b"") -> None:
+        """Write `last` behind what waits, within 2 s: who is slower, or has gone, goes without.
+
+        For the ways out on which something must not be overtaken by what was handed on before.
+        """
+        with contextlib.suppress(TimeoutError, OSError):
+            async with asyncio.timeout(_LAST_SECONDS):
+                if last:
+                    await self.write(last)
+                await self.drain()
 
     def _work(self) -> None:
         grow_pipe(self._fd)

@@ -12,12 +12,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from contextlib import suppress
+from functools import partial
 
 from rshell.channels.sessions.watch import CommandBegun, SessionWatch, Skipped, WatchEvent
 from rshell.channels.shell.messages import Done
 from rshell.cli.notices import command_line, is_dumb, notice
 from rshell.cli.prompt.escapes import Escape, EscapeFilter
+from rshell.cli.signals import on_signals
 from rshell.cli.streams import OutputDescriptor
 from rshell.client.client import Client
 from rshell.errors import ChannelReset
@@ -28,7 +29,6 @@ from rshell.values import TerminalSize
 
 _TERMINAL = 0
 _READ = 4096
-_LAST_SECONDS = 2.0  # for a terminal that is slow or stuck to take what is left
 _LEAVING_KEYS = (b"\x03", b"\x04")  # Ctrl-C, Ctrl-D
 
 
@@ -62,8 +62,11 @@ class _Watcher:
 
     async def run(self) -> int:
         """Show the session; return the status to exit with."""
-        for number in (signal.SIGTERM, signal.SIGHUP):  # their default leaves the terminal raw
-            self._loop.add_signal_handler(number, self._leave, number)
+        ending = (signal.SIGTERM, signal.SIGHUP)  # their default leaves the terminal raw
+        with on_signals({number: partial(self._leave, number) for number in ending}):
+            return await self._run()
+
+    async def _run(self) -> int:
         self._loop.add_reader(_TERMINAL, self._read_keys)
         links = self._client.links
         links.on_change = self._link_changed.set
@@ -81,8 +84,6 @@ class _Watcher:
         finally:
             links.on_change = lambda: None
             self._loop.remove_reader(_TERMINAL)
-            for number in (signal.SIGTERM, signal.SIGHUP):
-                self._loop.remove_signal_handler(number)
             for task in (telling, showing, leaving):
                 task.cancel()
             await asyncio.gather(telling, showing, leaving, return_exceptions=True)
@@ -156,10 +157,7 @@ class _Watcher:
         last = self._put_right()
         if farewell and self._left_by is None:
             last += notice(farewell)
-        with suppress(TimeoutError, OSError):  # it is stuck, or has gone
-            async with asyncio.timeout(_LAST_SECONDS):
-                await self._output.write(last)
-                await self._output.drain()
+        await self._output.finish(last)
 
     def _read_keys(self) -> None:
         try:

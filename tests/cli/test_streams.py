@@ -164,3 +164,40 @@ async def test_a_non_blocking_output_is_waited_for(pipe: tuple[int, int]) -> Non
 def test_what_is_no_pipe_is_left_as_it_is(tmp_path: Path) -> None:
     with (tmp_path / "file").open("wb") as file:
         grow_pipe(file.fileno())
+
+
+async def test_the_last_word_is_not_overtaken(pipe: tuple[int, int]) -> None:
+    """Modes that are put right, then left on by a block that still waited in the thread."""
+    output = OutputDescriptor(pipe[1])
+    data = bytes(BLOCK)
+    for _ in range(4):
+        await output.write(data)
+    async with asyncio.timeout(DEADLINE):
+        finishing = asyncio.ensure_future(output.finish(b"last"))
+        source = InputDescriptor(pipe[0])
+        rest = 4 * BLOCK
+        while rest > 0:
+            block = await source.read()
+            rest -= len(block)
+        await finishing
+    assert (block[len(block) + rest :] or await source.read()) == b"last"
+    os.close(pipe[1])
+
+
+async def test_the_last_word_waits_for_no_reader_that_is_stuck(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rshell.cli.streams._LAST_SECONDS", 0.01)
+    output = OutputDescriptor(pipe[1])
+    for _ in range(5):  # more than the largest pipe takes
+        await output.write(bytes(BLOCK))
+    async with asyncio.timeout(DEADLINE):
+        await output.finish(b"last")
+    await read_some(pipe[0], 5 * BLOCK)
+
+
+async def read_some(fd: int, size: int) -> None:
+    source = InputDescriptor(fd)
+    async with asyncio.timeout(DEADLINE):
+        while size > 0:
+            size -= len(await source.read())

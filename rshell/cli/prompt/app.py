@@ -17,7 +17,9 @@ import os
 import signal
 import sys
 import termios
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from rshell.channels.shell.line import ShellLine
 from rshell.channels.shell.messages import Done
@@ -29,6 +31,7 @@ from rshell.cli.prompt.history import open_history
 from rshell.cli.prompt.passthrough import Passthrough, SessionDetached, SessionLeft
 from rshell.cli.prompt.pump import OutputPump
 from rshell.cli.prompt.status import Status
+from rshell.cli.signals import on_signals
 from rshell.cli.streams import OutputDescriptor
 from rshell.client.client import Client
 from rshell.errors import ChannelReset, LinkLost, ResumeFailed, RshellError, SessionClosed
@@ -55,10 +58,11 @@ async def run_prompt(client: Client, where: str, name: str = "") -> int:
         async with client.open_line(size, term=term, env=env, name=name or None) as line:
             with raw_mode(_TERMINAL):
                 prompt = Prompt(client, line, where, size)
-                try:
-                    return await prompt.run()
-                finally:
-                    await prompt.close()
+                with on_signals(prompt.handlers):
+                    try:
+                        return await prompt.run()
+                    finally:
+                        await prompt.close()
     except (ResumeFailed, LinkLost) as error:
         if not name:
             raise
@@ -105,11 +109,15 @@ class Prompt:
         line.on_restart = self._notice_restart
         line.on_notice = self._say_above
 
+    @property
+    def handlers(self) -> dict[signal.Signals, Callable[[], None]]:
+        """What is to be done on signals, from before `run` until after `close`."""
+        ending = (signal.SIGTERM, signal.SIGHUP)  # their default leaves the terminal raw
+        handlers: dict[signal.Signals, Callable[[], None]] = {signal.SIGWINCH: self._on_resize}
+        return handlers | {number: partial(self._leave, number) for number in ending}
+
     async def run(self) -> int:
         """Read and run commands until the user leaves; return the status to exit with."""
-        self._loop.add_signal_handler(signal.SIGWINCH, self._on_resize)
-        for number in (signal.SIGTERM, signal.SIGHUP):  # their default leaves the terminal raw
-            self._loop.add_signal_handler(number, self._leave, number)
         try:
             done = await self._begin()
             while done is None or not done.left:
@@ -134,8 +142,6 @@ class Prompt:
         self._client.links.on_change = lambda: None
         if self._ticks is not None:
             self._ticks.cancel()
-        for number in (signal.SIGWINCH, signal.SIGTERM, signal.SIGHUP):
-            self._loop.remove_signal_handler(number)
         for task in (self._watch, *self._notices):
             task.cancel()
         await asyncio.gather(self._watch, *self._notices, return_exceptions=True)

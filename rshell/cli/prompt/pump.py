@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 from rshell.cli.streams import OutputDescriptor
 from rshell.terminal.modes import ModeTracker
@@ -58,14 +57,16 @@ class OutputPump:
         await self._output.drain()
 
     async def close(self, *, finish: bool) -> None:
-        """Stop copying. With `finish`, the reader has ended, and what it has left is shown."""
+        """Stop copying. With `finish`, the reader has ended, and what it has left is shown.
+
+        What was handed to the terminal is on it afterwards: whoever puts its modes right comes
+        last.
+        """
         if finish:
-            with suppress(TimeoutError, OSError):
-                async with asyncio.timeout(_LAST_SECONDS):
-                    await asyncio.wait((self._task,))
-                    await self._output.drain()
+            await asyncio.wait((self._task,), timeout=_LAST_SECONDS)
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+        await self._output.finish()
 
     async def _run(self) -> None:
         try:

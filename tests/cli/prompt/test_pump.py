@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from rshell.cli.prompt.pump import OutputPump
-from rshell.cli.streams import OutputDescriptor
+from rshell.cli.streams import InputDescriptor, OutputDescriptor
 from rshell.errors import RshellError
 from rshell.transport.streams import ByteReader
 
@@ -76,3 +76,22 @@ async def test_an_error_ends_the_wait_after_what_came_before(ends: tuple[Bench, 
         async with asyncio.timeout(DEADLINE):
             await bench.pump.reach(3)
     assert bench.shown == [b"ab"]
+
+
+async def test_what_was_handed_on_is_on_the_terminal_after_closing(ends: tuple[Bench, int]) -> None:
+    """Or the modes that a program set would come after what puts them right."""
+    bench, read = ends
+    bench.pump.has_terminal = True
+    size = 1024 * 1024 + 4096  # more than a pipe takes
+    bench.reader.feed(bytes(size))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    closing = asyncio.ensure_future(bench.pump.close(finish=False))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert not closing.done()
+    source = InputDescriptor(read)
+    async with asyncio.timeout(DEADLINE):
+        while size > 0:
+            size -= len(await source.read())
+        await closing
