@@ -6,6 +6,9 @@ paused, and an acknowledgement or a PING gets through while the way out is full.
 
 Hazard: handling an event may call `flush` again. Nested calls are put off to the outer one, so
 all frames that one read causes leave in one write.
+
+Hazard: asyncio says that there is room in the middle of its own writing. A write that fails in
+there, or a close, would end the transport twice. So the driver writes a moment later.
 """
 
 from __future__ import annotations
@@ -94,7 +97,7 @@ class Driver:
 
     def stream_writable(self) -> None:
         """The stream has room again."""
-        self.flush()
+        self._loop.call_soon(self.flush)
 
     def stream_lost(self, error: Exception | None) -> None:
         """The stream is gone. `error` says why, None after an orderly end."""

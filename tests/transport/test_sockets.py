@@ -6,6 +6,7 @@ import asyncio
 import random
 import socket
 import struct
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -180,6 +181,32 @@ async def test_room_is_announced_when_the_peer_reads_again() -> None:
             assert stream.room() > 0
             stream.abort()
             await driver.done.wait()
+
+
+@pytest.mark.parametrize("way", ["failed write", "close"])
+async def test_an_end_in_the_midst_of_asyncios_own_writing_is_one_end(way: str) -> None:
+    """asyncio ended its transport twice where the room it told of was used at once in vain."""
+    ours, theirs = connected(socket.AF_UNIX)
+    end = ServerEnd()
+    stream = SocketStream(end.driver, Limits())
+    loop = asyncio.get_running_loop()
+
+    def use_the_room() -> None:
+        ours.close()
+        if way == "close":
+            stream.close()
+        else:
+            stream.write([b"into the void"])
+
+    async with asyncio.timeout(DEADLINE):
+        await loop.connect_accepted_socket(lambda: stream, theirs)
+        end.driver.flush = use_the_room  # type: ignore[method-assign]
+        while stream.room() > 0:
+            stream.write([bytes(64 * 1024)])
+        with suppress(BlockingIOError):
+            while ours.recv(MIB):  # room for all that is kept
+                pass
+        await end.driver.done.wait()
 
 
 async def test_sockets_are_tuned_and_unix_sockets_left_alone() -> None:
