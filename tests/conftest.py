@@ -126,7 +126,10 @@ def _has_children() -> bool:
 
 
 def pytest_configure() -> None:
-    """Take back signals that are ignored: tests, and what they start, are as at a terminal."""
+    """Make runs alike, however they were started, and asyncio's debug mode affordable."""
+    # It keeps, of each callback, who asked for it: ten frames, which is a fifth of all the time.
+    pytest.MonkeyPatch().setattr("asyncio.constants.DEBUG_STACK_DEPTH", 2)
+    # Tests, and what they start, take signals as at a terminal.
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):  # by nohup, or & in a script
         if signal.getsignal(number) is signal.SIG_IGN:
             is_ours = number is signal.SIGINT

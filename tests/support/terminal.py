@@ -5,7 +5,8 @@ and answers what a terminal is asked (where is the cursor?). Tests type keys and
 screen, the stream or the process says what they wait for; nothing here ever just waits.
 
 Hazards:
-- pyte takes a second for each mebibyte. Of a flood only the end is shown to it.
+- pyte takes a second for each mebibyte. Of a flood only the end is shown to it, a few times a
+  second.
 - The prompt looks the same before and after a command. Prompts are told apart by counting how
   often the editor turned bracketed paste on, which it does each time it takes the terminal.
 - Programs turn it on as well, so `run` is for commands that don't; with others, wait for text.
@@ -36,7 +37,9 @@ DEADLINE = 60.0
 _IMPATIENCE = 2.0  # seconds between two presses of a key that seems to do nothing
 _BEGUN = 4096
 _END = 8192
-FLOOD = 128 * 1024  # bytes in a second, beyond which pyte is shown only the ends of large reads
+FLOOD = 128 * 1024  # bytes in a second, beyond which pyte is shown only the ends of what came
+_READS = 256  # at a time, so that the test gets its turn
+_GLANCE = 0.1  # seconds between two looks at a flood
 
 PASTE_ON, PASTE_OFF = b"\x1b[?2004h", b"\x1b[?2004l"
 ENTER, ESCAPE, TAB, UP = "\r", "\x1b", "\t", "\x1b[A"
@@ -80,7 +83,8 @@ class Person:
         self.escapes: list[bytes] = []
         self.begun = bytearray()  # the first bytes, which no flood pushes out
         self._stream = pyte.ByteStream(self.screen)
-        self._fresh = bytearray()
+        self._fresh = b""  # what pyte has still to be shown
+        self._showing: asyncio.TimerHandle | None = None
         self._tail = b""
         self._second = 0.0  # when the present one began, and what came in it
         self._in_second = 0
@@ -103,6 +107,7 @@ class Person:
     def hang_up(self) -> None:
         """Close the window: the terminal is gone. Harmless when it is."""
         if self._master >= 0:
+            self._show()
             self._loop.remove_reader(self._master)
             self._loop.remove_writer(self._master)
             os.close(self._master)
@@ -231,6 +236,7 @@ class Person:
             raise AssertionError("still runs\n" + "\n".join(filter(None, self.display))) from None
         if self._master >= 0:
             self._read()
+            self._show()
         return status
 
     # The wires.
@@ -249,15 +255,14 @@ class Person:
             self._loop.remove_writer(self._master)
 
     def _read(self) -> None:
+        blocks: list[bytes] = []
         with suppress(BlockingIOError):
-            while len(self._fresh) < 8 * FLOOD:
-                block = os.read(self._master, 65536)
-                self.received += len(block)
-                self.begun += block[: max(0, _BEGUN - len(self.begun))]
-                self.escapes += re.findall(rb"\x1b.{0,8}", block)
-                self._fresh += block
-        fresh = bytes(self._fresh)
-        self._fresh.clear()
+            while len(blocks) < _READS:
+                blocks.append(os.read(self._master, 65536))
+        fresh = b"".join(blocks)
+        self.received += len(fresh)
+        self.begun += fresh[: max(0, _BEGUN - len(self.begun))]
+        self.escapes += re.findall(rb"\x1b.{0,8}", fresh)
         searched = self._tail + fresh
         self.prompts += searched.count(PASTE_ON)
         self._tail = searched[-len(PASTE_ON) + 1 :]
@@ -265,8 +270,21 @@ class Person:
         if now - self._second > 1:
             self._second, self._in_second = now, 0
         self._in_second += len(fresh)
-        if self._in_second > FLOOD and len(fresh) > _END:
-            fresh = fresh[fresh.find(b"\n", len(fresh) - _END) + 1 :]
+        self._fresh += fresh
+        if self._in_second <= FLOOD:
+            self._show()
+            return
+        if len(self._fresh) > _END:
+            self._fresh = self._fresh[-_END:].partition(b"\n")[2] or self._fresh[-_END:]
+        if self._showing is None:
+            self._showing = self._loop.call_later(_GLANCE, self._show)
+
+    def _show(self) -> None:
+        """Show pyte what is kept, and wake who waits for it."""
+        if self._showing is not None:
+            self._showing.cancel()
+            self._showing = None
+        fresh, self._fresh = self._fresh, b""
         self._stream.feed(fresh)
         self._changed.set()
 
