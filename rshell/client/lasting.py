@@ -1,23 +1,24 @@
 """What outlives a client's session with the server: jobs, and named sessions.
 
 Strategy: a base class of `Client`, for that is where people look for these methods. They need
-nothing of a client but its carrier.
+nothing of a client but its carrier, and import what they need when they are called.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from rshell.channels.job.client import JobLogs, kill_job, list_jobs, start_job, wait_job
-from rshell.channels.job.messages import JobInfo, JobRequest
 from rshell.channels.process.client import make_request
-from rshell.channels.sessions.client import end_session, list_sessions
-from rshell.channels.sessions.messages import SessionInfo
-from rshell.channels.sessions.watch import SessionWatch, watch_session
-from rshell.channels.shell.messages import ShellRequest
 from rshell.transport.carrier import SessionCarrier
 from rshell.transport.opening import Opening
 from rshell.values import ExitStatus, TerminalSize
+
+if TYPE_CHECKING:
+    from rshell.channels.job.client import JobLogs
+    from rshell.channels.job.messages import JobInfo
+    from rshell.channels.sessions.messages import SessionInfo
+    from rshell.channels.sessions.watch import SessionWatch
 
 Command = str | Sequence[str]
 
@@ -43,6 +44,8 @@ class LastingWork:
         Raises ChannelRefused where it can't be started or the name is taken, LocalProtocolError
         for a name that no job can have. Cancelling leaves open whether it was started.
         """
+        from rshell.channels.job.client import start_job
+
         request = make_request(
             command, cwd=cwd, env=env or {}, clear_env=clear_env, merge=merge_stderr
         )
@@ -50,6 +53,8 @@ class LastingWork:
 
     async def jobs(self) -> list[JobInfo]:
         """Return this identity's jobs on the server, the oldest first. Safe to cancel."""
+        from rshell.channels.job.client import list_jobs
+
         return await list_jobs(self._carrier)
 
     def job_logs(self, name: str, *, follow: bool = False) -> JobLogs:
@@ -58,6 +63,9 @@ class LastingWork:
         With `follow` it goes on until the job ends. Raises, at the first step, ChannelRefused
         with the code "unknown-job".
         """
+        from rshell.channels.job.client import JobLogs
+        from rshell.channels.job.messages import JobRequest
+
         return JobLogs(self._carrier, JobRequest("logs", name, follow))
 
     async def wait_job(self, name: str) -> ExitStatus:
@@ -65,6 +73,8 @@ class LastingWork:
 
         Raises JobLost where that can't be known, ChannelRefused for an unknown job.
         """
+        from rshell.channels.job.client import wait_job
+
         return await wait_job(self._carrier, name)
 
     async def kill_job(self, name: str) -> JobInfo:
@@ -72,6 +82,8 @@ class LastingWork:
 
         Harmless for one that has ended. Cancelling does not save it. Raises ChannelRefused.
         """
+        from rshell.channels.job.client import kill_job
+
         return await kill_job(self._carrier, name)
 
     async def sessions(self) -> list[SessionInfo]:
@@ -79,6 +91,8 @@ class LastingWork:
 
         Raises ChannelRefused where the server has no such kind.
         """
+        from rshell.channels.sessions.client import list_sessions
+
         return await list_sessions(self._carrier)
 
     async def end_session(self, name: str) -> SessionInfo:
@@ -87,6 +101,8 @@ class LastingWork:
         Cancelling does not save it. Raises ChannelRefused with the code "unknown-session", and
         LocalProtocolError for a name that no session can have.
         """
+        from rshell.channels.sessions.client import end_session
+
         return await end_session(self._carrier, name)
 
     def watch_session(self, name: str, size: TerminalSize) -> Opening[SessionWatch]:
@@ -95,5 +111,8 @@ class LastingWork:
         Opening raises ChannelRefused with the code "unknown-session", and LocalProtocolError for
         a name that no session can have. Cancelling is safe.
         """
+        from rshell.channels.sessions.watch import watch_session
+        from rshell.channels.shell.messages import ShellRequest
+
         request = ShellRequest(terminal=size, name=name, share=True)
         return Opening(lambda: watch_session(self._carrier, request))

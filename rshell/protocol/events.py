@@ -1,9 +1,12 @@
-"""What the pure core tells its caller. One class for each thing that can happen."""
+"""What the pure core tells its caller. One class for each thing that can happen.
+
+Named tuples, and so are the bodies in messages.py: they are made for each frame, and each program
+pays for their definition at its start, a fifth of what frozen dataclasses would take.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from rshell.errors import RshellError
 from rshell.protocol.messages import Attach, Auth, Hello, Json
@@ -12,60 +15,52 @@ if TYPE_CHECKING:
     from rshell.protocol.channel import ChannelState
 
 
-@dataclass(frozen=True, slots=True)
-class HelloReceived:
+class HelloReceived(NamedTuple):
     """The peer introduced itself and shares a version with us. A client now logs in."""
 
     hello: Hello
     version: int
 
 
-@dataclass(frozen=True, slots=True)
-class AuthReceived:
+class AuthReceived(NamedTuple):
     """A step of the login arrived and must be answered; nothing else is accepted before."""
 
     auth: Auth
 
 
-@dataclass(frozen=True, slots=True)
-class AttachRequested:
+class AttachRequested(NamedTuple):
     """Server: a logged-in client wants a session; answer with `Link.accept_attach`."""
 
     attach: Attach
 
 
-@dataclass(frozen=True, slots=True)
-class SessionAttached:
+class SessionAttached(NamedTuple):
     """The link now carries the session whose id this is."""
 
     session: str
 
 
-@dataclass(frozen=True, slots=True)
-class LinkClosed:
+class LinkClosed(NamedTuple):
     """The link is over; `cause` says why. Always the last event, and given once."""
 
     cause: RshellError
 
 
-@dataclass(frozen=True, slots=True)
-class ChannelRequested:
+class ChannelRequested(NamedTuple):
     """The peer wants a channel; answer with `Session.accept` or `Session.refuse`."""
 
     channel: ChannelState
     request: Json
 
 
-@dataclass(frozen=True, slots=True)
-class ChannelOpened:
+class ChannelOpened(NamedTuple):
     """The peer opened the channel that we asked for."""
 
     channel: ChannelState
     reply: Json
 
 
-@dataclass(frozen=True, slots=True)
-class DataReceived:
+class DataReceived(NamedTuple):
     """Bytes of one stream, never empty. Credit them with `Session.consumed` once read."""
 
     channel: ChannelState
@@ -73,15 +68,13 @@ class DataReceived:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class EofReceived:
+class EofReceived(NamedTuple):
     """The peer will send no more DATA in this channel."""
 
     channel: ChannelState
 
 
-@dataclass(frozen=True, slots=True)
-class MessageReceived:
+class MessageReceived(NamedTuple):
     """A message of the channel's kind; its body had `size` bytes."""
 
     channel: ChannelState
@@ -89,8 +82,7 @@ class MessageReceived:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class ChannelClosed:
+class ChannelClosed(NamedTuple):
     """The channel is over. `cause` is None after a CLOSE, else ChannelRefused or ChannelReset."""
 
     channel: ChannelState

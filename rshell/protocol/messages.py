@@ -12,8 +12,7 @@ exceptions than ValueError; `Body.decode` turns all of them into RemoteProtocolE
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from rshell.errors import RemoteProtocolError
 
@@ -125,8 +124,7 @@ class Body:
         return value
 
 
-@dataclass(frozen=True, slots=True)
-class Hello:
+class Hello(NamedTuple):
     """What each end says first. `frame` is the largest body it accepts after login, in bytes."""
 
     lowest: int
@@ -176,8 +174,7 @@ def decode_versions(body: Body) -> tuple[int, int]:
     return pair[0], pair[1]
 
 
-@dataclass(frozen=True, slots=True)
-class Auth:
+class Auth(NamedTuple):
     """One step of the login. `done` comes from the server alone, with the proved `identity`."""
 
     data: str
@@ -206,8 +203,7 @@ class Auth:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Attach:
+class Attach(NamedTuple):
     """Asks for a session: a new one where `session` is None, else that one.
 
     `linger` is for how many seconds the server should keep the session after the link was
@@ -243,8 +239,7 @@ class Attach:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Attached:
+class Attached(NamedTuple):
     """Grants a session. `secret` resumes it; `received` frames of the client have arrived."""
 
     session: str
@@ -268,8 +263,7 @@ class Attached:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Goodbye:
+class Goodbye(NamedTuple):
     """The last frame of a link. `versions` goes with the code "version"."""
 
     code: str
@@ -294,8 +288,7 @@ class Goodbye:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Open:
+class Open(NamedTuple):
     """Asks for a channel of `kind`. `window` bytes may come back before more is granted."""
 
     kind: str
@@ -313,8 +306,7 @@ class Open:
         return cls(body.text("kind", limit=KIND_LIMIT), _window(body), body.object("request"))
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(NamedTuple):
     """Grants a channel; `reply` is the kind's own."""
 
     window: int
@@ -335,8 +327,7 @@ def _window(body: Body) -> int:
     return body.integer("window", 1, 2**31)
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """The body of REFUSED and of RESET: a code for programs, a sentence for people."""
 
     code: str

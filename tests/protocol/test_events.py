@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import typing
 
 import pytest
@@ -14,9 +13,7 @@ def event_classes() -> list[type]:
     return [
         each
         for each in vars(events).values()
-        if dataclasses.is_dataclass(each)
-        and isinstance(each, type)
-        and each.__module__ == events.__name__
+        if isinstance(each, type) and issubclass(each, tuple) and each.__module__ == events.__name__
     ]
 
 
@@ -26,7 +23,7 @@ def test_the_union_names_every_event_so_that_match_statements_are_checked() -> N
 
 def test_events_are_frozen() -> None:
     event = LinkClosed(LinkLost("cut"))
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         event.cause = LinkLost("other")  # type: ignore[misc]
 
 
