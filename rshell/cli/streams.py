@@ -75,6 +75,11 @@ class OutputDescriptor:
         self._error: OSError | None = None
         self._changed: asyncio.Future[None] | None = None
 
+    @property
+    def pending(self) -> int:
+        """How many bytes were handed on and not written, for ever after an error."""
+        return self._pending
+
     async def write(self, block: bytes) -> None:
         """Hand on `block`, waiting while much is unwritten.
 
@@ -130,7 +135,8 @@ class OutputDescriptor:
                 return
 
     def _written(self, size: int, error: OSError | None) -> None:
-        self._pending -= size
+        if error is None:
+            self._pending -= size
         self._error = error
         if self._changed is not None and not self._changed.done():
             self._changed.set_result(None)

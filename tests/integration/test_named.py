@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.execution.helpers import is_alive
-from tests.support.commands import ServerProcess
+from tests.support.commands import ServerProcess, Terminal, argv
 from tests.support.named import (
     LARGE,
     SMALL,
@@ -27,7 +27,7 @@ from tests.support.named import (
     until_left,
     working,
 )
-from tests.support.terminal import CTRL, ENTER, at_prompt, at_terminal
+from tests.support.terminal import CTRL, ENTER, PASTE_ON, at_prompt, at_terminal
 
 
 async def test_a_program_is_left_and_drawn_again_at_the_next_terminals_size(
@@ -74,6 +74,33 @@ async def test_a_program_survives_its_client_that_is_killed(
         assert painted(person) == pid
         person.send("end" + ENTER)
         await person.wait_for(lambda: person.is_at_prompt)
+
+
+async def test_what_a_stuck_terminal_had_not_shown_comes_at_the_next_one(
+    server: ServerProcess,
+) -> None:
+    """Leaving on purpose counted all that was sent as seen, a mebibyte too much."""
+    count = 200_000  # 1.5 MB, more than waits for the terminal in the client
+    arguments = argv("rshell", server.address, "-S", "work")
+    with Terminal(arguments, SMALL) as first:
+        first.expect(PASTE_ON)
+        first.type(f"seq 1 {count}\r".encode())
+        first.expect(b"1\r\n2\r\n")
+        until_idle(server)  # while nobody reads here
+        first.type(b"~d")
+        assert first.wait() == 0
+        assert b"detached from work" in first.seen[-1000:]
+    with Terminal(arguments, SMALL) as second:
+        second.expect(b"attached to work")
+        second.expect(PASTE_ON)
+        second.type(b"exit\r")
+        second.wait()
+    # Up to the mark of a line without an end, or our own; and from behind our own line on.
+    shown = re.split(rb"\x1b|rshell: ", first.seen)[0]
+    came = second.passed.partition(b"attached to work")[2].partition(b"\n")[2].partition(b"\x1b")[0]
+    assert shown and came
+    is_whole = (shown + came).split() == [b"%d" % number for number in range(3, count + 1)]
+    assert is_whole  # compared above: the difference would be long
 
 
 @pytest.mark.skipif(shutil.which("vim") is None, reason="needs vim")

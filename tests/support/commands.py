@@ -220,7 +220,8 @@ class Terminal:
     def __init__(self, arguments: list[str], size: TerminalSize) -> None:
         self._master, self._slave = pty.openpty()
         set_size(self._master, size)
-        self.seen = b""
+        self.seen = b""  # what was shown and not expected yet
+        self.passed = b""  # what was shown before
         name = os.ttyname(self._slave)
         self.popen = subprocess.Popen(
             ["/bin/sh", "-c", _OPEN_TERMINAL, name, *arguments],
@@ -256,9 +257,10 @@ class Terminal:
         while part not in self.seen:
             left = end - time.monotonic()
             ready, _, _ = select.select([self._master], [], [], max(0.0, left))
-            assert ready, f"never shown: {part!r}; but {self.seen!r}"
+            assert ready, f"never shown: {part!r}; but {self.seen[-2000:]!r}"
             self.seen += os.read(self._master, 65536)
-        self.seen = self.seen.partition(part)[2]
+        before, found, self.seen = self.seen.partition(part)
+        self.passed += before + found
 
     def wait(self) -> int:
         """Wait for the command's end, reading on; return its status."""

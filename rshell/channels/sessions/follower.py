@@ -50,12 +50,16 @@ class Follower:
     @property
     def sent(self) -> int:
         """The position of what has not left for the client yet."""
-        return self._base + self.channel.sent
+        return self.position_of(self.channel.sent)
 
     @property
     def consumed(self) -> int:
         """The position of what the client may not have read yet."""
-        return self._base + self.channel.consumed
+        return self.position_of(self.channel.consumed)
+
+    def position_of(self, count: int) -> int:
+        """Return the position after the first `count` bytes of the channel."""
+        return self._base + count
 
     def tell(self, message: Json | Done) -> None:
         """Send a message after all the output that there is now."""

@@ -2,6 +2,7 @@
 
 Strategy: a channel that ends leaves a position in the output, from which the next one is sent.
 
+- The client has said how much it has shown: the first byte after that.
 - The client has closed it, or another has taken its place when all had arrived: the first byte
   that was not sent. What was sent is believed to have been seen.
 - It was cut off, or its place was taken while something was still to arrive: the first byte that
@@ -18,7 +19,7 @@ from rshell.channels.sessions.ring import Ring
 from rshell.channels.shell.conversation import Conversation
 from rshell.channels.shell.messages import RunCommand
 from rshell.channels.shell.persistent import PersistentShell
-from rshell.errors import ChannelReset, SessionClosed
+from rshell.errors import ChannelReset, RemoteProtocolError, SessionClosed
 from rshell.protocol.messages import Json
 from rshell.transport.channel import Channel
 from rshell.values import TerminalSize
@@ -54,6 +55,7 @@ class Seat:
         self.follower = Follower(channel, session.ring, position)
         self.conversation = Conversation(channel, host, self)
         self._session = session
+        self._shown: int | None = None  # the position that the client has named
 
     def run(self, command: RunCommand) -> None:
         """Run a command. Raises RemoteProtocolError when none is due."""
@@ -67,12 +69,21 @@ class Seat:
         """Send the client a message, after the output before it."""
         self.follower.tell(message)
 
+    def leave(self, shown: int) -> None:
+        """Note what the client has shown. Raises RemoteProtocolError when less was sent."""
+        position = self.follower.position_of(shown)
+        if position > self.follower.sent:
+            raise RemoteProtocolError(f"{shown} bytes can't have been shown: so many were not sent")
+        self._shown = position
+
     def seen(self, *, is_moved: bool) -> tuple[int, bool]:
         """Return up to which position the client has seen the output, and whether for certain.
 
         `is_moved` says that another takes its place. To be asked when the channel is over, or
         about to be closed by us.
         """
+        if self._shown is not None:
+            return self._shown, True
         if self.channel.is_over:
             if _was_left(self.channel):
                 return self.follower.sent, True

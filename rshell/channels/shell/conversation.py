@@ -31,7 +31,7 @@ from rshell.channels.shell.messages import (
 from rshell.channels.shell.persistent import PersistentShell
 from rshell.channels.shell.words import CursorWord, find_word
 from rshell.errors import LocalProtocolError, RemoteProtocolError, RshellError
-from rshell.protocol.messages import Body, Json
+from rshell.protocol.messages import SEQUENCE_LIMIT, Body, Json
 from rshell.transport.channel import Channel
 from rshell.values import TerminalSize
 
@@ -51,6 +51,12 @@ class ShellOwner(Protocol):
 
     def send(self, message: Json) -> None:
         """Send the client a message, after the output before it."""
+
+    def leave(self, shown: int) -> None:
+        """The client is about to leave, and has shown so many bytes to somebody.
+
+        Raises RemoteProtocolError when so many were not sent.
+        """
 
 
 class Conversation:
@@ -92,6 +98,8 @@ class Conversation:
                 shell.cancel()
             elif kind == "resize":
                 self._owner.resize(decode_size(body))
+            elif kind == "leave":
+                self._owner.leave(body.integer("shown", 0, SEQUENCE_LIMIT))
             elif kind in ("complete", "check"):
                 self._ask(Question.decode(message))
         except RemoteProtocolError as error:

@@ -194,12 +194,16 @@ class ShellLine:
         """Tell the shell's terminal its new size."""
         self.channel.send_message({"type": "resize"} | encode_size(size), urgent=True)
 
-    def close(self) -> None:
+    def close(self, shown: int | None = None) -> None:
         """End the shell and what runs in it, or leave a named session to itself.
 
-        Harmless when it is over.
+        `shown` is how many bytes of its output somebody has seen; the rest will be sent again
+        to whoever attaches next. Without it, all that was sent counts as seen. Harmless when it
+        is over.
         """
         if self.name:
+            if shown is not None:
+                self.channel.send_message({"type": "leave", "shown": shown}, urgent=True)
             self.channel.close()
         else:
             self.channel.reset("cancelled", "the client closed the shell")

@@ -86,6 +86,9 @@ class _PlainShell:
         """Send the client a message."""
         self._channel.send_message(message)
 
+    def leave(self, shown: int) -> None:
+        """Do nothing: this shell ends with its channel, and nobody will want the rest."""
+
     def _done(self, done: Done) -> None:
         for message in done.split():
             self._channel.send_message(message)

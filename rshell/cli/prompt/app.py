@@ -147,6 +147,7 @@ class Prompt:
         await asyncio.gather(self._watch, *self._notices, return_exceptions=True)
         await self._editor.close()
         await self._pump.close(finish=self._line.channel.is_over)
+        self._line.close(self._pump.shown)
         self._tidy()
         if self._farewell:
             _write(notice(self._farewell))

@@ -46,6 +46,11 @@ class OutputPump:
         """How many bytes have arrived so far."""
         return self._reader.received
 
+    @property
+    def shown(self) -> int:
+        """How many bytes are on the terminal, as far as can be known here."""
+        return max(0, self._copied - self._output.pending)
+
     async def reach(self, count: int) -> None:
         """Wait until `count` bytes in all are on the terminal. Raises what ended the copying."""
         while self._copied < count:

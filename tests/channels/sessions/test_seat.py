@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from rshell.client.client import Client
+from rshell.errors import ChannelReset
 from rshell.values import ExitStatus
 from tests.channels.sessions.guests import (
     MORTAL,
@@ -57,6 +58,46 @@ async def test_what_is_sent_again_depends_on_how_a_client_left(leave: Leave, kep
         second = await attach(two)
         assert (second.joined.kept, second.joined.dropped) == (kept, 0)
         assert (second.joined.last is not None) == bool(kept)
+
+
+@pytest.mark.parametrize(("shown", "kept"), [(0, 5), (3, 2), (5, 0)])
+async def test_what_a_client_has_not_shown_is_sent_again(shown: int, kept: int) -> None:
+    async with inn() as server, guest(server) as client:
+        first = await attach(client)
+        await first.run("echo one")
+        await first.see(b"one\r\n")
+        first.say("leave", shown=shown)
+        first.channel.close()
+        await until_listed(client, attached=False)
+        second = await attach(client)
+        assert (second.joined.kept, second.joined.dropped) == (kept, 0)
+        assert (second.joined.last is not None) == bool(kept)
+        if kept:
+            assert await second.see(b"\n") == b"one\r\n"[shown:]
+
+
+async def test_what_is_shown_is_counted_for_each_channel_alone() -> None:
+    async with inn() as server, guest(server) as client:
+        for number in range(3):
+            this = await attach(client)
+            assert this.joined.kept == (number > 0)
+            await this.run("echo one")
+            this.say("leave", shown=4 + (number > 0))
+            this.channel.close()
+            await until_listed(client, attached=False)
+
+
+@pytest.mark.parametrize("shown", [6, -1, 2**70, "5", None])
+async def test_nobody_has_shown_what_was_not_sent(shown: object) -> None:
+    async with inn() as server, guest(server) as client:
+        first = await attach(client)
+        await first.run("echo one")
+        await first.see(b"one\r\n")
+        first.say("leave", shown=shown)
+        await first.channel.wait_closed()
+        assert isinstance(first.channel.error, ChannelReset)
+        assert first.channel.error.code == "bad-message"
+        assert (await attach(client)).joined.attached
 
 
 async def test_a_place_that_is_taken_in_the_same_moment_as_it_is_left() -> None:

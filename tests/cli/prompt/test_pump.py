@@ -95,3 +95,25 @@ async def test_what_was_handed_on_is_on_the_terminal_after_closing(ends: tuple[B
         while size > 0:
             size -= len(await source.read())
         await closing
+
+
+async def test_what_still_waits_for_the_terminal_does_not_count_as_shown(
+    ends: tuple[Bench, int],
+) -> None:
+    bench, read = ends
+    bench.pump.has_terminal = True
+    bench.reader.feed(b"seen")
+    async with asyncio.timeout(DEADLINE):
+        await bench.pump.reach(4)
+        assert bench.pump.shown == 4
+        size = 1024 * 1024 + 4096  # more than a pipe takes
+        bench.reader.feed(bytes(size))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert bench.pump.shown == 4
+        source = InputDescriptor(read)
+        rest = 4 + size
+        while rest > 0:
+            rest -= len(await source.read())
+        await bench.pump.reach(4 + size)
+    assert bench.pump.shown == 4 + size
