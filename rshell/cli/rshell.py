@@ -21,12 +21,16 @@ if TYPE_CHECKING:
     from rshell.client.client import Client
 
 FAILED_STATUS = 255
+INTERRUPTED_STATUS = 130
 
 
 def run() -> None:
     """Run the command and exit with its status."""
     keep_standard_descriptors()
-    status = main(sys.argv[1:])
+    try:
+        status = main(sys.argv[1:])
+    except KeyboardInterrupt:  # while modules were imported
+        status = INTERRUPTED_STATUS
     # Threads that are blocked in a read would be waited for otherwise.
     os._exit(status)
 
@@ -79,16 +83,19 @@ def _connect_and_run(options: Options) -> int:
     try:
         return asyncio.run(_run(options))
     except RshellError as error:
-        if options.json:
-            from rshell.cli.report import failure, print_object
+        if not options.json:
+            return complain(error)
+        from rshell.cli.report import failure, print_object
 
+        try:
             print_object(failure(error))
-            return FAILED_STATUS
-        return complain(error)
+        except OSError as full:
+            return complain(full)
+        return FAILED_STATUS
     except OSError as error:
         return complain(error)  # our own stdout, on a full disk as a rule
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED_STATUS
 
 
 async def _run(options: Options) -> int:

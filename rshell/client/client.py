@@ -143,10 +143,11 @@ class Client(LastingWork):
         `max_output` bytes end the command.
 
         Raises ProcessFailed (with `check`, unless the status is 0), ProcessTimeout,
-        OutputTruncated, ChannelRefused, and LinkLost or SessionClosed when the session ends.
+        OutputTruncated, ChannelRefused, and LinkLost or SessionClosed when the session ends;
+        LookupError for an unknown `encoding`, before anything runs.
         Cancelling ends the remote process group.
         """
-        coding = encoding or ("utf-8" if text else None)
+        coding = check_encoding(encoding or ("utf-8" if text else None))
         if isinstance(input, str):
             input = input.encode(coding or "utf-8")
         decode = _decoder(coding)
@@ -192,7 +193,9 @@ class Client(LastingWork):
         `stdin=PIPE` opens its stdin; without it, it is empty. `pty` gives it a terminal of
         that size and type. None as the command runs the remote user's shell on its stdin. With
         `encoding`, stdout and stderr yield text. Leaving the block ends what still runs.
+        Raises LookupError for an unknown `encoding`, at once.
         """
+        check_encoding(encoding)
         request = make_request(
             command,
             cwd=cwd,
@@ -292,6 +295,13 @@ class Client(LastingWork):
         finally:
             if self._child is not None:
                 await self._child.close()
+
+
+def check_encoding(encoding: str | None) -> str | None:
+    """Return `encoding` if text can be decoded with it. Raises LookupError."""
+    if encoding is not None:
+        b" ".decode(encoding, "replace")
+    return encoding
 
 
 def _decoder(coding: str | None) -> Callable[[bytes | str], bytes | str]:

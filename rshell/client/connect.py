@@ -67,7 +67,10 @@ def connect(
 
 
 def _split(via: str | Sequence[str]) -> tuple[str, ...]:
-    argv = tuple(shlex.split(via)) if isinstance(via, str) else tuple(via)
+    try:
+        argv = tuple(shlex.split(via)) if isinstance(via, str) else tuple(via)
+    except ValueError as error:
+        raise AddressError(f"'via' can't be split into words: {error}: {via}") from error
     if not argv:
         raise AddressError(
             "'via' needs a program, such as 'docker exec -i web rshell-server --stdio'"

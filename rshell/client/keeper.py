@@ -88,10 +88,19 @@ class LinkKeeper:
     def _take(self, link: ClientLink) -> None:
         self.link = link
         self._up.set()
-        self.on_change()
         link.on_lost = self._lost
+        self._tell()
         if link.lost is not None:
             self._lost(link)  # before we came to it
+
+    def _tell(self) -> None:
+        """Say that the link was lost or is back; what the listener does wrong is not ours."""
+        try:
+            self.on_change()
+        except Exception:
+            import logging
+
+            logging.getLogger("rshell").exception("the on_change of a client's links")
 
     def _lost(self, link: ClientLink) -> None:
         cause = link.lost
@@ -109,7 +118,7 @@ class LinkKeeper:
         else:
             self._wait_longer()
         self._task = self._loop.create_task(self._come_back(cause))
-        self.on_change()
+        self._tell()
 
     async def _come_back(self, cause: LinkLost) -> None:
         carrier = self.link.carrier
@@ -129,7 +138,7 @@ class LinkKeeper:
             error = LinkLost(f"{cause.reason}, and there is no way back: {failed}")
             error.__cause__ = failed
         carrier.end(as_session_error(error))
-        self.on_change()
+        self._tell()
 
     async def _dial_until_answered(self, carrier: SessionCarrier, cause: LinkLost) -> ClientLink:
         assert self._redial is not None

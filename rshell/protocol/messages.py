@@ -20,6 +20,7 @@ Json = dict[str, Any]
 Raw = bytes | bytearray | memoryview
 
 SEQUENCE_LIMIT = 2**63
+SECONDS_LIMIT = 1e9
 KIND_LIMIT = 100  # characters
 _REASON_LIMIT = 1000
 
@@ -73,8 +74,8 @@ class Body:
         value = self._values.get(key)
         if value is None:
             return None
-        if type(value) not in (int, float) or not 0 < value < 1e9:
-            raise self._missing(key, "a positive number of seconds")
+        if type(value) not in (int, float) or not 0 < value < SECONDS_LIMIT:
+            raise self._missing(key, f"a positive number of seconds below {SECONDS_LIMIT:g}")
         return float(value)
 
     def text(self, key: str, default: str | None = None, *, limit: int = 2**18) -> str:

@@ -167,6 +167,11 @@ def _check_private(path: Path, status: os.stat_result, mode: str) -> None:
         )
     if status.st_mode & _FOR_OTHERS:
         found = stat.S_IMODE(status.st_mode)
+        if status.st_mode & stat.S_ISVTX:  # such as /tmp, whose mode is right for what it is
+            raise ConfigurationError(
+                f"{path} is shared by all users (mode {found:04o}). "
+                f"Name a folder of your own, such as {path / 'rshell'}."
+            )
         raise ConfigurationError(
             f"{path} is open to other users (mode {found:04o}). Run: chmod {mode} {path}"
         )

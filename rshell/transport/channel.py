@@ -186,20 +186,21 @@ class Channel:
     def write_nowait(self, data: Buffer, stream: int = 0) -> None:
         """Queue bytes without waiting; keep to `room`, or memory grows.
 
-        The bytes must not change afterwards: they are kept until the peer has them.
+        The bytes must not change afterwards: they are kept until the peer has them. Raises
+        TypeError for what is not contiguous.
         """
         self._raise_if_over()
-        self._carrier.session.send(self._state, stream, data)
+        self._carrier.session.send(self._state, stream, as_bytes(data))
         self._carrier.flush()
 
     async def write(self, data: Buffer, stream: int = 0) -> None:
         """Send all of `data`, waiting for room as the peer reads.
 
         Raises the RshellError that cut the channel short, ChannelReset if the peer closed it,
-        and LocalProtocolError before `accept` and after `send_eof`. Cancelling leaves a part of
-        `data` unsent.
+        LocalProtocolError before `accept` and after `send_eof`, and TypeError for what is not
+        contiguous. Cancelling leaves a part of `data` unsent.
         """
-        view = memoryview(data)
+        view = memoryview(as_bytes(data))
         while len(view):
             room = await self._wait_for_room(min(len(view), _WRITE_BLOCK))
             self.write_nowait(view[:room] if room < len(view) else view, stream)
@@ -345,3 +346,13 @@ class Channel:
         if self._changed is None:
             self._changed = asyncio.get_running_loop().create_future()
         await asyncio.shield(self._changed)
+
+
+def as_bytes(data: Buffer) -> Buffer:
+    """Return the same memory as single bytes, which is what lengths are counted in."""
+    if isinstance(data, bytes | bytearray):
+        return data
+    view = memoryview(data)
+    if view.itemsize == view.ndim == 1 and view.c_contiguous:
+        return view
+    return view.cast("B")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import stat
 import subprocess
 import threading
 from collections.abc import Sequence
@@ -40,6 +41,10 @@ class PipeStream(asyncio.Protocol):
         """Begin to use the two pipes, which this stream closes in the end."""
         loop = asyncio.get_running_loop()
         try:
+            for pipe in (incoming, outgoing):
+                # asyncio takes any device, and stumbles over /dev/null later.
+                if stat.S_ISCHR(os.fstat(pipe.fileno()).st_mode) and not pipe.isatty():
+                    raise ValueError("a device that can't be waited for")
             writing, _ = await loop.connect_write_pipe(lambda: self, outgoing)
             self._writing = writing
             self._writing.set_write_buffer_limits(high=self._limit // 2, low=self._limit // 4)
@@ -52,7 +57,8 @@ class PipeStream(asyncio.Protocol):
             outgoing.close()
             if isinstance(error, ValueError):
                 raise ConfigurationError(
-                    "a link needs pipes or sockets as standard input and output, not files"
+                    "a link needs pipes or sockets as standard input and output, not files "
+                    "or /dev/null"
                 ) from error
             raise
         self._driver.stream_opened(self)

@@ -29,6 +29,7 @@ class ByteReader:
     def __init__(self, consumed: Callable[[int], None]) -> None:
         self._consumed = consumed
         self._blocks: deque[bytes] = deque()
+        self._at = 0  # so many bytes of the first block were read
         self._size = 0
         self._credited = 0  # bytes at the front that were credited, then put back
         self.received = 0
@@ -94,6 +95,7 @@ class ByteReader:
 
     def take(self) -> bytes:
         """Return everything that is kept now, without waiting."""
+        self._cut_front()
         data = self._blocks[0] if len(self._blocks) == 1 else b"".join(self._blocks)
         self._blocks.clear()
         self._hand_out(len(data))
@@ -103,9 +105,7 @@ class ByteReader:
         """Return the next block as it arrived, b"" at the end."""
         if not await self._wait_for(1):
             return b""
-        block = self._blocks.popleft()
-        self._hand_out(len(block))
-        return block
+        return self._split(len(self._blocks[0]) - self._at)
 
     async def read(self, size: int = -1) -> bytes:
         """Return up to `size` bytes, at least one unless at the end; -1 reads to the end."""
@@ -117,7 +117,7 @@ class ByteReader:
             return self.take()
         if size == 0 or not await self._wait_for(1):
             return b""
-        return self._split(min(size, len(self._blocks[0])))
+        return self._split(min(size, len(self._blocks[0]) - self._at))
 
     async def readexactly(self, size: int) -> bytes:
         """Return exactly `size` bytes.
@@ -141,9 +141,10 @@ class ByteReader:
         line = bytearray()
         try:
             while await self._wait_for(1):
-                at = self._blocks[0].find(b"\n")
-                line += self._split(at + 1 if at >= 0 else len(self._blocks[0]))
-                if at >= 0:
+                block = self._blocks[0]
+                end = block.find(b"\n", self._at) + 1
+                line += self._split((end or len(block)) - self._at)
+                if end:
                     break
         except (asyncio.CancelledError, RshellError):
             self._put_back(line)
@@ -155,13 +156,20 @@ class ByteReader:
             yield block
 
     def _split(self, size: int) -> bytes:
-        """Take `size` bytes, at most one block."""
-        block = self._blocks.popleft()
-        if size < len(block):
-            self._blocks.appendleft(block[size:])
-            block = block[:size]
-        self._hand_out(len(block))
-        return block
+        """Take `size` bytes, at most what is left of the first block."""
+        block, start = self._blocks[0], self._at
+        self._at += size
+        if self._at == len(block):
+            self._blocks.popleft()
+            self._at = 0
+        self._hand_out(size)
+        return block if size == len(block) else block[start : start + size]
+
+    def _cut_front(self) -> None:
+        """Drop what was read of the first block. A copy, so not for each line of it."""
+        if self._at:
+            self._blocks[0] = self._blocks[0][self._at :]
+            self._at = 0
 
     def _hand_out(self, size: int) -> None:
         self._size -= size
@@ -174,6 +182,7 @@ class ByteReader:
     def _put_back(self, data: bytearray) -> None:
         """Keep bytes for the next read after all; their credit is granted already."""
         if data:
+            self._cut_front()
             self._blocks.appendleft(bytes(data))
             self._size += len(data)
             if not self._is_collecting:
@@ -207,22 +216,36 @@ class TextReader:
 
         self._reader = reader
         self._decoder = codecs.getincrementaldecoder(encoding)(errors)
+        self._text = ""  # decoded; what comes before `_at` was handed out
+        self._at = 0
 
     async def read(self) -> str:
         """Return the text up to the end."""
-        return self._decoder.decode(await self._reader.read(), final=True)
+        data = await self._reader.read()
+        return self._take() + self._decoder.decode(data, final=True)
 
     async def readline(self) -> str:
-        """Return one line with its newline, "" at the end.
-
-        For encodings in which the byte 10 is always a newline, such as UTF-8.
-        """
-        line = await self._reader.readline()
-        return self._decoder.decode(line, final=not line.endswith(b"\n"))
+        """Return one line with its newline, the rest without one at the end, then ""."""
+        searched = self._at
+        while not (end := self._text.find("\n", searched) + 1):
+            searched = len(self._text) - self._at
+            block = await self._reader.read_block()
+            self._text = self._take() + self._decoder.decode(block, final=not block)
+            if not block:
+                return self._take()
+        start, self._at = self._at, end
+        return self._text[start:end]
 
     async def __aiter__(self) -> AsyncIterator[str]:
+        if text := self._take():
+            yield text
         async for block in self._reader:
             if text := self._decoder.decode(block):
                 yield text
         if text := self._decoder.decode(b"", final=True):
             yield text
+
+    def _take(self) -> str:
+        text = self._text[self._at :]
+        self._text, self._at = "", 0
+        return text

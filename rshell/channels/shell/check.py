@@ -10,7 +10,7 @@ import asyncio
 import os
 
 from rshell.channels.base import Host
-from rshell.channels.shell.words import may_be_incomplete, says_incomplete, wants_more_text
+from rshell.channels.shell.whole import may_be_incomplete, says_incomplete, wants_more_text
 from rshell.errors import SpawnError
 from rshell.execution.pipes import PipeSink, PipeSource, input_pipe, output_pipe
 from rshell.execution.spawn import Command

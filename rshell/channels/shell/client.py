@@ -78,7 +78,8 @@ class Shell:
         With `check`, raises ProcessFailed unless its status is 0. Past `timeout` seconds it is
         interrupted and ProcessTimeout raised; a command that does not yield costs the shell its
         life, after which a new one runs in the same folder. Cancelling does the same. Raises
-        what cuts the session or channel short, and ValueError for a NUL in `command`.
+        what cuts the session or channel short, and ValueError for a NUL in `command` or a
+        timeout that is not positive.
         """
         async with self._turn:
             await self._line.outcome()  # of a command whose caller gave up

@@ -30,7 +30,7 @@ def from_shell(number: int, word: CursorWord, options: set[str], found: list[str
         if item.startswith(("$", "~")) and not options.isdisjoint({"users", "nospace"}):
             written = item  # its first character must stay bare
         else:
-            written = quote_candidate(bare, word.quote)
+            written = quote_candidate(bare, word.quote, has_home=word.has_home)
         ends = item.endswith(("/", "=")) or closing == ""
         texts.append(written if ends else written + word.quote + closing)
     return Completions(number, word.start, tuple(texts), tuple(candidates))
@@ -45,7 +45,8 @@ def from_files(
     """
     typed = word.words[-1]
     folder, slash, beginning = typed.rpartition("/")
-    place = Path(cwd) / _expand(folder + slash, home)
+    folder += slash
+    place = Path(cwd) / (_expand(folder, home) if word.has_home else folder)
     names: list[tuple[str, bool]] = []
     try:
         with os.scandir(place) as entries:
@@ -62,7 +63,8 @@ def from_files(
         return Completions(number, word.start)
     texts, labels = [], []
     for name, is_folder in sorted(names)[:MOST]:
-        written = quote_candidate(folder + slash + name, word.quote)
+        # Without a slash, a `~` is a user's, and no file's.
+        written = quote_candidate(folder + name, word.quote, has_home=word.has_home and bool(slash))
         texts.append(written + "/" if is_folder else written + word.quote + " ")
         labels.append(name + "/" if is_folder else name)
     return Completions(number, word.start, tuple(texts), tuple(labels))

@@ -31,7 +31,7 @@ from rshell.channels.shell.messages import (
     ShellRequest,
 )
 from rshell.errors import ChannelReset, LocalProtocolError, RemoteProtocolError, RshellError
-from rshell.protocol.messages import Json
+from rshell.protocol.messages import SECONDS_LIMIT, Json
 from rshell.transport.carrier import SessionCarrier
 from rshell.transport.channel import Channel
 from rshell.values import TerminalSize
@@ -79,10 +79,12 @@ class ShellLine:
 
         Its `unread` holds all that was sent by `write_nowait` and that no command got.
         Cancelling leaves it running: `cancel` it. Raises what cuts the channel short, and
-        ValueError for a command that is too long or holds a NUL.
+        ValueError for a command that is too long or holds a NUL, and for a timeout that is none.
         """
         if "\0" in command:
             raise ValueError("a command can't hold a NUL character")
+        if timeout is not None and not 0 < timeout < SECONDS_LIMIT:
+            raise ValueError(f"a timeout is a positive number below {SECONDS_LIMIT:g}: {timeout}")
         if len(command) > COMMAND_LIMIT:
             raise ValueError(f"a command can't be longer than {COMMAND_LIMIT} characters")
         try:

@@ -71,6 +71,7 @@ class PersistentShell:
         self._on_failure = on_failure
         self.taken = 0
         self._shell: ShellProcess | None = None
+        self._was_started = False
         self._ready = asyncio.Event()
         self._running: RunCommand | None = None
         self._is_told = False  # the shell knows of the running command
@@ -103,10 +104,12 @@ class PersistentShell:
         `unreported` counts the bytes that the shell before it sent since the last ending.
         """
         self._ready.clear()
+        is_first, self._was_started = not self._was_started, True
         shell = await start_shell(
             self._host,
             self.recipe,
-            self.cwd if Path(self.cwd).is_dir() else self._host.directory,
+            # A folder that was asked for has to be there; one that has gone since need not.
+            self.cwd if is_first or Path(self.cwd).is_dir() else self._host.directory,
             self.environment,
             self._outlet,
             stdin=self._request.stdin,

@@ -15,9 +15,12 @@ Hazards:
   only. They also keep our descriptors away from the commands: no child inherits them.
 - Shells drop input they have buffered when they are interrupted, and so may lose the report
   line. It is sent again after a SIGINT; the number in it tells a late one from the next.
-- `command eval` keeps dash from leaving at a syntax error. zsh would look for a program `eval`.
+- `command eval` keeps dash from leaving at a syntax error; bash and zsh have `builtin` for it. A
+  function or an alias of that name would be run in its place: the backslash is for aliases, and
+  a function is taken away with each report, or no command would ever be reported again.
 - A command may set PS1 or PROMPT_COMMAND. The line that ran it takes them back before the next
-  prompt is due, for on a terminal the shell's prompt would be part of the reply.
+  prompt is due, for on a terminal the shell's prompt would be part of the reply. It says nothing
+  of those that are readonly, nor of itself under `set -x`.
 """
 
 from __future__ import annotations
@@ -64,17 +67,18 @@ class ShellRecipe:
     """The way to drive one kind of shell: `argv` starts it, `prepare` is its first line.
 
     `reset` takes back what a command did to prompts, `place` puts descriptors in place, `call`
-    has a builtin run whatever functions and aliases of its name there are.
+    has a builtin run whatever functions and aliases of its name there are, and functions called
+    `banned` are taken away with each report.
     `is_quiet` says that what it prints at its start is the user's and no prompt, `can_complete`
     that it knows `__rshell_complete`.
     """
 
     argv: tuple[str, ...]
     prepare: str
-    evaluate: str = "command eval"
+    call: str = "command"
+    banned: str = "command"
     place: str = _ON_PIPES
     reset: str = "PS1= PS2="
-    call: str = "\\command"
     is_quiet: bool = False
     can_complete: bool = False
 
@@ -95,6 +99,8 @@ class ShellRecipe:
                 (shell, "--noprofile", *files, "--noediting", "-i"),
                 "set +H +o history; unset HISTFILE PROMPT_COMMAND" + more,
                 place=place,
+                call="builtin",
+                banned="builtin",
                 reset="PS1= PS2= PROMPT_COMMAND=",
                 is_quiet=terminal,
                 can_complete=terminal,
@@ -106,8 +112,8 @@ class ShellRecipe:
             return cls(
                 (shell, *(() if has_file else ("-f",)), "-i", "+Z"),
                 "unsetopt banghist prompt_sp prompt_cr; unset HISTFILE; disable suspend" + more,
-                evaluate="eval",
-                call="\\builtin",
+                call="builtin",
+                banned="builtin precmd preexec",
                 place=place,
                 reset="PS1= PS2= RPS1= precmd_functions= preexec_functions=",
             )
@@ -125,8 +131,8 @@ class ShellRecipe:
         # After `||`, a failure does not end a shell that was told `set -e`.
         before = f"__rshell_return {last} || " if last else ""
         line = (
-            f"__rshell_status=; {before}{self.evaluate} {quote(command)} {self.place}; "
-            f"__rshell_status=$? {self.reset}\n"
+            f"{before}\\{self.call} eval {quote(command)} {self.place}; "
+            f"{{ __rshell_status=$? {self.reset}; }} 2>/dev/null\n"
         )
         return line.encode(errors="surrogateescape") + self.report(number)
 
@@ -135,11 +141,11 @@ class ShellRecipe:
 
         An interrupted command never reaches the end of its line; `$?` then has its status.
         """
-        status = '"${__rshell_status:-$?}"'
         # The empty line ends what a quote without its end left in the parser of bash.
         return (
-            f"\n{{ {self.call} printf '%d {number} %s %s\\0' "
-            f'{status} "$-" "${{PWD:-$(pwd)}}" >&{REPORT_FD}; '
+            f"\n{{ __rshell_status=${{__rshell_status:-$?}}; \\unset -f {self.banned} || PS2=; "
+            f"\\{self.call} printf '%d {number} %s %s\\0' "
+            f'"$__rshell_status" "$-" "${{PWD:-$(pwd)}}" >&{REPORT_FD}; '
             f"__rshell_status= {self.reset}; }} 2>/dev/null\n"
         ).encode()
 

@@ -22,12 +22,14 @@ class CursorWord:
     """The command at the cursor: `words` without quotes up to it, the last one at the cursor.
 
     `start` is where that word begins in the line, its quote included; `quote` is the quote that
-    is still open there, or "".
+    is still open there, or "". `has_home` says that the word begins with a `~` that the shell
+    replaces, which a name that is called so has to be told from.
     """
 
     words: tuple[str, ...]
     start: int
     quote: str
+    has_home: bool = False
 
     @property
     def index(self) -> int:
@@ -77,58 +79,18 @@ def find_word(line: str) -> CursorWord:
     words.append("".join(current))
     while len(words) > 1 and (words[0] in _SKIPPED or _ASSIGNMENT.match(words[0])):
         del words[0]
-    return CursorWord(tuple(words), start, quote)
+    return CursorWord(tuple(words), start, quote, line.startswith("~", start))
 
 
-def quote_candidate(text: str, quote: str) -> str:
-    """Write `text` as the shell would have to read it, keeping an open quote open."""
+def quote_candidate(text: str, quote: str, *, has_home: bool = False) -> str:
+    """Write `text` as the shell would have to read it, keeping an open quote open.
+
+    With `has_home` a leading `~` is the home folder's, else a name's like any other letter.
+    """
     if quote == "'":
         return "'" + text.replace("'", "'\\''")
     if quote == '"':
         return '"' + re.sub(r'(["\\$`])', r"\\\1", text)
+    if text.startswith("~") and not has_home:
+        return "\\" + quote_candidate(text, quote, has_home=True)
     return _NEEDS_QUOTE.sub(lambda match: "\\" + match[0] if match[0] != "\n" else "$'\\n'", text)
-
-
-def may_be_incomplete(text: str) -> bool:
-    """Whether it is worth asking the shell if `text` wants more lines. Cheap and generous."""
-    return wants_more_text(text) or bool(
-        re.search(r"['\"`({]|<<|\b(?:if|for|while|until|case|select|do|then)\b|[|&]\s*$", text)
-    )
-
-
-def wants_more_text(text: str) -> bool:
-    """Whether the text says by itself that more follows, which not every shell would tell.
-
-    A last backslash, an open heredoc, a `for` whose list may be all that is there.
-    """
-    lines = text.split("\n")
-    if (len(lines[-1]) - len(lines[-1].rstrip("\\"))) % 2 == 1:
-        return True
-    waiting: list[str] = []
-    for line in lines:
-        if waiting:
-            if line.strip("\t") == waiting[0]:
-                del waiting[0]
-            continue
-        bare = _QUOTED.sub(lambda match: match["heredoc"] or "_", line)
-        waiting += [match["name"] for match in _HEREDOC.finditer(bare)]
-    return bool(waiting or _FOR.search(bare))
-
-
-# What is quoted, a comment or arithmetic holds no heredoc; its own name may be quoted.
-_HEREDOC = re.compile(r"(?<!<)<<-?\s*(?:['\"]|\\)?(?P<name>[A-Za-z_]\w*)")
-_QUOTED = re.compile(
-    r"(?P<heredoc><<-?\s*(?:'\w+'|\"\w+\"))|'[^']*'?|\"(?:\\.|[^\"\\])*\"?"
-    r"|\(\(.*?(?:\)\)|$)|(?:^|(?<=\s))#.*"
-)
-_FOR = re.compile(r"(?:^|[;&|(]|\b(?:do|then|else)\b)\s*for\s+\w+(?:\s+in\b[^;&|()]*)?$")
-_WANTS_MORE = re.compile(
-    r"unexpected end of file|unexpected EOF|delimited by end-of-file|end of file unexpected"
-    r"|Unterminated quoted string|unterminated quoted string|EOF in backquote"
-    r"|Missing '\)\)'|unmatched ['\"`]|parse error near `\\n'|here-document"
-)
-
-
-def says_incomplete(complaint: str) -> bool:
-    """Whether what a shell said of a text (`sh -n`) means that it ended too early."""
-    return bool(_WANTS_MORE.search(complaint))

@@ -38,7 +38,7 @@ from prompt_toolkit.shortcuts import CompleteStyle
 from prompt_toolkit.styles import Style
 
 from rshell.channels.shell.line import ShellLine
-from rshell.channels.shell.words import may_be_incomplete
+from rshell.channels.shell.whole import may_be_incomplete
 from rshell.cli.prompt.passthrough import SessionDetached
 from rshell.cli.prompt.status import Status
 from rshell.errors import RshellError

@@ -1,26 +1,19 @@
-"""The word at the cursor, candidates as a real shell reads them, and texts that end too early."""
+"""The word at the cursor, and candidates as a real shell reads them."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rshell.channels.shell.words import (
-    find_word,
-    may_be_incomplete,
-    quote_candidate,
-    says_incomplete,
-    wants_more_text,
-)
+from rshell.channels.shell.words import find_word, quote_candidate
 
-# A `~` at the start stays bare on purpose; a newline is written as only some shells read it.
+# A newline is written as only some shells read it.
 NAMES = st.text(
     st.characters(exclude_characters="\0\n", exclude_categories=["Cs"]), min_size=1, max_size=30
-).filter(lambda name: not name.startswith("~"))
+)
 QUOTES = st.sampled_from(["", "'", '"'])
 
 
@@ -72,65 +65,10 @@ def test_a_candidate_is_one_word_when_it_is_completed_further(name: str, quote: 
     assert (found.start, found.quote) == (4, quote)
 
 
-@pytest.mark.parametrize(
-    ("text", "wants"),
-    [
-        ("echo a\\", True),
-        ("echo a\\\\", False),
-        ("echo a\\\nb", False),
-        ("cat <<EOF", True),
-        ("cat <<EOF\nEOF2", True),
-        ("cat <<EOF\ntext\nEOF", False),
-        ("cat <<-EOF\n\tEOF", False),
-        ("cat <<'EOF'\n$x", True),
-        ('cat <<"EOF"\n$x\nEOF', False),
-        ("cat <<A <<B\nA", True),
-        ("cat <<A <<B\nA\nB", False),
-        ("cat <<<word", False),
-        ("echo '<<EOF'", False),
-        ("echo $((1 <<x))", False),
-        ("true # <<EOF", False),
-        ("for x", True),
-        ("for x in a b", True),
-        ("echo for x", False),
-        ("for x in a; do echo; done", False),
-    ],
-)
-def test_a_text_that_goes_on_is_told_from_one_that_only_looks_so(text: str, wants: bool) -> None:
-    assert wants_more_text(text) is wants
-    if wants:
-        assert may_be_incomplete(text)
-
-
-@pytest.mark.parametrize(
-    "text", ["ls -l", "cd /tmp; pwd", "iffy format dodo", "a=1 b", "", "a # b"]
-)
-def test_a_plain_command_is_not_worth_a_question(text: str) -> None:
-    assert not may_be_incomplete(text)
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["echo 'a", 'echo "a', "echo `a", "if true", "while true; do", "(echo", "{ echo", "case x in"],
-)
-def test_the_complaint_of_every_shell_about_an_early_end_is_known(text: str, program: str) -> None:
-    assert may_be_incomplete(text)
-    assert says_incomplete(complaint(program, text))
-
-
-@pytest.mark.parametrize("text", ["echo )", "if true; fi", "fi", "echo | | cat", "echo 'whole'"])
-def test_the_complaint_about_another_error_asks_for_no_more(text: str, program: str) -> None:
-    assert not says_incomplete(complaint(program, text))
-
-
-def complaint(shell: str, text: str) -> str:
-    done = subprocess.run(
-        [shell, "-n"],
-        input=f"{text}\n",
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "LC_ALL": "C"},
-        timeout=30,
-        check=False,
-    )
-    return done.stderr
+@pytest.mark.parametrize(("typed", "has_home"), [("~", True), ("\\~", False), ("'~", False)])
+def test_a_name_that_is_a_tilde_is_told_from_the_home_folder(typed: str, has_home: bool) -> None:
+    """`rm -rf ` and a Tab beside a folder called `~` made it the home folder."""
+    found = find_word(f"rm -rf {typed}")
+    assert (found.words[-1], found.has_home) == ("~", has_home)
+    assert quote_candidate("~/x", "") == "\\~/x"
+    assert quote_candidate("~/x", "", has_home=True) == "~/x"

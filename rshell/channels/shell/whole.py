@@ -1,0 +1,120 @@
+"""Whether a text is whole, as far as the text itself or a complaint about it says. Pure.
+
+Strategy: the shell is asked (check.py), but not every shell tells of a heredoc without its end,
+of a last backslash, or of an operator with nothing behind it. These are looked for here, by a
+scanner that knows quotes, comments and arithmetic. A quote that is open at the end is left to
+the shell, which tells of it.
+
+Hazard: whoever wrongly says "more follows" locks the user into the text. In doubt it is whole,
+and the shell says what it thinks of it.
+"""
+
+from __future__ import annotations
+
+import re
+
+_SINGLE = re.compile(r"'[^']*'")
+_ANSI = re.compile(r"\$'(?:\\.|[^'\\])*'", re.DOTALL)
+_DOUBLE = re.compile(r'"(?:\\.|[^"\\])*"', re.DOTALL)
+_COMMENT = re.compile(r"[^\n]*")
+_HEREDOC = re.compile(
+    r"<<(?P<tabs>-?)[ \t]*(?P<name>(?:\\.|'[^'\n]*'|\"(?:\\.|[^\"\\\n])*\"|[^\s|&;()<>'\"\\])+)"
+)
+_QUOTES = re.compile(r"\\(.)|['\"]")
+_FOR = re.compile(r"(?:^|[;&|(]|\b(?:do|then|else)\b)\s*for\s+\w+(?:\s+in\b[^;&|()]*)?$")
+_OPERATOR = re.compile(r"(?:&&|\|)\s*$")
+_WANTS_MORE = re.compile(
+    r"unexpected end of file|unexpected EOF|delimited by end-of-file|end of file unexpected"
+    r"|Unterminated quoted string|unterminated quoted string|EOF in backquote"
+    r"|Missing '\)\)'|unmatched ['\"`]|parse error near `\\n'|here-document"
+)
+
+
+def may_be_incomplete(text: str) -> bool:
+    """Whether it is worth asking the shell if `text` wants more lines. Cheap and generous."""
+    return wants_more_text(text) or bool(
+        re.search(r"['\"`({]|<<|\b(?:if|for|while|until|case|select|do|then)\b|[|&]\s*$", text)
+    )
+
+
+def wants_more_text(text: str) -> bool:
+    """Whether the text says by itself that more follows, which not every shell would tell.
+
+    A last backslash or operator, an open heredoc, a `for` whose list may be all that is there.
+    """
+    bare: list[str] = []  # without what is quoted, comments, arithmetic and heredocs
+    waiting: list[tuple[str, bool]] = []  # heredocs: the last line, and whether tabs may lead it
+    at = 0
+    while at < len(text):
+        character = text[at]
+        quoted = _quoted(text, at)
+        if quoted == 0:
+            return False  # open to the end
+        if quoted is not None:
+            bare.append("_")
+            at = quoted
+        elif character == "\n":
+            bare.append("\n")
+            at = _behind_heredocs(text, at + 1, waiting)
+        elif character == "\\":
+            if at + 1 == len(text):
+                return True
+            bare.append("_")
+            at += 2
+        elif character == "#" and (at == 0 or text[at - 1] in " \t\n;&|("):
+            at = _end(_COMMENT, text, at)
+        elif text.startswith("<<<", at):
+            at += 3
+        elif match := _HEREDOC.match(text, at):
+            waiting.append((_QUOTES.sub(r"\1", match["name"]), bool(match["tabs"])))
+            bare.append("_")
+            at = match.end()
+        else:
+            bare.append(character)
+            at += 1
+    shown = "".join(bare)
+    return bool(waiting or _OPERATOR.search(shown) or _FOR.search(shown.rpartition("\n")[2]))
+
+
+def says_incomplete(complaint: str) -> bool:
+    """Whether what a shell said of a text (`sh -n`) means that it ended too early."""
+    return bool(_WANTS_MORE.search(complaint))
+
+
+def _quoted(text: str, at: int) -> int | None:
+    """Return the position behind what is quoted, or arithmetic, from `at` on.
+
+    0 where its end is missing, None where there is no such thing.
+    """
+    if text[at] == "'":
+        return _end(_SINGLE, text, at)
+    if text[at] == '"':
+        return _end(_DOUBLE, text, at)
+    if text.startswith("$'", at):
+        return _end(_ANSI, text, at)
+    if text.startswith("$[", at):
+        return text.find("]", at) + 1
+    if text.startswith("((", at):
+        depth = 0
+        for place in range(at, len(text)):
+            depth += {"(": 1, ")": -1}.get(text[place], 0)
+            if not depth:
+                return place + 1
+        return 0
+    return None
+
+
+def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
+    match = pattern.match(text, at)
+    return 0 if match is None else match.end()
+
+
+def _behind_heredocs(text: str, at: int, waiting: list[tuple[str, bool]]) -> int:
+    """Return the position behind the heredocs at `at`; those that end leave `waiting`."""
+    while waiting and at < len(text):
+        line, newline, _ = text[at:].partition("\n")
+        at += len(line + newline)
+        name, may_have_tabs = waiting[0]
+        if (line.lstrip("\t") if may_have_tabs else line) == name:
+            del waiting[0]
+    return at
