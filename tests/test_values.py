@@ -59,6 +59,10 @@ def test_addresses_as_people_write_them(text: str, host: str, port: int) -> None
         "unix:relative",
         "unix:/nul\0",
         "h" * 300,
+        "h" * 64,
+        "a..b",
+        ".a",
+        "a.-b",
         "\u2028",
     ],
 )

@@ -30,6 +30,18 @@ def raw_mode(fd: int) -> Iterator[None]:
             termios.tcsetattr(fd, termios.TCSADRAIN, before)
 
 
+def process_output(fd: int, wanted: bool) -> None:
+    """Have a raw terminal make lines of newlines, or not, for a program of this machine on it.
+
+    Does nothing where it is not raw any more, or has gone.
+    """
+    with contextlib.suppress(termios.error):
+        modes = termios.tcgetattr(fd)
+        if not modes[3] & termios.ICANON:
+            modes[1] = modes[1] | termios.OPOST if wanted else modes[1] & ~termios.OPOST
+            termios.tcsetattr(fd, termios.TCSADRAIN, modes)
+
+
 def is_terminal(fd: int) -> bool:
     """Whether `fd` is an open terminal."""
     try:

@@ -45,6 +45,21 @@ async def test_output_is_bytes_unless_text_is_asked_for() -> None:
         assert (done.stdout, done.stderr, done.exit_status) == ("\u00e9", "err\n", 0)
 
 
+@pytest.mark.parametrize("encoding", ["no-such-encoding", "hex"])
+async def test_an_unknown_encoding_is_told_before_anything_runs(
+    encoding: str, tmp_path: Path
+) -> None:
+    """The command ran on, and nobody had a handle to it."""
+    async with tls_session() as client:
+        command = ["touch", str(tmp_path / "ran")]
+        with pytest.raises(LookupError):
+            await client.run(command, encoding=encoding)
+        with pytest.raises(LookupError):
+            client.open_process(command, encoding=encoding)
+        await client.run("true")
+        assert not (tmp_path / "ran").exists()
+
+
 async def test_a_sequence_is_run_without_a_shell() -> None:
     async with tls_session() as client:
         done = await client.run(["printf", "%s|", "a b", "$HOME", "*", "é\udcff"])

@@ -48,6 +48,12 @@ async def test_a_nonsense_address_is_refused_before_anything_is_dialled(address:
         await rshell.connect(address)
 
 
+@pytest.mark.parametrize("via", ["'", 'sh -c "', "", "  "])
+async def test_a_via_that_is_no_command_is_refused(via: str) -> None:
+    with pytest.raises(AddressError, match="'via'"):
+        await rshell.connect(via=via)
+
+
 async def test_every_way_in(tmp_path: Path) -> None:
     path = private_folder(tmp_path / "u") / "s"
     async with rshell.serve("localhost", 0, unix=path) as server:

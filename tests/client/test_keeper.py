@@ -259,3 +259,20 @@ async def test_a_goodbye_ends_the_session_and_nobody_dials() -> None:
         error = await ending(made)
         assert isinstance(error, SessionClosed) and error.code == "shutdown"
         assert not made.attempts
+
+
+async def test_a_listener_that_raises_is_logged_and_the_way_back_stays(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The next link's loss was never noticed, and the session hung for ever."""
+
+    def fail() -> None:
+        raise KeyError("a bug")
+
+    async with bench("back", "back", "back") as made:
+        made.keeper.on_change = fail
+        for links in (2, 3, 4):
+            made.cut()
+            await arrived(made, links)
+        assert made.keeper.is_up
+    assert [record.exc_info is not None for record in caplog.records] == [True] * 6

@@ -260,6 +260,7 @@ async def test_a_dumb_terminal_gets_a_plain_prompt() -> None:
         assert await person.wait() == 3
         assert person.modes == person.before
         assert not person.escapes
+        assert "42 dumb" in person.display and not any("status" in line for line in person.display)
 
 
 async def test_vi_mode_by_the_config_file() -> None:
@@ -274,6 +275,10 @@ async def test_vi_mode_by_the_config_file() -> None:
         person.send(ENTER)
         await person.prompt(2)
         assert person.output() == ["abc"]
+        # Escape and, at once, Enter: not the two keys that begin a line elsewhere.
+        person.send("echo def\x1b" + ENTER)
+        await person.prompt(3)
+        assert person.output() == ["def"]
 
 
 async def test_20_mb_of_output_then_ctrl_c_and_alive() -> None:

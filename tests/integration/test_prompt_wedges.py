@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,25 @@ async def test_the_prompt_outlives_what_meddles_with_it() -> None:
         ):
             await person.run(command)
             assert (await person.run("echo al''ive"))[-1] == "alive"
+
+
+async def test_prompts_that_are_readonly_complain_of_nothing() -> None:
+    async with at_prompt() as person:
+        await person.run("readonly PROMPT_COMMAND")
+        assert await person.run("echo quiet") == ["quiet"]
+        assert await person.run("false; echo $?") == ["1"]
+
+
+async def test_hooks_of_zsh_are_not_run_for_our_own_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = shutil.which("zsh")
+    if program is None:
+        pytest.skip("needs zsh")
+    monkeypatch.setenv("SHELL", program)
+    Path(os.environ["HOME"], ".zshrc").write_text(
+        "precmd() { print PRECMD }\npreexec() { print PREEXEC $1 }\n"
+    )
+    async with at_prompt() as person:
+        assert await person.run("echo one") == ["one"]
 
 
 async def test_a_trap_for_debug_prints_and_harms_nothing() -> None:

@@ -206,3 +206,10 @@ def test_port_in_use_and_loose_folder_are_one_clear_line_of_the_server(tmp_path:
         done = run("--state", str(loose), *arguments, command=command)
         assert done.returncode == 1
         assert done.stderr.decode().count("\n") == 1 and "chmod 700" in done.stderr.decode()
+
+
+def test_a_full_disk_behind_json_is_one_line_and_255() -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = run("--json", "--via", "true", "true", stdout=full)
+    assert done.returncode == 255
+    assert "No space left" in only_line(done.stderr)

@@ -49,6 +49,14 @@ def test_folder_that_is_there_is_left_alone(folder: Path) -> None:
     assert (folder / "kept").exists()
 
 
+def test_a_folder_for_all_is_not_to_be_closed_to_them(folder: Path) -> None:
+    """Root was told to chmod 700 /tmp."""
+    folder.chmod(0o1777)
+    with pytest.raises(ConfigurationError, match=f"such as {folder}/rshell") as caught:
+        private_folder(folder)
+    assert "chmod" not in str(caught.value)
+
+
 @pytest.mark.parametrize("mode", [0o755, 0o710, 0o702, 0o777])
 def test_folder_open_to_others_is_refused_with_the_cure(folder: Path, mode: int) -> None:
     folder.chmod(mode)

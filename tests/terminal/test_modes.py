@@ -37,6 +37,19 @@ def undone(*blocks: bytes) -> bytes:
         (b"\x1b[?1000h\x1b=\x1b[!p", COLOURS),
         (b"\x1b[?12h\x1b[?99999h", COLOURS),
         (b"\x1b[?1000\x1b[?1003h", b"\x1b[?1003l" + COLOURS),
+        (b"\x1b[1;10r", b"\x1b7\x1b[r\x1b8" + COLOURS),
+        (b"\x1b[1;10r\x1b[r", COLOURS),
+        (b"\x1b[4h", b"\x1b[4l" + COLOURS),
+        (b"\x1b[4h\x1b[4l", COLOURS),
+        (b"\x1b(0lqqk", b"\x1b(B" + COLOURS),
+        (b"\x1b(0lqqk\x1b(B", COLOURS),
+        (b"\x1b[>4;2m", b"\x1b[>4m" + COLOURS),
+        (b"\x1b[>4;2m\x1b[>4;m", COLOURS),
+        (b"\x1b[>1u\x1b[>3u", b"\x1b[<2u" + COLOURS),
+        (b"\x1b[>1u\x1b[>3u\x1b[<2u\x1b[<u", COLOURS),
+        (b"\x1b[5 q", b"\x1b[0 q" + COLOURS),
+        (b"\x1b[5 q\x1b[ q", COLOURS),
+        (b"\x1b[>1u\x1b[4h\x1b[1;5r\x1bc", COLOURS),
     ],
 )
 def test_what_is_left_on_is_undone_wherever_the_output_is_cut(output: bytes, undo: bytes) -> None:
@@ -48,6 +61,7 @@ def test_what_is_left_on_is_undone_wherever_the_output_is_cut(output: bytes, und
 
 MODES = [b"\x1b[?1049h", b"\x1b[?1000h", b"\x1b[?1000l", b"\x1b[?25l", b"\x1b[?7l", b"\x1b[?7h"]
 MODES += [b"\x1b=", b"\x1b>", b"\x1b[?2004;1006h", b"\x1bc", b"text\r\n"]
+MODES += [b"\x1b[>4;2m", b"\x1b[>4m", b"\x1b[>1u", b"\x1b[<u"]
 
 
 @given(st.lists(st.sampled_from(MODES)))
@@ -115,7 +129,29 @@ def test_the_middle_of_a_line_is_that_of_the_last_block() -> None:
 
 
 PIECES = st.sampled_from(
-    [b"\x1b", b"[", b"?", b"1049", b"25", b";", b"h", b"l", b"=", b">", b"c", b"!p", b"text", b"\n"]
+    [
+        b"\x1b",
+        b"[",
+        b"?",
+        b"1049",
+        b"25",
+        b";",
+        b"h",
+        b"l",
+        b"=",
+        b">",
+        b"c",
+        b"!p",
+        b"text",
+        b"\n",
+        b"u",
+        b"r",
+        b"<",
+        b"4",
+        b"m",
+        b" q",
+        b"(",
+    ]
 )
 
 

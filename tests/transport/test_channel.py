@@ -477,3 +477,19 @@ async def test_a_channel_is_settled_once_all_has_arrived() -> None:
         assert not server.is_settled  # all has arrived, but who knows where the client is
         session.server_carrier.driver = driver
         stage.go.set()
+
+
+async def test_items_wider_than_a_byte_are_sent_as_their_bytes() -> None:
+    """A length in items made frames that nobody could read, and the session was over."""
+    data = random.Random(1).randbytes(200_000)
+    async with memory_session(echo) as session, await session.open("echo", {}) as channel:
+        reading = asyncio.ensure_future(channel.read())
+        await channel.write(memoryview(data).cast("i"))
+        await channel.write(memoryview(data).cast("B", (1000, 200)))
+        channel.write_nowait(memoryview(b"last").cast("H"))
+        with pytest.raises(TypeError):
+            await channel.write(memoryview(data)[::2])
+        with pytest.raises(TypeError):
+            channel.write_nowait(memoryview(data)[::2])
+        channel.send_eof()
+        assert await reading == data + data + b"last"

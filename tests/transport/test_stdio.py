@@ -169,6 +169,18 @@ async def test_files_are_refused(tmp_path: Path, which: str) -> None:
     end.driver.abort()
 
 
+@pytest.mark.parametrize("which", ["incoming", "outgoing"])
+async def test_a_device_that_can_not_be_waited_for_is_refused(which: str) -> None:
+    """asyncio takes /dev/null, and stumbles over it in a callback later."""
+    reading, writing = pipe()
+    end = ServerEnd()
+    with reading, writing, open_fd(os.open(os.devnull, os.O_RDWR), "wb") as null:
+        incoming, outgoing = (null, writing) if which == "incoming" else (reading, null)
+        with pytest.raises(ConfigurationError, match="/dev/null"):
+            await PipeStream(end.driver, Limits()).connect(incoming, outgoing)
+    end.driver.abort()
+
+
 def test_a_program_that_is_missing_is_a_connect_error() -> None:
     with pytest.raises(ConnectError, match="can't start '/no/such/program'"):
         start_child(["/no/such/program"])

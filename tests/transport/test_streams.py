@@ -283,3 +283,37 @@ async def test_a_last_line_that_ends_in_half_a_character_does_not_look_like_the_
 def test_an_unknown_encoding_is_refused_at_once() -> None:
     with pytest.raises(LookupError):
         TextReader(ByteReader(lambda size: None), "no-such-encoding")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le", "utf-32-be", "latin-1"])
+async def test_lines_end_where_the_text_says_so(encoding: str) -> None:
+    """In UTF-16 a byte of 10 need not be a newline, nor its end the newline's."""
+    lines = ["a\n", "\n", "\u00ea\n", "b" * 300 + "\n", "\u00e5 rest"]
+    if encoding != "latin-1":
+        lines.insert(2, "\u0a0a\u0b0a\u6f22\n")
+    raw = "".join(lines).encode(encoding)
+    for size in (1, 2, 3, 7, len(raw)):
+        reader = TextReader(
+            Fed(*(raw[at : at + size] for at in range(0, len(raw), size))).reader, encoding
+        )
+        assert [await reader.readline() for _ in range(len(lines) + 2)] == [*lines, "", ""]
+
+
+async def test_lines_and_the_rest_can_be_read_in_turn() -> None:
+    reader = TextReader(Fed(b"one\ntwo\nthree\nfo", b"ur\nfive").reader, "utf-8")
+    assert await reader.readline() == "one\n"
+    assert [part async for part in reader] == ["two\nthree\nfo", "ur\nfive"]
+    reader = TextReader(Fed(b"one\ntwo\n", b"three").reader, "utf-8")
+    assert await reader.readline() == "one\n"
+    assert await reader.read() == "two\nthree"
+
+
+async def test_pieces_of_a_block_are_read_in_every_way() -> None:
+    fed = Fed(b"one\ntwo\nthree four", b" five six")
+    reader = fed.reader
+    assert await reader.readline() == b"one\n"
+    assert await reader.read(2) == b"tw"
+    assert await reader.readexactly(3) == b"o\nt"
+    assert await reader.read_block() == b"hree four"
+    assert await reader.read(1) == b" "
+    assert reader.take() == b"five six"

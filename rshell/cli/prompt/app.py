@@ -92,7 +92,7 @@ class Prompt:
             self._status,
             history=open_history(where),
             completer=self._completer,
-            vi_mode=load_config().editing_mode == "vi",
+            is_vi=load_config().editing_mode == "vi",
             is_dumb=self._is_dumb,
         )
         self._output = OutputDescriptor(1)

@@ -16,14 +16,26 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from prompt_toolkit import PromptSession
-from prompt_toolkit.application import Application, get_app_or_none, in_terminal
+from prompt_toolkit.application import (
+    Application,
+    create_app_session,
+    get_app_or_none,
+    in_terminal,
+)
 from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
 from prompt_toolkit.completion import Completer
 from prompt_toolkit.enums import EditingMode
-from prompt_toolkit.filters import Condition
+from prompt_toolkit.filters import (
+    Condition,
+    emacs_mode,
+    has_selection,
+    vi_mode,
+    vi_navigation_mode,
+)
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.history import History
 from prompt_toolkit.input.typeahead import store_typeahead
@@ -42,7 +54,9 @@ from rshell.channels.shell.whole import may_be_incomplete
 from rshell.cli.prompt.passthrough import SessionDetached
 from rshell.cli.prompt.status import Status
 from rshell.errors import RshellError
+from rshell.terminal.raw import process_output
 
+_TERMINAL = 0
 _CHECK_DEADLINE = 1.0  # seconds; a text that is not judged by then is run as it is
 
 _STYLE = Style.from_dict(
@@ -66,13 +80,24 @@ class Editor:
         *,
         history: History,
         completer: Completer,
-        vi_mode: bool,
+        is_vi: bool,
         is_dumb: bool,
     ) -> None:
         self._line = line
         self._check: asyncio.Task[None] | None = None
         self._held: list[KeyPress] = []  # typed after an Enter that is being judged
-        self._session: PromptSession[str] = PromptSession(
+        session = (
+            create_app_session(output=PlainTextOutput(sys.stdout)) if is_dumb else nullcontext()
+        )
+        if is_dumb:
+            os.environ["TERM"] = "dumb"  # where it is unset: prompt_toolkit looks for this word
+        with session:
+            self._session = self._new_session(status, history, completer, is_vi=is_vi)
+
+    def _new_session(
+        self, status: Status, history: History, completer: Completer, *, is_vi: bool
+    ) -> PromptSession[str]:
+        return PromptSession(
             message=lambda: list(status.prompt()),
             bottom_toolbar=lambda: list(status.toolbar()),
             prompt_continuation=_continuation,
@@ -82,12 +107,10 @@ class Editor:
             completer=completer,
             complete_while_typing=False,
             complete_style=CompleteStyle.MULTI_COLUMN,
-            editing_mode=EditingMode.VI if vi_mode else EditingMode.EMACS,
-            enable_open_in_editor=True,
+            editing_mode=EditingMode.VI if is_vi else EditingMode.EMACS,
             key_bindings=self._bindings(),
             style=_STYLE,
             color_depth=ColorDepth.DEPTH_1_BIT if os.environ.get("NO_COLOR") else None,
-            output=PlainTextOutput(sys.stdout) if is_dumb else None,
         )
 
     async def read(self) -> str:
@@ -151,9 +174,17 @@ class Editor:
             else:
                 buffer.validate_and_handle()
 
-        @bindings.add("escape", "enter")
+        # In vi mode Escape is a key by itself, and Enter may follow it at once.
+        @bindings.add("escape", "enter", filter=~vi_mode)
         def _(event: KeyPressEvent) -> None:
             event.current_buffer.insert_text("\n")
+
+        @bindings.add("c-x", "c-e", filter=emacs_mode & ~has_selection)
+        @bindings.add("v", filter=vi_navigation_mode)
+        def _(event: KeyPressEvent) -> None:
+            process_output(_TERMINAL, True)  # an editor of this machine expects it
+            editing = event.current_buffer.open_in_editor()
+            editing.add_done_callback(lambda _: process_output(_TERMINAL, False))
 
         @bindings.add("c-z")
         def _(event: KeyPressEvent) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from rshell import (
     PIPE,
+    ChannelRefused,
     ChannelReset,
     Limits,
     LinkLost,
@@ -49,6 +50,36 @@ async def output(shell: Shell, command: str) -> bytes:
     result = await shell.run(command)
     assert not result.restarted, result
     return result.stdout
+
+
+async def test_what_the_shell_is_driven_by_may_be_redefined(program: str) -> None:
+    """A function `command` wedged the shell, and an alias kept every command from running."""
+    async with shell_on() as shell:
+        for text in (
+            "command() { echo x; }",
+            "builtin() { echo x; }",
+            "eval() { echo x; }",
+            "printf() { echo x; }",
+            "alias command=false builtin=false printf=false unset=false",
+        ):
+            await shell.run(text)
+            assert await output(shell, "echo next; (exit 0)") == b"next\n"
+            assert (await shell.run("(exit 7)")).exit_status == 7
+
+
+@pytest.mark.parametrize("timeout", [0, -0.5, 1e9, float("nan")])
+async def test_a_timeout_that_is_none_costs_no_shell(timeout: float) -> None:
+    async with shell_on() as shell:
+        await shell.run("kept=yes")
+        with pytest.raises(ValueError, match="positive"):
+            await shell.run("true", timeout=timeout)
+        assert await output(shell, "echo $kept") == b"yes\n"
+
+
+async def test_a_folder_that_is_missing_is_told_and_not_replaced_by_another() -> None:
+    async with tls_session(limits=BRIEF) as client:
+        with pytest.raises(ChannelRefused, match="can't enter /no/such/folder"):
+            await client.open_shell(cwd="/no/such/folder")
 
 
 # What stays.

@@ -44,7 +44,7 @@ def editor_for(keyboard: PipeInput, line: Line | None = None) -> Editor:
             Status(),
             history=InMemoryHistory(),
             completer=DummyCompleter(),
-            vi_mode=False,
+            is_vi=False,
             is_dumb=False,
         )
 
