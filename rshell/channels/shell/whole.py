@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import re
 
+# What may be passed over at once, because nothing begins there.
+_PLAIN = re.compile(r"[^\s'\"\\#<$(;&|]+|[ \t]+")
 _SINGLE = re.compile(r"'[^']*'")
 _ANSI = re.compile(r"\$'(?:\\.|[^'\\])*'", re.DOTALL)
 _DOUBLE = re.compile(r'"(?:\\.|[^"\\])*"', re.DOTALL)
@@ -63,6 +65,9 @@ def wants_more_text(text: str) -> bool:
             at += 2
         elif character == "#" and (at == 0 or text[at - 1] in " \t\n;&|("):
             at = _end(_COMMENT, text, at)
+        elif match := _PLAIN.match(text, at):
+            bare.append(match[0])
+            at = match.end()
         elif text.startswith("<<<", at):
             at += 3
         elif match := _HEREDOC.match(text, at):

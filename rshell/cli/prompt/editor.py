@@ -27,6 +27,7 @@ from prompt_toolkit.application import (
     in_terminal,
 )
 from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
+from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.completion import Completer
 from prompt_toolkit.enums import EditingMode
 from prompt_toolkit.filters import (
@@ -50,7 +51,7 @@ from prompt_toolkit.shortcuts import CompleteStyle
 from prompt_toolkit.styles import Style
 
 from rshell.channels.shell.line import ShellLine
-from rshell.channels.shell.whole import may_be_incomplete
+from rshell.channels.shell.whole import may_be_incomplete, wants_more_text
 from rshell.cli.prompt.passthrough import SessionDetached
 from rshell.cli.prompt.status import Status
 from rshell.errors import RshellError
@@ -168,6 +169,8 @@ class Editor:
             buffer = event.current_buffer
             if buffer.complete_state is not None and buffer.complete_state.current_completion:
                 buffer.complete_state = None  # Enter takes the candidate
+            elif wants_more_text(buffer.text):
+                _add_line(buffer)  # a long heredoc asks nobody about each of its lines
             elif may_be_incomplete(buffer.text):
                 self._hold_back(event.key_processor)
                 self._check = asyncio.ensure_future(self._accept_if_whole(event.app))
@@ -223,13 +226,18 @@ class Editor:
         if app.is_done or not app.is_running:
             return  # it was interrupted meanwhile
         if more:
-            buffer.cursor_position = len(buffer.text)
-            buffer.insert_text("\n")
+            _add_line(buffer)
         else:
             buffer.validate_and_handle()
         held, self._held = self._held, []
         app.key_processor.feed_multiple(held)
         app.key_processor.process_keys()
+
+
+def _add_line(buffer: Buffer) -> None:
+    """Go on in a new line at the end of the text."""
+    buffer.cursor_position = len(buffer.text)
+    buffer.insert_text("\n")
 
 
 def _running_app() -> Application[Any] | None:
