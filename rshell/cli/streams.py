@@ -23,6 +23,7 @@ _AHEAD = 2  # blocks read before anybody asked
 _BEHIND = 4 * BLOCK  # bytes handed to the writer and not yet written
 _PIPE = 1024 * 1024
 _LAST_SECONDS = 2.0
+_PIECE = 16 * 1024  # of a block that a terminal is given at once: it may be slow, and we leave
 
 
 class InputDescriptor:
@@ -72,13 +73,15 @@ class OutputDescriptor:
         self._blocks: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._pending = 0
+        self._handed = self._written = 0  # bytes; the latter is the thread's to count
+        self._is_given_up = False
         self._error: OSError | None = None
         self._changed: asyncio.Future[None] | None = None
 
     @property
     def pending(self) -> int:
         """How many bytes were handed on and not written, for ever after an error."""
-        return self._pending
+        return self._handed - self._written
 
     async def write(self, block: bytes) -> None:
         """Hand on `block`, waiting while much is unwritten.
@@ -93,6 +96,7 @@ class OutputDescriptor:
             self._thread = threading.Thread(target=self._work, daemon=True)
             self._thread.start()
         self._pending += len(block)
+        self._handed += len(block)
         self._blocks.put(block)
 
     async def drain(self) -> None:
@@ -106,37 +110,42 @@ class OutputDescriptor:
         """Write `last` behind what waits, within 2 s: who is slower, or has gone, goes without.
 
         For the ways out on which something must not be overtaken by what was handed on before.
+        What could not be written by then will not be.
         """
-        with contextlib.suppress(TimeoutError, OSError):
+        try:
             async with asyncio.timeout(_LAST_SECONDS):
                 if last:
                     await self.write(last)
                 await self.drain()
+        except (TimeoutError, OSError):
+            self._is_given_up = True
 
     def _work(self) -> None:
         grow_pipe(self._fd)
+        size = _PIECE if os.isatty(self._fd) else BLOCK
         while True:
             block = self._blocks.get()
             error: OSError | None = None
             view = memoryview(block)
-            while view:
+            while view and not self._is_given_up:
                 try:
-                    view = view[os.write(self._fd, view) :]
+                    written = os.write(self._fd, view[:size])
+                    self._written += written
+                    view = view[written:]
                 except BlockingIOError:
                     _wait(self._fd, select.POLLOUT)  # somebody else made it non-blocking
                 except OSError as caught:
                     error = caught
                     break
             try:
-                self._loop.call_soon_threadsafe(self._written, len(block), error)
+                self._loop.call_soon_threadsafe(self._note, len(block), error)
             except RuntimeError:
                 return  # the loop has ended
-            if error is not None:
+            if error is not None or self._is_given_up:
                 return
 
-    def _written(self, size: int, error: OSError | None) -> None:
-        if error is None:
-            self._pending -= size
+    def _note(self, size: int, error: OSError | None) -> None:
+        self._pending -= size
         self._error = error
         if self._changed is not None and not self._changed.done():
             self._changed.set_result(None)

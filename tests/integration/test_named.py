@@ -96,11 +96,14 @@ async def test_what_a_stuck_terminal_had_not_shown_comes_at_the_next_one(
         second.type(b"exit\r")
         second.wait()
     # Up to the mark of a line without an end, or our own; and from behind our own line on.
-    shown = re.split(rb"\x1b|rshell: ", first.seen)[0]
+    shown = re.split(rb"\x1b|rshell: ", first.seen)[0].split()
     came = second.passed.partition(b"attached to work")[2].partition(b"\n")[2].partition(b"\x1b")[0]
-    assert shown and came
-    is_whole = (shown + came).split() == [b"%d" % number for number in range(3, count + 1)]
-    assert is_whole  # compared above: the difference would be long
+    numbers = [b"%d" % number for number in range(3, count + 1)]
+    rest = came.split()[1:]  # the first may be the end of a line that was cut
+    is_begun, is_ended = shown[:-1] == numbers[: len(shown) - 1], rest == numbers[-len(rest) :]
+    assert is_begun and is_ended  # not compared here: the difference would be long
+    # A terminal that is slower than we wait for may have shown a little more than we know of.
+    assert 0 < len(rest) <= count and len(shown) + 1 + len(rest) >= len(numbers)
 
 
 @pytest.mark.skipif(shutil.which("vim") is None, reason="needs vim")
