@@ -274,6 +274,9 @@ class Terminal:
             reader.join()
 
     def _drain(self, ended: threading.Event) -> None:
-        while not ended.is_set():
-            if select.select([self._master], [], [], 0.05)[0]:
+        while True:
+            is_over = ended.is_set()  # asked before the look, or the last words would be missed
+            if select.select([self._master], [], [], 0.0 if is_over else 0.05)[0]:
                 self.seen += os.read(self._master, 65536)
+            elif is_over:
+                return
