@@ -29,26 +29,7 @@ _SEQUENCE = re.compile(
 _TAIL = 48  # longer than any sequence of interest
 
 # Private modes that are worth undoing, and how they are without a program.
-_OFF = (
-    47,
-    1047,
-    1049,
-    9,
-    1000,
-    1001,
-    1002,
-    1003,
-    1004,
-    1005,
-    1006,
-    1015,
-    1016,
-    2004,
-    1,
-    5,
-    6,
-    2026,
-)
+_OFF = (47, 1047, 1049, 9, *range(1000, 1007), 1015, 1016, 2004, 1, 5, 6, 2026)
 _ON = (25, 7)
 _ALTERNATE = (1049, 1047, 47)
 _KNOWN = frozenset((*_OFF, *_ON))
@@ -119,7 +100,8 @@ class ModeTracker:
             if match["flags"].startswith(b">"):
                 self._pushed = [*self._pushed[-_STACK:], match[0]]
             else:
-                del self._pushed[-int(match["flags"][1:] or 1) :]
+                left = len(self._pushed) - int(match["flags"][1:] or 1)
+                del self._pushed[max(0, left) :]
         else:
             name = kind or "other_keys"
             if (match[name] or b"") in _NORMAL[name]:

@@ -263,6 +263,20 @@ async def test_a_dumb_terminal_gets_a_plain_prompt() -> None:
         assert "42 dumb" in person.display and not any("status" in line for line in person.display)
 
 
+async def test_an_editor_gets_a_terminal_that_makes_lines(tmp_path: Path) -> None:
+    editor = tmp_path / "editor"
+    editor.write_text('#!/bin/sh\necho one; echo two\nread x\necho echo edited >"$1"\n')
+    editor.chmod(0o700)
+    async with at_prompt(env={"EDITOR": str(editor), "VISUAL": ""}) as person:
+        person.send("echo abc" + CTRL["X"] + CTRL["E"])
+        await person.wait_for("two")  # at the left edge
+        person.send(ENTER)
+        await person.see("echo edited")
+        person.send(ENTER)
+        await person.prompt(3)
+        assert await person.run("printf 'a\\nb\\n'") == ["a", "b"]
+
+
 async def test_vi_mode_by_the_config_file() -> None:
     folder = Path(os.environ["XDG_CONFIG_HOME"], "rshell")
     folder.mkdir(parents=True)

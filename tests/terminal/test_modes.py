@@ -47,6 +47,8 @@ def undone(*blocks: bytes) -> bytes:
         (b"\x1b[>4;2m\x1b[>4;m", COLOURS),
         (b"\x1b[>1u\x1b[>3u", b"\x1b[<2u" + COLOURS),
         (b"\x1b[>1u\x1b[>3u\x1b[<2u\x1b[<u", COLOURS),
+        (b"\x1b[>1u\x1b[>3u\x1b[<0u\x1b[<1u", b"\x1b[<1u" + COLOURS),
+        (b"\x1b[>1u\x1b[<9u", COLOURS),
         (b"\x1b[5 q", b"\x1b[0 q" + COLOURS),
         (b"\x1b[5 q\x1b[ q", COLOURS),
         (b"\x1b[>1u\x1b[4h\x1b[1;5r\x1bc", COLOURS),

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from rshell.terminal.pty import open_pty
-from rshell.terminal.raw import is_terminal, raw_mode
+from rshell.terminal.raw import is_terminal, process_output, raw_mode
 
 
 @pytest.fixture
@@ -37,6 +37,30 @@ def test_the_modes_before_are_back_after_it(terminal: tuple[int, int]) -> None:
     with raw_mode(slave):
         assert termios.tcgetattr(slave) != before
     assert termios.tcgetattr(slave) == before
+
+
+def test_a_program_of_this_machine_gets_its_lines_and_a_raw_terminal_back_after_it(
+    terminal: tuple[int, int],
+) -> None:
+    """An editor that was started from a raw terminal wrote a staircase."""
+    master, slave = terminal
+    before = termios.tcgetattr(slave)
+    with raw_mode(slave):
+        raw = termios.tcgetattr(slave)
+        process_output(slave, True)
+        os.write(slave, b"a\nb")
+        assert os.read(master, 100) == b"a\r\nb"
+        process_output(slave, False)
+        assert termios.tcgetattr(slave) == raw
+    process_output(slave, False)  # too late: it is not ours any more
+    assert termios.tcgetattr(slave) == before
+
+
+def test_a_terminal_that_has_gone_is_nobodys_error() -> None:
+    reading, writing = os.pipe()
+    process_output(reading, True)
+    os.close(reading)
+    os.close(writing)
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])

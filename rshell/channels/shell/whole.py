@@ -24,7 +24,7 @@ _HEREDOC = re.compile(
 )
 _QUOTES = re.compile(r"\\(.)|['\"]")
 _FOR = re.compile(r"(?:^|[;&|(]|\b(?:do|then|else)\b)\s*for\s+\w+(?:\s+in\b[^;&|()]*)?$")
-_OPERATOR = re.compile(r"(?:&&|\|)\s*$")
+_OPERATOR = re.compile(r"(?:&&|(?<!>)\|)\s*$")
 _WANTS_MORE = re.compile(
     r"unexpected end of file|unexpected EOF|delimited by end-of-file|end of file unexpected"
     r"|Unterminated quoted string|unterminated quoted string|EOF in backquote"

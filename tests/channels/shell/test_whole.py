@@ -56,6 +56,7 @@ from rshell.channels.shell.whole import may_be_incomplete, says_incomplete, want
         ("ls |\n", True),
         ("[[ a &&", True),
         ("sleep 1 &", False),
+        ("echo a >|", False),
         ("echo '&&'", False),
     ],
 )
