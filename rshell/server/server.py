@@ -1,7 +1,7 @@
-"""A server: what listens, who is logged in, and what runs for them.
+"""A server: who is logged in, and what runs for them.
 
 Strategy: everything that lives is reachable from here, so that closing the server closes it
-all: listeners first, then links with a word, then handlers, detached jobs and named sessions,
+all: the entrance first, then links with a word, then handlers, detached jobs and named sessions,
 then what those left to clean up, the reaper last. Each link is independent; none waits for what
 another does.
 
@@ -14,9 +14,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import random
 import secrets
 import socket
+import ssl
 from collections.abc import Coroutine, Mapping
 from functools import partial
 from pathlib import Path
@@ -32,22 +32,18 @@ from rshell.execution.reaper_client import Reaper
 from rshell.execution.turns import SpawnTurns
 from rshell.protocol.messages import Attach, Json
 from rshell.protocol.session import Role, Session
-from rshell.security.certificates import ALPN
-from rshell.security.penalties import Penalties, early_drop
+from rshell.security.certificates import binding, fingerprint
 from rshell.security.scram import ServerLogin
 from rshell.security.tokens import TokenStore
 from rshell.server.audit import AuditLog
 from rshell.server.drain import Drain
-from rshell.server.listener import Listener
+from rshell.server.entrance import Entrance
 from rshell.server.login import ServerLink
 from rshell.server.registry import KeptSession, Registry
 from rshell.server.revocation import Lookup, TokenWatch
 from rshell.transport.carrier import SessionCarrier, as_session_error
 from rshell.transport.channel import Channel
-from rshell.transport.sockets import SocketStream
 from rshell.transport.stdio import PipeStream
-from rshell.transport.tls import TlsStream
-from rshell.transport.unix import UnixListener, is_trusted_uid, peer_uid
 from rshell.values import Address, Limits
 
 _log = logging.getLogger("rshell.server")
@@ -61,9 +57,9 @@ _REVOKED = "the token of this login was revoked"
 class Server:
     """Serves sessions until closed. Made by `rshell.serve` and by the command line.
 
-    `addresses` are those it listens at, `fingerprint` that of its certificate. `token_line`
-    logs this user in: `connect(server.addresses[0], token=server.token_line)`. It is None where
-    no token is needed (a Unix socket, stdio) or this user's own was revoked and removed.
+    `fingerprint` is that of its certificate. `token_line` logs this user in:
+    `connect(server.addresses[0], token=server.token_line)`. It is None where no token is needed
+    (a Unix socket, stdio) or this user's own was revoked and removed.
     """
 
     def __init__(
@@ -77,7 +73,6 @@ class Server:
     ) -> None:
         use_default_sigchld()
         self.limits = limits
-        self.addresses: list[Address] = []
         self.fingerprint = ""
         self.token_line: str | None = None
         self._handlers = dict(handlers)
@@ -91,13 +86,9 @@ class Server:
         self._jobs = None if jobs is None else Jobs(jobs, self._spawner, limits, self._work)
         # Whoever keeps jobs is there for more than one session.
         self._named = None if jobs is None else NamedShells(limits, audit.write)
-        self._penalties = Penalties(limits)
-        self._links: set[ServerLink] = set()
-        self._unfinished: set[ServerLink] = set()
         self._registry = Registry(limits, self._end_session)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._listeners: list[Listener] = []
-        self._unix_listeners: list[UnixListener] = []
+        self._entrance = Entrance(self, audit, self._own)
         self._tokens: TokenStore | None = None
         self._binding = b""
         self._token_watch: TokenWatch | None = None
@@ -116,6 +107,11 @@ class Server:
         await self._closed.wait()
 
     @property
+    def addresses(self) -> list[Address]:
+        """Where it listens, in the order in which that began."""
+        return self._entrance.addresses
+
+    @property
     def sessions(self) -> int:
         """How many sessions are open."""
         return len(self._registry)
@@ -125,89 +121,32 @@ class Server:
         """How many commands run, jobs included."""
         return self._work.commands
 
-    # Listening.
+    # Beginning.
 
     def listen_tls(
-        self, sockets: list[socket.socket], context: Any, der: bytes, tokens: TokenStore
+        self,
+        sockets: list[socket.socket],
+        context: ssl.SSLContext,
+        der: bytes,
+        tokens: TokenStore,
     ) -> None:
         """Serve TLS on listening sockets; `der` is the certificate in `context`."""
-        from rshell.security.certificates import binding, fingerprint
-
         self._tokens = tokens
         self._binding = binding(der)
         self.fingerprint = fingerprint(der)
-        for sock in sockets:
-            listener = Listener(sock, partial(self._accept_tls, context))
-            self._listeners.append(listener)
-            self.addresses.append(Address(host=listener.address[0], port=listener.address[1]))
+        self._entrance.listen_tls(sockets, context)
         self._token_watch = TokenWatch(tokens, self._end_revoked)
 
     def listen_unix(self, path: Path) -> None:
         """Serve this user's own processes on a Unix socket."""
-        unix = UnixListener(path)
-        self._unix_listeners.append(unix)
-        self._listeners.append(Listener(unix.socket, self._accept_unix))
-        self.addresses.append(Address(host="", port=0, path=str(path)))
+        self._entrance.listen_unix(path)
 
     async def serve_stdio(self, incoming: BinaryIO, outgoing: BinaryIO) -> None:
         """Serve one session on a pair of pipes; returns when it is over."""
-        link = self._new_link("stdio", own_name())
-        self._start_link(link)
+        link = self._entrance.open_link("stdio", own_name())
         stream = PipeStream(link.driver, self.limits)
         await stream.connect(incoming, outgoing)
         await link.driver.done.wait()
-
-    # Accepting.
-
-    def _accept_tls(self, context: Any, sock: socket.socket, address: Any) -> None:
-        source = str(address[0])
-        if not self._admits(source):
-            sock.close()
-            return
-        link = self._new_link(source, None)
-
-        def make_stream() -> TlsStream:
-            return TlsStream(link.driver, self.limits, context, alpn=ALPN, server_side=True)
-
-        self._start_link(link)
-        self._own(self._connect(link, make_stream, sock))
-
-    def _accept_unix(self, sock: socket.socket, _: object) -> None:
-        try:
-            uid = peer_uid(sock)
-        except OSError:
-            sock.close()  # it has gone by itself
-            return
-        if not is_trusted_uid(uid) or self._closing:
-            self._audit.write("refused", {"source": "unix", "uid": uid})
-            sock.close()
-            return
-        link = self._new_link("unix", own_name())
-        self._start_link(link)
-        self._own(self._connect(link, lambda: SocketStream(link.driver, self.limits), sock))
-
-    async def _connect(self, link: ServerLink, make_stream: Any, sock: socket.socket) -> None:
-        try:
-            await self._loop.connect_accepted_socket(make_stream, sock)
-        except OSError as error:
-            sock.close()  # reset before we looked
-            link.driver.stream_lost(error)
-
-    def _admits(self, source: str) -> bool:
-        """Decide, before a connection costs anything, whether it may try to log in."""
-        # Sessions that wait for their client don't count here: it may be the one that comes.
-        if self._closing or len(self._links) - len(self._unfinished) >= self.limits.sessions:
-            return False
-        if self._penalties.wait(source, self._loop.time()) > 0:
-            return False
-        return not early_drop(len(self._unfinished), self.limits, random.random())
-
-    def _new_link(self, source: str, trusted: str | None) -> ServerLink:
-        return ServerLink(self, source, trusted, self._loop.time())
-
-    def _start_link(self, link: ServerLink) -> None:
-        self._links.add(link)
-        self._unfinished.add(link)
 
     # What links ask for.
 
@@ -218,13 +157,12 @@ class Server:
 
     def logged_in(self, link: ServerLink) -> None:
         """A login succeeded."""
-        self._unfinished.discard(link)
-        self._penalties.succeeded(link.source, self._loop.time())
+        self._entrance.logged_in(link)
         self._audit.write("login", {"identity": link.identity, "source": link.source})
 
     def login_failed(self, link: ServerLink, reason: str) -> None:
         """A login failed."""
-        self._penalties.failed(link.source, self._loop.time())
+        self._entrance.login_failed(link)
         self._audit.write("login-failed", {"source": link.source, "reason": reason})
 
     def find_session(self, link: ServerLink, attach: Attach) -> SessionCarrier:
@@ -261,9 +199,7 @@ class Server:
 
     def link_closed(self, link: ServerLink, cause: RshellError) -> None:
         """A link is over; its session goes on, waits for another link, or ends."""
-        self._links.discard(link)
-        if link in self._unfinished:
-            self._unfinished.discard(link)
+        if not self._entrance.link_closed(link):
             _log.info("no login from %s: %s", link.source, cause)
         kept = self._registry.find(link)
         if kept is None:
@@ -303,7 +239,7 @@ class Server:
         """End what belongs to tokens that are no longer there."""
         # Every login is compared, not the lists before and after: a token that is added,
         # used and revoked between two looks is in neither.
-        for link in [link for link in self._links if link.is_revoked(lookup)]:
+        for link in [link for link in self._entrance.links if link.is_revoked(lookup)]:
             link.close("revoked", _REVOKED)
         for kept in self._registry:
             if kept.timer is not None and kept.link.is_revoked(lookup):
@@ -332,7 +268,7 @@ class Server:
         if self._closing:
             return
         if self._drain is None:
-            self._stop_listening()
+            self._entrance.close()
             self._audit.write("draining", {"commands": self.commands})
             seconds = self.limits.drain_seconds
             self._drain = Drain(self._work, self._registry, self._let_go, seconds)
@@ -345,12 +281,6 @@ class Server:
         if kept in self._registry:  # its link was lost before
             self._end_session(kept, SessionClosed("shutdown", _SHUTDOWN, by="local"))
 
-    def _stop_listening(self) -> None:
-        for listener in self._listeners:
-            listener.close()
-        while self._unix_listeners:
-            self._unix_listeners.pop().close()  # once: the path may be another server's by now
-
     async def close(self) -> None:
         """Stop listening, say goodbye, end what runs, and wait for it. Harmless when closed."""
         if self._closing:
@@ -361,8 +291,8 @@ class Server:
             self._token_watch.close()
         if self._drain is not None:
             self._drain.stop()
-        self._stop_listening()
-        links = list(self._links)
+        self._entrance.close()
+        links = list(self._entrance.links)
         for link in links:
             link.close("shutdown", _SHUTDOWN)
         for kept in self._registry:

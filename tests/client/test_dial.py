@@ -207,7 +207,7 @@ async def test_giving_up_at_any_moment_leaves_no_link_behind(tmp_path: Path) -> 
                 break
             dialling.cancel()
             await asyncio.gather(dialling, return_exceptions=True)
-            await until(lambda: not server._links)
+            await until(lambda: not server._entrance.links)
             passes += 1
         assert passes > 3
         await until(lambda: not server.sessions)

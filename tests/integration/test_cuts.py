@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import random
 import shutil
 import signal
@@ -29,11 +28,11 @@ import rshell
 from rshell.channels.base import Handler, Host
 from rshell.client.client import Client
 from rshell.errors import LinkLost, ResumeFailed, SessionClosed
-from rshell.security.files import server_folder
 from rshell.server.server import Server
 from rshell.transport.channel import Channel
 from rshell.values import Limits
 from tests.execution.helpers import await_gone
+from tests.support.audit import audited, noted
 from tests.support.commands import argv, begin, only_line, read_line, serving
 from tests.support.commands import until as wait_until
 from tests.support.cutting import Cutter, How, Plan, Way
@@ -65,16 +64,6 @@ async def through_cutter(
         rshell.connect(cutter.address, limits=limits) as client,
     ):
         yield client, cutter, server
-
-
-def audit(event: str) -> list[dict[str, Any]]:
-    lines = (server_folder() / "audit.jsonl").read_text().splitlines()
-    return [entry for entry in map(json.loads, lines) if entry["event"] == event]
-
-
-async def noted(event: str, times: int = 1) -> None:
-    """Wait until the server has noted an event that many times."""
-    await asyncio.to_thread(wait_until, lambda: len(audit(event)) >= times, event)
 
 
 # What a cut must never change.
@@ -109,7 +98,7 @@ async def test_a_thousand_cuts_at_random_bytes_change_nothing(what: str, tmp_pat
                 assert hashlib.sha256(done.stdout).hexdigest() == digest
             assert (done.exit_status, done.stderr) == (3, b"")
     assert (tmp_path / "runs").read_text() == "run\n" * runs
-    assert len(audit("command")) == runs
+    assert len(audited("command")) == runs
 
 
 async def test_cuts_on_the_way_back_at_any_step_of_it(tmp_path: Path) -> None:
@@ -162,8 +151,8 @@ async def test_a_client_whose_address_changed_has_its_session() -> None:
         await cutter.cut()
         await process.stdin.write(b"after\n")
         assert await process.stdout.readexactly(13) == b"before\nafter\n"
-        assert audit("login")[0]["source"] == "127.0.0.1"
-        assert audit("resume")[-1]["source"] == "127.0.0.2"
+        assert audited("login")[0]["source"] == "127.0.0.1"
+        assert audited("resume")[-1]["source"] == "127.0.0.2"
 
 
 async def test_bytes_from_a_stranger_cost_the_link_and_not_the_session() -> None:
@@ -188,7 +177,7 @@ async def test_a_link_that_fell_silent_is_noticed_and_replaced() -> None:
         cutter.thaw()
         done = await running
         assert (done.stdout, done.exit_status) == (b"there\n", 4)
-        assert "nothing was heard" in audit("detach")[0]["reason"]
+        assert "nothing was heard" in audited("detach")[0]["reason"]
 
 
 async def test_a_link_that_fell_silent_with_a_full_buffer_holds_its_descriptor_no_longer() -> None:
@@ -221,7 +210,7 @@ async def test_a_stopped_client_comes_back_after_the_server_gave_its_link_up() -
             popen.send_signal(signal.SIGCONT)
             stdout, _ = await asyncio.to_thread(popen.communicate, b"second\n")
             assert (stdout, popen.returncode) == (b"second\n", 7)
-        assert len(audit("command")) == 1
+        assert len(audited("command")) == 1
 
 
 # What goes on over a cut.
@@ -256,7 +245,7 @@ async def test_a_channel_asked_for_while_the_link_is_down_is_opened_once_it_is_b
             cutter.let_through()
             outputs = [(await each).stdout for each in running]
             assert outputs == [b"%d\n" % n for n in range(20)]
-        assert len(audit("command")) == 60
+        assert len(audited("command")) == 60
 
 
 async def test_whoever_asks_is_told_when_the_link_is_up() -> None:
@@ -388,7 +377,7 @@ async def test_a_client_that_is_killed_leaves_its_session_for_its_lingering_only
             popen.kill()
             await asyncio.to_thread(await_gone, pid)
         await noted("end")
-        assert audit("end")[0]["reason"] == "the client did not come back within 3 s"
+        assert audited("end")[0]["reason"] == "the client did not come back within 3 s"
 
 
 @pytest.mark.parametrize("comes_back", [True, False])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,10 +16,10 @@ import rshell
 from rshell.channels.shell.messages import Done
 from rshell.client.client import Client
 from rshell.errors import ChannelRefused, ConnectError, LinkLost, SessionClosed
-from rshell.security.files import server_folder
 from rshell.server.server import Server
 from rshell.values import Limits, TerminalSize
 from tests.execution.helpers import await_gone
+from tests.support.audit import noted
 from tests.support.commands import until as wait_until
 from tests.support.session import until as until_async
 
@@ -60,17 +59,6 @@ async def draining(server: Server) -> AsyncIterator[asyncio.Task[None]]:
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-
-
-async def noted(event: str, times: int = 1) -> None:
-    """Wait until the audit log has an event that many times."""
-    log = server_folder() / "audit.jsonl"
-
-    def has_it() -> bool:
-        events = [json.loads(line)["event"] for line in log.read_text().splitlines()]
-        return events.count(event) >= times
-
-    await asyncio.to_thread(wait_until, has_it, event)
 
 
 async def until_there(path: Path) -> None:

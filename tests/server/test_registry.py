@@ -30,6 +30,7 @@ from rshell.server.server import Server
 from rshell.transport.carrier import SessionCarrier
 from rshell.values import Limits
 from tests.execution.helpers import await_gone
+from tests.support.audit import audited
 from tests.support.commands import until as wait_until
 from tests.support.cutting import Cutter
 from tests.support.proxy import Peer, raw_client
@@ -42,11 +43,6 @@ REFUSAL = "this server does not keep that session (any more), or the secret is w
 
 
 # Over real links, by hand.
-
-
-def audit(event: str) -> list[dict[str, Any]]:
-    lines = (server_folder() / "audit.jsonl").read_text().splitlines()
-    return [entry for entry in map(json.loads, lines) if entry["event"] == event]
 
 
 @pytest.fixture
@@ -143,10 +139,10 @@ async def test_whatever_is_wrong_is_refused_in_the_same_words_and_noted(server: 
         visitor.resume()
 
     await play(server, script)
-    failed = audit("login-failed")
+    failed = audited("login-failed")
     assert len(failed) == 7
     assert {entry["reason"] for entry in failed} == {f"resuming failed: {REFUSAL}"}
-    assert len(audit("resume")) == 1
+    assert len(audited("resume")) == 1
 
 
 @needs_openssl
@@ -234,7 +230,7 @@ async def test_of_two_links_the_later_one_carries_the_session(server: Server) ->
         assert server.sessions == 1
 
     await play(server, script)
-    assert not audit("detach")[1:]
+    assert not audited("detach")[1:]
 
 
 @needs_openssl
@@ -269,7 +265,7 @@ async def test_a_full_server_still_takes_its_own_sessions_back() -> None:
     ):
         await cutter.refuse()
         await cutter.cut()
-        await asyncio.to_thread(wait_until, lambda: audit("detach"), "the cut")
+        await asyncio.to_thread(wait_until, lambda: audited("detach"), "the cut")
         with pytest.raises(rshell.ConnectError, match="as many sessions as it takes"):
             await rshell.connect(server.addresses[0])
         assert server.sessions == 1
@@ -286,13 +282,13 @@ async def test_a_revoked_token_ends_the_session_that_waits_for_its_client() -> N
         rshell.connect(cutter.address, limits=PATIENT) as client,
     ):
         running = asyncio.ensure_future(client.run("sleep 100"))
-        await asyncio.to_thread(wait_until, lambda: audit("command"), "the command")
+        await asyncio.to_thread(wait_until, lambda: audited("command"), "the command")
         await cutter.refuse()
         await cutter.cut()
-        await asyncio.to_thread(wait_until, lambda: audit("detach"), "the cut")
+        await asyncio.to_thread(wait_until, lambda: audited("detach"), "the cut")
         TokenStore(server_folder() / "tokens.json").revoke("local")
         await until_async(lambda: server.sessions == 0)
-        assert "revoked" in audit("end")[0]["reason"]
+        assert "revoked" in audited("end")[0]["reason"]
         cutter.let_through()
         with pytest.raises(SessionClosed):
             await running
@@ -311,7 +307,7 @@ async def test_closing_the_server_ends_sessions_that_wait(tmp_path: Path) -> Non
         await until_async(lambda: pid.exists() and pid.read_text() != "")
         await cutter.refuse()
         await cutter.cut()
-        await until_async(lambda: audit("detach") != [])
+        await until_async(lambda: audited("detach") != [])
         await server.close()
         assert server.sessions == 0
         await asyncio.to_thread(await_gone, int(pid.read_text()))

@@ -1,14 +1,11 @@
-"""A server as a whole: who is admitted, what it notes, and that its end is the end of all."""
+"""A server as a whole: what it notes, and that its end is the end of all."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import shutil
 import socket
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,17 +18,11 @@ from rshell.security.tokens import TokenStore
 from rshell.transport.channel import Channel
 from rshell.values import Limits
 from tests.execution.helpers import await_gone, no_leak
+from tests.support.audit import audited
 from tests.support.commands import until
 from tests.support.proxy import raw_client
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
-
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
-
-
-def audit() -> list[dict[str, Any]]:
-    text = (server_folder() / "audit.jsonl").read_text()
-    return [json.loads(line) for line in text.splitlines()]
 
 
 async def test_a_revoked_token_ends_its_live_sessions_and_no_others() -> None:
@@ -71,56 +62,6 @@ async def test_revoking_leaves_a_unix_socket_of_the_same_name_alone(tmp_path: Pa
         assert (await trusted.run("echo on")).stdout == b"on\n"
 
 
-async def test_who_failed_too_often_is_not_even_heard() -> None:
-    limits = Limits(penalty_failures=-20)  # the first failure costs minutes
-    async with rshell.serve("127.0.0.1", 0, limits=limits) as server:
-        where = server.addresses[0]
-        line = local_token(server_folder())
-        assert line is not None
-        wrong = str(line).replace(line.token, "A" * 43)
-        with pytest.raises(rshell.AuthenticationFailed):
-            await rshell.connect(where, token=wrong)
-        with pytest.raises(ConnectError, match="failed logins"):
-            await rshell.connect(where)
-        failed = [entry for entry in audit() if entry["event"] == "login-failed"]
-        assert len(failed) == 1 and failed[0]["source"] == "127.0.0.1"
-
-
-async def test_unfinished_logins_are_bounded_and_sessions_live_on() -> None:
-    limits = Limits(unfinished_logins=1)
-    async with rshell.serve("127.0.0.1", 0, limits=limits) as server:
-        where = server.addresses[0]
-        async with rshell.connect(where) as client:
-            with socket.create_connection((where.host, where.port)) as silent:
-                while True:  # until the server has taken notice of the silent one
-                    try:
-                        await (await rshell.connect(where)).close()
-                    except ConnectError:
-                        break
-                assert (await client.run("echo on")).stdout == b"on\n"
-            silent.close()
-            assert await asyncio.wait_for(reconnect(where), 30) == "local"
-
-
-async def reconnect(where: rshell.Address) -> str:
-    while True:
-        try:
-            async with rshell.connect(where) as client:
-                return client.identity
-        except ConnectError:
-            pass  # it has not yet noticed that the silent one left
-
-
-async def test_too_many_sessions_are_turned_away_before_tls() -> None:
-    async with (
-        rshell.serve("127.0.0.1", 0, limits=Limits(sessions=1)) as server,
-        rshell.connect(server.addresses[0]),
-    ):
-        assert server.sessions == 1
-        with pytest.raises(ConnectError):
-            await rshell.connect(server.addresses[0])
-
-
 async def test_the_audit_log_tells_the_story_and_no_secret(tmp_path: Path) -> None:
     nasty = 'true \'\n{"event": "forged"}\x1b[2J\''
     async with rshell.serve("127.0.0.1", 0, directory=str(tmp_path)) as server:
@@ -132,7 +73,7 @@ async def test_the_audit_log_tells_the_story_and_no_secret(tmp_path: Path) -> No
     text = path.read_text()
     assert line is not None and line.token not in text
     assert "\x1b" not in text and path.stat().st_mode & 0o777 == 0o600
-    story = audit()
+    story = audited()
     assert [entry["event"] for entry in story] == [
         *("login", "command", "ended", "command", "ended", "end", "stopped")
     ]
@@ -229,27 +170,3 @@ async def test_a_server_among_other_work_does_not_hold_it_up() -> None:
             done = await client.run("head -c 3000000 /dev/zero")
             assert len(done.stdout) == 3_000_000 and turns > before
         stop.set()
-
-
-@needs_root
-async def test_another_users_process_is_refused_by_the_kernels_word(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Even on a socket that somebody has opened up."""
-    folder = private_folder(tmp_path / "u")
-    async with rshell.serve(None, unix=folder / "s"):
-        (folder / "s").chmod(0o666)
-        folder.chmod(0o755)
-        monkeypatch.chdir(folder)
-        with socket.socket(socket.AF_UNIX) as sock:
-            sock.settimeout(30)
-            os.seteuid(4242)
-            try:
-                sock.connect("s")  # the kernel notes who does this
-            finally:
-                os.seteuid(0)
-            assert await asyncio.to_thread(sock.recv, 1) == b""
-        async with rshell.connect(f"unix:{folder / 's'}") as client:
-            assert (await client.run("echo on")).stdout == b"on\n"
-    refused = [entry for entry in audit() if entry["event"] == "refused"]
-    assert [entry["uid"] for entry in refused] == [4242]

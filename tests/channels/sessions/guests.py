@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -131,10 +130,3 @@ async def until_none(client: Client) -> None:
     """Wait until there is no session."""
     while await listed(client):
         pass
-
-
-def audited(*events: str) -> list[Json]:
-    """Return the lines of the audit log of these events."""
-    text = (server_folder() / "audit.jsonl").read_text(encoding="ascii")
-    records = [json.loads(line) for line in text.splitlines()]
-    return [record for record in records if record["event"] in events]

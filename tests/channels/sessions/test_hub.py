@@ -22,7 +22,6 @@ from tests.channels.sessions.guests import (
     SIZE,
     Guest,
     attach,
-    audited,
     die,
     guest,
     inn,
@@ -30,6 +29,7 @@ from tests.channels.sessions.guests import (
     until_none,
     watch,
 )
+from tests.support.audit import audited
 from tests.support.commands import until
 from tests.support.cutting import Cutter
 from tests.support.processes import gone, is_running

@@ -13,12 +13,12 @@ from tests.channels.sessions.guests import (
     MORTAL,
     Guest,
     attach,
-    audited,
     die,
     guest,
     inn,
     until_listed,
 )
+from tests.support.audit import audited
 
 Leave = Callable[[Client, Guest], Awaitable[None]]
 

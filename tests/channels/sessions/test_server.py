@@ -13,7 +13,8 @@ from rshell.channels.sessions.messages import SessionInfo
 from rshell.client.client import Client
 from rshell.protocol.messages import Json
 from rshell.values import TerminalSize
-from tests.channels.sessions.guests import attach, audited, guest, inn, listed, watch
+from tests.channels.sessions.guests import attach, guest, inn, listed, watch
+from tests.support.audit import audited
 from tests.support.processes import gone, is_running
 
 

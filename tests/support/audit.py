@@ -1,0 +1,22 @@
+"""Reading the audit log of this test's server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+from rshell.protocol.messages import Json
+from rshell.security.files import server_folder
+from tests.support.commands import until
+
+
+def audited(*events: str) -> list[Json]:
+    """Return the lines of these events, or of all of them, in their order."""
+    text = (server_folder() / "audit.jsonl").read_text(encoding="ascii")
+    lines = [json.loads(line) for line in text.splitlines()]
+    return [line for line in lines if not events or line["event"] in events]
+
+
+async def noted(event: str, times: int = 1) -> None:
+    """Wait until the server has noted an event that many times."""
+    await asyncio.to_thread(until, lambda: len(audited(event)) >= times, event)
