@@ -12,11 +12,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+import itertools
 import logging
 import math
 import os
 import signal
 import time
+import traceback
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from hypothesis import settings
 settings.register_profile("same every time", derandomize=True, deadline=None)
 settings.load_profile("same every time")
 
+_STACK_DEPTH = 3
 _PATIENCE = 5.0  # seconds until what is still there counts as left behind
 # Without bytecode, each of the commands that tests start would take three times as long.
 _SLOWING = ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")
@@ -127,8 +130,12 @@ def _has_children() -> bool:
 
 def pytest_configure() -> None:
     """Make runs alike, however they were started, and asyncio's debug mode affordable."""
-    # It keeps, of each callback, who asked for it: ten frames, which is a fifth of all the time.
-    pytest.MonkeyPatch().setattr("asyncio.constants.DEBUG_STACK_DEPTH", 2)
+    # It keeps, of each callback, task and future, the stack that asked for it, which under pytest
+    # is more than fifty frames deep. The innermost are those that tell something.
+    walk_stack = traceback.walk_stack
+    pytest.MonkeyPatch().setattr(
+        traceback, "walk_stack", lambda frame: itertools.islice(walk_stack(frame), _STACK_DEPTH)
+    )
     # Tests, and what they start, take signals as at a terminal.
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):  # by nohup, or & in a script
         if signal.getsignal(number) is signal.SIG_IGN:
