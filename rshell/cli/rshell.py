@@ -102,6 +102,10 @@ async def _run(options: Options) -> int:
     from rshell.client.connect import connect
 
     limits = _limits(options)
+    if options.wants_prompt:
+        from rshell.cli.prompt.start import load_prompt, run_prompt
+
+        loading = load_prompt()
     async with connect(
         options.address,
         local=options.local,
@@ -127,9 +131,7 @@ async def _run(options: Options) -> int:
 
             return await run_json(client, options)
         if options.wants_prompt:
-            from rshell.cli.prompt.app import run_prompt
-
-            return await run_prompt(client, options.where, options.attaches_to)
+            return await run_prompt(client, options.where, options.attaches_to, loading)
         from rshell.cli.oneshot import run_oneshot
 
         return await run_oneshot(client, options)

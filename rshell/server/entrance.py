@@ -133,6 +133,8 @@ class Entrance:
         except OSError as error:
             sock.close()  # reset before we looked
             link.driver.stream_lost(error)
+        if link.link.closed is not None:  # whoever closed it found no stream to wait for
+            await link.driver.done.wait()
 
     def _admits(self, source: str) -> bool:
         # Sessions that wait for their client don't count here: it may be the one that comes.

@@ -81,6 +81,8 @@ class Driver:
     def stream_opened(self, stream: ByteStream) -> None:
         """Take a stream that can be closed, and carry frames later."""
         self.stream = stream
+        if self.link.closed is not None:  # it was given up while the stream was being made
+            stream.abort()
 
     def stream_ready(self) -> None:
         """The stream can carry frames now."""

@@ -78,7 +78,8 @@ class SocketStream(asyncio.BufferedProtocol):
         self._transport.set_write_buffer_limits(high=self._limit // 2, low=self._limit // 4)
         tune_socket(transport.get_extra_info("socket"))
         self._driver.stream_opened(self)
-        self._begin()
+        if not self._is_closing:
+            self._begin()
 
     def _begin(self) -> None:
         self._driver.stream_ready()

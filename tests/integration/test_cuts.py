@@ -227,7 +227,7 @@ async def test_a_shell_survives_a_cut_in_the_middle_of_a_command(tmp_path: Path)
             shell.run("echo run >> runs; until test -e ready; do sleep 0.05; done; echo $word")
         )
         await asyncio.to_thread(wait_until, (tmp_path / "runs").exists, "the command")
-        await cutter.refuse()
+        cutter.refuse()
         await cutter.cut()
         (tmp_path / "ready").touch()
         cutter.let_through()
@@ -238,7 +238,7 @@ async def test_a_shell_survives_a_cut_in_the_middle_of_a_command(tmp_path: Path)
 async def test_a_channel_asked_for_while_the_link_is_down_is_opened_once_it_is_back() -> None:
     async with through_cutter() as (client, cutter, _):
         for _ in range(3):
-            await cutter.refuse()
+            cutter.refuse()
             await cutter.cut()
             await until(lambda: not client.links.is_up)
             running = [asyncio.ensure_future(client.run(f"echo {n}")) for n in range(20)]
@@ -254,7 +254,7 @@ async def test_whoever_asks_is_told_when_the_link_is_up() -> None:
         client.links.on_change = lambda: changes.append(client.links.is_up)
         assert client.links.is_up
         await client.links.wait_up()
-        await cutter.refuse()
+        cutter.refuse()
         await cutter.cut()
         await until(lambda: not client.links.is_up)
         waiting = asyncio.ensure_future(client.links.wait_up())
@@ -288,7 +288,7 @@ async def test_a_link_that_is_down_is_back_pressure_and_no_memory() -> None:
         client.open_channel("flood") as channel,
     ):
         await channel.stream(0).readexactly(65_536)
-        await cutter.refuse()
+        cutter.refuse()
         await cutter.cut()
         session = next(iter(server._registry)).carrier.session
         await until(lambda: all(each.wants_room for each in session.channels.values()))
@@ -339,7 +339,7 @@ async def test_a_server_waits_for_its_window_and_then_ends_the_command(tmp_path:
     async with through_cutter(PATIENT, short) as (client, cutter, _):
         running = asyncio.ensure_future(client.run(f"echo $$ > {tmp_path}/pid; sleep 100"))
         await asyncio.to_thread(wait_until, (tmp_path / "pid").exists, "the command")
-        await cutter.refuse()
+        cutter.refuse()
         await cutter.cut()
         await noted("end")
         await asyncio.to_thread(await_gone, int((tmp_path / "pid").read_text()))
@@ -350,7 +350,7 @@ async def test_a_server_waits_for_its_window_and_then_ends_the_command(tmp_path:
 
 async def test_a_client_gives_up_after_its_own_window() -> None:
     async with through_cutter(replace(PATIENT, resume_window=0.3), PATIENT) as (client, cutter, _):
-        await cutter.refuse()
+        cutter.refuse()
         await cutter.cut()
         closed = await client.wait_closed()
         assert isinstance(closed, LinkLost) and "0.3 s" in closed.reason
@@ -360,7 +360,7 @@ async def test_closing_while_the_link_is_down_is_prompt_and_ends_the_session_the
     limits = replace(PATIENT, linger=0.3)
     async with through_cutter(limits) as (client, cutter, server):
         async with client.open_process("sleep 100"):
-            await cutter.refuse()
+            cutter.refuse()
             await cutter.cut()
             await until(lambda: not client.links.is_up)
             async with asyncio.timeout(limits.close_seconds - 1):

@@ -161,7 +161,7 @@ async def test_who_came_back_too_late_is_told_and_may_attach_again() -> None:
         async with Cutter(server.port) as cutter:
             async with at_prompt(cutter.address, "-S", "work", size=WIDE) as person:
                 await person.run("x=kept")
-                await cutter.refuse()
+                cutter.refuse()
                 await cutter.cut()
                 # Its own machine refusing, a client gives up; the server has kept its session
                 # for the moment of its lingering only, and the named one for good.

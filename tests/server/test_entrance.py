@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import socket
@@ -94,3 +95,18 @@ async def test_another_users_process_is_refused_by_the_kernels_word(
             assert (await client.run("echo on")).stdout == b"on\n"
     refused = audited("refused")
     assert [entry["uid"] for entry in refused] == [4242]
+
+
+async def test_a_connection_let_in_at_the_moment_of_close_does_not_outlive_it() -> None:
+    server = await rshell.serve("127.0.0.1", 0, limits=Limits(login_seconds=1000))
+    where = server.addresses[0]
+    with socket.create_connection((where.host, where.port)) as silent:
+        # What a turn of the loop may do just before it goes on with a `close`.
+        [listener] = server._entrance._listeners
+        listener._ready()
+        assert len(server._entrance.links) == 1
+        await server.close()
+        silent.settimeout(30)
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.to_thread(silent.recv, 1) == b""
+    assert not server._entrance.links

@@ -263,7 +263,7 @@ async def test_a_full_server_still_takes_its_own_sessions_back() -> None:
         Cutter(server.addresses[0].port) as cutter,
         rshell.connect(cutter.address, limits=limits) as client,
     ):
-        await cutter.refuse()
+        cutter.refuse()
         await cutter.cut()
         await asyncio.to_thread(wait_until, lambda: audited("detach"), "the cut")
         with pytest.raises(rshell.ConnectError, match="as many sessions as it takes"):
@@ -283,7 +283,7 @@ async def test_a_revoked_token_ends_the_session_that_waits_for_its_client() -> N
     ):
         running = asyncio.ensure_future(client.run("sleep 100"))
         await asyncio.to_thread(wait_until, lambda: audited("command"), "the command")
-        await cutter.refuse()
+        cutter.refuse()
         await cutter.cut()
         await asyncio.to_thread(wait_until, lambda: audited("detach"), "the cut")
         TokenStore(server_folder() / "tokens.json").revoke("local")
@@ -305,7 +305,7 @@ async def test_closing_the_server_ends_sessions_that_wait(tmp_path: Path) -> Non
     ):
         running = asyncio.ensure_future(client.run(f"echo $$ > {pid}; sleep 100"))
         await until_async(lambda: pid.exists() and pid.read_text() != "")
-        await cutter.refuse()
+        cutter.refuse()
         await cutter.cut()
         await until_async(lambda: audited("detach") != [])
         await server.close()

@@ -63,7 +63,6 @@ class Cutter:
         self._passing: dict[asyncio.Task[None], list[socket.socket]] = {}
         self._silent: list[socket.socket] = []
         self._listening: socket.socket | None = None
-        self._accepting: asyncio.Task[None] | None = None
         self._thawed = asyncio.Event()
         self._thawed.set()
         self._own_port = 0
@@ -74,7 +73,7 @@ class Cutter:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        await self.refuse()
+        self.refuse()
         await self.cut()
         for sock in self._silent:
             reset(sock)
@@ -88,16 +87,14 @@ class Cutter:
             listening.setblocking(False)
             self._own_port = listening.getsockname()[1]
             self._listening = listening
-            self._accepting = asyncio.create_task(self._accept(listening))
+            asyncio.get_running_loop().add_reader(listening, self._accept)
 
-    async def refuse(self) -> None:
+    def refuse(self) -> None:
         """Take no new connections: the machine refuses them."""
-        if self._accepting is not None:
-            self._accepting.cancel()
-            await asyncio.gather(self._accepting, return_exceptions=True)
         if self._listening is not None:
+            asyncio.get_running_loop().remove_reader(self._listening)
             self._listening.close()
-        self._listening = self._accepting = None
+            self._listening = None
 
     async def cut(self, client: How = How.RST, server: How = How.RST) -> None:
         """Cut all links now."""
@@ -129,20 +126,23 @@ class Cutter:
 
     # How it is done.
 
-    async def _accept(self, listening: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            client, _ = await loop.sock_accept(listening)
-            server = socket.socket()
-            ends = [client, server]
-            for sock in ends:
-                sock.setblocking(False)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self.links += 1
-            self.changed.set()
-            task = asyncio.create_task(self._pass(client, server, next(self.plans, None)))
-            self._passing[task] = ends
-            task.add_done_callback(self._passing.pop)
+    def _accept(self) -> None:
+        # No `sock_accept`: one that is cancelled with a connection in its hands drops it.
+        assert self._listening is not None
+        try:
+            client, _ = self._listening.accept()
+        except (BlockingIOError, ConnectionError):
+            return  # it has gone by itself
+        server = socket.socket()
+        ends = [client, server]
+        for sock in ends:
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.links += 1
+        self.changed.set()
+        task = asyncio.create_task(self._pass(client, server, next(self.plans, None)))
+        self._passing[task] = ends
+        task.add_done_callback(self._passing.pop)
 
     async def _pass(self, client: socket.socket, server: socket.socket, plan: Plan | None) -> None:
         loop = asyncio.get_running_loop()

@@ -268,6 +268,16 @@ async def test_closed_before_the_stream_can_carry_frames_is_aborted() -> None:
     driver.stream_lost(None)
 
 
+async def test_closed_before_there_is_a_stream_is_aborted_as_soon_as_there_is() -> None:
+    driver, _ = lone_server()
+    driver.close("done", "never mind")
+    stream = Recorder()
+    driver.stream_opened(stream)
+    assert stream.did == ["abort"]
+    driver.stream_lost(None)
+    assert driver.done.is_set() and not stream.written
+
+
 async def test_the_error_of_the_stream_is_the_cause_of_the_end() -> None:
     for error, kind in (
         (UntrustedServer("a stranger"), UntrustedServer),

@@ -31,42 +31,15 @@ from rshell.cli.prompt.history import open_history
 from rshell.cli.prompt.passthrough import Passthrough, SessionDetached, SessionLeft
 from rshell.cli.prompt.pump import OutputPump
 from rshell.cli.prompt.status import Status
-from rshell.cli.signals import on_signals
 from rshell.cli.streams import OutputDescriptor
 from rshell.client.client import Client
-from rshell.errors import ChannelReset, LinkLost, ResumeFailed, RshellError, SessionClosed
+from rshell.errors import ChannelReset, RshellError
 from rshell.terminal.pty import get_size
-from rshell.terminal.raw import raw_mode
 from rshell.values import TerminalSize
 
 LEFT_STATUS = 255
 
 _TERMINAL = 0
-_PASSED_ON = ("COLORTERM", "LANG", "LC_ALL", "LC_CTYPE")
-
-
-async def run_prompt(client: Client, where: str, name: str = "") -> int:
-    """Run the prompt until the user leaves; return the status to exit with.
-
-    With a `name` it is in the named session of that name, which is made or attached to.
-    Raises what cuts the session short; the terminal is as it was found then, too.
-    """
-    env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    term = os.environ.get("TERM", "dumb")
-    size = get_size(_TERMINAL)
-    try:
-        async with client.open_line(size, term=term, env=env, name=name or None) as line:
-            with raw_mode(_TERMINAL):
-                prompt = Prompt(client, line, where, size)
-                with on_signals(prompt.handlers):
-                    try:
-                        return await prompt.run()
-                    finally:
-                        await prompt.close()
-    except (ResumeFailed, LinkLost) as error:
-        if not name:
-            raise
-        raise SessionClosed(error.code, _lost(error, where, name), by=error.by) from error
 
 
 class Prompt:
@@ -301,17 +274,6 @@ class Prompt:
         if size != self._size:
             self._size = size
             self._line.resize(size)
-
-
-def _lost(error: SessionClosed, where: str, name: str) -> str:
-    """Return what the loss of our own session means for a named one."""
-    way_back = f"rshell {where} -S {name} comes back"
-    if isinstance(error, ResumeFailed):
-        return (
-            "the server does not know this client any more. "
-            f"If it was started anew, {name} ended with it; else {way_back}"
-        )
-    return f"{error.reason}. If the server still runs, so does {name}, and {way_back}"
 
 
 def _restarted(done: Done) -> str:

@@ -456,7 +456,7 @@ async def test_a_client_that_is_cut_off_is_not_waited_for() -> None:
         first = await attach(one)
         await first.run("echo one")
         await settled(server)
-        await cutter.refuse()
+        cutter.refuse()
         await cutter.cut()
         await hold(lambda: audited("detach"))
         second = await attach(two)

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rshell.channels.shell.messages import Done
-from rshell.cli.prompt.app import _lost, _restarted, _write
-from rshell.errors import LinkLost, ResumeFailed
+from rshell.cli.prompt.app import _restarted, _write
 from rshell.values import ExitStatus
 
 
@@ -46,11 +45,3 @@ def test_a_terminal_that_has_gone_raises_nothing() -> None:
 def test_the_notice_says_how_the_shell_ended() -> None:
     killed = Done(1, ExitStatus(signal="SIGKILL", signal_number=9), "/", 0, 0, 0.0)
     assert "SIGKILL" in _restarted(killed) and "a new one" in _restarted(killed)
-
-
-def test_a_lost_connection_says_what_became_of_a_named_session() -> None:
-    gone = _lost(ResumeFailed("not kept"), "host:7000", "work")
-    assert "If it was started anew, work ended with it; else rshell host:7000 -S work" in gone
-    lost = _lost(LinkLost("the link was cut"), "host:7000", "work")
-    assert lost.startswith("the link was cut. If the server still runs, so does work")
-    assert lost.endswith("rshell host:7000 -S work comes back")

@@ -1,0 +1,36 @@
+"""The way to the prompt: what is loaded meanwhile, and what a lost session is called."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import pytest
+
+from rshell.cli.prompt.start import _lost, load_prompt
+from rshell.errors import LinkLost, ResumeFailed
+from tests.support.session import DEADLINE
+
+
+async def test_the_prompt_is_loaded_while_others_are_waited_for() -> None:
+    async with asyncio.timeout(DEADLINE):
+        prompt = await asyncio.wrap_future(load_prompt())
+    assert prompt is sys.modules["rshell.cli.prompt.app"].Prompt
+
+
+async def test_what_is_wrong_with_it_is_raised_where_it_is_needed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "rshell.cli.prompt.app", None)
+    loading = load_prompt()
+    with pytest.raises(ImportError):
+        async with asyncio.timeout(DEADLINE):
+            await asyncio.wrap_future(loading)
+
+
+def test_a_lost_connection_says_what_became_of_a_named_session() -> None:
+    gone = _lost(ResumeFailed("not kept"), "host:7000", "work")
+    assert "If it was started anew, work ended with it; else rshell host:7000 -S work" in gone
+    lost = _lost(LinkLost("the link was cut"), "host:7000", "work")
+    assert lost.startswith("the link was cut. If the server still runs, so does work")
+    assert lost.endswith("rshell host:7000 -S work comes back")
