@@ -281,20 +281,29 @@ class Client(LastingWork):
         return error if isinstance(error, SessionClosed) else None
 
     async def close(self) -> None:
-        """End the session and what runs in it. Harmless when it is closed."""
-        await self.links.close()
-        driver = self.links.link.driver
-        if self._carrier.error is None:
-            driver.close("done", "the client is done")
-            self._carrier.end(SessionClosed("done", "the session was closed", by="local"))
+        """End the session and what runs in it. Harmless when it is closed.
+
+        Cancelling ends the wait for the link's end; the session is over all the same.
+        """
+        try:
+            await self._leave()
+        finally:
+            if self._child is not None:
+                await self._child.close()
+
+    async def _leave(self) -> None:
+        try:
+            await self.links.close()
+        finally:
+            driver = self.links.link.driver
+            if self._carrier.error is None:
+                driver.close("done", "the client is done")
+                self._carrier.end(SessionClosed("done", "the session was closed", by="local"))
         try:
             async with asyncio.timeout(self._limits.close_seconds):
                 await driver.done.wait()
         except TimeoutError:
             driver.abort()
-        finally:
-            if self._child is not None:
-                await self._child.close()
 
 
 def check_encoding(encoding: str | None) -> str | None:

@@ -2,8 +2,8 @@
 
 Strategy: the reaper starts with the first process and hears of every later one by a few bytes
 on a pipe whose only write end is ours; however this process ends, the kernel closes that end,
-and the reaper acts. A reaper that died, or that no longer reads, is replaced at the next
-process and told of all that live.
+and the reaper acts. A reaper that died, or that no longer reads, is replaced when it should
+hear of something, and told of all that live.
 
 Hazards: a descriptor of that pipe in any other process would hide our end, so it is never
 inheritable; a program that forks without exec (multiprocessing's "fork") copies it all the same
@@ -65,8 +65,8 @@ class Reaper:
         """Forget `pid`; to be called before it is reaped, while the number is still its own."""
         if pid in self._live:
             self._live.discard(pid)
-            if self._fd >= 0:
-                self._tell(b"-%d\n" % pid)
+            if self._fd >= 0 and not self._tell(b"-%d\n" % pid) and self._live:
+                self._start()
 
     async def close(self) -> None:
         """Stop the reaper and wait for its end: milliseconds if nothing is registered.
@@ -93,30 +93,30 @@ class Reaper:
     def _start(self) -> None:
         """Replace the reaper, if there is one, and tell the new one of all that live."""
         self._discard()
-        read_fd, write_fd = os.pipe()
         try:
-            self._popen = subprocess.Popen(
-                [self._python, "-I", "-S", _SCRIPT, str(self._grace)],
-                stdin=read_fd,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                cwd="/",
-                start_new_session=True,
-            )
+            read_fd, self._fd = os.pipe()
+            try:
+                self._popen = subprocess.Popen(
+                    [self._python, "-I", "-S", _SCRIPT, str(self._grace)],
+                    stdin=read_fd,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    cwd="/",
+                    start_new_session=True,
+                )
+            finally:
+                os.close(read_fd)
         except OSError as error:
-            os.close(write_fd)
+            self._close_pipe()
             if not self._warned:
                 self._warned = True
                 _log.warning("commands would outlive a kill -9 of this server: %s", error)
             return
-        finally:
-            os.close(read_fd)
-        os.set_blocking(write_fd, False)
-        self._fd = write_fd
+        os.set_blocking(self._fd, False)
         self._tell(b"".join(b"+%d\n" % pid for pid in self._live))
 
     def _tell(self, text: bytes) -> bool:
-        """Write all of `text`; False if the reaper is dead or deaf, which closes the pipe."""
+        """Write all of `text`; False if the reaper is dead or deaf, and then it is no more."""
         view = memoryview(text)
         while view:
             try:
@@ -126,10 +126,10 @@ class Reaper:
                 poll = select.poll()
                 poll.register(self._fd, select.POLLOUT)
                 if not poll.poll(_STALLED_MS):
-                    self._close_pipe()
+                    self._discard()
                     return False
             except OSError:
-                self._close_pipe()
+                self._discard()
                 return False
         return True
 

@@ -56,6 +56,9 @@ class AuditLog:
 
     def close(self) -> None:
         """Close the file. Harmless when it is closed."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        fd, self._fd = self._fd, -1
+        try:
+            if fd >= 0:
+                os.close(fd)
+        except OSError as error:  # a file system in a network may say only here that it is full
+            _log.error("the audit log may lack its last lines: %s", error.strerror)

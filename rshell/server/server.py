@@ -6,7 +6,7 @@ then what those left to clean up, the reaper last. Each link is independent; non
 another does.
 
 Hazard: `asyncio.Server.wait_closed` hangs on Python 3.12 and later while connections live; it
-is not used. Links are tracked and aborted instead.
+is not used. Each link's end is waited for instead, which its own deadline sees to.
 """
 
 from __future__ import annotations
@@ -94,6 +94,7 @@ class Server:
         self._token_watch: TokenWatch | None = None
         self._closed = asyncio.Event()
         self._closing = False
+        self._closer: asyncio.Task[None] | None = None
         self._drain: Drain | None = None
 
     async def __aenter__(self) -> Server:
@@ -199,6 +200,7 @@ class Server:
 
     def link_closed(self, link: ServerLink, cause: RshellError) -> None:
         """A link is over; its session goes on, waits for another link, or ends."""
+        self._own(_gone(link))
         if not self._entrance.link_closed(link):
             _log.info("no login from %s: %s", link.source, cause)
         kept = self._registry.find(link)
@@ -276,24 +278,33 @@ class Server:
 
     def _let_go(self, kept: KeptSession) -> None:
         """Say goodbye to a session in which nothing runs."""
-        self._own(_gone(kept.link))
         kept.link.close("shutdown", _SHUTDOWN)
         if kept in self._registry:  # its link was lost before
             self._end_session(kept, SessionClosed("shutdown", _SHUTDOWN, by="local"))
 
     async def close(self) -> None:
-        """Stop listening, say goodbye, end what runs, and wait for it. Harmless when closed."""
-        if self._closing:
-            await self._closed.wait()
-            return
+        """Stop listening, say goodbye, end what runs, and wait for it. Harmless when closed.
+
+        Cancelling ends the wait alone: the server closes all the same.
+        """
         self._closing = True
+        if self._closer is None:
+            self._closer = self._loop.create_task(self._close())
+        await asyncio.shield(self._closer)
+
+    async def _close(self) -> None:
+        try:
+            await self._end_all()
+        finally:
+            self._closed.set()
+
+    async def _end_all(self) -> None:
         if self._token_watch is not None:
             self._token_watch.close()
         if self._drain is not None:
             self._drain.stop()
         self._entrance.close()
-        links = list(self._entrance.links)
-        for link in links:
+        for link in list(self._entrance.links):
             link.close("shutdown", _SHUTDOWN)
         for kept in self._registry:
             self._end_session(kept, SessionClosed("shutdown", _SHUTDOWN, by="local"))
@@ -301,20 +312,11 @@ class Server:
             self._own(self._jobs.close())
         if self._named is not None:
             self._own(self._named.close())
-        try:
-            async with asyncio.timeout(self.limits.close_seconds):
-                for link in links:
-                    if link.driver.stream is not None:  # else nothing will ever be lost
-                        await link.driver.done.wait()
-        except TimeoutError:
-            for link in links:
-                link.driver.abort()
         while self._tasks:
             await asyncio.wait(list(self._tasks))
         await self._reaper.close()
         self._audit.write("stopped", {})
         self._audit.close()
-        self._closed.set()
 
 
 async def _gone(link: ServerLink) -> None:

@@ -10,6 +10,7 @@ Python 3.12 and older leaves the file behind. Neither happens here.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import socket
 import struct
@@ -17,6 +18,8 @@ import sys
 from pathlib import Path
 
 from rshell.errors import ConfigurationError
+
+_log = logging.getLogger("rshell.server")
 
 _LOCAL_PEERCRED = 1  # macOS: getsockopt(SOL_LOCAL, LOCAL_PEERCRED) gives a struct xucred
 _SOL_LOCAL = 0
@@ -85,5 +88,9 @@ class UnixListener:
     def close(self) -> None:
         """Stop listening and remove the path. The lock file stays: removing it would race."""
         self.socket.close()
-        self.path.unlink(missing_ok=True)
-        os.close(self._lock)
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as error:  # its folder is not ours to change any more
+            _log.warning("can't remove %s: %s", self.path, error.strerror)
+        finally:
+            os.close(self._lock)

@@ -22,6 +22,7 @@ from rshell.transport.channel import Channel
 from rshell.values import Limits, TerminalSize
 from tests.execution.helpers import await_gone
 from tests.support.commands import until
+from tests.support.cutting import Cutter
 from tests.support.proxy import Relay
 from tests.support.session import DEADLINE, tls_session
 
@@ -189,6 +190,26 @@ async def test_close_is_a_word_and_harmless_when_repeated() -> None:
         assert (closed.code, closed.by, client.is_closed) == ("done", "local", True)
         with pytest.raises(SessionClosed):
             await client.run("true")
+
+
+async def test_a_close_that_is_cancelled_ends_the_session_all_the_same() -> None:
+    async with (
+        asyncio.timeout(DEADLINE),
+        rshell.serve("127.0.0.1", 0) as server,
+        Cutter(server.addresses[0].port) as cutter,
+    ):
+        client = await rshell.connect(cutter.address)
+        cutter.refuse()
+        await cutter.cut()
+        await asyncio.to_thread(until, lambda: not client.links.is_up, "the cut")
+        closing = asyncio.create_task(client.close())
+        await asyncio.sleep(0)  # it waits for what looks for a way back
+        closing.cancel()
+        await asyncio.wait([closing])
+        assert closing.cancelled()
+        closed = await client.wait_closed()
+        assert closed is not None and (closed.code, closed.by) == ("done", "local")
+        await client.close()
 
 
 async def test_leaving_ends_what_runs(tmp_path: Path) -> None:

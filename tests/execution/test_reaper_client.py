@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+import pytest
 
 from rshell.execution.reaper_client import Reaper
 from tests.execution.helpers import DEADLINE, await_gone, begin, is_alive, no_leak, our_children
@@ -103,4 +106,43 @@ async def test_a_cancelled_close_kills_it_at_once() -> None:
         await asyncio.wait([closing], timeout=DEADLINE)
         assert closing.cancelled()
         assert not is_alive(pid)
+        assert child.poll() is None
+
+
+async def test_a_deaf_one_can_not_wake_up_and_act_on_an_old_list() -> None:
+    with no_leak(), sleeper() as child, sleeper() as other:
+        reaper = Reaper(1)
+        reaper.add(child.pid)
+        deaf = reaper.pid
+        assert deaf is not None
+        reaper.add(other.pid)
+        os.kill(deaf, signal.SIGSTOP)
+        for block in (b"-0\n" * 1000, b"-"):  # until the pipe is full to the last byte
+            with suppress(BlockingIOError):
+                while True:
+                    os.write(reaper._fd, block)
+        reaper.remove(other.pid)
+        assert not is_alive(deaf)
+        assert reaper.pid is not None
+        await close(reaper)
+        assert child.wait(DEADLINE) == -signal.SIGHUP  # the new one knew of it
+        assert other.poll() is None
+
+
+async def test_a_process_that_can_not_be_guarded_is_not_lost(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with no_leak(), sleeper() as child:
+        reaper = Reaper(1)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            reaper.add(child.pid)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert reaper.pid is None and "would outlive" in caplog.text
+        reaper.add(child.pid)
+        assert reaper.pid is not None
+        reaper.remove(child.pid)
+        await close(reaper)
         assert child.poll() is None

@@ -16,6 +16,7 @@ from rshell.security.credentials import local_token
 from rshell.security.files import private_folder, server_folder
 from rshell.security.tokens import TokenStore
 from rshell.transport.channel import Channel
+from rshell.transport.driver import Driver
 from rshell.values import Limits
 from tests.execution.helpers import await_gone, no_leak
 from tests.support.audit import audited
@@ -148,6 +149,54 @@ async def test_close_does_not_wait_for_who_never_logs_in_or_reads() -> None:
             with pytest.raises(SessionClosed):
                 await process.wait()
         peer.socket.close()
+
+
+async def test_a_close_that_is_cancelled_goes_on_and_can_be_waited_for() -> None:
+    server = await rshell.serve("127.0.0.1", 0)
+    async with rshell.connect(server.addresses[0]) as client:
+        closing = asyncio.create_task(server.close())
+        await asyncio.sleep(0)  # it waits for the end of the link
+        closing.cancel()
+        await asyncio.wait([closing])
+        assert closing.cancelled()
+        async with asyncio.timeout(30):
+            await server.close()
+            await server.serve_forever()
+        assert isinstance(await client.wait_closed(), SessionClosed)
+
+
+class SlowToClose:
+    """A byte stream whose other end never takes what is kept."""
+
+    def __init__(self, driver: Driver) -> None:
+        self.did: list[str] = []
+        self._driver = driver
+
+    def write(self, buffers: list[bytes | bytearray | memoryview]) -> None:
+        """Keep it."""
+
+    def room(self) -> int:
+        return 1
+
+    def close(self) -> None:
+        self.did.append("close")
+
+    def abort(self) -> None:
+        self.did.append("abort")
+        self._driver.stream_lost(None)
+
+
+async def test_a_link_that_was_told_goodbye_before_the_close_does_not_outlive_it() -> None:
+    socket_path = private_folder(server_folder()) / "socket"
+    server = await rshell.serve(None, unix=socket_path, limits=Limits(close_seconds=0.1))
+    link = server._entrance.open_link("here", "somebody")
+    stream = SlowToClose(link.driver)
+    link.driver.stream_opened(stream)
+    link.driver.stream_ready()
+    link.close("revoked", "its token was revoked")
+    assert stream.did == ["close"] and not server._entrance.links
+    await server.close()
+    assert stream.did == ["close", "abort"]
 
 
 async def test_a_server_among_other_work_does_not_hold_it_up() -> None:

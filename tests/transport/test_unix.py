@@ -46,6 +46,19 @@ def test_closing_takes_the_path_away_and_leaves_the_lock(tmp_path: Path) -> None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["own", "s.lock"]
 
 
+def test_a_path_that_can_not_be_removed_keeps_nothing_open(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "s"
+    listener = UnixListener(path)
+    path.unlink()
+    path.mkdir()
+    listener.close()
+    assert "can't remove" in caplog.text
+    path.rmdir()
+    UnixListener(path).close()  # the lock was given back
+
+
 def test_a_live_listener_is_not_replaced(tmp_path: Path) -> None:
     first = UnixListener(tmp_path / "s")
     for _ in range(2):

@@ -65,17 +65,13 @@ class LogWriter:
             try:
                 self._append(stream, piece)
             except OSError as error:
-                if not self._complained:
-                    self._complained = True
-                    _log.error("output of the job in %s is dropped: %s", self._folder, error)
+                self._complain(error)
             self.counts[stream] += len(piece)
 
     def close(self) -> None:
         """Close the files. Harmless when they are closed."""
-        for stream, fd in self._fds.items():
-            if fd >= 0:
-                os.close(fd)
-                self._fds[stream] = -1
+        for stream in self._fds:
+            self._close(stream)
 
     def _append(self, stream: int, piece: bytes) -> None:
         size = _HEAD.size + len(piece)
@@ -97,10 +93,23 @@ class LogWriter:
     def _rotate(self, stream: int) -> None:
         number = self._numbers[stream] + 1
         fd = os.open(self._folder / f"{_NAMES[stream]}.{number}", _WRITE, 0o600)
-        if self._fds[stream] >= 0:
-            os.close(self._fds[stream])
+        self._close(stream)
         self._fds[stream], self._numbers[stream], self._sizes[stream] = fd, number, 0
         (self._folder / f"{_NAMES[stream]}.{number - 2}").unlink(missing_ok=True)
+
+    def _close(self, stream: int) -> None:
+        """Close a stream's file. The number is free afterwards even where this fails."""
+        fd, self._fds[stream] = self._fds[stream], -1
+        try:
+            if fd >= 0:
+                os.close(fd)  # a file system in a network may first say here that it is full
+        except OSError as error:
+            self._complain(error)
+
+    def _complain(self, error: OSError) -> None:
+        if not self._complained:
+            self._complained = True
+            _log.error("output of the job in %s is dropped: %s", self._folder, error)
 
 
 class LogReader:

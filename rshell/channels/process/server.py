@@ -70,6 +70,7 @@ class _Run:
         self._group_gone: asyncio.Event | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timed_out = False
+        self._is_reported = False
         self._drained = asyncio.Event()
         self._task = asyncio.current_task()
         self._work = host.work.begin(host.session, channel)
@@ -256,6 +257,8 @@ class _Run:
     # The end.
 
     def _exited(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()  # it was in time, however long its output takes
         for source in self._sources.values():
             source.drain_then_end()
         self._source_ended()
@@ -290,6 +293,7 @@ class _Run:
     def _finish(self, ending: Ending) -> None:
         self._channel.send_message(ending.encode())
         self._channel.close()
+        self._is_reported = True
         self._audit("ended", ending.encode())
 
     def _bytes_sent(self, stream: int) -> int:
@@ -308,7 +312,7 @@ class _Run:
         for source in self._sources.values():
             source.close()
         process = self._process
-        if process is not None and process.exit_status is None:
+        if process is not None and not self._is_reported:
             self._host.clean_up(self._end(process))
 
     async def _end(self, process: RunningProcess) -> None:

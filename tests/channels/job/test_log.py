@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import resource
@@ -146,3 +147,25 @@ def test_a_log_that_was_removed_ends(tmp_path: Path) -> None:
     with reading(tmp_path / "gone") as reader:
         assert reader.read() is None
         assert reader.missing({OUT: 3, ERR: 0}) == [(OUT, b"", 3)]
+
+
+def test_a_close_that_fails_costs_neither_the_job_nor_a_strangers_descriptor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As on a file system in a network that is over its quota."""
+    writer = LogWriter(tmp_path, limit=2 * (HEAD + 10))
+    close = os.close
+
+    def close_and_fail(fd: int) -> None:
+        close(fd)  # the number is free all the same
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "close", close_and_fail)
+        for number in range(3):  # each in a file of its own
+            writer.write(OUT, b"%010d" % number)
+        writer.close()
+        writer.close()
+    with reading(tmp_path) as reader:
+        assert read_all(reader) == [(OUT, b"%010d" % 1, 10), (OUT, b"%010d" % 2, 0)]
+    assert caplog.text.count("is dropped") == 1

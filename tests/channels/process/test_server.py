@@ -16,6 +16,8 @@ from rshell.channels.process.server import resolve_signal, user_shell
 from rshell.client.client import Client
 from rshell.errors import RemoteProtocolError
 from rshell.transport.channel import Channel
+from rshell.values import ExitStatus
+from tests.support.audit import audited, noted
 from tests.support.processes import descriptors, gone, is_running
 from tests.support.session import tls_session
 
@@ -303,6 +305,33 @@ async def test_wait_raises_the_timeout_too() -> None:
 async def test_a_command_faster_than_its_timeout_is_not_touched() -> None:
     async with tls_session() as client:
         assert (await client.run("echo hi", timeout=100)).stdout == b"hi\n"
+
+
+# Its output waits for a reader when it has exited: more than a window, less than window and pipe.
+WAITING = Limits(window=64 * 1024)
+MORE = 64 * 1024 + 30_000
+
+
+async def test_a_command_that_was_in_time_is_not_late_because_its_reader_is() -> None:
+    async with (
+        tls_session(limits=WAITING) as client,
+        client.open_process(f"head -c {MORE} /dev/zero", timeout=4.0) as process,
+    ):
+        await gone(process.pid)
+        with pytest.raises(ProcessTimeout):  # by then the time of the first one has passed too
+            await client.run("exec sleep 100", timeout=4.0)
+        assert len(await process.stdout.read()) == MORE
+        assert await process.wait() == ExitStatus(code=0)
+
+
+async def test_a_command_whose_output_nobody_wants_has_its_end_in_the_log() -> None:
+    async with tls_session(limits=WAITING) as client:
+        async with client.open_process(f"head -c {MORE} /dev/zero; exit 3") as process:
+            await gone(process.pid)
+            assert (await client.run("true")).exit_status == 0  # the server has seen it, too
+        await noted("ended", 2)
+        [ended] = [line for line in audited("ended") if "cut_short" in line]
+        assert ended["exit_status"] == "exited with status 3"
 
 
 async def test_cancelling_ends_grandchildren_too(tmp_path: Path) -> None:
