@@ -11,6 +11,7 @@ small transport buffer keep bulk data in the channels, where control frames can 
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import threading
 from typing import cast
@@ -23,6 +24,7 @@ READ_SIZE = 256 * 1024
 _JOIN = 16 * 1024  # below this, one copy is cheaper than two writes
 _NOTSENT = 128 * 1024
 _UNIX_BUFFER = 512 * 1024
+_REST = 16  # reads, which is more than a kernel holds for a socket
 _KEPT = 8 * 1024 * 1024  # bytes that may stay free in the heap
 
 
@@ -103,8 +105,22 @@ class SocketStream(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Take the end of the socket."""
+        if isinstance(exc, ConnectionError) and self._transport is not None:
+            self._read_rest(self._transport.get_extra_info("socket").fileno())
         self._transport = None
         self._driver.stream_lost(exc)
+
+    def _read_rest(self, fd: int) -> None:
+        """Take what had come before a write of ours failed: it may say why there is nobody."""
+        self._is_closing = True  # so nothing more is written
+        try:
+            for _ in range(_REST):
+                size = os.readv(fd, [shared.received])
+                if not size:
+                    break
+                self.buffer_updated(size)
+        except OSError:
+            pass  # there is no more
 
     # What the driver calls.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import select
 import subprocess
@@ -140,7 +141,9 @@ def await_gone(pid: int) -> None:
     """Block until `pid` has ended; fail after the deadline."""
     try:
         fd = os.pidfd_open(pid)
-    except ProcessLookupError:
+    except OSError as error:
+        # The number may still be that of a group or session, whose members live on.
+        assert error.errno in (errno.ESRCH, errno.EINVAL), error
         return
     try:
         poll = select.poll()

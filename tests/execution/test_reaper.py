@@ -139,8 +139,8 @@ def test_the_reaper_ignores_what_is_meant_for_the_server() -> None:
         assert popen.stdin is not None
         popen.stdin.write(b"+%d\n" % child.pid)
         popen.stdin.flush()
-        # SigIgn shows that it has come so far.
-        while not _ignores(popen.pid, signal.SIGTERM):
+        # SigIgn shows that it has come so far; this is the last one.
+        while not _ignores(popen.pid, signal.SIGHUP):
             assert popen.poll() is None
         for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             popen.send_signal(signum)

@@ -45,7 +45,7 @@ def start(request: pytest.FixtureRequest) -> Start:
 
 async def test_any_number_may_wait_and_a_cancelled_one_changes_nothing(start: Start) -> None:
     with no_leak():
-        process = start("sleep 0.05; exit 7")
+        process = start("sleep 0.5; exit 7")
         waiters = [asyncio.ensure_future(process.wait()) for _ in range(5)]
         await asyncio.sleep(0)
         waiters[0].cancel()
@@ -179,7 +179,9 @@ async def test_end_reaches_jobs_in_groups_of_their_own() -> None:
 
 
 async def test_followers_are_signalled_and_the_leader_is_not() -> None:
-    text = "trap 'echo leader' TERM; sleep 100 & echo up; wait $!; wait $!; echo $?; exec sleep 100"
+    follower_text = "echo up; exec sleep 100"  # or it might still have the leader's trap
+    waits = "wait $!; wait $!; echo $?; exec sleep 100"
+    text = f"trap 'echo leader' TERM; sh -c '{follower_text}' & {waits}"
     async with on_terminal(command("bash", "-c", text)) as (process, _, output, _):
         await output.until(b"up")
         [follower] = process.followers()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from pathlib import Path
 
@@ -11,7 +12,9 @@ async def gone(pid: int) -> None:
     """Wait until `pid` has ended; the caller has a deadline."""
     try:
         fd = os.pidfd_open(pid)
-    except ProcessLookupError:
+    except OSError as error:
+        # The number may still be that of a group or session, whose members live on.
+        assert error.errno in (errno.ESRCH, errno.EINVAL), error
         return
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()

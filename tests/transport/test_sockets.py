@@ -98,6 +98,22 @@ async def test_an_aborted_end_is_a_lost_link_at_the_other(family: int) -> None:
         assert isinstance(channel.error, LinkLost)
 
 
+async def test_a_goodbye_that_we_had_not_read_when_a_write_of_ours_failed_is_heard() -> None:
+    async with socket_session(wait, plain, family=socket.AF_UNIX) as session:
+        channel = await session.open()
+        driver = session.client.driver
+        assert isinstance(driver.stream, SocketStream) and driver.stream._transport is not None
+        driver.stream._transport.pause_reading()
+        session.server.link.close("shutdown", "going home")
+        await session.server.driver.done.wait()
+        driver.link.ping(driver.now)
+        driver.flush()  # nobody is there to take it
+        await channel.wait_closed()
+        await driver.done.wait()
+        assert isinstance(channel.error, SessionClosed)
+        assert channel.error.code == "shutdown"
+
+
 async def test_a_goodbye_and_then_the_end_is_an_orderly_close() -> None:
     async with socket_session(wait, plain) as session:
         channel = await session.open()

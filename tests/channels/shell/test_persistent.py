@@ -114,6 +114,7 @@ async def test_a_command_that_is_cancelled_while_the_shell_is_taken_back_does_no
         running = asyncio.create_task(line.run("echo > ran"))
         await asyncio.sleep(0)  # it is said before what stops it
         line.signal("SIGTERM")
+        await client.run("true")  # the server has heard both
         (home / "go").touch()
         assert (await running).status.signal == "SIGINT"
         assert not (home / "ran").exists()
