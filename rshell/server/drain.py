@@ -12,6 +12,7 @@ nothing that the server does tells of it.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 
 from rshell.channels.work import Work
@@ -56,10 +57,9 @@ class Drain:
         self._stopped.set()
 
     def _notice(self) -> str:
-        left = round(max(0.0, self._end - self._loop.time()), 1)
+        left = math.ceil(max(0.0, self._end - self._loop.time()))
         return (
-            f"the server is shutting down; this command is ended in {left:g} s "
-            "unless it ends before"
+            f"the server is shutting down; this command is ended in {left} s unless it ends before"
         )
 
     def _is_done(self) -> bool:

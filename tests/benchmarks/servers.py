@@ -10,12 +10,13 @@ that may take longer than everything else together. So sshd's commands get an em
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from getpass import getuser
@@ -86,16 +87,16 @@ class Sshd:
 def rshell_server(folder: Path) -> Iterator[RshellServer]:
     """Run an rshell-server on a free port and a Unix socket, its state in `folder`."""
     folder.mkdir(mode=0o700)
-    port, unix = free_port(), folder / "socket"
+    unix, log = folder / "socket", folder / "log"
     foreign = ("RSHELL_", "PYTHON")
     env = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     env |= {"XDG_STATE_HOME": f"{folder}/state", "XDG_CONFIG_HOME": f"{folder}/config"}
     # An installed program has its bytecode, whatever this checkout keeps.
     env["PYTHONPYCACHEPREFIX"] = f"{folder}/bytecode"
-    argv = [*_program("rshell-server"), "--host", HOST, "--port", str(port), "--unix", str(unix)]
-    with _running(argv, port, env, folder / "log") as process:
-        line = local_token(folder / "state" / "rshell" / "server")
-        assert line is not None
+    argv = [*_program("rshell-server"), "--host", HOST, "--port", "0", "--unix", str(unix)]
+    with _running(argv, lambda: _told_port(log) is not None, env, log) as process:
+        line, port = local_token(folder / "state" / "rshell" / "server"), _told_port(log)
+        assert line is not None and port is not None
         yield RshellServer(process.pid, port, f"unix:{unix}", str(line), env)
 
 
@@ -113,7 +114,7 @@ def private_sshd(folder: Path) -> Iterator[Sshd]:
     config = folder / "sshd_config"
     config.write_text(_SSHD_CONFIG.format(port=port, folder=folder))
     argv = [program, "-D", "-e", "-f", str(config)]
-    with _running(argv, port, dict(os.environ), folder / "log"):
+    with _running(argv, lambda: _listens(port), dict(os.environ), folder / "log"):
         sshd = Sshd(port, folder)
         tried = subprocess.run(sshd.command("true"), capture_output=True, check=False)
         if tried.returncode:
@@ -123,16 +124,16 @@ def private_sshd(folder: Path) -> Iterator[Sshd]:
 
 @contextmanager
 def _running(
-    argv: list[str], port: int, env: dict[str, str], log: Path
+    argv: list[str], is_ready: Callable[[], bool], env: dict[str, str], log: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a server until the block ends; it listens on `port` when the block begins."""
-    with log.open("wb") as stderr:
+    """Run a server until the block ends; it is ready when the block begins."""
+    with log.open("wb") as both:
         process = subprocess.Popen(
-            argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr
+            argv, env=env, stdin=subprocess.DEVNULL, stdout=both, stderr=both
         )
     try:
         deadline = time.monotonic() + _START_SECONDS
-        while not _listens(port):
+        while not is_ready():
             if process.poll() is not None or time.monotonic() > deadline:
                 told = log.read_text(errors="replace").strip()
                 raise Unavailable(f"{Path(argv[0]).name} does not start: {told}")
@@ -145,6 +146,12 @@ def _running(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _told_port(log: Path) -> int | None:
+    """Return the port that an rshell-server says it listens on, None while it has not said so."""
+    found = re.search(rf"listens at {re.escape(HOST)}:(\d+)", log.read_text(errors="replace"))
+    return None if found is None else int(found[1])
 
 
 def _listens(port: int) -> bool:

@@ -134,7 +134,8 @@ def fields(pid: int) -> list[str]:
 
 
 def is_alive(pid: int) -> bool:
-    return bool(fields(pid)) and fields(pid)[0] not in "ZX"
+    state = fields(pid)[:1]
+    return bool(state) and state[0] not in "ZX"
 
 
 def await_gone(pid: int) -> None:

@@ -42,7 +42,7 @@ from tests.support.session import until
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 
 PATIENT = Limits(linger=100.0, resume_local=100.0)
-WATCHFUL = replace(PATIENT, ping_idle=0.1, ping_dead=0.5, open_timeout=1.0)
+WATCHFUL = replace(PATIENT, ping_idle=0.1, ping_dead=0.5, open_timeout=5.0)
 DEADLINE = 300.0
 SIZE = 30_000_000
 CUTS = times(334)  # of each kind, so a thousand in all
@@ -389,10 +389,13 @@ def test_a_server_that_was_killed_has_lost_the_session_and_runs_nothing_twice(
         arguments = argv("rshell", "-c", command, server.address)
         with begin(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as client:
             assert read_line(client.stdout) == b"up"
+            if comes_back:
+                client.send_signal(signal.SIGSTOP)  # or it gives up before another is there
             server.popen.kill()
             server.popen.wait()
             if comes_back:
                 with serving("--port", str(server.port)):
+                    client.send_signal(signal.SIGCONT)
                     _, stderr = client.communicate(timeout=DEADLINE)
             else:
                 _, stderr = client.communicate(timeout=DEADLINE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -184,9 +185,11 @@ async def test_a_server_that_was_started_anew_is_told_with_what_it_means(tmp_pat
     path = os.environ["XDG_RUNTIME_DIR"] + "/socket"
     with serving("--unix", path) as first:
         async with at_prompt(first.address, "-S", "work", size=WIDE) as person:
+            person.popen.send_signal(signal.SIGSTOP)  # or it gives up before another is there
             first.popen.kill()
             first.popen.wait()
             with serving("--unix", path, log=tmp_path / "second.log"):
+                person.popen.send_signal(signal.SIGCONT)
                 assert await left(person) == 255
                 await person.see("If it was started anew, work ended with it")
                 await person.see(f"rshell {first.address} -S work")

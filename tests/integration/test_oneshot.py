@@ -67,7 +67,7 @@ def test_a_timeout_is_124_and_its_group_is_gone(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     script = f"echo $$ >> {pids}; (echo $BASHPID >> {pids}; exec sleep 100) & sleep 100"
     with serving("--port", "0") as server:
-        done = run("--timeout", "1", "-c", script, server.address)
+        done = run("--timeout", "3", "-c", script, server.address)
     assert done.returncode == 124
     found = [int(line) for line in pids.read_text().split()]
     assert len(found) == 2
@@ -207,7 +207,7 @@ def test_json_says_how_it_ended() -> None:
         shown, status = report("-c", "kill -TERM $$", where)
         assert (shown["outcome"], shown["signal"], status) == ("signaled", "SIGTERM", 143)
         assert shown["exit_status"] is None
-        shown, status = report("--timeout", "0.5", "-c", "echo early; sleep 100", where)
+        shown, status = report("--timeout", "2", "-c", "echo early; sleep 100", where)
         assert (shown["outcome"], status) == ("timeout", 124)
         assert shown["stdout"] == "early\n"
         shown, status = report("-c", f"echo early; kill -9 {server.pid}; sleep 100", where)

@@ -17,7 +17,7 @@ from tests.support.terminal import CTRL, ENTER, Person, at_prompt, at_terminal
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 
 # Everything that a program may leave on.
-MESS = r"printf '\033[?1049h\033[?1000h\033[?1006h\033[?2004h\033[?25l\033[?1h\033=\033[31mhalf'"
+MESS = r"printf '\033[?1049h\033[?1000h\033[?1006h\033[?2004h\033[?25l\033[?1h\033=\033[31m\150alf'"
 
 
 def unix_server() -> tuple[str, str]:

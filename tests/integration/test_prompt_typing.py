@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.commands import until
 from tests.support.terminal import CTRL, ENTER, ESCAPE, TAB, Person, at_prompt
 
 LINE = "0123456789" * 9 + "\n"
@@ -210,7 +209,10 @@ async def test_typing_during_the_check_of_a_line_is_put_after_it(shell: str) -> 
 
 
 async def completed(person: Person, typed: str, becomes: str) -> None:
-    person.send(typed + TAB)
+    person.send(typed)
+    await person.see(typed)
+    before = person.line
+    await person.press(TAB, lambda: person.line != before, f"an answer to {typed!r}")
     await person.wait_for(
         lambda: (
             person.line.partition(" ")[2].partition(" ")[2] == becomes
@@ -239,8 +241,9 @@ async def test_commands_paths_variables_and_users_are_completed(home: Path) -> N
         await completed(person, "ls a\\ fol", "ls a\\ folder\\ with\\ blanks/")
         await completed(person, "ls 'a fol", "ls 'a folder with blanks/")
         await completed(person, 'ls "a fol', 'ls "a folder with blanks/')
-        person.send("[ -e a\\ folder\\ with\\ blanks/it" + TAB)
-        await person.see('it\\\'s\\ \\"here\\"')
+        person.send("[ -e a\\ folder\\ with\\ blanks/it")
+        whole = 'it\\\'s\\ \\"here\\" '
+        await person.press(TAB, lambda: person.line.endswith(whole), whole)
         person.send("] && echo fo''und" + ENTER)
         await person.wait_for("found")
 
@@ -260,11 +263,22 @@ SLOW = (
 )
 
 
+async def asked(person: Person, trace: Path) -> None:
+    """Press Tab until the shell works on it: it may be interrupted before it has come so far."""
+    for _ in range(30):
+        person.send(TAB)
+        for _ in range(100):
+            if trace.exists():
+                return
+            await asyncio.sleep(0.01)
+    raise AssertionError("the shell was never asked")
+
+
 async def test_a_slow_completion_neither_blocks_typing_nor_the_next_command(home: Path) -> None:
     (home / ".bashrc").write_text(SLOW)
     async with at_prompt() as person:
-        person.send("slow a" + TAB)
-        await asyncio.to_thread(until, (home / "asked").exists, "the question")
+        person.send("slow a")
+        await asked(person, home / "asked")
         person.send("b")
         await person.wait_for(lambda: person.line.endswith("slow ab"))
         person.send(ENTER)
@@ -283,8 +297,8 @@ async def test_a_completion_that_cannot_be_interrupted_costs_the_shell_not_the_s
         "_stuck() { trap '' INT; touch asked; while :; do :; done; }; complete -F _stuck stuck\n"
     )
     async with at_prompt() as person:
-        person.send("stuck a" + TAB)
-        await asyncio.to_thread(until, (home / "asked").exists, "the question")
+        person.send("stuck a")
+        await asked(person, home / "asked")
         person.send(CTRL["U"] + "echo al''ive" + ENTER)
         await person.wait_for("alive")
         await person.see("rshell: the shell ")
@@ -308,10 +322,13 @@ async def test_candidates_are_listed_and_chosen() -> None:
     for name in ("choice-one", "choice-two"):
         (home / name).touch()
     async with at_prompt() as person:
-        person.send("ls cho" + TAB)
-        await person.wait_for(lambda: person.line.endswith("choice-"))
-        person.send(TAB)
-        await person.see("choice-two")
+
+        def is_listed() -> bool:
+            return any("choice-two" in line for line in person.display)
+
+        person.send("ls cho")
+        await person.press(TAB, lambda: person.line.endswith("choice-"), "what they share")
+        await person.press(TAB, is_listed, "a list")
         person.send(TAB)
         await person.wait_for(lambda: not person.line.endswith("choice-"))
         person.send(ENTER)  # takes the candidate
@@ -324,8 +341,8 @@ async def test_names_that_would_act_on_the_terminal_are_not_shown(home: Path) ->
     (home / "evil\x1b]0;owned\x07").touch()
     (home / "evil-not").touch()
     async with at_prompt() as person:
-        person.send("ls evi" + TAB)
-        await person.wait_for(lambda: "evil" in person.line)
+        person.send("ls evi")
+        await person.press(TAB, lambda: "evil" in person.line, "an answer")
         assert "owned" not in person.screen.title
 
 

@@ -13,7 +13,7 @@ import asyncio
 import os
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -58,14 +58,20 @@ def started_anew(first: ServerProcess) -> Iterator[ServerProcess]:
 
 
 @asynccontextmanager
-async def replaced(first: ServerProcess, relay: Cutter, end: str) -> AsyncIterator[None]:
-    """End the first server and have another in its place."""
+async def replaced(
+    first: ServerProcess, relay: Cutter, end: str, hear: Callable[[], None] = lambda: None
+) -> AsyncIterator[None]:
+    """End the first server and have another in its place.
+
+    `hear` waits until the client was told, where that can be; the relay would cut that, too.
+    """
     if end == "killed":
         first.popen.kill()
         first.popen.wait()
     else:
         first.popen.terminate()
         await asyncio.to_thread(wait_until, lambda: "draining" in first.complaints(), "draining")
+        await asyncio.to_thread(hear)
     with started_anew(first):
         if end == "stopped and cut":
             await relay.cut()
@@ -83,12 +89,14 @@ async def test_a_oneshot_ends_with_a_word_and_runs_nothing_twice(end: str) -> No
         arguments = argv("rshell", "-c", COMMAND, relay.address)
         with begin(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as client:
             assert await asyncio.to_thread(read_line, client.stdout) == b"up"
-            async with replaced(first, relay, end):
+            told: list[bytes] = []
+            async with replaced(first, relay, end, lambda: told.append(read_line(client.stderr))):
                 stdout, stderr = await asyncio.to_thread(client.communicate, timeout=DEADLINE)
                 assert (client.returncode, stdout) == (255, b"")
-                lines = stderr.decode().splitlines()
-                assert all(line.startswith("rshell: ") for line in lines)
-                assert WORDS[end] in lines[-1] and len(lines) == (1 if end == "killed" else 2)
+                (line,) = stderr.decode().splitlines()
+                assert line.startswith("rshell: ") and WORDS[end] in line
+                assert len(told) == (0 if end == "killed" else 1)
+                assert all(line.startswith(b"rshell: ") for line in told)
                 assert ran_once()
 
 

@@ -135,6 +135,15 @@ class Person:
         await self.prompt(self.prompts + 1)
         return self.output()
 
+    async def press(self, key: str, condition: Callable[[], object], why: str) -> None:
+        """Press a key until `condition()`, as people do when an answer came too late to show."""
+        async with asyncio.timeout(DEADLINE):
+            while not condition():
+                self.send(key)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_IMPATIENCE):
+                        await self.wait_for(condition, why)
+
     async def each(self, keys: str) -> None:
         """Press keys one by one, each of which echoes something, as slow fingers do."""
         for key in keys:

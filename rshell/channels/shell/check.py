@@ -15,7 +15,7 @@ from rshell.errors import SpawnError
 from rshell.execution.pipes import PipeSink, PipeSource, input_pipe, output_pipe
 from rshell.execution.spawn import Command
 
-_DEADLINE = 0.5  # seconds; a text that is not judged by then is run as it is
+_DEADLINE = 3.0  # seconds; a text that is not judged by then is run as it is
 _BLOCK = 4096
 _ENOUGH = 16384  # bytes of complaints
 

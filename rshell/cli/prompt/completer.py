@@ -50,7 +50,8 @@ class RemoteCompleter(Completer):
                     found = await self._line.complete(text)
             except (TimeoutError, RshellError, ValueError):
                 return
-            self._known[text] = found
+            if found.texts:  # else it may only have come too late
+                self._known[text] = found
         for candidate, label in zip(found.texts, found.labels, strict=True):
             if "\x1b" in candidate or "\r" in candidate:
                 continue  # it would act when it is shown

@@ -58,7 +58,7 @@ from rshell.errors import RshellError
 from rshell.terminal.raw import process_output
 
 _TERMINAL = 0
-_CHECK_DEADLINE = 1.0  # seconds; a text that is not judged by then is run as it is
+_CHECK_DEADLINE = 5.0  # seconds; a text that is not judged by then is run as it is
 
 _STYLE = Style.from_dict(
     {

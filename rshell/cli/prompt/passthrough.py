@@ -118,8 +118,8 @@ class Passthrough:
         leaving = asyncio.create_task(self._left.wait())
         try:
             await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
-            if not working.done():
-                raise self._cause
+            if self._left.is_set() or not working.done():
+                raise self._cause  # and never at the next command
             return working.result()
         finally:
             for task in (working, leaving):

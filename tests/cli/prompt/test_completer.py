@@ -43,6 +43,14 @@ async def test_an_answer_is_kept_until_it_is_forgotten() -> None:
     assert line.asked == ["ca", "ca"]
 
 
+async def test_an_answer_without_candidates_may_have_been_late_and_is_not_kept() -> None:
+    line = Line()
+    completer = RemoteCompleter(cast(ShellLine, line))
+    for _ in range(2):
+        assert await candidates(completer, "ca") == []
+    assert line.asked == ["ca", "ca"]
+
+
 async def test_candidates_that_would_act_when_shown_are_dropped() -> None:
     line = Line("a\x1b[2J", "a\rb", "ab")
     assert await candidates(RemoteCompleter(cast(ShellLine, line)), "a") == [("ab", -1)]

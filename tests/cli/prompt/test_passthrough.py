@@ -37,6 +37,7 @@ class Line:
         self.channel = FakeChannel()
         self.on_done: Callable[[Done], None] = lambda done: None
         self.on_unread: Callable[[str], None] = lambda text: None
+        self.on_stop: Callable[[], object] = lambda: None
         self.got = b""
         self._stop = stop
         self._done = Done(1, ExitStatus(code=0), "/", 0, 0, 0.0, unread=unread)
@@ -54,6 +55,7 @@ class Line:
         if self.got.endswith(self._stop):
             self.on_done(self._done)
             self._ended.set()
+            self.on_stop()
 
 
 @pytest.fixture
@@ -107,6 +109,17 @@ async def test_an_escape_leaves_and_reaches_no_command(keyboard: int) -> None:
     with pytest.raises(SessionLeft):
         await run(line)
     assert line.got == b""
+
+
+async def test_an_escape_at_the_very_end_of_a_command_is_not_left_for_the_next(
+    keyboard: int,
+) -> None:
+    line = Line(b"\r")
+    line.on_stop = lambda: os.write(keyboard, b"~.")
+    os.write(keyboard, b"last\r")
+    with pytest.raises(SessionLeft):
+        await run(line)
+    assert line.got == b"last\r"
 
 
 async def test_a_command_that_ran_already_gets_the_keys_and_gives_back_the_rest(
