@@ -105,22 +105,24 @@ class SocketStream(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Take the end of the socket."""
-        if isinstance(exc, ConnectionError) and self._transport is not None:
-            self._read_rest(self._transport.get_extra_info("socket").fileno())
-        self._transport = None
-        self._driver.stream_lost(exc)
+        try:
+            if isinstance(exc, ConnectionError) and self._transport is not None:
+                self._read_rest(self._transport.get_extra_info("socket").fileno())
+        finally:
+            self._transport = None
+            self._driver.stream_lost(exc)
 
     def _read_rest(self, fd: int) -> None:
         """Take what had come before a write of ours failed: it may say why there is nobody."""
         self._is_closing = True  # so nothing more is written
-        try:
-            for _ in range(_REST):
+        for _ in range(_REST):
+            try:
                 size = os.readv(fd, [shared.received])
-                if not size:
-                    break
-                self.buffer_updated(size)
-        except OSError:
-            pass  # there is no more
+            except OSError:
+                return  # there is no more
+            if not size:
+                return
+            self.buffer_updated(size)
 
     # What the driver calls.
 

@@ -1,8 +1,9 @@
 """Completion from the remote side, without making anybody wait.
 
-Strategy: Tab asks the server; what has not come within the deadline is not shown. Answers are
-kept until the next command, for people press Tab again and again. A question that was overtaken
-by a later one is dropped by prompt_toolkit, which cancels it.
+Strategy: Tab asks the server; what has not come within the deadline is not shown. Candidates are
+kept until the next command, for people press Tab again and again; an answer without any may only
+have come too late, and is asked for again. A question that was overtaken by a later one is
+dropped by prompt_toolkit, which cancels it.
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ _PASSED_ON = ("COLORTERM", "LANG", "LC_ALL", "LC_CTYPE")
 def load_prompt() -> Future[type[Prompt]]:
     """Begin to load the prompt, in a thread."""
     loaded: Future[type[Prompt]] = Future()
+    loaded.set_running_or_notify_cancel()  # whoever waits for it may give up; the thread does not
 
     def load() -> None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 
 import pytest
 
@@ -26,6 +27,19 @@ async def test_what_is_wrong_with_it_is_raised_where_it_is_needed(
     with pytest.raises(ImportError):
         async with asyncio.timeout(DEADLINE):
             await asyncio.wrap_future(loading)
+
+
+async def test_who_gives_up_on_it_leaves_the_thread_in_peace(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads: list[threading.Thread] = []
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: threads.append(thread))
+    loading = load_prompt()
+    waiting = asyncio.wrap_future(loading)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    threads[0].run()  # which is when it would show a traceback
+    assert loading.exception() is None
 
 
 def test_a_lost_connection_says_what_became_of_a_named_session() -> None:
