@@ -110,8 +110,10 @@ class OutputDescriptor:
         """Write `last` behind what waits, within 2 s: who is slower, or has gone, goes without.
 
         For the ways out on which something must not be overtaken by what was handed on before.
-        What could not be written by then will not be.
+        What could not be written by then will not be, nor what a later call has.
         """
+        if self._is_given_up:
+            return
         try:
             async with asyncio.timeout(_LAST_SECONDS):
                 if last:

@@ -26,8 +26,9 @@ def raw_mode(fd: int) -> Iterator[None]:
         tty.setraw(fd, termios.TCSADRAIN)  # what was typed ahead is for the program too
         yield
     finally:
+        # At once: a terminal that takes no output would never be drained.
         with contextlib.suppress(termios.error):  # the terminal has gone
-            termios.tcsetattr(fd, termios.TCSADRAIN, before)
+            termios.tcsetattr(fd, termios.TCSANOW, before)
 
 
 def process_output(fd: int, wanted: bool) -> None:

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from rshell.errors import ChannelReset, LocalProtocolError, RshellError
 from rshell.protocol.channel import ChannelState, Half
+from rshell.protocol.frames import FrameType
 from rshell.protocol.messages import Json
 from rshell.protocol.replay import Buffer
 from rshell.protocol.session import Session
@@ -160,9 +161,9 @@ class Channel:
         return self._carrier.session.room(self._state)
 
     @property
-    def waiting(self) -> int:
-        """How many frames of this channel wait for their turn to be sent."""
-        return len(self._state.queue)
+    def waiting_messages(self) -> int:
+        """How many messages wait for their turn to be sent."""
+        return sum(frame.type is not FrameType.DATA for frame in self._state.queue)
 
     def want_room(self) -> None:
         """Ask that `on_room` be called once there is room again."""

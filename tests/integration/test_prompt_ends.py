@@ -10,9 +10,17 @@ from pathlib import Path
 import pytest
 
 from tests.execution.helpers import await_gone
-from tests.support.commands import ServerProcess, serving
+from tests.support.commands import ServerProcess, Terminal, argv, serving
 from tests.support.commands import until as wait_until
-from tests.support.terminal import CTRL, ENTER, Person, at_prompt, at_terminal
+from tests.support.terminal import (
+    CTRL,
+    ENTER,
+    PASTE_ON,
+    SIZE,
+    Person,
+    at_prompt,
+    at_terminal,
+)
 
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 
@@ -189,3 +197,12 @@ async def test_both_ends_keep_nothing_of_a_session_that_left() -> None:
             assert await left(person) == 0
         wait_until(lambda: len(list(folder.iterdir())) <= count, "the end of all descriptors")
         assert "Traceback" not in server.complaints()
+
+
+def test_a_terminal_that_takes_nothing_does_not_keep_who_is_told_to_leave() -> None:
+    with Terminal(argv("rshell", "--local"), SIZE) as terminal:
+        terminal.expect(PASTE_ON)
+        terminal.type(b"printf '\\033[?1000h'; yes\r")
+        terminal.expect(b"y\r\ny")
+        terminal.popen.send_signal(signal.SIGTERM)  # and nobody reads on
+        assert terminal.popen.wait(60) == 128 + signal.SIGTERM

@@ -493,3 +493,20 @@ async def test_items_wider_than_a_byte_are_sent_as_their_bytes() -> None:
             channel.write_nowait(memoryview(data)[::2])
         channel.send_eof()
         assert await reading == data + data + b"last"
+
+
+async def test_the_messages_that_wait_are_counted_without_the_data_before_them() -> None:
+    counted: list[int] = []
+
+    async def serve(channel: Channel) -> None:
+        channel.accept()
+        for _ in range(100):
+            channel.write_nowait(bytes(64))  # more than a window
+        channel.send_message({"type": "one"})
+        counted.append(channel.waiting_messages)
+
+    async with memory_session(serve, limits=Limits(window=1024, window_smallest=1024)) as session:
+        channel = await session.open()
+        await until(lambda: bool(counted))
+        channel.reset("cancelled", "enough")
+    assert counted == [1]

@@ -63,7 +63,7 @@ class Follower:
 
     def tell(self, message: Json | Done) -> None:
         """Send a message after all the output that there is now."""
-        if len(self._waiting) + self.channel.waiting >= _MESSAGES:
+        if len(self._waiting) + self.channel.waiting_messages >= _MESSAGES:
             self._waiting.clear()
             self.channel.reset("failed", "this client is too slow for what happens here")
             return

@@ -46,11 +46,13 @@ class Shell:
     def __init__(self, channel: Channel, request: ShellRequest) -> None:
         self._line = ShellLine(channel)
         self._line.on_done = self._take_output
+        self._line.on_restart = self._note_restart
         self._turn = asyncio.Lock()
         self._streams = {number: channel.stream(number) for number in (STDOUT, STDERR)}
         for reader in self._streams.values():
             reader.collect()
         self._output = {STDOUT: b"", STDERR: b""}
+        self._counted = {STDOUT: 0, STDERR: 0}  # with the end of a shell in which nothing ran
         has_input = request.stdin or request.terminal is not None
         self.stdin = ProcessInput(channel) if has_input else None
 
@@ -124,12 +126,18 @@ class Shell:
     def _take_output(self, done: Done) -> None:
         """Take what arrived before `done`: at once, for a background job may print on."""
         self._output = {number: reader.take() for number, reader in self._streams.items()}
-        for number, count in ((STDOUT, done.stdout), (STDERR, done.stderr)):
+        before, self._counted = self._counted, {STDOUT: 0, STDERR: 0}
+        for number, last in ((STDOUT, done.stdout), (STDERR, done.stderr)):
+            count = before[number] + last
             arrived = len(self._output[number])
             if arrived != count:
                 raise RemoteProtocolError(
                     f"{arrived} bytes of output arrived of the {count} that were sent"
                 )
+
+    def _note_restart(self, done: Done) -> None:
+        self._counted[STDOUT] += done.stdout
+        self._counted[STDERR] += done.stderr
 
 
 async def start_shell(carrier: SessionCarrier, request: ShellRequest) -> Shell:

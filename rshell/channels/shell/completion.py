@@ -4,8 +4,8 @@ Strategy: the shell says what only it knows (commands, variables, what is regist
 command); names of files are read here, which copes with blanks and quotes. Both become texts
 that replace the word, written as the shell reads them.
 
-Hazard: a folder may hold a million names, or be on a dead network. The look-up is done in a
-thread, and what is not there by the deadline is not shown.
+Hazard: a folder may hold a million names, or be on a dead network. Whoever calls what "may block"
+does it in a thread (lookups.py); what is not there by the deadline is not shown.
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ def from_shell(number: int, word: CursorWord, options: set[str], found: list[str
             written = quote_candidate(bare, word.quote, has_home=word.has_home)
         ends = item.endswith(("/", "=")) or closing == ""
         texts.append(written if ends else written + word.quote + closing)
-    return Completions(number, word.start, tuple(texts), tuple(candidates))
+    typed = word.words[-1]
+    is_for_rest = not any(item.startswith(typed) for item in candidates)
+    start = word.rest_start if is_for_rest else word.start
+    return Completions(number, start, tuple(texts), tuple(candidates))
 
 
 def from_files(
@@ -43,10 +46,19 @@ def from_files(
 
     With `programs`, only folders and what can be executed.
     """
-    typed = word.words[-1]
+    found = _files(number, word, word.words[-1], word.start, cwd, home, programs=programs)
+    if not found.texts and word.rest_start > word.start:
+        found = _files(number, word, word.rest, word.rest_start, cwd, home, programs=programs)
+    return found
+
+
+def _files(
+    number: int, word: CursorWord, typed: str, start: int, cwd: str, home: str, *, programs: bool
+) -> Completions:
+    has_home = word.has_home and start == word.start
     folder, slash, beginning = typed.rpartition("/")
     folder += slash
-    place = Path(cwd) / (_expand(folder, home) if word.has_home else folder)
+    place = Path(cwd) / (_expand(folder, home) if has_home else folder)
     names: list[tuple[str, bool]] = []
     try:
         with os.scandir(place) as entries:
@@ -55,19 +67,26 @@ def from_files(
                     continue
                 if entry.name.startswith(".") and not beginning.startswith("."):
                     continue
-                is_folder = entry.is_dir()
+                is_folder = _is_folder(entry)
                 if programs and not is_folder and not os.access(entry.path, os.X_OK):
                     continue
                 names.append((entry.name, is_folder))
     except OSError:
-        return Completions(number, word.start)
+        return Completions(number, start)
     texts, labels = [], []
     for name, is_folder in sorted(names)[:MOST]:
         # Without a slash, a `~` is a user's, and no file's.
-        written = quote_candidate(folder + name, word.quote, has_home=word.has_home and bool(slash))
+        written = quote_candidate(folder + name, word.quote, has_home=has_home and bool(slash))
         texts.append(written + "/" if is_folder else written + word.quote + " ")
         labels.append(name + "/" if is_folder else name)
-    return Completions(number, word.start, tuple(texts), tuple(labels))
+    return Completions(number, start, tuple(texts), tuple(labels))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False  # a link that can't be followed
 
 
 def from_path(number: int, word: CursorWord, search: str) -> Completions:

@@ -21,6 +21,7 @@ from rshell.channels.process.messages import decode_size
 from rshell.channels.process.server import resolve_signal
 from rshell.channels.shell import completion
 from rshell.channels.shell.check import wants_more
+from rshell.channels.shell.lookups import LookUps
 from rshell.channels.shell.messages import (
     Checked,
     Completions,
@@ -68,6 +69,7 @@ class Conversation:
         self._owner = owner
         self._feeder: asyncio.Task[None] | None = None
         self._question: asyncio.Task[None] | None = None
+        self._looks = LookUps()
         self._is_closed = False
 
     def begin(self, *, feeds: bool) -> None:
@@ -146,22 +148,23 @@ class Conversation:
                 found = replace(found, texts=found.texts[:half], labels=found.labels[:half])
 
     async def _candidates(self, question: Question, word: CursorWord) -> Completions:
-        shell, loop = self._owner.shell, asyncio.get_running_loop()
+        shell = self._owner.shell
         number, typed = question.number, word.words[-1]
+        nothing = Completions(number, word.start)
         home = shell.environment.get("HOME", "/")
         if shell.recipe.can_complete and word.words[-2:-1] != (">",):
             lines = shell.recipe.complete(number, word.words, word.index, question.text)
             answer = await shell.ask(number, lines)
             if answer is None:
-                return Completions(number, word.start)
+                return nothing
             options, found = set(answer.lines[0].split()), list(answer.lines[1:])
             if "filenames" not in options or (found and "files" not in options):
                 return completion.from_shell(number, word, options, found)
         elif word.index == 0 and "/" not in typed:
             path = shell.environment.get("PATH", os.defpath)
-            return await loop.run_in_executor(None, completion.from_path, number, word, path)
-        return await loop.run_in_executor(
-            None, lambda: completion.from_files(number, word, shell.cwd, home)
+            return await self._looks.run(lambda: completion.from_path(number, word, path), nothing)
+        return await self._looks.run(
+            lambda: completion.from_files(number, word, shell.cwd, home), nothing
         )
 
 

@@ -133,6 +133,9 @@ class PersistentShell:
         Returns what comes too late for the terminal: no command runs that could read it.
         """
         self.taken += len(data)
+        is_waiting = self._running is not None and not self._is_told
+        if self.has_terminal and is_waiting and _INTERRUPT in data:
+            self._is_cancelled = True  # the shell has yet to hear of what this is meant for
         await self._ready.wait()
         shell = self._shell
         if self.has_terminal and self._running is None:
@@ -183,11 +186,16 @@ class PersistentShell:
         self._is_told = self._is_cancelled = False
         self._started = time.monotonic()
         self._timed_out = False
-        if self._shell is None or not self._ready.is_set():
+        shell = self._ready_shell()
+        if shell is None:
             return  # it is being started anew, and takes the command then
-        self._questions.overtake(self._shell)
+        self._questions.overtake(shell)
         if not self._questions.is_busy:
-            self._tell(self._shell, command)
+            self._tell(shell, command)
+
+    def _ready_shell(self) -> ShellProcess | None:
+        """Return the shell, None while it is being started, again: signals aren't for that one."""
+        return self._shell if self._ready.is_set() else None
 
     def _tell(self, shell: ShellProcess, command: RunCommand) -> None:
         self._is_told = True  # never twice
@@ -209,9 +217,10 @@ class PersistentShell:
         """
         if self._running is None:
             return
-        if self._shell is not None and self._is_told:
-            self._shell.signal(number)
-            self._shell.say(self.recipe.report(self._running.number))
+        shell = self._ready_shell()
+        if shell is not None and self._is_told:
+            shell.signal(number)
+            shell.say(self.recipe.report(self._running.number))
         elif number in _ENDING_SIGNALS:
             self._is_cancelled = True
 
@@ -219,11 +228,12 @@ class PersistentShell:
         """Interrupt the command; a shell that does not yield is ended."""
         if self._running is None:
             return
-        if self._shell is None or not self._is_told:
+        shell = self._ready_shell()
+        if shell is None or not self._is_told:
             self._is_cancelled = True
             return
         self._stop_timer()
-        self._shell.interrupt(self._running.number)
+        shell.interrupt(self._running.number)
         # A signal that hits a child between fork and exec is lost: halfway there is a second one.
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(self._host.limits.kill_grace / 2, self._cancel_again)
@@ -237,9 +247,10 @@ class PersistentShell:
 
     async def ask(self, number: int, lines: bytes) -> Answer | None:
         """Ask the idle shell a question; None without an answer in time. Cancelling is safe."""
-        if self._shell is None or self._running is not None or self._questions.is_busy:
+        shell = self._ready_shell()
+        if shell is None or self._running is not None or self._questions.is_busy:
             return None
-        return await self._questions.ask(self._shell, number, lines)
+        return await self._questions.ask(shell, number, lines)
 
     # What the shell says.
 
@@ -267,6 +278,7 @@ class PersistentShell:
         sent = self._count()
         victim = self._running if self._is_told else None
         self._questions.forget()
+        self._stop_timer()  # the next shell has not earned what was to come
         if self._shell is not None:
             self._shell.close()
             self._shell = None

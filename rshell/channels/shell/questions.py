@@ -59,7 +59,8 @@ class Questions:
     def overtake(self, shell: ShellProcess) -> None:
         """Get the shell back from a question it works on; `reported` follows if `is_busy`."""
         asked, self._asked = self._asked, None
-        if asked is not None and not asked[1].done():
+        # One that was cancelled this very moment is still worked on.
+        if asked is not None and (not asked[1].done() or asked[1].cancelled()):
             asked[1].cancel()
             self._regain(shell)
 

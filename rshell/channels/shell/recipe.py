@@ -153,7 +153,8 @@ class ShellRecipe:
         """Return the line that asks for completions of `words[index]`, answered as `number`."""
         arguments = " ".join(quote(word) for word in words)
         return (
-            f"__rshell_complete {number} {index} {quote(line)} {arguments} </dev/null 2>/dev/null\n"
+            f"__rshell_complete {number} {index} {quote(line)} {arguments} "
+            "</dev/null 2>/dev/null || :\n"  # nothing that fails in there is the user's: set -e
         ).encode(errors="surrogateescape")
 
 

@@ -38,6 +38,7 @@ from rshell.channels.shell.recipe import (
 )
 from rshell.execution.pipes import PipeSink, PipeSource, input_pipe, output_pipe
 from rshell.execution.placed import placed_argv
+from rshell.execution.reaper import signal_group
 from rshell.execution.running import RunningProcess
 from rshell.execution.spawn import Command
 from rshell.terminal.pty import open_pty, set_size, take_unread
@@ -164,10 +165,8 @@ class ShellProcess:
             except OSError:
                 group = self.process.pid
             if group not in (0, self.process.pid):
-                try:
-                    os.killpg(group, number)
-                except ProcessLookupError:
-                    pass  # it has ended meanwhile
+                # It may have ended meanwhile, or be another user's, as sudo is.
+                signal_group(group, number)
                 return
         self._was_interrupted = self._slave < 0 and number == signal.SIGINT
         self.process.signal_group(number)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 _BREAKS = "|&;()\n"
 _REDIRECTIONS = "<>"
+_PARTS = ":="
 _NEEDS_QUOTE = re.compile(r"[^A-Za-z0-9_@%+=:,./~^-]")
 _SKIPPED = {"sudo", "nohup", "time", "exec", "command", "then", "do", "else", "if", "while", "!"}
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
@@ -23,13 +24,17 @@ class CursorWord:
 
     `start` is where that word begins in the line, its quote included; `quote` is the quote that
     is still open there, or "". `has_home` says that the word begins with a `~` that the shell
-    replaces, which a name that is called so has to be told from.
+    replaces, which a name that is called so has to be told from. `rest` is what follows the last
+    bare `:` or `=` in the word, which is a word of its own to many completions (`HEAD:ma`,
+    `--color=al`), and `rest_start` is where it begins; without one they are those of the word.
     """
 
     words: tuple[str, ...]
     start: int
     quote: str
-    has_home: bool = False
+    has_home: bool
+    rest: str
+    rest_start: int
 
     @property
     def index(self) -> int:
@@ -44,6 +49,7 @@ def find_word(line: str) -> CursorWord:
     start = 0
     inside = False
     quote = ""
+    rest_from = rest_start = 0
     at = 0
     while at < len(line):
         character = line[at]
@@ -70,16 +76,23 @@ def find_word(line: str) -> CursorWord:
             elif character in _REDIRECTIONS:
                 words.append(">")
             current, inside = [], False
+            rest_from = 0
         else:
             start, inside = (start, True) if inside else (at, True)
             current.append(character)
+            if character in _PARTS:
+                rest_from, rest_start = len(current), at + 1
         at += 1
     if not inside:
         start = len(line)
     words.append("".join(current))
     while len(words) > 1 and (words[0] in _SKIPPED or _ASSIGNMENT.match(words[0])):
         del words[0]
-    return CursorWord(tuple(words), start, quote, line.startswith("~", start))
+    has_home = line.startswith("~", start)
+    rest = "".join(current[rest_from:])
+    return CursorWord(
+        tuple(words), start, quote, has_home, rest, rest_start if rest_from else start
+    )
 
 
 def quote_candidate(text: str, quote: str, *, has_home: bool = False) -> str:

@@ -121,9 +121,9 @@ class Prompt:
         await self._editor.close()
         await self._pump.close(finish=self._line.channel.is_over)
         self._line.close(self._pump.shown)
-        self._tidy()
-        if self._farewell:
-            _write(notice(self._farewell))
+        farewell = notice(self._farewell) if self._farewell else b""
+        # Not just written: a terminal that takes nothing must not keep us.
+        await self._output.finish(self._tidying() + farewell)
 
     async def _begin(self) -> Done | None:
         """Show what comes before the first prompt; return the ending of what ran there, if any."""
@@ -180,9 +180,12 @@ class Prompt:
         return done
 
     def _tidy(self) -> None:
-        """Put right what a program left behind, and begin on a line of our own."""
-        modes = self._pump.modes
         self._on_resize()
+        _write(self._tidying())
+
+    def _tidying(self) -> bytes:
+        """Return what puts right what a program left behind, and begins on a line of our own."""
+        modes = self._pump.modes
         out = modes.reset()
         mid_line, modes.mid_line = modes.mid_line, False
         if self._is_dumb:
@@ -193,7 +196,7 @@ class Prompt:
             columns = self._size.columns
             mark = "\x1b[2m\u23ce\x1b[0m" if _speaks_utf8() else "%"
             out += (mark + " " * (columns - 1) + "\r \r").encode()
-        _write(out)
+        return out
 
     async def _show_above(self, block: bytes) -> None:
         """A background job printed while the prompt is on the screen."""

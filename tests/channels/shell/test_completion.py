@@ -102,3 +102,24 @@ def test_what_the_shell_names_is_written_once_and_closed_as_it_says() -> None:
     # Its first character must stay bare.
     assert from_shell(1, find_word("echo $HO"), {"nospace"}, ["$HOME"]).texts == ("$HOME",)
     assert from_shell(1, find_word("echo "), set(), ["$HOME"]).texts == ("\\$HOME ",)
+
+
+def test_what_stands_before_a_colon_or_equals_sign_is_kept(place: Path) -> None:
+    """`git push origin HEAD:ma` became a push of another branch."""
+    line = "git push origin HEAD:ma"
+    found = from_shell(7, find_word(line), set(), ["main", "master"])
+    assert (line[: found.start], found.texts) == ("git push origin HEAD:", ("main ", "master "))
+    line = "scp host:pa"
+    found = from_shell(7, find_word(line), set(), ["host:path"])
+    assert (line[: found.start], found.texts) == ("scp ", ("host:path ",))
+    (place / "file").touch()
+    (place / "is=odd").touch()
+    line = "dd if=fi"
+    assert (line[: files(line, place).start], files(line, place).texts) == ("dd if=", ("file ",))
+    assert files("dd is=", place).texts == ("is=odd ",)
+
+
+def test_a_link_that_can_not_be_followed_hides_nothing(place: Path) -> None:
+    (place / "loop").symlink_to("loop")
+    (place / "folder").mkdir()
+    assert files("ls ", place).texts == ("folder/", "loop ")

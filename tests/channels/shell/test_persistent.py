@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rshell import Limits, Shell
+from rshell import Limits, ProcessTimeout, Shell
 from rshell.values import TerminalSize
 from tests.support.commands import until
 from tests.support.processes import gone
@@ -58,6 +58,20 @@ async def test_what_a_job_printed_before_the_shell_died_is_counted_and_not_lost(
         second = await shell.run("echo on")
         assert first.stdout.replace(b"on\n", b"") == b"job done\n"
         assert second.stdout == b"on\n"
+
+
+async def test_on_a_terminal_it_is_counted_too(program: str, tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    async with tls_session(limits=BRIEF) as client, client.open_shell(pty=SIZE) as shell:
+        await shell.run(f"(read -r x < '{fifo}'; echo \"job $x\"; kill -9 $$) &")
+        pid = int((await shell.run("echo $$")).stdout.split()[-1])
+        await asyncio.to_thread(fifo.write_bytes, b"done\n")
+        await gone(pid)
+        first = await shell.run("echo on")
+        second = await shell.run("echo on")
+        assert b"job done" in first.stdout
+        assert second.stdout == b"on\r\n"
 
 
 async def test_a_command_that_is_cancelled_before_the_new_shell_is_there_does_not_run(
@@ -119,6 +133,71 @@ async def test_a_command_that_is_cancelled_while_the_shell_is_taken_back_does_no
         assert (await running).status.signal == "SIGINT"
         assert not (home / "ran").exists()
         assert (await line.run("(exit 3)")).status.code == 3
+
+
+async def test_ctrl_c_for_a_command_that_has_yet_to_begin_keeps_it_from_beginning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    home = Path(os.environ["HOME"])
+    monkeypatch.setenv("SHELL", "/bin/bash")
+    (home / ".bashrc").write_text(
+        "_f() { trap '' INT; : > asked; until [ -e go ]; do sleep 0.05; done; trap - INT; }\n"
+        "complete -F _f foo\n"
+    )
+    async with tls_session() as client, client.open_line(SIZE, term="xterm") as line:
+        await line.run(":")
+        asking = asyncio.create_task(line.complete("foo a"))
+        await asyncio.to_thread(until, (home / "asked").exists, "the question")
+        asking.cancel()
+        running = asyncio.create_task(line.run("echo > ran"))
+        await asyncio.sleep(0)
+        line.write_nowait(b"\x03")
+        await client.run("true")  # the server has heard both
+        (home / "go").touch()
+        assert (await running).status.signal == "SIGINT"
+        assert not (home / "ran").exists()
+
+
+async def test_the_time_limit_of_a_dead_shell_does_not_hit_the_next_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    home = Path(os.environ["HOME"])
+    monkeypatch.setenv("SHELL", "/bin/bash")
+    (home / ".bashrc").write_text("[ -e again ] && sleep 3\n: > again\nloaded=whole\n")
+    async with tls_session() as client, client.open_line(SIZE, term="xterm") as line:
+        done = await line.run("kill -9 $$", timeout=1.5)  # passes while the next one starts
+        assert (done.status.signal, done.restarted) == ("SIGKILL", True)
+        assert not done.timed_out
+        assert (await line.run('[ "$loaded" = whole ]')).status.code == 0
+
+
+async def test_a_shell_that_ends_at_a_failure_survives_a_completion(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SHELL", "/bin/bash")
+    async with tls_session() as client, client.open_line(SIZE, term="xterm") as line:
+        await line.run("set -e; kept=yes")
+        await line.complete("no-such-command arg")
+        done = await line.run('[ "$kept" = yes ]')
+        assert (done.status.code, done.restarted) == (0, False)
+
+
+async def test_a_program_of_another_user_that_can_not_be_interrupted_costs_the_shell(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As with sudo: the signal is refused, and the time limit was never kept."""
+    real = os.killpg
+
+    def killpg(group: int, number: int) -> None:
+        if number == signal.SIGINT:
+            raise PermissionError
+        real(group, number)
+
+    monkeypatch.setattr(os, "killpg", killpg)
+    async with tls_session(limits=BRIEF) as client, client.open_shell(pty=SIZE) as shell:
+        with pytest.raises(ProcessTimeout):
+            await shell.run("sleep 1000", timeout=0.5)
+        assert b"on" in (await shell.run("echo on")).stdout
 
 
 async def test_keys_that_no_frame_can_hold_come_back_whole(tmp_path: Path) -> None:

@@ -67,6 +67,20 @@ async def test_the_answer_to_another_question_is_not_taken(monkeypatch: pytest.M
     await on_shell(act)
 
 
+async def test_a_question_that_is_cancelled_and_overtaken_at_once_gives_the_shell_back() -> None:
+    async def act(running: Running, _: Channel) -> None:
+        questions = questions_to(running)
+        asking = asyncio.create_task(questions.ask(running.shell, 5, ENDLESS))
+        await asyncio.sleep(0)
+        asking.cancel()
+        questions.overtake(running.shell)
+        assert questions.is_busy
+        await asyncio.gather(asking, return_exceptions=True)
+        await regained(running, questions)
+
+    await on_shell(act)
+
+
 async def test_a_question_without_an_answer_gives_the_shell_back() -> None:
     async def act(running: Running, _: Channel) -> None:
         questions = questions_to(running)

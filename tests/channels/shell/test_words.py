@@ -49,6 +49,26 @@ def test_the_word_at_the_cursor_is_found(
     assert found.index == len(words) - 1
 
 
+@pytest.mark.parametrize(
+    ("line", "rest", "start"),
+    [
+        ("git push origin HEAD:ma", "ma", 21),
+        ("ls --color=al", "al", 11),
+        ("scp a=b:c d", "d", 10),
+        ("echo a=b:'c d", "c d", 9),
+        ("echo 'a:b'c", "a:bc", 5),
+        ("echo a\\:b", "a:b", 5),
+        ("echo a:", "", 7),
+        ("echo a: b", "b", 8),
+    ],
+)
+def test_what_follows_a_bare_colon_or_equals_sign_is_known(
+    line: str, rest: str, start: int
+) -> None:
+    found = find_word(line)
+    assert (found.rest, found.rest_start) == (rest, start)
+
+
 @given(st.lists(st.tuples(NAMES, QUOTES), min_size=1, max_size=20))
 @settings(max_examples=60)
 def test_a_candidate_is_read_back_by_a_shell_as_the_same_name(names: list[tuple[str, str]]) -> None:
