@@ -94,7 +94,7 @@ async def test_a_question_without_an_answer_gives_the_shell_back() -> None:
 async def test_a_question_that_is_overtaken_gives_the_shell_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "_DEADLINE", 2.0)
+    monkeypatch.setattr(module, "_DEADLINE", 20.0)  # it must not pass before the shell has begun
 
     async def act(running: Running, _: Channel) -> None:
         questions = questions_to(running)
@@ -104,6 +104,7 @@ async def test_a_question_that_is_overtaken_gives_the_shell_back(
             questions.ask(running.shell, 5, answer_line(4)[:-1] + b"; " + ENDLESS)
         )
         await begun.wait()
+        monkeypatch.setattr(module, "_DEADLINE", 2.0)
         assert questions.is_busy
         questions.overtake(running.shell)
         with pytest.raises(asyncio.CancelledError):
