@@ -56,6 +56,7 @@ async def left(person: Person) -> int:
         ("f() { exit 7; }; f\r", 7),
         ("exec true\r", 0),
         ("exec sh -c 'exit 4'\r", 4),
+        ("set -e\rexit 4\r", 4),
     ],
 )
 async def test_leaving_by_choice_has_the_shells_status(keys: str, status: int) -> None:

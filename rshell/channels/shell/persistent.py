@@ -6,7 +6,7 @@ command that does not yield to an interrupt within `kill_grace` seconds costs th
 so the worst that a command can do is that.
 
 On a terminal, a shell that exits of itself was asked to (`exit`, `logout`, the end of its
-input), except under `set -e`, which nobody means to be the end of a session.
+input). Not by a failure under `set -e`, which nobody means to be the end of a session.
 
 Hazard: everything here runs in callbacks of the loop. What takes longer is a clean-up of the
 host's, and looks whether its shell still is the present one.
@@ -282,8 +282,9 @@ class PersistentShell:
         if self._shell is not None:
             self._shell.close()
             self._shell = None
-        was_asked = status.code is not None and self._ready.is_set() and not self._has_errexit()
-        if self.has_terminal and was_asked:
+        was_told = self._running is not None and self._was_exit
+        was_asked = self._ready.is_set() and (was_told or not self._has_errexit())
+        if self.has_terminal and status.code is not None and was_asked:
             if self._running is not None:
                 self._finish(status, sent=sent, left=True)
             else:
