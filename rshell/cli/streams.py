@@ -70,11 +70,11 @@ class OutputDescriptor:
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._loop = asyncio.get_running_loop()
-        self._blocks: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._blocks: queue.SimpleQueue[tuple[int, bytes]] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._pending = 0
         self._handed = self._written = 0  # bytes; the latter is the thread's to count
-        self._is_given_up = False
+        self._given_up = 0  # how often what waited then was given up
         self._error: OSError | None = None
         self._changed: asyncio.Future[None] | None = None
 
@@ -97,7 +97,7 @@ class OutputDescriptor:
             self._thread.start()
         self._pending += len(block)
         self._handed += len(block)
-        self._blocks.put(block)
+        self._blocks.put((self._given_up, block))
 
     async def drain(self) -> None:
         """Wait until all is written. Raises as `write` does."""
@@ -107,29 +107,32 @@ class OutputDescriptor:
             raise self._error
 
     async def finish(self, last: bytes = b"") -> None:
-        """Write `last` behind what waits, within 2 s: who is slower, or has gone, goes without.
+        """Write what waits and then `last`, 2 s for each: who is slower, or has gone, goes without.
 
         For the ways out on which something must not be overtaken by what was handed on before.
-        What could not be written by then will not be, nor what a later call has.
+        What could not be written by then will not be. A slow reader so still gets `last`.
         """
-        if self._is_given_up:
-            return
+        await self._try_to_write(b"")
+        if last:
+            await self._try_to_write(last)
+
+    async def _try_to_write(self, block: bytes) -> None:
         try:
             async with asyncio.timeout(_LAST_SECONDS):
-                if last:
-                    await self.write(last)
+                if block:
+                    await self.write(block)
                 await self.drain()
         except (TimeoutError, OSError):
-            self._is_given_up = True
+            self._given_up += 1
 
     def _work(self) -> None:
         grow_pipe(self._fd)
         size = _PIECE if os.isatty(self._fd) else BLOCK
         while True:
-            block = self._blocks.get()
+            since, block = self._blocks.get()
             error: OSError | None = None
             view = memoryview(block)
-            while view and not self._is_given_up:
+            while view and since == self._given_up:
                 try:
                     written = os.write(self._fd, view[:size])
                     self._written += written
@@ -143,7 +146,7 @@ class OutputDescriptor:
                 self._loop.call_soon_threadsafe(self._note, len(block), error)
             except RuntimeError:
                 return  # the loop has ended
-            if error is not None or self._is_given_up:
+            if error is not None:
                 return
 
     def _note(self, size: int, error: OSError | None) -> None:

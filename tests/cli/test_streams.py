@@ -185,6 +185,43 @@ async def test_the_last_word_is_not_overtaken(pipe: tuple[int, int]) -> None:
     os.close(pipe[1])
 
 
+async def test_a_reader_that_is_slow_goes_without_the_rest_and_gets_the_last_word(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the program's modes would stay on a terminal that had much to show still."""
+    monkeypatch.setattr("rshell.cli.streams._LAST_SECONDS", 0.01)
+    before = fill(pipe[1])
+    output = OutputDescriptor(pipe[1])
+    for _ in range(3):
+        await output.write(bytes(BLOCK))
+    async with asyncio.timeout(DEADLINE):
+        await output.finish()
+        monkeypatch.setattr("rshell.cli.streams._LAST_SECONDS", DEADLINE)
+        finishing = asyncio.create_task(output.finish(b"last"))
+        source = InputDescriptor(pipe[0])
+        written = b""
+        while not written.endswith(b"last"):
+            written += await source.read()
+        await finishing
+    # The thread may be in the midst of writing the first.
+    assert before + len(b"last") <= len(written) <= before + BLOCK + len(b"last")
+    assert output.pending >= 2 * BLOCK
+    os.close(pipe[1])
+
+
+def fill(fd: int) -> int:
+    """Fill a pipe to its last byte; return how many it took."""
+    grow_pipe(fd)  # as whoever writes to it would
+    os.set_blocking(fd, False)
+    size = 0
+    for block in (bytes(4096), b"\0"):
+        with suppress(BlockingIOError):
+            while True:
+                size += os.write(fd, block)
+    os.set_blocking(fd, True)
+    return size
+
+
 async def test_the_last_word_waits_for_no_reader_that_is_stuck(
     pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,11 +231,10 @@ async def test_the_last_word_waits_for_no_reader_that_is_stuck(
         await output.write(bytes(BLOCK))
     async with asyncio.timeout(DEADLINE):
         await output.finish(b"last")
-    assert output._thread is not None
     os.set_blocking(pipe[0], False)
     written = bytearray()
     async with asyncio.timeout(DEADLINE):
-        while output._thread.is_alive():  # it may be stuck in a write
+        while output._pending:  # it may be stuck in a write
             with suppress(BlockingIOError):
                 written += os.read(pipe[0], BLOCK)
             await asyncio.sleep(0)

@@ -92,7 +92,7 @@ class _Run:
             await self._drained.wait()
             if self._group_gone is not None:
                 await self._group_gone.wait()
-            self._report(status)
+            self._finish(self._ending(status))
         finally:
             self._release()
 
@@ -268,8 +268,8 @@ class _Run:
         if has_exited and all(source.closed for source in self._sources.values()):
             self._drained.set()
 
-    def _report(self, status: ExitStatus) -> None:
-        ending = Ending(
+    def _ending(self, status: ExitStatus) -> Ending:
+        return Ending(
             status=status,
             stdout=self._bytes_sent(STDOUT),
             stderr=self._bytes_sent(STDERR),
@@ -277,7 +277,6 @@ class _Run:
             timed_out=self._timed_out,
             held_open=any(source.held_open for source in self._sources.values()),
         )
-        self._finish(ending)
 
     def _report_failed_start(self, error: SpawnError) -> None:
         """A command that can't be started ends as it does in a shell: a line and a status."""
@@ -317,7 +316,8 @@ class _Run:
 
     async def _end(self, process: RunningProcess) -> None:
         await process.end(self._host.limits.kill_grace)
-        self._audit("ended", {"cut_short": True, "exit_status": str(process.exit_status)})
+        ending = self._ending(await process.wait())
+        self._audit("ended", ending.encode() | {"cut_short": True})
 
     def _audit(self, event: str, facts: Json) -> None:
         self._host.audit(event, {"channel": self._channel.number} | facts)

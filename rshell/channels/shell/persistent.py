@@ -282,8 +282,8 @@ class PersistentShell:
         if self._shell is not None:
             self._shell.close()
             self._shell = None
-        was_told = self._running is not None and self._was_exit
-        was_asked = self._ready.is_set() and (was_told or not self._has_errexit())
+        was_exit = victim is not None and self._was_exit
+        was_asked = self._ready.is_set() and (was_exit or not self._has_errexit())
         if self.has_terminal and status.code is not None and was_asked:
             if self._running is not None:
                 self._finish(status, sent=sent, left=True)

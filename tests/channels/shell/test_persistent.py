@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from rshell import Limits, ProcessTimeout, Shell
+from rshell.channels.shell.line import ShellLine
 from rshell.values import TerminalSize
 from tests.support.commands import until
 from tests.support.processes import gone
@@ -110,16 +112,34 @@ async def test_a_shell_without_its_folder_starts_in_the_servers(
         assert (await shell.run("pwd")).stdout == os.fsencode(Path.home()) + b"\n"
 
 
-@pytest.mark.skipif(not Path("/bin/bash").exists(), reason="needs bash")
-async def test_a_command_that_is_cancelled_while_the_shell_is_taken_back_does_not_run(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.fixture
+def bash(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have bash for the user's shell."""
+    if not Path("/bin/bash").exists():
+        pytest.skip("needs bash")
+    monkeypatch.setenv("SHELL", "/bin/bash")
+
+
+STUCK = (
+    "_f() { trap '' INT; : > asked; until [ -e go ]; do sleep 0.05; done; trap - INT; }\n"
+    "complete -F _f foo\n"
+)
+
+
+def terminate(line: ShellLine) -> None:
+    line.signal("SIGTERM")
+
+
+def press_ctrl_c(line: ShellLine) -> None:
+    line.write_nowait(b"\x03")
+
+
+@pytest.mark.parametrize("stop", [terminate, press_ctrl_c])
+async def test_a_command_that_is_stopped_while_the_shell_is_taken_back_does_not_run(
+    stop: Callable[[ShellLine], None], bash: None
 ) -> None:
     home = Path(os.environ["HOME"])
-    monkeypatch.setenv("SHELL", "/bin/bash")
-    (home / ".bashrc").write_text(
-        "_f() { trap '' INT; : > asked; until [ -e go ]; do sleep 0.05; done; trap - INT; }\n"
-        "complete -F _f foo\n"
-    )
+    (home / ".bashrc").write_text(STUCK)
     async with tls_session() as client, client.open_line(SIZE, term="xterm") as line:
         await line.run(":")
         asking = asyncio.create_task(line.complete("foo a"))
@@ -127,7 +147,7 @@ async def test_a_command_that_is_cancelled_while_the_shell_is_taken_back_does_no
         asking.cancel()
         running = asyncio.create_task(line.run("echo > ran"))
         await asyncio.sleep(0)  # it is said before what stops it
-        line.signal("SIGTERM")
+        stop(line)
         await client.run("true")  # the server has heard both
         (home / "go").touch()
         assert (await running).status.signal == "SIGINT"
@@ -135,34 +155,8 @@ async def test_a_command_that_is_cancelled_while_the_shell_is_taken_back_does_no
         assert (await line.run("(exit 3)")).status.code == 3
 
 
-async def test_ctrl_c_for_a_command_that_has_yet_to_begin_keeps_it_from_beginning(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_the_time_limit_of_a_dead_shell_does_not_hit_the_next_one(bash: None) -> None:
     home = Path(os.environ["HOME"])
-    monkeypatch.setenv("SHELL", "/bin/bash")
-    (home / ".bashrc").write_text(
-        "_f() { trap '' INT; : > asked; until [ -e go ]; do sleep 0.05; done; trap - INT; }\n"
-        "complete -F _f foo\n"
-    )
-    async with tls_session() as client, client.open_line(SIZE, term="xterm") as line:
-        await line.run(":")
-        asking = asyncio.create_task(line.complete("foo a"))
-        await asyncio.to_thread(until, (home / "asked").exists, "the question")
-        asking.cancel()
-        running = asyncio.create_task(line.run("echo > ran"))
-        await asyncio.sleep(0)
-        line.write_nowait(b"\x03")
-        await client.run("true")  # the server has heard both
-        (home / "go").touch()
-        assert (await running).status.signal == "SIGINT"
-        assert not (home / "ran").exists()
-
-
-async def test_the_time_limit_of_a_dead_shell_does_not_hit_the_next_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    home = Path(os.environ["HOME"])
-    monkeypatch.setenv("SHELL", "/bin/bash")
     (home / ".bashrc").write_text("[ -e again ] && sleep 3\n: > again\nloaded=whole\n")
     async with tls_session() as client, client.open_line(SIZE, term="xterm") as line:
         done = await line.run("kill -9 $$", timeout=1.5)  # passes while the next one starts
@@ -171,10 +165,7 @@ async def test_the_time_limit_of_a_dead_shell_does_not_hit_the_next_one(
         assert (await line.run('[ "$loaded" = whole ]')).status.code == 0
 
 
-async def test_a_shell_that_ends_at_a_failure_survives_a_completion(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("SHELL", "/bin/bash")
+async def test_a_shell_that_ends_at_a_failure_survives_a_completion(bash: None) -> None:
     async with tls_session() as client, client.open_line(SIZE, term="xterm") as line:
         await line.run("set -e; kept=yes")
         await line.complete("no-such-command arg")
