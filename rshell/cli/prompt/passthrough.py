@@ -79,8 +79,7 @@ class Passthrough:
         try:
             await self._unless_left(self._pump.reach(count))
         finally:
-            self._stop()
-            self._pump.has_terminal = self._channel.is_over
+            self._give_up()
         self._give_back(self._keys().decode(errors="surrogateescape"))
 
     async def _pass(self, start: Start) -> Done:
@@ -89,10 +88,8 @@ class Passthrough:
         try:
             done = await self._unless_left(self._run(start))
         finally:
-            self._stop()
             self._channel.on_room = None
-            # What came before the session was lost is still the command's.
-            self._pump.has_terminal = self._channel.is_over
+            self._give_up()
         self._give_back(done.unread + self._keys().decode(errors="surrogateescape"))
         return done
 
@@ -103,6 +100,14 @@ class Passthrough:
         self._holds_back = holds_back
         self._pump.has_terminal = True
         self._listen()
+
+    def _give_up(self) -> None:
+        """Leave the terminal to the prompt; where none follows, what comes is still the command's.
+
+        Above a prompt, output is written at once, and would overtake what waits for the terminal.
+        """
+        self._stop()
+        self._pump.has_terminal = self._channel.is_over or self._left.is_set()
 
     def _keys(self) -> bytes:
         """Return the keys that stayed here."""

@@ -13,7 +13,7 @@ from rshell.channels.shell.line import ShellLine
 from rshell.channels.shell.messages import Done
 from rshell.cli.prompt.passthrough import Passthrough, SessionDetached, SessionLeft
 from rshell.cli.prompt.pump import OutputPump
-from rshell.cli.streams import OutputDescriptor
+from rshell.cli.streams import InputDescriptor, OutputDescriptor
 from rshell.transport.streams import ByteReader
 from rshell.values import ExitStatus
 
@@ -109,6 +109,33 @@ async def test_an_escape_leaves_and_reaches_no_command(keyboard: int) -> None:
     with pytest.raises(SessionLeft):
         await run(line)
     assert line.got == b""
+
+
+async def test_what_comes_after_an_escape_is_written_behind_what_came_before(
+    keyboard: int,
+) -> None:
+    """It overtook what waited for the terminal, as if there were a prompt to be above."""
+    os.write(keyboard, b"~.")
+    reader = ByteReader(lambda count: None)
+    above: list[bytes] = []
+
+    async def show_above(block: bytes) -> None:
+        above.append(block)
+
+    reading, writing = os.pipe()
+    output, source = OutputDescriptor(writing), InputDescriptor(reading)
+    pump = OutputPump(reader, output, show_above)
+    terminal = Passthrough(cast(ShellLine, Line(b"never")), pump, lambda text: None)
+    async with asyncio.timeout(DEADLINE):
+        with pytest.raises(SessionLeft):
+            await terminal.run("cat")
+        reader.feed(b"late")
+        assert await source.read() == b"late"
+        await pump.close(finish=False)
+        os.close(writing)
+        assert await source.read() == b""  # nobody reads any more
+    os.close(reading)
+    assert not above
 
 
 async def test_an_escape_at_the_very_end_of_a_command_is_not_left_for_the_next(
