@@ -12,19 +12,15 @@ from pathlib import Path
 import pytest
 
 from rshell.cli.streams import BLOCK, InputDescriptor, OutputDescriptor, grow_pipe
+from tests.support.pipes import lasting_pipe
 
 DEADLINE = 30.0
 
 
 @pytest.fixture
 def pipe() -> Iterator[tuple[int, int]]:
-    ends = os.pipe()
-    yield ends
-    for fd in ends:
-        try:
-            os.close(fd)
-        except OSError:
-            pass  # the test has closed it
+    with lasting_pipe() as ends:
+        yield ends
 
 
 async def read_all(source: InputDescriptor) -> bytes:
@@ -80,9 +76,8 @@ async def test_a_descriptor_that_others_made_non_blocking_has_not_ended(
 
 
 async def test_a_closed_descriptor_is_at_its_end() -> None:
-    read, write = os.pipe()
-    os.close(read)
-    os.close(write)
+    with lasting_pipe() as (read, _):
+        pass
     assert await read_all(InputDescriptor(read)) == b""
 
 

@@ -16,6 +16,7 @@ from rshell.cli.prompt.pump import OutputPump
 from rshell.cli.streams import InputDescriptor, OutputDescriptor
 from rshell.transport.streams import ByteReader
 from rshell.values import ExitStatus
+from tests.support.pipes import lasting_pipe
 
 DEADLINE = 30.0
 
@@ -122,19 +123,16 @@ async def test_what_comes_after_an_escape_is_written_behind_what_came_before(
     async def show_above(block: bytes) -> None:
         above.append(block)
 
-    reading, writing = os.pipe()
-    output, source = OutputDescriptor(writing), InputDescriptor(reading)
-    pump = OutputPump(reader, output, show_above)
-    terminal = Passthrough(cast(ShellLine, Line(b"never")), pump, lambda text: None)
-    async with asyncio.timeout(DEADLINE):
-        with pytest.raises(SessionLeft):
-            await terminal.run("cat")
-        reader.feed(b"late")
-        assert await source.read() == b"late"
-        await pump.close(finish=False)
-        os.close(writing)
-        assert await source.read() == b""  # nobody reads any more
-    os.close(reading)
+    with lasting_pipe() as (reading, writing):
+        output, source = OutputDescriptor(writing), InputDescriptor(reading)
+        pump = OutputPump(reader, output, show_above)
+        terminal = Passthrough(cast(ShellLine, Line(b"never")), pump, lambda text: None)
+        async with asyncio.timeout(DEADLINE):
+            with pytest.raises(SessionLeft):
+                await terminal.run("cat")
+            reader.feed(b"late")
+            assert await source.read() == b"late"
+            await pump.close(finish=False)
     assert not above
 
 

@@ -12,6 +12,7 @@ from rshell.cli.prompt.pump import OutputPump
 from rshell.cli.streams import InputDescriptor, OutputDescriptor
 from rshell.errors import RshellError
 from rshell.transport.streams import ByteReader
+from tests.support.pipes import lasting_pipe
 
 DEADLINE = 30.0
 
@@ -30,12 +31,10 @@ class Bench:
 
 @pytest.fixture
 async def ends() -> AsyncIterator[tuple[Bench, int]]:
-    read, write = os.pipe()
-    bench = Bench(write)
-    yield bench, read
-    await bench.pump.close(finish=False)
-    os.close(read)
-    os.close(write)
+    with lasting_pipe() as (read, write):
+        bench = Bench(write)
+        yield bench, read
+        await bench.pump.close(finish=False)
 
 
 async def test_blocks_are_on_the_terminal_in_order_when_reached(ends: tuple[Bench, int]) -> None:
