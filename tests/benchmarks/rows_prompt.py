@@ -17,7 +17,7 @@ from rshell.values import TerminalSize
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.result import Result, at_most
 
-_DEADLINE = 20.0
+_DEADLINE = 60.0
 _SEQUENCE = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])")
 _FOLDERS = ("/", "/tmp")
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from rshell.security.credentials import local_token
 
 HOST = "127.0.0.1"
-_START_SECONDS = 10.0
+_START_SECONDS = 60.0
 _SSHD_CONFIG = """\
 Port {port}
 ListenAddress 127.0.0.1

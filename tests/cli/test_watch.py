@@ -134,6 +134,12 @@ async def watch(
     return status, shown
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a terminal that is stuck goes without the last word; here none is."""
+    monkeypatch.setattr("rshell.cli.streams._LAST_SECONDS", DEADLINE)
+
+
 @pytest.fixture
 def dim(monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("TERM", "xterm")

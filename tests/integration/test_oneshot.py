@@ -67,7 +67,7 @@ def test_a_timeout_is_124_and_its_group_is_gone(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     script = f"echo $$ >> {pids}; (echo $BASHPID >> {pids}; exec sleep 100) & sleep 100"
     with serving("--port", "0") as server:
-        done = run("--timeout", "3", "-c", script, server.address)
+        done = run("--timeout", "5", "-c", script, server.address)
     assert done.returncode == 124
     found = [int(line) for line in pids.read_text().split()]
     assert len(found) == 2
@@ -123,7 +123,7 @@ def test_n_leaves_stdin_to_the_loop_around_it_and_without_it_stdin_is_eaten(
     lines = b"".join(b"%d\n" % number for number in range(3))
     with serving("--port", "0") as server:
         for option, expected in (("-n", b"0\n1\n2\n"), ("-v", b"0\n")):
-            command = " ".join([*argv("rshell"), option, "-c", "true", server.address])
+            command = " ".join([*argv("rshell"), option, "-c", "'read x; true'", server.address])
             loop = f"while read n; do echo $n; {command}; done"
             done = subprocess.run(
                 ["/bin/sh", "-c", loop],
@@ -207,7 +207,7 @@ def test_json_says_how_it_ended() -> None:
         shown, status = report("-c", "kill -TERM $$", where)
         assert (shown["outcome"], shown["signal"], status) == ("signaled", "SIGTERM", 143)
         assert shown["exit_status"] is None
-        shown, status = report("--timeout", "2", "-c", "echo early; sleep 100", where)
+        shown, status = report("--timeout", "4", "-c", "echo early; sleep 100", where)
         assert (shown["outcome"], status) == ("timeout", 124)
         assert shown["stdout"] == "early\n"
         shown, status = report("-c", f"echo early; kill -9 {server.pid}; sleep 100", where)

@@ -63,6 +63,7 @@ class Cutter:
         self._passing: dict[asyncio.Task[None], list[socket.socket]] = {}
         self._silent: list[socket.socket] = []
         self._listening: socket.socket | None = None
+        self._held: socket.socket | None = None
         self._thawed = asyncio.Event()
         self._thawed.set()
         self._own_port = 0
@@ -74,6 +75,8 @@ class Cutter:
 
     async def __aexit__(self, *exc_info: object) -> None:
         self.refuse()
+        if self._held is not None:
+            self._held.close()
         await self.cut()
         for sock in self._silent:
             reset(sock)
@@ -83,8 +86,10 @@ class Cutter:
     def let_through(self) -> None:
         """Take connections (again)."""
         if self._listening is None:
-            listening = socket.create_server(("127.0.0.1", self._own_port))
-            listening.setblocking(False)
+            if self._held is None:
+                self._held = bound(self._own_port)
+            listening, self._held = self._held, None
+            listening.listen()
             self._own_port = listening.getsockname()[1]
             self._listening = listening
             asyncio.get_running_loop().add_reader(listening, self._accept)
@@ -95,6 +100,7 @@ class Cutter:
             asyncio.get_running_loop().remove_reader(self._listening)
             self._listening.close()
             self._listening = None
+            self._held = bound(self._own_port)  # or somebody else may get the port
 
     async def cut(self, client: How = How.RST, server: How = How.RST) -> None:
         """Cut all links now."""
@@ -195,3 +201,12 @@ class Cutter:
             reset(sock)
         else:
             sock.close()
+
+
+def bound(port: int) -> socket.socket:
+    """Take `port`, 0 for any that is free; while nobody listens there, it refuses."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.setblocking(False)
+    sock.bind(("127.0.0.1", port))
+    return sock

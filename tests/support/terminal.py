@@ -130,9 +130,16 @@ class Person:
         set_size(self._master, size)
 
     async def run(self, command: str) -> list[str]:
-        """Type a command and wait for the prompt after it; return the lines in between."""
+        """Type a command and wait for the prompt after it; return the lines in between.
+
+        A prompt that came again, for something was shown above it, is not the one after it.
+        """
         self.send(command + ENTER)
-        await self.prompt(self.prompts + 1)
+        count = self.prompts + 1
+        await self.wait_for(
+            lambda: self.prompts >= count and self.is_at_prompt and self._is_after(command),
+            f"the prompt after {command!r}",
+        )
         return self.output()
 
     async def press(self, key: str, condition: Callable[[], object], why: str) -> None:
@@ -184,10 +191,26 @@ class Person:
 
     def output(self) -> list[str]:
         """Return the lines between the last two prompts on the screen."""
-        lines = self.display
-        prompts = [number for number, line in enumerate(lines) if _PROMPT.match(line)]
-        assert len(prompts) > 1, "\n".join(lines)
-        return lines[prompts[-2] + 1 : prompts[-1]]
+        prompts = self._prompt_lines()
+        assert len(prompts) > 1, "\n".join(self.display)
+        return self.display[prompts[-2] + 1 : prompts[-1]]
+
+    def _prompt_lines(self) -> list[int]:
+        return [number for number, line in enumerate(self.display) if _PROMPT.match(line)]
+
+    def _is_after(self, command: str) -> bool:
+        """Whether the last prompt but one, if it is on the screen still, has `command`."""
+        *_, number, _ = [-1, -1, *self._prompt_lines()]
+        if number < 0:
+            return True
+        line = self.display[number]
+        found = _PROMPT.match(line)
+        assert found is not None
+        shown = line[found.end() :].strip()
+        # What is not ASCII may be shown composed.
+        plain = re.match("[ -~]*", shown)
+        assert plain is not None
+        return command.lstrip().startswith(plain[0]) and bool(shown or not command.strip())
 
     def cells(self, part: str) -> list[Any]:
         """Return pyte's cells of the last place on the screen where `part` stands."""

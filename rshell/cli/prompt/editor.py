@@ -98,7 +98,7 @@ class Editor:
     def _new_session(
         self, status: Status, history: History, completer: Completer, *, is_vi: bool
     ) -> PromptSession[str]:
-        return PromptSession(
+        session: PromptSession[str] = PromptSession(
             message=lambda: list(status.prompt()),
             bottom_toolbar=lambda: list(status.toolbar()),
             prompt_continuation=_continuation,
@@ -113,6 +113,9 @@ class Editor:
             style=_STYLE,
             color_depth=ColorDepth.DEPTH_1_BIT if os.environ.get("NO_COLOR") else None,
         )
+        # A terminal that is slow to tell where its cursor is would get a warning above the prompt.
+        session.app.renderer.cpr_not_supported_callback = None
+        return session
 
     async def read(self) -> str:
         """Return the next command.

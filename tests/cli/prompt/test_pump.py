@@ -30,7 +30,8 @@ class Bench:
 
 
 @pytest.fixture
-async def ends() -> AsyncIterator[tuple[Bench, int]]:
+async def ends(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Bench, int]]:
+    monkeypatch.setattr("rshell.cli.streams._LAST_SECONDS", DEADLINE)  # nobody is stuck here
     with lasting_pipe() as (read, write):
         bench = Bench(write)
         yield bench, read
