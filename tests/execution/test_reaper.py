@@ -166,7 +166,7 @@ async def test_close_with_nothing_registered_ends_at_once() -> None:
 
 async def test_close_ends_what_is_still_registered() -> None:
     with no_leak(), sleeper() as child:
-        reaper = Reaper(1)
+        reaper = Reaper(30)
         reaper.add(child.pid)
         async with asyncio.timeout(DEADLINE):
             await reaper.close()
@@ -176,7 +176,7 @@ async def test_close_ends_what_is_still_registered() -> None:
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGSTOP])
 async def test_a_lost_reaper_is_replaced_and_told_of_all_that_live(signum: int) -> None:
     with no_leak(), sleeper() as first, sleeper() as second:
-        reaper = Reaper(1)
+        reaper = Reaper(30)
         reaper.add(first.pid)
         lost = reaper.pid
         assert lost is not None

@@ -49,7 +49,7 @@ async def test_it_starts_with_the_first_process_and_only_once() -> None:
 
 async def test_only_what_was_added_and_not_removed_is_ended() -> None:
     with no_leak(), sleeper() as kept, sleeper() as removed, sleeper() as stranger:
-        reaper = Reaper(1)
+        reaper = Reaper(30)
         reaper.add(kept.pid)
         reaper.add(removed.pid)
         reaper.remove(removed.pid)
@@ -61,7 +61,7 @@ async def test_only_what_was_added_and_not_removed_is_ended() -> None:
 
 async def test_a_killed_one_is_replaced_without_a_zombie_and_not_told_of_the_removed() -> None:
     with no_leak(), sleeper() as first, sleeper() as removed, sleeper() as last:
-        reaper = Reaper(1)
+        reaper = Reaper(30)
         reaper.add(first.pid)
         reaper.add(removed.pid)
         lost = reaper.pid
@@ -111,12 +111,14 @@ async def test_a_cancelled_close_kills_it_at_once() -> None:
 
 async def test_a_deaf_one_can_not_wake_up_and_act_on_an_old_list() -> None:
     with no_leak(), sleeper() as child, sleeper() as other:
-        reaper = Reaper(1)
+        reaper = Reaper(30)
         reaper.add(child.pid)
         deaf = reaper.pid
         assert deaf is not None
         reaper.add(other.pid)
         os.kill(deaf, signal.SIGSTOP)
+        # Or it would read what fills its pipe.
+        await asyncio.to_thread(os.waitid, os.P_PID, deaf, os.WSTOPPED | os.WNOWAIT)
         for block in (b"-0\n" * 1000, b"-"):  # until the pipe is full to the last byte
             with suppress(BlockingIOError):
                 while True:
@@ -133,7 +135,7 @@ async def test_a_process_that_can_not_be_guarded_is_not_lost(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with no_leak(), sleeper() as child:
-        reaper = Reaper(1)
+        reaper = Reaper(30)
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import socket
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -137,18 +138,17 @@ async def test_close_ends_sessions_with_a_word_and_leaves_nothing(tmp_path: Path
 
 
 async def test_close_does_not_wait_for_who_never_logs_in_or_reads() -> None:
-    limits = Limits(close_seconds=0.3)
+    limits = Limits(close_seconds=3.0)
     server = await rshell.serve("127.0.0.1", 0, limits=limits)
     port = server.addresses[0].port
-    with socket.create_connection(("127.0.0.1", port)):
-        peer = await asyncio.to_thread(raw_client(port).__enter__)
+    with socket.create_connection(("127.0.0.1", port)), ExitStack() as stack:
+        await asyncio.to_thread(stack.enter_context, raw_client(port))
         async with rshell.connect(server.addresses[0]) as client:
             process = await client.open_process("yes")
             async with asyncio.timeout(30):
                 await server.close()
             with pytest.raises(SessionClosed):
                 await process.wait()
-        peer.socket.close()
 
 
 async def test_a_close_that_is_cancelled_goes_on_and_can_be_waited_for() -> None:

@@ -13,7 +13,8 @@ from tests.support.commands import until
 def audited(*events: str) -> list[Json]:
     """Return the lines of these events, or of all of them, in their order."""
     text = (server_folder() / "audit.jsonl").read_text(encoding="ascii")
-    lines = [json.loads(line) for line in text.splitlines()]
+    whole = text[: text.rfind("\n") + 1]  # one may be in the midst of being written
+    lines = [json.loads(line) for line in whole.splitlines()]
     return [line for line in lines if not events or line["event"] in events]
 
 

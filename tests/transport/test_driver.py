@@ -302,7 +302,7 @@ async def test_a_silent_peer_is_given_up() -> None:
 
 
 async def test_pings_keep_an_idle_link_alive() -> None:
-    limits = Limits(ping_idle=0.02, ping_dead=2.0)
+    limits = Limits(ping_idle=0.02, ping_dead=25.0)
     async with memory_session(swallow, limits=limits) as session:
         before = session.stream.received
         await until_received(session.stream, before + 100)

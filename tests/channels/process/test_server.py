@@ -275,10 +275,10 @@ async def test_a_reader_that_stops_stops_the_command_and_not_the_session() -> No
 async def test_a_timeout_ends_the_group_and_tells_what_there_was() -> None:
     async with tls_session(limits=BRIEF) as client:
         with pytest.raises(ProcessTimeout) as caught:
-            await client.run("sleep 100 & echo $$ $!; echo err >&2; wait", timeout=3.0)
+            await client.run("sleep 100 & echo $$ $!; echo err >&2; wait", timeout=5.0)
         error = caught.value
         assert isinstance(error, TimeoutError)
-        assert (error.timeout, error.stderr) == (3.0, b"err\n")
+        assert (error.timeout, error.stderr) == (5.0, b"err\n")
         for pid in error.stdout.split():
             await gone(int(pid))
 
@@ -286,7 +286,7 @@ async def test_a_timeout_ends_the_group_and_tells_what_there_was() -> None:
 async def test_a_timeout_reaches_a_command_that_ignores_sigterm() -> None:
     async with tls_session(limits=BRIEF) as client:
         with pytest.raises(ProcessTimeout) as caught:
-            await client.run(STUBBORN, timeout=3.0)
+            await client.run(STUBBORN, timeout=5.0)
         await gone(int(caught.value.stdout))
 
 

@@ -15,7 +15,7 @@ from rshell.protocol.messages import Json
 from rshell.values import TerminalSize
 from tests.channels.sessions.guests import attach, guest, inn, listed, watch
 from tests.support.audit import audited
-from tests.support.processes import gone, is_running
+from tests.support.processes import gone
 
 
 async def end(client: Client, name: str) -> Json:
@@ -81,7 +81,8 @@ async def test_an_end_takes_everything_with_it() -> None:
         info = SessionInfo.decode(await end(two, "work"))
         assert (info.name, info.attached, info.watchers) == ("work", True, 1)
         assert info.running == "sleep 1001"
-        assert not any(map(is_running, pids))
+        for pid in pids:
+            await gone(pid)  # it may have been sent SIGKILL only now
         for ended in (first, second):
             await ended.channel.wait_closed()
             assert isinstance(ended.channel.error, ChannelReset)

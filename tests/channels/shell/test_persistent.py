@@ -136,8 +136,10 @@ def press_ctrl_c(line: ShellLine) -> None:
 
 @pytest.mark.parametrize("stop", [terminate, press_ctrl_c])
 async def test_a_command_that_is_stopped_while_the_shell_is_taken_back_does_not_run(
-    stop: Callable[[ShellLine], None], bash: None
+    stop: Callable[[ShellLine], None], bash: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # It must not pass before the shell has asked and is deaf.
+    monkeypatch.setattr("rshell.channels.shell.questions._DEADLINE", 20.0)
     home = Path(os.environ["HOME"])
     (home / ".bashrc").write_text(STUCK)
     async with tls_session() as client, client.open_line(SIZE, term="xterm") as line:

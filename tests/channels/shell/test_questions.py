@@ -115,7 +115,11 @@ async def test_a_question_that_is_overtaken_gives_the_shell_back(
     await on_shell(act)
 
 
-async def test_a_shell_that_is_deaf_to_interrupts_is_ended_after_its_grace() -> None:
+async def test_a_shell_that_is_deaf_to_interrupts_is_ended_after_its_grace(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_DEADLINE", 2.0)  # it must not pass before the shell is deaf
+
     async def act(running: Running, _: Channel) -> None:
         questions = questions_to(running, grace=0)
         assert await questions.ask(running.shell, 5, b"trap '' INT; sleep 100\n") is None
