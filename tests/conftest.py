@@ -29,7 +29,7 @@ settings.register_profile("same every time", derandomize=True, deadline=None)
 settings.load_profile("same every time")
 
 _STACK_DEPTH = 3
-_PATIENCE = 30.0  # seconds until what is still there counts as left behind
+_PATIENCE = 5.0  # seconds until what is still there counts as left behind
 # Without bytecode, each of the commands that tests start would take three times as long.
 _SLOWING = ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")
 _FOREIGN = ("BASH_ENV", "ENV", "RSHELL_HOST", "RSHELL_TOKEN", "PROMPT_COMMAND", *_SLOWING)

@@ -61,7 +61,7 @@ async def test_the_status_is_shown_and_the_sign_is_red_after_a_failure() -> None
         assert person.cells(sign())[1].fg == "default"
         await person.run("(exit 3)")
         assert person.cells(sign())[1].fg == "red"
-        await person.wait_for(lambda: re.search(r"local .* status 3 +[\d.]+ m?s", toolbar(person)))
+        await person.wait_for(lambda: re.search(r"local .* status 3 +[\d.]+ ms", toolbar(person)))
         await person.run("kill -9 $BASHPID & wait $!; true")
         assert person.cells(sign())[1].fg == "default"
         await person.wait_for(lambda: " status 0 " in toolbar(person))

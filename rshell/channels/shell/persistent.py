@@ -81,7 +81,7 @@ class PersistentShell:
         self._flags = ""
         self._timed_out = False
         self._timer: asyncio.TimerHandle | None = None
-        self._is_told = self._is_cancelled = False
+        self._is_cancelled = False
         self._reported = dict(_NOTHING)
         self._questions = Questions(host.limits.kill_grace, self._kill)
         self._is_closed = False

@@ -346,9 +346,8 @@ async def test_a_timeout_interrupts_and_keeps_the_variables(program: str, loop: 
     async with tls_session(limits=Limits(kill_grace=4.0)) as client, client.open_shell() as shell:
         await shell.run("kept=yes")
         with pytest.raises(ProcessTimeout) as caught:
-            await shell.run(f"echo begun; {loop}; echo not reached", timeout=2.0)
-        assert caught.value.timeout == 2.0
-        assert caught.value.stdout in (b"begun\n", b"")  # a machine may pause for so long
+            await shell.run(f"echo begun; {loop}; echo not reached", timeout=3.0)
+        assert (caught.value.timeout, caught.value.stdout) == (3.0, b"begun\n")
         kept = await output(shell, "echo $kept")
         # busybox loses one now and then in a loop of nothing but builtins, and then all others.
         is_deaf = Path(program).resolve().name == "busybox" and loop == LOOPS[0]

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import io
 from collections.abc import Iterator
 from typing import cast
 
 import pytest
 from prompt_toolkit.application import create_app_session
 from prompt_toolkit.completion import DummyCompleter
+from prompt_toolkit.data_structures import Size
 from prompt_toolkit.history import InMemoryHistory
 from prompt_toolkit.input import PipeInput, create_pipe_input
-from prompt_toolkit.output import DummyOutput
+from prompt_toolkit.output import DummyOutput, Output
+from prompt_toolkit.output.vt100 import Vt100_Output
+from prompt_toolkit.renderer import CPR_Support, Renderer
 
 from rshell.channels.shell.line import ShellLine
 from rshell.cli.prompt.editor import Editor
 from rshell.cli.prompt.passthrough import SessionDetached
 from rshell.cli.prompt.status import Status
+from tests.support.session import until
 
 DEADLINE = 30.0
 
@@ -37,8 +42,10 @@ def keyboard() -> Iterator[PipeInput]:
         yield keys
 
 
-def editor_for(keyboard: PipeInput, line: Line | None = None) -> Editor:
-    with create_app_session(input=keyboard, output=DummyOutput()):
+def editor_for(
+    keyboard: PipeInput, line: Line | None = None, output: Output | None = None
+) -> Editor:
+    with create_app_session(input=keyboard, output=output or DummyOutput()):
         return Editor(
             cast(ShellLine, line or Line()),
             Status(),
@@ -59,6 +66,27 @@ async def test_unread_text_goes_into_the_next_command(keyboard: PipeInput) -> No
     editor.type_ahead("ls ")
     keyboard.send_text("-l\r")
     assert await read(editor) == "ls -l"
+
+
+class NeverTells(Vt100_Output):
+    """A terminal that can be asked where its cursor is, and does not answer."""
+
+    responds_to_cpr = True
+
+
+async def test_a_terminal_that_never_tells_its_cursor_gets_no_warning(
+    keyboard: PipeInput, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would also be there on a way so long that the answer comes after 2 s."""
+    monkeypatch.setattr(Renderer, "CPR_TIMEOUT", 0.0)
+    shown = io.StringIO()
+    editor = editor_for(keyboard, output=NeverTells(shown, lambda: Size(24, 80)))
+    reading = asyncio.create_task(read(editor))
+    renderer = editor._session.app.renderer
+    await until(lambda: renderer.cpr_support is CPR_Support.NOT_SUPPORTED)
+    keyboard.send_text("echo\r")
+    assert await reading == "echo"
+    assert "\x1b[6n" in shown.getvalue() and "WARNING" not in shown.getvalue()
 
 
 async def test_newlines_that_came_back_are_enters(keyboard: PipeInput) -> None:
