@@ -1,7 +1,7 @@
 """Draw docs/prompt.svg from a real session: `python docs/make_picture.py`.
 
 Strategy: the real client runs in a pseudo-terminal against a server of its own in a temporary
-folder; its output goes through a terminal emulator (pyte), and the screen that it leaves is
+directory; its output goes through a terminal emulator (pyte), and the screen that it leaves is
 drawn cell by cell. Nothing in the picture was typed by hand.
 
 Needs the `test` extra. The picture shows neither this machine's names nor its user's.
@@ -52,20 +52,20 @@ STEPS = (
 
 def main() -> None:
     """Run the session and write the picture."""
-    with tempfile.TemporaryDirectory() as folder:
-        screen = record(Path(folder))
+    with tempfile.TemporaryDirectory() as directory:
+        screen = record(Path(directory))
     target = ROOT / "docs" / "prompt.svg"
     target.write_text(draw(screen), encoding="utf-8")
     print(f"wrote {target.relative_to(ROOT)}")
 
 
-def record(folder: Path) -> pyte.Screen:
+def record(directory: Path) -> pyte.Screen:
     """Run the steps in a real client; return the screen they leave."""
-    site = folder / "srv" / "site"
+    site = directory / "srv" / "site"
     prepare_site(site)
     environment = dict(os.environ) | {
-        "XDG_STATE_HOME": str(folder / "state"),
-        "XDG_CONFIG_HOME": str(folder / "config"),
+        "XDG_STATE_HOME": str(directory / "state"),
+        "XDG_CONFIG_HOME": str(directory / "config"),
         "HOME": str(site.parent),
         "PYTHONPATH": str(ROOT),
         "SHELL": "/bin/bash",
@@ -114,7 +114,7 @@ def prepare_site(site: Path) -> None:
 def start_server(environment: dict[str, str], home: Path) -> tuple[subprocess.Popen[str], str]:
     """Start a server on a fixed, unusual port; return it and its address."""
     server = subprocess.Popen(
-        [sys.executable, "-m", "rshell.cli.server", "--port", "7321", "--dir", str(home)],
+        [sys.executable, "-m", "rshell.cli.server", "--port", "7321", "--cwd", str(home)],
         env=environment,
         stdout=subprocess.PIPE,
         text=True,

@@ -15,9 +15,9 @@ import rshell
 
 
 async def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as place:
         # "localhost" is both loopbacks; a machine without IPv6 has the first one only.
-        async with rshell.serve("localhost", 0, unix=f"{folder}/socket", state=folder) as server:
+        async with rshell.serve("localhost", 0, unix=f"{place}/socket", state=place) as server:
             for address in server.addresses:
                 async with rshell.connect(address, token=server.token_line) as client:
                     done = await client.run("echo hello", check=True, text=True)

@@ -26,18 +26,18 @@ class Counter:
             self.count += 1
             await asyncio.sleep(0.01)
 
-    async def serve_status(self, channel: rshell.Channel, host: rshell.Host) -> None:
+    async def serve_status(self, channel: rshell.Channel, context: rshell.Context) -> None:
         """Say how far the work is; the answer travels with the opening of the channel."""
-        channel.accept({"count": self.count, "asked_by": host.identity})
+        channel.accept({"count": self.count, "asked_by": context.identity})
 
 
 async def main() -> None:
     counter = Counter()
     handlers = {**rshell.BUILTIN_HANDLERS, "status": counter.serve_status}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as directory:
         async with (
             asyncio.TaskGroup() as work,
-            rshell.serve("localhost", 0, handlers=handlers, state=folder) as server,
+            rshell.serve("localhost", 0, handlers=handlers, state=directory) as server,
         ):
             counting = work.create_task(counter.work())
             await look_inside(server)  # a real program: await server.serve_forever()

@@ -14,7 +14,7 @@ import tempfile
 import rshell
 
 
-async def count(channel: rshell.Channel, host: rshell.Host) -> None:
+async def count(channel: rshell.Channel, context: rshell.Context) -> None:
     """Answer with the number of bytes that arrived."""
     channel.accept()
     data = await channel.read()
@@ -23,9 +23,9 @@ async def count(channel: rshell.Channel, host: rshell.Host) -> None:
 
 async def main() -> None:
     handlers = {**rshell.BUILTIN_HANDLERS, "count": count}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as directory:
         async with (
-            rshell.serve("localhost", 0, handlers=handlers, state=folder) as server,
+            rshell.serve("localhost", 0, handlers=handlers, state=directory) as server,
             rshell.connect(server.addresses[0], token=server.token_line) as client,
         ):
             done = await client.run("")

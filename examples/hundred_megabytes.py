@@ -17,9 +17,9 @@ MAKE = "yes 'a hundred megabytes of this' | head -c 100000000"
 
 
 async def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as directory:
         async with (
-            rshell.serve("localhost", 0, state=folder) as server,
+            rshell.serve("localhost", 0, state=directory) as server,
             rshell.connect(server.addresses[0], token=server.token_line) as client,
         ):
             digest, size = hashlib.sha256(), 0

@@ -27,8 +27,8 @@ async def run_until_killed(address: str) -> None:
 
 
 async def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        async with rshell.serve("localhost", 0, state=folder) as server:
+    with tempfile.TemporaryDirectory() as directory:
+        async with rshell.serve("localhost", 0, state=directory) as server:
             first = await asyncio.create_subprocess_exec(
                 *(sys.executable, __file__, str(server.addresses[0])),
                 stdout=asyncio.subprocess.PIPE,

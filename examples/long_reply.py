@@ -15,9 +15,9 @@ import rshell
 
 
 async def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as directory:
         async with (
-            rshell.serve("localhost", 0, state=folder) as server,
+            rshell.serve("localhost", 0, state=directory) as server,
             rshell.connect(server.addresses[0], token=server.token_line) as client,
             client.open_shell() as shell,
         ):

@@ -14,7 +14,7 @@ import tempfile
 import rshell
 
 
-async def add_up(channel: rshell.Channel, host: rshell.Host) -> None:
+async def add_up(channel: rshell.Channel, context: rshell.Context) -> None:
     """Answer each number with the sum so far, until the client closes the channel."""
     channel.accept()
     total = 0
@@ -24,9 +24,9 @@ async def add_up(channel: rshell.Channel, host: rshell.Host) -> None:
 
 
 async def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as directory:
         async with (
-            rshell.serve("localhost", 0, handlers={"add-up": add_up}, state=folder) as server,
+            rshell.serve("localhost", 0, handlers={"add-up": add_up}, state=directory) as server,
             rshell.connect(server.addresses[0], token=server.token_line) as client,
             client.open_channel("add-up") as channel,
         ):

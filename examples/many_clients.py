@@ -24,8 +24,8 @@ async def ask(server: rshell.Server, number: int) -> str:
 
 
 async def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        async with rshell.serve("localhost", 0, state=folder) as server:
+    with tempfile.TemporaryDirectory() as directory:
+        async with rshell.serve("localhost", 0, state=directory) as server:
             start = time.monotonic()
             answers = await asyncio.gather(*(ask(server, n) for n in range(CLIENTS)))
             seconds = time.monotonic() - start

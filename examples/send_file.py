@@ -37,11 +37,11 @@ async def send_file(client: rshell.Client, source: Path, target: str) -> str:
 
 
 async def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder, "original"), Path(folder, "the copy")
+    with tempfile.TemporaryDirectory() as directory:
+        source, target = Path(directory, "original"), Path(directory, "the copy")
         source.write_bytes(os.urandom(64 * 1024 * 1024))
         async with (
-            rshell.serve("localhost", 0, state=Path(folder, "state")) as server,
+            rshell.serve("localhost", 0, state=Path(directory, "state")) as server,
             rshell.connect(server.addresses[0], token=server.token_line) as client,
         ):
             there = await send_file(client, source, str(target))

@@ -14,7 +14,7 @@ import tempfile
 import rshell
 
 
-async def shout(channel: rshell.Channel, host: rshell.Host) -> None:
+async def shout(channel: rshell.Channel, context: rshell.Context) -> None:
     """Send back, in capitals, whatever arrives. Returning closes the channel."""
     channel.accept()
     async for block in channel:
@@ -22,9 +22,9 @@ async def shout(channel: rshell.Channel, host: rshell.Host) -> None:
 
 
 async def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as directory:
         async with (
-            rshell.serve("localhost", 0, handlers={"shout": shout}, state=folder) as server,
+            rshell.serve("localhost", 0, handlers={"shout": shout}, state=directory) as server,
             rshell.connect(server.addresses[0], token=server.token_line) as client,
             client.open_channel("shout") as channel,
         ):

@@ -1,7 +1,7 @@
 """One command on ten hosts at once, with `asyncio.gather`.
 
 `run_everywhere` is the part to copy. The ten hosts here are ten servers on free ports of this
-machine; each starts its commands in a folder of its own, so that they can be told apart.
+machine; each starts its commands in a directory of its own, so that they can be told apart.
 
 Run: python examples/ten_hosts.py
 """
@@ -39,12 +39,12 @@ async def run_everywhere(
 
 async def main() -> None:
     async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         hosts = []
         for number in range(10):
-            home = folder / f"host-{number}"
+            home = directory / f"host-{number}"
             home.mkdir()
-            opening = rshell.serve("localhost", 0, state=folder / "state", directory=str(home))
+            opening = rshell.serve("localhost", 0, state=directory / "state", cwd=str(home))
             server = await stack.enter_async_context(opening)
             hosts.append((server.addresses[0], server.token_line))
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rshell.channels.base import Handler, Host
+    from rshell.channels.base import Context, Handler
     from rshell.channels.builtin import BUILTIN_HANDLERS
     from rshell.channels.job.client import JobLogs
     from rshell.channels.job.messages import JobInfo
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rshell.channels.sessions.watch import CommandBegun, SessionWatch, Skipped
     from rshell.channels.shell.client import Shell, ShellResult
     from rshell.channels.shell.line import ShellLine
-    from rshell.channels.shell.messages import Done
+    from rshell.channels.shell.messages import ShellEnding
     from rshell.client.client import Client
     from rshell.client.connect import connect
     from rshell.errors import (
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from rshell.values import Address, ExitStatus, Limits, TerminalSize
 
 _HOMES = {
-    "rshell.channels.base": ("Handler", "Host"),
+    "rshell.channels.base": ("Handler", "Context"),
     "rshell.channels.builtin": ("BUILTIN_HANDLERS",),
     "rshell.channels.job.client": ("JobLogs",),
     "rshell.channels.job.messages": ("JobInfo",),
@@ -66,7 +66,7 @@ _HOMES = {
     "rshell.channels.sessions.messages": ("SessionInfo",),
     "rshell.channels.shell.client": ("Shell", "ShellResult"),
     "rshell.channels.shell.line": ("ShellLine",),
-    "rshell.channels.shell.messages": ("Done",),
+    "rshell.channels.shell.messages": ("ShellEnding",),
     "rshell.channels.sessions.watch": ("CommandBegun", "SessionWatch", "Skipped"),
     "rshell.client.client": ("Client",),
     "rshell.client.connect": ("connect",),
@@ -122,10 +122,9 @@ __all__ = [
     "CompletedProcess",
     "ConfigurationError",
     "ConnectError",
-    "Done",
+    "Context",
     "ExitStatus",
     "Handler",
-    "Host",
     "JobInfo",
     "JobLogs",
     "JobLost",
@@ -149,6 +148,7 @@ __all__ = [
     "SessionInfo",
     "SessionWatch",
     "Shell",
+    "ShellEnding",
     "ShellLine",
     "ShellResult",
     "Skipped",

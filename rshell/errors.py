@@ -16,7 +16,7 @@ class RshellError(Exception):
 
 
 class ConfigurationError(RshellError):
-    """A file, folder, certificate or setting on this machine is unusable; the message says why."""
+    """A file, certificate or setting on this machine is unusable; the message says why."""
 
 
 class ConnectError(RshellError):
@@ -151,7 +151,7 @@ class SpawnError(ProcessError):
     """The command could not be started.
 
     `status` is the exit status a shell would give: 127 not found, 126 not executable, and 125
-    for a folder that can't be entered.
+    for a directory that can't be entered.
     """
 
     def __init__(self, status: int, message: str) -> None:

@@ -1,4 +1,4 @@
-"""What every test gets: folders of its own, and a look at what it left behind.
+"""What every test gets: directories of its own, and a look at what it left behind.
 
 Strategy: the look is in the hooks around a whole test, so it comes after every fixture and after
 the event loop was closed. asyncio only logs what nobody retrieved; here that fails the test.
@@ -39,11 +39,11 @@ _left = pytest.StashKey["_Belongings"]()
 
 
 @pytest.fixture(autouse=True)
-def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give the test a home and XDG folders of its own, and a known shell."""
+def own_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the test a home and XDG directories of its own, and a known shell."""
     own = tmp_path / "own"
-    for folder in (own, own / "home", own / "run"):
-        folder.mkdir(mode=0o700)
+    for directory in (own, own / "home", own / "run"):
+        directory.mkdir(mode=0o700)
     monkeypatch.setenv("HOME", str(own / "home"))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(own / "run"))
     # Made by whoever needs them first.
@@ -66,7 +66,7 @@ async def no_task_left() -> AsyncIterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def tasks_watched(request: pytest.FixtureRequest, own_folders: None) -> None:
+def tasks_watched(request: pytest.FixtureRequest, own_directories: None) -> None:
     """Have `no_task_left` around every test that has an event loop."""
     if inspect.iscoroutinefunction(request.function):
         request.getfixturevalue("no_task_left")

@@ -89,7 +89,7 @@ def test_the_server_does_without_the_client_and_prompt_toolkit() -> None:
     for module in MODULES:
         if layer_of(module) == "server" or module in ("rshell.cli.server", "rshell.cli.token"):
             for other in {module} | (reachable(module) - {"rshell"}):
-                # A kind has both its ends in one folder; its client end needs no client layer.
+                # A kind has both its ends in one directory; its client end needs no client layer.
                 assert layer_of(other) != "client", f"{module} reaches {other}"
                 outside = {name.split(".")[0] for name in imports(MODULES[other])}
                 assert outside <= {"rshell"} | sys.stdlib_module_names, other

@@ -19,14 +19,11 @@ from rshell.transport.channel import Channel
 from rshell.values import Limits
 
 if TYPE_CHECKING:  # a client starts no commands
-    from rshell.channels.job.registry import Jobs
+    from rshell.channels.job.jobs import Jobs
     from rshell.channels.sessions.messages import SessionInfo
     from rshell.channels.shell.messages import ShellRequest
-    from rshell.execution.turns import SpawnTurns
+    from rshell.execution.spawn_queue import SpawnQueue
     from rshell.security.scram import Verifier
-
-# Stream numbers of the kinds that run commands (docs/protocol.md).
-STDIN, STDOUT, STDERR = 0, 1, 2
 
 NO_NAMED = (
     "named sessions end with their server, and this one serves a single connection. "
@@ -37,7 +34,7 @@ NO_NAMED = (
 class NamedSessions(Protocol):
     """The named sessions of a server. Methods raise ChannelRefused with the code for the peer."""
 
-    async def serve(self, channel: Channel, host: Host, request: ShellRequest) -> None:
+    async def serve(self, channel: Channel, context: Context, request: ShellRequest) -> None:
         """Attach a channel to the session that `request` names, or have it watch.
 
         Returns when the channel is over.
@@ -51,10 +48,10 @@ class NamedSessions(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Host:
+class Context:
     """What a handler may use of the server that runs it.
 
-    `identity` is who logged in; `directory` is where commands start, `environment` what they
+    `identity` is who logged in; `cwd` is where commands start, `environment` what they
     inherit. `audit(event, facts)` writes a line of the audit log. `clean_up(coroutine)` runs
     what must end after the channel, owned by the server, which waits for it when it stops.
     `jobs` are the commands that outlive their client and `named` the shells that do, None where
@@ -66,9 +63,9 @@ class Host:
     identity: str
     session: str
     limits: Limits
-    directory: str
+    cwd: str
     environment: Mapping[str, str]
-    spawner: SpawnTurns
+    spawner: SpawnQueue
     audit: Callable[[str, Json], None]
     clean_up: Callable[[Coroutine[Any, Any, None]], None]
     jobs: Jobs | None = None
@@ -77,7 +74,7 @@ class Host:
     work: Work = field(default_factory=Work)
 
 
-Handler = Callable[[Channel, Host], Awaitable[None]]
+Handler = Callable[[Channel, Context], Awaitable[None]]
 
 
 def own_name() -> str:

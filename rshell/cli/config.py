@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rshell.errors import ConfigurationError
-from rshell.security.files import config_folder
+from rshell.security.files import config_directory
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Config:
 
 def load_config(path: Path | None = None) -> Config:
     """Read the config file. Raises ConfigurationError naming the line or key that is wrong."""
-    where = path or config_folder() / "config.toml"
+    where = path or config_directory() / "config.toml"
     try:
         data = where.read_bytes()
     except FileNotFoundError:

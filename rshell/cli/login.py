@@ -10,7 +10,7 @@ import sys
 
 from rshell.errors import ConfigurationError
 from rshell.security.credentials import Credentials
-from rshell.security.files import state_folder
+from rshell.security.files import state_directory
 from rshell.security.tokens import TokenLine
 from rshell.terminal.raw import is_terminal
 
@@ -26,7 +26,7 @@ def store_login() -> int:
     if not text.strip():
         raise ConfigurationError("no token line was given. 'rshell-token add NAME' prints one.")
     line = TokenLine.parse(text)
-    Credentials(state_folder() / "credentials").add(line)
+    Credentials(state_directory() / "credentials").add(line)
     what = f"Stored the token {line.identity!r} for {line.address}."
     print(f"{what} Try: rshell {line.address} id", flush=True)
     return 0

@@ -20,7 +20,7 @@ from contextlib import suppress
 from functools import partial
 
 from rshell.channels.process.client import PIPE, Process
-from rshell.channels.process.messages import Ending
+from rshell.channels.process.messages import ProcessEnding
 from rshell.cli.options import Options
 from rshell.cli.prompt.escapes import Escape, EscapeFilter
 from rshell.cli.signals import on_signals
@@ -46,7 +46,7 @@ async def run_oneshot(client: Client, options: Options) -> int:
     async with client.open_process(
         options.command,
         stdin=None if options.no_stdin else PIPE,
-        pty=get_size(_TERMINAL) if wants_terminal else None,
+        terminal=get_size(_TERMINAL) if wants_terminal else None,
         term=os.environ.get("TERM", "dumb"),
         timeout=options.timeout,
     ) as process:
@@ -112,7 +112,7 @@ class _Copy:
             if self._escapes is not None:
                 await self._outputs[0].finish(self._modes.reset())
 
-    async def _wait(self, copiers: list[asyncio.Task[None]]) -> Ending:
+    async def _wait(self, copiers: list[asyncio.Task[None]]) -> ProcessEnding:
         await asyncio.gather(*copiers)
         for output in self._outputs:
             await output.drain()
@@ -176,5 +176,5 @@ class _Copy:
         self._process.resize(get_size(_TERMINAL))
 
 
-def _status(ending: Ending) -> int:
+def _status(ending: ProcessEnding) -> int:
     return TIMEOUT_STATUS if ending.timed_out else ending.status.shell_status

@@ -26,7 +26,7 @@ examples:
   rshell-server --unix /run/me/rshell     a Unix socket, for this user alone
 
 Commands run as the user who started the server. Every login and command is written to the
-audit log in the state folder.
+audit log in the state directory.
 """
 
 
@@ -65,8 +65,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     where.add_argument("--unix", type=Path, metavar="PATH", help="a Unix socket, alone or as well")
     where.add_argument("--stdio", action="store_true", help="one session on stdin and stdout")
     what = parser.add_argument_group("what it keeps and shows")
-    what.add_argument("--dir", type=Path, help="where commands start (the home folder)")
-    what.add_argument("--state", type=Path, help="folder for key, tokens and audit log")
+    what.add_argument("--cwd", type=Path, help="where commands start (the home directory)")
+    what.add_argument("--state", type=Path, help="directory for key, tokens and audit log")
     what.add_argument("--cert", type=Path, help="certificate chain, PEM (made at first start)")
     what.add_argument("--key", type=Path, help="its private key, PEM")
     parser.add_argument("-v", "--verbose", action="store_true", help="log every refused link")
@@ -80,8 +80,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         parser.error("--port takes 0 to 65535")
     if options.stdio and (options.unix or options.host or options.port is not None):
         parser.error("--stdio listens nowhere: leave out --host, --port and --unix")
-    if options.dir is not None and not options.dir.is_dir():
-        parser.error(f"--dir {options.dir}: there is no such folder")
+    if options.cwd is not None and not options.cwd.is_dir():
+        parser.error(f"--cwd {options.cwd}: there is no such directory")
     return options
 
 
@@ -103,7 +103,7 @@ async def _serve(options: argparse.Namespace) -> int:
         unix=options.unix,
         state=options.state,
         certificate=certificate,
-        directory=str(options.dir.resolve()) if options.dir else None,
+        cwd=str(options.cwd.resolve()) if options.cwd else None,
     )
     with on_signals({number: partial(told.put_nowait, number) for number in stopping}):
         async with serving as server:
@@ -160,7 +160,7 @@ def _welcome(addresses: list[str], fingerprint: str) -> list[str]:
 async def _serve_stdio(options: argparse.Namespace) -> int:
     """Serve one session for whoever started us; its end is ours."""
     from rshell.channels.builtin import BUILTIN_HANDLERS
-    from rshell.security.files import private_folder, server_folder
+    from rshell.security.files import private_directory, server_directory
     from rshell.server.audit import AuditLog
     from rshell.server.server import Server, home_directory
     from rshell.transport.stdio import take_stdio
@@ -171,7 +171,7 @@ async def _serve_stdio(options: argparse.Namespace) -> int:
         signal.signal(number, lambda *_: None)
     incoming, outgoing = take_stdio()
     try:
-        audit = AuditLog(private_folder(options.state or server_folder()) / "audit.jsonl")
+        audit = AuditLog(private_directory(options.state or server_directory()) / "audit.jsonl")
     except ConfigurationError as error:
         # Whoever started us could run commands without us; the log is a courtesy here.
         print(f"rshell-server: no audit log: {error}", file=sys.stderr)
@@ -179,7 +179,7 @@ async def _serve_stdio(options: argparse.Namespace) -> int:
     async with Server(
         handlers=BUILTIN_HANDLERS,
         limits=Limits(),
-        directory=str(options.dir.resolve()) if options.dir else home_directory(),
+        cwd=str(options.cwd.resolve()) if options.cwd else home_directory(),
         audit=audit,
     ) as server:
         serving = asyncio.ensure_future(server.serve_stdio(incoming, outgoing))

@@ -1,6 +1,6 @@
 """`--sessions`, `--kill-session` and `-S NAME --share`: named sessions, seen from outside.
 
-Strategy: names, folders and commands of a list come from elsewhere and are shown with their
+Strategy: names, directories and commands of a list come from elsewhere and are shown with their
 control characters made visible. Attaching is the prompt's business.
 """
 

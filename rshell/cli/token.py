@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rshell.errors import ConfigurationError, RshellError
 from rshell.security.certificates import certificate_der, ensure_certificate, fingerprint
-from rshell.security.files import private_folder, server_folder
+from rshell.security.files import private_directory, server_directory
 from rshell.security.tokens import TokenLine
 from rshell.server.serve import token_path, token_store
 from rshell.values import DEFAULT_PORT, Address
@@ -32,14 +32,14 @@ def main(arguments: list[str]) -> int:
     """Run the command line and return the status."""
     options = _parse(arguments)
     try:
-        folder = private_folder(options.state or server_folder())
+        directory = private_directory(options.state or server_directory())
         if options.verb == "add":
-            return _add(folder, options)
+            return _add(directory, options)
         if options.verb == "revoke":
-            return _revoke(folder, options.name)
+            return _revoke(directory, options.name)
         if options.verb == "list":
-            return _list(folder)
-        print(token_path(folder))
+            return _list(directory)
+        print(token_path(directory))
         return 0
     except (RshellError, ValueError, OSError) as error:
         print(f"rshell-token: {error}", file=sys.stderr)
@@ -53,7 +53,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--state", type=Path, help="the state folder of the server")
+    parser.add_argument("--state", type=Path, help="the state directory of the server")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="add|list|revoke|path")
     add = verbs.add_parser("add", help="make a token and print its line, once")
     add.add_argument("name")
@@ -66,14 +66,14 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _add(folder: Path, options: argparse.Namespace) -> int:
+def _add(directory: Path, options: argparse.Namespace) -> int:
     address = Address.parse(options.address or socket.gethostname())
     if address.path is not None:
         raise ConfigurationError("a Unix socket needs no token")
-    certificate = options.cert or ensure_certificate(folder).certificate
+    certificate = options.cert or ensure_certificate(directory).certificate
     # First: a token whose line can't be printed would be taken and unknown.
     known_by = fingerprint(certificate_der(certificate))
-    token = token_store(folder).add(options.name)
+    token = token_store(directory).add(options.name)
     print(TokenLine(address, known_by, options.name, token))
     print(
         f"Paste this line into 'rshell --login' on the other machine. It reaches this one at "
@@ -83,14 +83,14 @@ def _add(folder: Path, options: argparse.Namespace) -> int:
     return 0
 
 
-def _revoke(folder: Path, name: str) -> int:
-    token_store(folder).revoke(name)
+def _revoke(directory: Path, name: str) -> int:
+    token_store(directory).revoke(name)
     print(f"Revoked {name}; its sessions end at once.", file=sys.stderr)
     return 0
 
 
-def _list(folder: Path) -> int:
-    for record in token_store(folder).list():
+def _list(directory: Path) -> int:
+    for record in token_store(directory).list():
         made = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.created))
         print(f"{record.name}\t{made}\t{record.key_id}")
     return 0

@@ -15,7 +15,7 @@ import signal
 from functools import partial
 
 from rshell.channels.sessions.watch import CommandBegun, SessionWatch, Skipped, WatchEvent
-from rshell.channels.shell.messages import Done
+from rshell.channels.shell.messages import ShellEnding
 from rshell.cli.notices import command_line, is_dumb, notice
 from rshell.cli.prompt.escapes import Escape, EscapeFilter
 from rshell.cli.signals import on_signals
@@ -121,7 +121,7 @@ class _Watcher:
             await self._output.write(event)
         elif isinstance(event, CommandBegun):
             await self._begin(event.command)
-        elif isinstance(event, Done):
+        elif isinstance(event, ShellEnding):
             await self._output.write(self._put_right())
         elif isinstance(event, Skipped):
             await self._say(f"{event.bytes} bytes are missing here: this terminal is too slow")

@@ -21,8 +21,8 @@ from rshell.channels.process.client import (
     start_process,
 )
 from rshell.client.dial import ChildLink
-from rshell.client.keeper import LinkKeeper
 from rshell.client.lasting import Command, LastingWork
+from rshell.client.reconnector import Reconnector
 from rshell.errors import OutputTruncated, ProcessTimeout, SessionClosed
 from rshell.protocol.messages import Json
 from rshell.transport.channel import Channel
@@ -41,11 +41,11 @@ class Client(LastingWork):
     long as the link comes back within `Limits.resume_window`.
     """
 
-    def __init__(self, keeper: LinkKeeper, child: ChildLink | None, limits: Limits) -> None:
-        self.links = keeper
+    def __init__(self, reconnector: Reconnector, child: ChildLink | None, limits: Limits) -> None:
+        self.links = reconnector
         self._child = child
         self._limits = limits
-        self._carrier = keeper.link.carrier
+        self._live = reconnector.link.live
 
     async def __aenter__(self) -> Client:
         return self
@@ -66,7 +66,7 @@ class Client(LastingWork):
     @property
     def is_closed(self) -> bool:
         """Whether the session is over."""
-        return self._carrier.error is not None
+        return self._live.error is not None
 
     @overload
     async def run(
@@ -153,7 +153,7 @@ class Client(LastingWork):
         decode = _decoder(coding)
         try:
             done = await run_process(
-                self._carrier,
+                self._live,
                 command,
                 input=input,
                 limits=self._limits,
@@ -183,14 +183,14 @@ class Client(LastingWork):
         env: Mapping[str, str] | None = None,
         clear_env: bool = False,
         merge_stderr: bool = False,
-        pty: TerminalSize | None = None,
+        terminal: TerminalSize | None = None,
         term: str = "xterm-256color",
         timeout: float | None = None,
         encoding: str | None = None,
     ) -> Opening[Process[Any]]:
         """Start a command and stream its input and output.
 
-        `stdin=PIPE` opens its stdin; without it, it is empty. `pty` gives it a terminal of
+        `stdin=PIPE` opens its stdin; without it, it is empty. `terminal` gives it a terminal of
         that size and type. None as the command runs the remote user's shell on its stdin. With
         `encoding`, stdout and stderr yield text. Leaving the block ends what still runs.
         Raises LookupError for an unknown `encoding`, at once.
@@ -201,13 +201,13 @@ class Client(LastingWork):
             cwd=cwd,
             env=env or {},
             clear_env=clear_env,
-            stdin=stdin == PIPE or pty is not None,
+            stdin=stdin == PIPE or terminal is not None,
             merge=merge_stderr,
-            terminal=pty,
-            term=term if pty is not None else "",
+            terminal=terminal,
+            term=term if terminal is not None else "",
             timeout=timeout,
         )
-        return Opening(lambda: start_process(self._carrier, request, encoding))
+        return Opening(lambda: start_process(self._live, request, encoding))
 
     def open_shell(
         self,
@@ -216,12 +216,12 @@ class Client(LastingWork):
         cwd: str | None = None,
         env: Mapping[str, str] | None = None,
         clear_env: bool = False,
-        pty: TerminalSize | None = None,
+        terminal: TerminalSize | None = None,
         term: str = "xterm-256color",
     ) -> Opening[Shell]:
-        """Start a persistent shell: folder, variables and functions stay between commands.
+        """Start a persistent shell: directory, variables and functions stay between commands.
 
-        `stdin=PIPE` opens a stdin that its commands share; without it, theirs is empty. `pty`
+        `stdin=PIPE` opens a stdin that its commands share; without it, theirs is empty. `terminal`
         gives them a terminal of that size and type instead: stdout then holds all that they
         print, and the shell reads the user's own rc file.
         """
@@ -233,10 +233,10 @@ class Client(LastingWork):
             env=env or {},
             clear_env=clear_env,
             stdin=stdin == PIPE,
-            terminal=pty,
-            term=term if pty is not None else "",
+            terminal=terminal,
+            term=term if terminal is not None else "",
         )
-        return Opening(lambda: start_shell(self._carrier, request))
+        return Opening(lambda: start_shell(self._live, request))
 
     def open_line(
         self,
@@ -259,7 +259,7 @@ class Client(LastingWork):
         from rshell.channels.shell.messages import ShellRequest
 
         request = ShellRequest(terminal=size, term=term, env=env or {}, name=name)
-        return Opening(lambda: open_line(self._carrier, request))
+        return Opening(lambda: open_line(self._live, request))
 
     def open_channel(self, kind: str, request: Json | None = None) -> Opening[Channel]:
         """Open a channel of a kind that the server's own handlers offer.
@@ -268,7 +268,7 @@ class Client(LastingWork):
         """
 
         async def start() -> Channel:
-            channel = self._carrier.open_channel(kind, request or {})
+            channel = self._live.open_channel(kind, request or {})
             await channel.wait_opened()
             return channel
 
@@ -276,8 +276,8 @@ class Client(LastingWork):
 
     async def wait_closed(self) -> SessionClosed | None:
         """Wait until the session is over and return why. Safe to cancel."""
-        await self._carrier.wait_ended()
-        error = self._carrier.error
+        await self._live.wait_ended()
+        error = self._live.error
         return error if isinstance(error, SessionClosed) else None
 
     async def close(self) -> None:
@@ -296,9 +296,9 @@ class Client(LastingWork):
             await self.links.close()
         finally:
             driver = self.links.link.driver
-            if self._carrier.error is None:
+            if self._live.error is None:
                 driver.close("done", "the client is done")
-                self._carrier.end(SessionClosed("done", "the session was closed", by="local"))
+                self._live.end(SessionClosed("done", "the session was closed", by="local"))
         try:
             async with asyncio.timeout(self._limits.close_seconds):
                 await driver.done.wait()

@@ -9,11 +9,11 @@ from typing import Literal
 
 from rshell.client.client import Client
 from rshell.client.dial import CertificateAuthority, ChildLink, dial, local_server_argv
-from rshell.client.keeper import LinkKeeper
 from rshell.client.login import ClientLink
+from rshell.client.reconnector import Reconnector
 from rshell.client.trust import find_trust
 from rshell.errors import AddressError
-from rshell.transport.carrier import SessionCarrier
+from rshell.transport.live_session import LiveSession
 from rshell.transport.opening import Opening
 from rshell.values import Address, Limits
 
@@ -47,7 +47,7 @@ def connect(
         if local or via is not None:
             argv = local_server_argv() if via is None else _split(via)
             child = await ChildLink.open(argv, bounds)
-            return Client(LinkKeeper(child.link, None, bounds), child, bounds)
+            return Client(Reconnector(child.link, None, bounds), child, bounds)
         assert address is not None
         where = Address.parse(address) if isinstance(address, str) else address
         authority: CertificateAuthority = None
@@ -57,11 +57,11 @@ def connect(
         if where.path is None:
             trust = find_trust(where, token=token, fingerprint=fingerprint, trust_ca=ca is not None)
 
-        async def redial(carrier: SessionCarrier) -> ClientLink:
-            return await dial(where, trust, ca=authority, limits=bounds, carrier=carrier)
+        async def redial(live: LiveSession) -> ClientLink:
+            return await dial(where, trust, ca=authority, limits=bounds, live=live)
 
         link = await dial(where, trust, ca=authority, limits=bounds)
-        return Client(LinkKeeper(link, redial, bounds), None, bounds)
+        return Client(Reconnector(link, redial, bounds), None, bounds)
 
     return Opening(start)
 

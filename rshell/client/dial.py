@@ -29,7 +29,7 @@ from rshell.errors import (
     VersionMismatch,
 )
 from rshell.execution.exits import watch_exit
-from rshell.transport.carrier import SessionCarrier
+from rshell.transport.live_session import LiveSession
 from rshell.transport.sockets import SocketStream
 from rshell.transport.stdio import PipeStream, start_child
 from rshell.transport.unix import is_trusted_uid, peer_uid
@@ -47,11 +47,11 @@ async def dial(
     *,
     ca: CertificateAuthority = None,
     limits: Limits,
-    carrier: SessionCarrier | None = None,
+    live: LiveSession | None = None,
 ) -> ClientLink:
     """Return a link to the server at `address`, attached. Raises ConnectError.
 
-    It carries a new session, or resumes that of `carrier`.
+    It carries a new session, or resumes that of `live`.
 
     A server that has too many logins at once turns some away at random; it is tried again a few
     times, a little later each time.
@@ -60,10 +60,10 @@ async def dial(
         async with asyncio.timeout(limits.open_timeout):
             for delay in _RETRY_DELAYS:
                 try:
-                    return await _dial_once(address, trust, ca, limits, carrier)
+                    return await _dial_once(address, trust, ca, limits, live)
                 except ServerBusy:
                     await asyncio.sleep(delay * random.uniform(0.5, 1.5))
-            return await _dial_once(address, trust, ca, limits, carrier)
+            return await _dial_once(address, trust, ca, limits, live)
     except ServerBusy as error:
         raise ServerBusy(
             f"the server at {address} closes the connection at once. It may be busy, keep this "
@@ -82,9 +82,9 @@ async def _dial_once(
     trust: Trust | None,
     ca: CertificateAuthority,
     limits: Limits,
-    carrier: SessionCarrier | None,
+    live: LiveSession | None,
 ) -> ClientLink:
-    link = ClientLink(address, trust, limits, carrier, is_kept=True)
+    link = ClientLink(address, trust, limits, live, is_kept=True)
     try:
         if address.path is not None:
             await _dial_unix(address.path, link, limits)

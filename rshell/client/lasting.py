@@ -1,7 +1,7 @@
 """What outlives a client's session with the server: jobs, and named sessions.
 
 Strategy: a base class of `Client`, for that is where people look for these methods. They need
-nothing of a client but its carrier, and import what they need when they are called.
+nothing of a client but its live, and import what they need when they are called.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rshell.channels.process.client import make_request
-from rshell.transport.carrier import SessionCarrier
+from rshell.transport.live_session import LiveSession
 from rshell.transport.opening import Opening
 from rshell.values import ExitStatus, TerminalSize
 
@@ -26,7 +26,7 @@ Command = str | Sequence[str]
 class LastingWork:
     """Jobs and named sessions of the identity that a client has."""
 
-    _carrier: SessionCarrier
+    _live: LiveSession
 
     async def start_job(
         self,
@@ -49,13 +49,13 @@ class LastingWork:
         request = make_request(
             command, cwd=cwd, env=env or {}, clear_env=clear_env, merge=merge_stderr
         )
-        return await start_job(self._carrier, request, name)
+        return await start_job(self._live, request, name)
 
     async def jobs(self) -> list[JobInfo]:
         """Return this identity's jobs on the server, the oldest first. Safe to cancel."""
         from rshell.channels.job.client import list_jobs
 
-        return await list_jobs(self._carrier)
+        return await list_jobs(self._live)
 
     def job_logs(self, name: str, *, follow: bool = False) -> JobLogs:
         """Read what is kept of a job's output: `async for stream, data in client.job_logs(name)`.
@@ -66,7 +66,7 @@ class LastingWork:
         from rshell.channels.job.client import JobLogs
         from rshell.channels.job.messages import JobRequest
 
-        return JobLogs(self._carrier, JobRequest("logs", name, follow))
+        return JobLogs(self._live, JobRequest("logs", name, follow))
 
     async def wait_job(self, name: str) -> ExitStatus:
         """Wait for a job's end and return how it ended. Safe to cancel; the job goes on.
@@ -75,7 +75,7 @@ class LastingWork:
         """
         from rshell.channels.job.client import wait_job
 
-        return await wait_job(self._carrier, name)
+        return await wait_job(self._live, name)
 
     async def kill_job(self, name: str) -> JobInfo:
         """End a job (SIGTERM, SIGKILL after the server's grace) and return it as it ended.
@@ -84,7 +84,7 @@ class LastingWork:
         """
         from rshell.channels.job.client import kill_job
 
-        return await kill_job(self._carrier, name)
+        return await kill_job(self._live, name)
 
     async def sessions(self) -> list[SessionInfo]:
         """Return this identity's named sessions on the server, the oldest first. Safe to cancel.
@@ -93,7 +93,7 @@ class LastingWork:
         """
         from rshell.channels.sessions.client import list_sessions
 
-        return await list_sessions(self._carrier)
+        return await list_sessions(self._live)
 
     async def end_session(self, name: str) -> SessionInfo:
         """End a named session and what runs in it; return it as it stood before.
@@ -103,7 +103,7 @@ class LastingWork:
         """
         from rshell.channels.sessions.client import end_session
 
-        return await end_session(self._carrier, name)
+        return await end_session(self._live, name)
 
     def watch_session(self, name: str, size: TerminalSize) -> Opening[SessionWatch]:
         """Watch a named session without touching it; `size` is that of the watcher's terminal.
@@ -115,4 +115,4 @@ class LastingWork:
         from rshell.channels.shell.messages import ShellRequest
 
         request = ShellRequest(terminal=size, name=name, share=True)
-        return Opening(lambda: watch_session(self._carrier, request))
+        return Opening(lambda: watch_session(self._live, request))

@@ -23,9 +23,9 @@ from rshell.protocol.session import Role, Session
 from rshell.security.certificates import binding
 from rshell.security.pins import check_fingerprint
 from rshell.security.scram import ClientLogin, ScramError
-from rshell.transport.carrier import SessionCarrier, as_session_error
 from rshell.transport.channel import Channel
 from rshell.transport.driver import Driver
+from rshell.transport.live_session import LiveSession, as_session_error
 from rshell.values import Address, Limits
 
 SCRAM = "SCRAM-SHA-256-PLUS"
@@ -35,9 +35,9 @@ EXTERNAL = "EXTERNAL"
 class ClientLink:
     """One link of a client, from login to its end. `server` is the peer's HELLO.
 
-    It carries a new session, or resumes that of `carrier`. When it is cut after it was attached,
-    the session ends; but with `is_kept` a keeper decides: `lost` then says why, and `on_lost` is
-    called.
+    It carries a new session, or resumes that of `live`. When it is cut after it was attached,
+    the session ends; but with `is_kept` a reconnector decides: `lost` then says why, and
+    `on_lost` is called.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class ClientLink:
         address: Address | None,
         trust: Trust | None,
         limits: Limits,
-        carrier: SessionCarrier | None = None,
+        live: LiveSession | None = None,
         *,
         is_kept: bool = False,
     ) -> None:
@@ -54,7 +54,7 @@ class ClientLink:
         self.server: Hello | None = None
         self.lost: LinkLost | None = None
         self.on_lost: Callable[[ClientLink], None] = lambda link: None
-        self.carrier = carrier or SessionCarrier(Session(Role.CLIENT, limits), _refuse_channel)
+        self.live = live or LiveSession(Session(Role.CLIENT, limits), _refuse_channel)
         self._is_kept = is_kept
         self._linger = min(limits.linger, limits.resume_window) if is_kept else 0.0
         self.link = Link(Role.CLIENT, limits, loop.time())
@@ -89,17 +89,17 @@ class ClientLink:
         elif isinstance(event, AuthReceived):
             self._authenticate(event.auth)
         elif isinstance(event, SessionAttached):
-            self.carrier.driver = self.driver
+            self.live.driver = self.driver
             if not self.attached.done():
                 self.attached.set_result(None)
         elif isinstance(event, LinkClosed):
             self._closed(event.cause)
         else:
-            self.carrier.handle(event)
+            self.live.handle(event)
 
     def has_room(self, channel: ChannelState) -> None:
         """A channel that asked for room has it."""
-        self.carrier.has_room(channel)
+        self.live.has_room(channel)
 
     # The login.
 
@@ -114,7 +114,7 @@ class ClientLink:
             self._fail(AuthenticationFailed(f"the login failed: {error}"))
             return
         self.link.accept(auth.identity)
-        session = self.carrier.session
+        session = self.live.session
         linger = self._linger or None
         attach = Attach(linger=linger)
         if session.id:
@@ -139,14 +139,14 @@ class ClientLink:
 
     def _closed(self, cause: RshellError) -> None:
         if self.attached.done():
-            if self.carrier.driver is not self.driver:
+            if self.live.driver is not self.driver:
                 return  # another link carries the session by now
-            self.carrier.driver = None
+            self.live.driver = None
             if isinstance(cause, LinkLost) and self._is_kept:
                 self.lost = cause
                 self.on_lost(self)
             else:
-                self.carrier.end(as_session_error(cause))
+                self.live.end(as_session_error(cause))
             return
         if not isinstance(cause, ConnectError):
             failure = ConnectError(str(cause))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from rshell.errors import AuthenticationFailed
 from rshell.security.certificates import parse_fingerprint
 from rshell.security.credentials import Credentials, local_token
-from rshell.security.files import server_folder, state_folder
+from rshell.security.files import server_directory, state_directory
 from rshell.security.tokens import TokenLine
 from rshell.values import Address
 
@@ -54,9 +54,9 @@ def _find_line(address: Address, token: str | None) -> TokenLine:
     text = token or os.environ.get("RSHELL_TOKEN")
     if text:
         return TokenLine.parse(text)
-    stored = Credentials(state_folder() / "credentials").find(address)
+    stored = Credentials(state_directory() / "credentials").find(address)
     if stored is None and address.is_loopback:
-        stored = local_token(server_folder())
+        stored = local_token(server_directory())
     if stored is None:
         where = "here" if address.is_loopback else "there"
         raise AuthenticationFailed(

@@ -2,7 +2,7 @@
 
 Strategy: `subprocess.Popen(start_new_session=True)`, which takes the vfork path and closes
 every other descriptor. The program is looked up first, along the command's own PATH and from
-its own folder, so that the failure is named as a shell would name it. A session leader without
+its own directory, so that the failure is named as a shell would name it. A session leader without
 a controlling terminal gets one by opening it; with a terminal, a shell of one line opens the
 slave as its stdin and then becomes the program.
 
@@ -36,11 +36,11 @@ from stat import S_ISDIR, S_ISREG
 
 from rshell.errors import SpawnError
 from rshell.execution.reaper_client import Reaper
-from rshell.execution.running import RunningProcess
+from rshell.execution.running_process import RunningProcess
 
 NOT_FOUND = 127
 NOT_EXECUTABLE = 126
-BAD_FOLDER = 125
+BAD_DIRECTORY = 125
 
 # Opening without O_NOCTTY, as shells do, makes it the controlling terminal.
 _OPEN_TERMINAL = ["/bin/sh", "-c", 'exec "$@" <>"$0"']
@@ -52,7 +52,7 @@ _SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to run: `argv` without a shell, in the folder `cwd` (None: the server's own).
+    """What to run: `argv` without a shell, in the directory `cwd` (None: the server's own).
 
     `env` is the complete environment. A program without a slash is looked up in its PATH.
     """
@@ -80,12 +80,12 @@ def spawn(
     (1.2 ms with a terminal) until the program was executed.
 
     Raises SpawnError whose status is 127 (not found), 126 (found, but can't be executed; or the
-    machine has no room for a process) or 125 (the folder can't be entered).
+    machine has no room for a process) or 125 (the directory can't be entered).
     """
     asyncio.get_running_loop()  # without one, nothing would watch what is started
     try:
-        folder = _find_folder(command.cwd)
-        program = _find_program(command, folder)
+        directory = _find_directory(command.cwd)
+        program = _find_program(command, directory)
         argv: list[str | bytes] = list(command.argv)
         executable = program
         if terminal:
@@ -127,33 +127,33 @@ def _unignored_signals() -> Iterator[None]:
             signal.signal(number, signal.SIG_IGN)
 
 
-def _find_folder(cwd: str | None) -> str:
-    """Return the absolute folder that relative programs are looked up in."""
+def _find_directory(cwd: str | None) -> str:
+    """Return the absolute directory that relative programs are looked up in."""
     if cwd is None:
         return str(Path.cwd())
-    folder = Path.cwd() / cwd
+    directory = Path.cwd() / cwd
     try:
-        is_folder = S_ISDIR(folder.stat().st_mode)
+        is_directory = S_ISDIR(directory.stat().st_mode)
     except OSError as error:
-        raise SpawnError(BAD_FOLDER, f"can't enter {cwd}: {error.strerror}") from error
-    if not is_folder:
-        raise SpawnError(BAD_FOLDER, f"can't enter {cwd}: {os.strerror(errno.ENOTDIR)}")
-    if not os.access(folder, os.X_OK):
-        raise SpawnError(BAD_FOLDER, f"can't enter {cwd}: {os.strerror(errno.EACCES)}")
-    return str(folder)
+        raise SpawnError(BAD_DIRECTORY, f"can't enter {cwd}: {error.strerror}") from error
+    if not is_directory:
+        raise SpawnError(BAD_DIRECTORY, f"can't enter {cwd}: {os.strerror(errno.ENOTDIR)}")
+    if not os.access(directory, os.X_OK):
+        raise SpawnError(BAD_DIRECTORY, f"can't enter {cwd}: {os.strerror(errno.EACCES)}")
+    return str(directory)
 
 
-def _find_program(command: Command, folder: str) -> str:
+def _find_program(command: Command, directory: str) -> str:
     """Return the absolute path of the program; SpawnError 127 or 126 as a shell would say."""
     name = os.fsdecode(command.argv[0]) if command.argv else ""
     if not name:
         raise SpawnError(NOT_FOUND, "an empty command has no program")
-    # Joined as text: a Path for each folder of PATH would cost more than all the rest.
+    # Joined as text: a Path for each directory of PATH would cost more than all the rest.
     if "/" in name:
-        paths = [name if name.startswith("/") else f"{folder}/{name}"]
+        paths = [name if name.startswith("/") else f"{directory}/{name}"]
     else:
         places = os.get_exec_path(command.env)
-        paths = [f"{p if p.startswith('/') else f'{folder}/{p}'}/{name}" for p in places]
+        paths = [f"{p if p.startswith('/') else f'{directory}/{p}'}/{name}" for p in places]
     refusal = ""
     for path in paths:
         if len(paths) > 1 and not os.access(path, os.F_OK):

@@ -47,34 +47,34 @@ class CertificateFiles:
     key: Path
 
 
-def ensure_certificate(folder: Path) -> CertificateFiles:
-    """Return the pair `cert.pem` and `key.pem` in a private folder, made if it is not there.
+def ensure_certificate(directory: Path) -> CertificateFiles:
+    """Return the pair `cert.pem` and `key.pem` in a private directory, made if it is not there.
 
-    Two starts at once make one pair. Raises ConfigurationError if the folder or the key is open
+    Two starts at once make one pair. Raises ConfigurationError if the directory or the key is open
     to others, or if the pair has to be made and there is no `openssl` program.
     """
-    files = CertificateFiles(certificate=folder / "cert.pem", key=folder / "key.pem")
+    files = CertificateFiles(certificate=directory / "cert.pem", key=directory / "key.pem")
     with locked(files.certificate):
         try:
             read_private(files.key)
             files.certificate.stat()
         except FileNotFoundError:
-            _make_pair(folder, files)
+            _make_pair(directory, files)
     return files
 
 
-def _make_pair(folder: Path, files: CertificateFiles) -> None:
+def _make_pair(directory: Path, files: CertificateFiles) -> None:
     import tempfile
 
     try:
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as name:
+        with tempfile.TemporaryDirectory(dir=directory, prefix=".new-") as name:
             new = CertificateFiles(certificate=Path(name) / "cert.pem", key=Path(name) / "key.pem")
             _run_openssl(new)
             files.certificate.unlink(missing_ok=True)
             write_private(files.key, new.key.read_bytes())
             write_private(files.certificate, new.certificate.read_bytes())
     except OSError as error:
-        raise ConfigurationError(f"can't make a certificate in {folder}: {error}.") from error
+        raise ConfigurationError(f"can't make a certificate in {directory}: {error}.") from error
 
 
 def _run_openssl(new: CertificateFiles) -> None:

@@ -2,7 +2,7 @@
 
 Strategy: one private text file, a token line for each server (see `TokenLine`), rewritten as
 a whole. The token that a server makes for its own user on its first start lies in the server's
-folder instead, so that `rshell` on the same machine, run by the same user, needs no login step.
+directory instead, so that `rshell` on the same machine, run by the same user, needs no login step.
 
 Hazard: a damaged line must not be repeated in an error, for it may hold a token; errors name
 the file and the line's number.
@@ -52,21 +52,21 @@ class Credentials:
         ]
 
 
-def local_token(server_folder: Path) -> TokenLine | None:
+def local_token(server_directory: Path) -> TokenLine | None:
     """Return the token that a server left here for its own user, None if there is none.
 
     Raises ConfigurationError if the file is damaged, open to others, or somebody else's.
     """
-    path = server_folder / _LOCAL_TOKEN
+    path = server_directory / _LOCAL_TOKEN
     try:
         return _parse(read_private(path), str(path))
     except FileNotFoundError:
         return None
 
 
-def write_local_token(server_folder: Path, line: TokenLine) -> None:
+def write_local_token(server_directory: Path, line: TokenLine) -> None:
     """Leave a token for the server's own user. Raises ConfigurationError."""
-    write_private(server_folder / _LOCAL_TOKEN, f"{line}\n".encode())
+    write_private(server_directory / _LOCAL_TOKEN, f"{line}\n".encode())
 
 
 def _parse(data: bytes, where: str) -> TokenLine:

@@ -1,8 +1,8 @@
-"""Files and folders that no other user may read, and where they live.
+"""Files and directories that no other user may read, and where they live.
 
 Strategy: a secret is worth what its file's mode is worth, so every reader checks the owner
 and the mode before it believes a byte, and every writer replaces the whole file at once: a
-temporary file in the same folder, written out to the disk, then renamed. A reader sees the old
+temporary file in the same directory, written out to the disk, then renamed. A reader sees the old
 content or the new, never a half. Who reads, changes and writes holds `locked` meanwhile.
 
 Hazards:
@@ -34,22 +34,22 @@ LARGEST_FILE = 16 * 1024 * 1024  # bytes; ours are far smaller, and /dev/zero is
 _FOR_OTHERS = 0o077
 
 
-def private_folder(path: Path) -> Path:
-    """Make sure that `path` is a folder of ours that nobody else may enter, and return it.
+def private_directory(path: Path) -> Path:
+    """Make sure that `path` is a directory of ours that nobody else may enter, and return it.
 
-    Missing folders on the way are made too, mode 0700. Raises ConfigurationError if it is a
-    symbolic link or no folder, belongs to somebody else, or has group or other permissions.
+    Missing directories on the way are made too, mode 0700. Raises ConfigurationError if it is a
+    symbolic link or no directory, belongs to somebody else, or has group or other permissions.
     """
-    with _explained("make the folder", path):
-        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
-        for folder in reversed(missing):
+    with _explained("make the directory", path):
+        missing = [directory for directory in (path, *path.parents) if not directory.exists()]
+        for directory in reversed(missing):
             try:
-                folder.mkdir(0o700)
+                directory.mkdir(0o700)
             except FileExistsError:
                 pass  # by another process meanwhile, or a dangling link; looked at below
         status = path.lstat()
     if not stat.S_ISDIR(status.st_mode):
-        raise ConfigurationError(f"{path} is not a folder (links don't count). Move it away.")
+        raise ConfigurationError(f"{path} is not a directory (links don't count). Move it away.")
     _check_private(path, status, "700")
     return path
 
@@ -77,14 +77,14 @@ def read_private(path: Path) -> bytes:
 
 
 def write_private(path: Path, data: bytes, *, durable: bool = True) -> None:
-    """Make `data` the whole content of `path`, mode 0600, in a private folder; all or nothing.
+    """Make `data` the whole content of `path`, mode 0600, in a private directory; all or nothing.
 
     A file or a link that was there is replaced; a link is not followed. On the disk when this
     returns, unless `durable` is False: then it outlives this process, but perhaps no power cut,
     and nothing waits for the disk. Raises ConfigurationError.
     """
-    folder = private_folder(path.parent)
-    new = folder / f".{path.name}.{secrets.token_hex(8)}"
+    directory = private_directory(path.parent)
+    new = directory / f".{path.name}.{secrets.token_hex(8)}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with _explained("write", path):
         try:
@@ -98,19 +98,19 @@ def write_private(path: Path, data: bytes, *, durable: bool = True) -> None:
             new.unlink(missing_ok=True)
             raise
         if durable:
-            _sync_folder(folder)
+            _sync_directory(directory)
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the one lock for changing `path`, between processes and threads; waits for it.
 
-    The lock is the file `path` + ".lock" in the same private folder. Raises ConfigurationError.
+    The lock is the file `path` + ".lock" in the same private directory. Raises ConfigurationError.
     """
-    folder = private_folder(path.parent)
+    directory = private_directory(path.parent)
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     with _explained("lock", path):
-        descriptor = os.open(folder / f"{path.name}.lock", flags, 0o600)
+        descriptor = os.open(directory / f"{path.name}.lock", flags, 0o600)
     try:
         with _explained("lock", path):
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -119,36 +119,36 @@ def locked(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def state_folder() -> Path:
+def state_directory() -> Path:
     """Return where keys, certificates and tokens live: `$XDG_STATE_HOME/rshell`.
 
-    Without it `~/.local/state/rshell`. The folder is not made here.
+    Without it `~/.local/state/rshell`. The directory is not made here.
     """
-    return _base_folder("XDG_STATE_HOME", ".local/state") / "rshell"
+    return _base_directory("XDG_STATE_HOME", ".local/state") / "rshell"
 
 
-def server_folder() -> Path:
-    """Return the folder where this user's server keeps its key, tokens and audit log."""
-    return state_folder() / "server"
+def server_directory() -> Path:
+    """Return the directory where this user's server keeps its key, tokens and audit log."""
+    return state_directory() / "server"
 
 
-def config_folder() -> Path:
+def config_directory() -> Path:
     """Return where a person's settings live: `$XDG_CONFIG_HOME/rshell` or `~/.config/rshell`."""
-    return _base_folder("XDG_CONFIG_HOME", ".config") / "rshell"
+    return _base_directory("XDG_CONFIG_HOME", ".config") / "rshell"
 
 
-def runtime_folder() -> Path:
-    """Return where sockets live: `$XDG_RUNTIME_DIR/rshell`, else `run` in the state folder."""
+def runtime_directory() -> Path:
+    """Return where sockets live: `$XDG_RUNTIME_DIR/rshell`, else `run` in the state directory."""
     base = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
     try:
         if base.is_absolute() and base.stat().st_uid == os.geteuid():
             return base / "rshell"
     except OSError:
         pass  # it names nothing that we can use: as good as not set
-    return state_folder() / "run"
+    return state_directory() / "run"
 
 
-def _base_folder(variable: str, default: str) -> Path:
+def _base_directory(variable: str, default: str) -> Path:
     # The XDG specification wants relative paths ignored.
     base = Path(os.environ.get(variable, ""))
     if base.is_absolute():
@@ -156,7 +156,7 @@ def _base_folder(variable: str, default: str) -> Path:
     try:
         return Path.home() / default
     except RuntimeError as error:
-        raise ConfigurationError(f"no home folder is known. Set HOME or {variable}.") from error
+        raise ConfigurationError(f"no home directory is known. Set HOME or {variable}.") from error
 
 
 def _check_private(path: Path, status: os.stat_result, mode: str) -> None:
@@ -170,16 +170,16 @@ def _check_private(path: Path, status: os.stat_result, mode: str) -> None:
         if status.st_mode & stat.S_ISVTX:  # such as /tmp, whose mode is right for what it is
             raise ConfigurationError(
                 f"{path} is shared by all users (mode {found:04o}). "
-                f"Name a folder of your own, such as {path / 'rshell'}."
+                f"Name a directory of your own, such as {path / 'rshell'}."
             )
         raise ConfigurationError(
             f"{path} is open to other users (mode {found:04o}). Run: chmod {mode} {path}"
         )
 
 
-def _sync_folder(folder: Path) -> None:
+def _sync_directory(directory: Path) -> None:
     """Bring the rename itself to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:

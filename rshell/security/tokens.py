@@ -148,7 +148,7 @@ class _Contents:
 class TokenStore:
     """The tokens that a server accepts, in one private JSON file that processes share.
 
-    Raises ConfigurationError, here and in every method, if the file or its folder is damaged,
+    Raises ConfigurationError, here and in every method, if the file or its directory is damaged,
     open to other users, or somebody else's; the message says what to do.
     """
 

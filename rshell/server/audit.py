@@ -34,7 +34,7 @@ class AuditLog:
             except OSError as error:
                 raise ConfigurationError(
                     f"can't write the audit log {path}: {error.strerror}. "
-                    "Free the path, or choose another --state folder."
+                    "Free the path, or choose another --state directory."
                 ) from error
 
     def write(self, event: str, facts: Json) -> None:

@@ -16,7 +16,7 @@ import math
 from collections.abc import Callable
 
 from rshell.channels.work import Work
-from rshell.server.registry import KeptSession, Registry
+from rshell.server.session_table import KeptSession, Registry
 
 _LOOK = 0.05  # seconds between two looks at the sessions
 
@@ -69,9 +69,9 @@ class Drain:
             is_waited_for = kept.id in busy
             # Without a link nobody will fetch what there is: nobody is let in any more.
             # What is on its way can be lost with the link: closing it may reset it.
-            carrier = kept.carrier
-            has_arrived = carrier.session.is_quiet and carrier.is_settled
-            has_more = carrier.driver is not None and not has_arrived
+            live = kept.live
+            has_arrived = live.session.is_quiet and live.is_settled
+            has_more = live.driver is not None and not has_arrived
             if not is_waited_for and not has_more:
                 self._let_go(kept)
         return self._work.is_idle and not len(self._registry)

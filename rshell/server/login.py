@@ -18,8 +18,8 @@ from rshell.protocol.link import Link
 from rshell.protocol.messages import Attach, Auth
 from rshell.protocol.session import Role
 from rshell.security.scram import ScramError, ServerLogin, Verifier
-from rshell.transport.carrier import SessionCarrier
 from rshell.transport.driver import Driver
+from rshell.transport.live_session import LiveSession
 from rshell.values import Limits
 
 SCRAM = "SCRAM-SHA-256-PLUS"
@@ -47,7 +47,7 @@ class LinkHost(Protocol):
     def login_failed(self, link: ServerLink, reason: str) -> None:
         """A login failed; the link is being closed."""
 
-    def find_session(self, link: ServerLink, attach: Attach) -> SessionCarrier:
+    def find_session(self, link: ServerLink, attach: Attach) -> LiveSession:
         """Return the session that a link which has logged in asks for, new or kept.
 
         Raises ResumeFailed, and SessionClosed where there are too many.
@@ -67,7 +67,7 @@ class ServerLink:
     def __init__(self, host: LinkHost, source: str, trusted: str | None, now: float) -> None:
         self.source = source
         self.identity = ""
-        self.carrier: SessionCarrier | None = None
+        self.live: LiveSession | None = None
         self.link = Link(
             Role.SERVER,
             host.limits,
@@ -87,13 +87,13 @@ class ServerLink:
             self._attach(event.attach)
         elif isinstance(event, LinkClosed):
             self._host.link_closed(self, event.cause)
-        elif self.carrier is not None:
-            self.carrier.handle(event)
+        elif self.live is not None:
+            self.live.handle(event)
 
     def has_room(self, channel: ChannelState) -> None:
         """A channel that asked for room has it."""
-        if self.carrier is not None:
-            self.carrier.has_room(channel)
+        if self.live is not None:
+            self.live.has_room(channel)
 
     @property
     def verifier(self) -> Verifier | None:
@@ -151,14 +151,14 @@ class ServerLink:
 
     def _attach(self, attach: Attach) -> None:
         try:
-            self.carrier = self._host.find_session(self, attach)
+            self.live = self._host.find_session(self, attach)
         except SessionClosed as error:
             if isinstance(error, ResumeFailed):
                 self._host.login_failed(self, f"resuming failed: {error}")
             self.close(error.code, str(error))
             return
-        for event in self.link.accept_attach(self.carrier.session, attach, self.driver.now):
+        for event in self.link.accept_attach(self.live.session, attach, self.driver.now):
             if isinstance(event, SessionAttached):
-                self.carrier.driver = self.driver
+                self.live.driver = self.driver
             else:
                 self.handle(event)

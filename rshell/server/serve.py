@@ -21,7 +21,7 @@ from rshell.security.certificates import (
     server_context,
 )
 from rshell.security.credentials import local_token, write_local_token
-from rshell.security.files import private_folder, server_folder
+from rshell.security.files import private_directory, server_directory
 from rshell.security.tokens import TokenLine, TokenStore
 from rshell.server.audit import AuditLog
 from rshell.server.listener import bind_tcp
@@ -40,7 +40,7 @@ def serve(
     handlers: Mapping[str, Handler] | None = None,
     state: Path | str | None = None,
     certificate: CertificateFiles | None = None,
-    directory: str | None = None,
+    cwd: str | None = None,
     limits: Limits | None = None,
 ) -> Opening[Server]:
     """Serve: `async with rshell.serve("localhost", 7000) as server`, or await it.
@@ -49,26 +49,26 @@ def serve(
     with 0, on one that is free; and, or instead with `host=None`, on the Unix socket `unix`.
     `handlers` are the channel kinds offered, by name; without them, those that run commands.
     `state` keeps key, certificate, tokens, the audit log and detached jobs. Commands start in
-    `directory`, the user's home folder without one. They run as the user of this process, always.
+    `cwd`, the user's home without one. They run as the user of this process, always.
 
     Raises ConfigurationError, when awaited, for a file that is unusable or an address in use.
     """
 
     async def start() -> Server:
         bounds = limits or Limits()
-        folder = private_folder(Path(state) if state is not None else server_folder())
+        place = private_directory(Path(state) if state is not None else server_directory())
         server = Server(
             handlers=BUILTIN_HANDLERS if handlers is None else handlers,
             limits=bounds,
-            directory=directory or home_directory(),
-            audit=AuditLog(folder / "audit.jsonl"),
-            jobs=folder / "jobs",
+            cwd=cwd or home_directory(),
+            audit=AuditLog(place / "audit.jsonl"),
+            jobs=place / "jobs",
         )
         try:
             if host is not None:
-                _listen_tls(server, host, port, folder, certificate)
+                _listen_tls(server, host, port, place, certificate)
             if unix is not None:
-                private_folder(Path(unix).parent)
+                private_directory(Path(unix).parent)
                 server.listen_unix(Path(unix))
             if not server.addresses:
                 raise ConfigurationError("give a host, a Unix socket, or both to listen at")
@@ -80,25 +80,25 @@ def serve(
     return Opening(start)
 
 
-def token_store(folder: Path) -> TokenStore:
+def token_store(directory: Path) -> TokenStore:
     """Return the store of a server's tokens."""
-    return TokenStore(token_path(folder))
+    return TokenStore(token_path(directory))
 
 
-def token_path(folder: Path) -> Path:
+def token_path(directory: Path) -> Path:
     """Return the file of a server's tokens."""
-    return folder / "tokens.json"
+    return directory / "tokens.json"
 
 
 def _listen_tls(
-    server: Server, host: str, port: int, folder: Path, certificate: CertificateFiles | None
+    server: Server, host: str, port: int, directory: Path, certificate: CertificateFiles | None
 ) -> None:
-    files = certificate or ensure_certificate(folder)
+    files = certificate or ensure_certificate(directory)
     context = server_context(files.certificate, files.key)
     der = certificate_der(files.certificate)
-    is_first_start = not token_path(folder).exists()
-    tokens = token_store(folder)
-    own = _ensure_local_token(folder, tokens, fingerprint(der), is_first_start)
+    is_first_start = not token_path(directory).exists()
+    tokens = token_store(directory)
+    own = _ensure_local_token(directory, tokens, fingerprint(der), is_first_start)
     try:
         sockets = bind_tcp(host, port)
     except OSError as error:
@@ -112,13 +112,13 @@ def _listen_tls(
 
 
 def _ensure_local_token(
-    folder: Path, tokens: TokenStore, certificate: str, is_first_start: bool
+    directory: Path, tokens: TokenStore, certificate: str, is_first_start: bool
 ) -> TokenLine | None:
     """Leave a token for this user beside the key, at the first start only, and return it.
 
     One that was revoked stays so. A changed certificate is noted in the line that is there.
     """
-    line = local_token(folder)
+    line = local_token(directory)
     if line is None or is_first_start:
         if LOCAL_IDENTITY in {record.name for record in tokens.list()}:
             return None
@@ -127,5 +127,5 @@ def _ensure_local_token(
     elif line.fingerprint == certificate:
         return line
     line = replace(line, fingerprint=certificate)
-    write_local_token(folder, line)
+    write_local_token(directory, line)
     return line

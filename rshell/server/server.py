@@ -22,14 +22,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from rshell.channels.base import Handler, Host, own_name
-from rshell.channels.job.registry import Jobs
+from rshell.channels.base import Context, Handler, own_name
+from rshell.channels.job.jobs import Jobs
 from rshell.channels.sessions.registry import NamedShells
 from rshell.channels.work import Work
 from rshell.errors import RshellError, SessionClosed
 from rshell.execution.exits import use_default_sigchld
 from rshell.execution.reaper_client import Reaper
-from rshell.execution.turns import SpawnTurns
+from rshell.execution.spawn_queue import SpawnQueue
 from rshell.protocol.messages import Attach, Json
 from rshell.protocol.session import Role, Session
 from rshell.security.certificates import binding, fingerprint
@@ -39,10 +39,10 @@ from rshell.server.audit import AuditLog
 from rshell.server.drain import Drain
 from rshell.server.entrance import Entrance
 from rshell.server.login import ServerLink
-from rshell.server.registry import KeptSession, Registry
 from rshell.server.revocation import Lookup, TokenWatch
-from rshell.transport.carrier import SessionCarrier, as_session_error
+from rshell.server.session_table import KeptSession, Registry
 from rshell.transport.channel import Channel
+from rshell.transport.live_session import LiveSession, as_session_error
 from rshell.transport.stdio import PipeStream
 from rshell.values import Address, Limits
 
@@ -67,7 +67,7 @@ class Server:
         *,
         handlers: Mapping[str, Handler],
         limits: Limits,
-        directory: str,
+        cwd: str,
         audit: AuditLog,
         jobs: Path | None = None,
     ) -> None:
@@ -76,12 +76,12 @@ class Server:
         self.fingerprint = ""
         self.token_line: str | None = None
         self._handlers = dict(handlers)
-        self._directory = directory
+        self._cwd = cwd
         self._environment = {k: v for k, v in os.environ.items() if k not in _KEPT_BACK}
         self._audit = audit
         self._loop = asyncio.get_running_loop()
         self._reaper = Reaper(limits.kill_grace)
-        self._spawner = SpawnTurns(limits.processes, reaper=self._reaper)
+        self._spawner = SpawnQueue(limits.processes, reaper=self._reaper)
         self._work = Work()
         self._jobs = None if jobs is None else Jobs(jobs, self._spawner, limits, self._work)
         # Whoever keeps jobs is there for more than one session.
@@ -166,27 +166,27 @@ class Server:
         self._entrance.login_failed(link)
         self._audit.write("login-failed", {"source": link.source, "reason": reason})
 
-    def find_session(self, link: ServerLink, attach: Attach) -> SessionCarrier:
+    def find_session(self, link: ServerLink, attach: Attach) -> LiveSession:
         """Return the session that a link which has logged in asks for, new or kept."""
         if attach.session is None:
             if self._drain is not None:
                 raise SessionClosed("shutdown", _SHUTDOWN, by="local")
             if len(self._registry) >= self.limits.sessions:
                 raise SessionClosed("busy", _BUSY, by="local")
-            return self._registry.add(self._new_session(link), link, attach).carrier
+            return self._registry.add(self._new_session(link), link, attach).live
         kept = self._registry.resume(link, attach)
         self._audit.write("resume", self._name(kept) | {"source": link.source})
-        return kept.carrier
+        return kept.live
 
-    def _new_session(self, link: ServerLink) -> SessionCarrier:
+    def _new_session(self, link: ServerLink) -> LiveSession:
         session = Session(
             Role.SERVER, self.limits, id=secrets.token_hex(8), secret=secrets.token_urlsafe(32)
         )
-        host = Host(
+        context = Context(
             identity=link.identity,
             session=session.id,
             limits=self.limits,
-            directory=self._directory,
+            cwd=self._cwd,
             environment=self._environment,
             spawner=self._spawner,
             audit=partial(self._write_audit, link.identity, session.id),
@@ -196,7 +196,7 @@ class Server:
             verifier=link.verifier,
             work=self._work,
         )
-        return SessionCarrier(session, partial(self._serve, host))
+        return LiveSession(session, partial(self._serve, context))
 
     def link_closed(self, link: ServerLink, cause: RshellError) -> None:
         """A link is over; its session goes on, waits for another link, or ends."""
@@ -207,7 +207,7 @@ class Server:
         if kept is None:
             return
         if not self._closing and self._registry.outlives(kept, cause):
-            kept.carrier.driver = None
+            kept.live.driver = None
             self._audit.write("detach", self._name(kept) | {"reason": str(cause)})
         else:
             self._end_session(kept, cause)
@@ -215,13 +215,13 @@ class Server:
     def _end_session(self, kept: KeptSession, cause: RshellError) -> None:
         self._registry.remove(kept)
         self._audit.write("end", self._name(kept) | {"reason": str(cause)})
-        kept.carrier.end(as_session_error(cause))
-        self._own(kept.carrier.join())
+        kept.live.end(as_session_error(cause))
+        self._own(kept.live.join())
 
     def _name(self, kept: KeptSession) -> Json:
         return {"identity": kept.identity, "session": kept.id}
 
-    async def _serve(self, host: Host, channel: Channel) -> None:
+    async def _serve(self, context: Context, channel: Channel) -> None:
         if self._drain is not None:
             channel.refuse("shutdown", _SHUTDOWN)
             return
@@ -232,7 +232,7 @@ class Server:
                 "unknown-kind", f"no channels of the kind {channel.kind!r} here; there are {kinds}"
             )
             return
-        await handler(channel, host)
+        await handler(channel, context)
 
     def _write_audit(self, identity: str, session: str, event: str, facts: Json) -> None:
         self._audit.write(event, {"identity": identity, "session": session} | facts)
@@ -326,6 +326,6 @@ async def _gone(link: ServerLink) -> None:
 
 
 def home_directory() -> str:
-    """Return the user's home folder, / where there is none."""
+    """Return the user's home directory, / where there is none."""
     home = Path.home() if "HOME" in os.environ else Path("/")
     return str(home) if home.is_dir() else "/"

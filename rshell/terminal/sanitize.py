@@ -1,7 +1,7 @@
 """Text from the other side that is safe to show on a terminal.
 
 Strategy: only a command's own output reaches the terminal as it is. Everything else that a
-peer chose (reasons, names, folders) passes `printable`, which shows every control character,
+peer chose (reasons, names, directories) passes `printable`, which shows every control character,
 escape and direction mark as an escape of its own, so that it can be read but can't act.
 
 Hazard: C1 controls (U+0080 to U+009F) act as escape sequences on many terminals, and

@@ -4,7 +4,7 @@ Strategy: the pure `ChannelState` knows what may be sent; this class adds waitin
 for data, writes wait for room, and everything that waits is woken by the end of the channel.
 
 Hazard: a server's handler is a task that is cancelled when the peer gives the channel up, so
-cleaning up belongs into `finally`, and what takes longer than that into `Host.clean_up`.
+cleaning up belongs into `finally`, and what takes longer than that into `Context.clean_up`.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class Channel:
     by the kind; `read` and `async for` take stream 0. `error` is what cut the channel short.
     """
 
-    def __init__(self, carrier: Carrier, state: ChannelState, request: Json) -> None:
-        self._carrier = carrier
+    def __init__(self, live: Carrier, state: ChannelState, request: Json) -> None:
+        self._live = live
         self._state = state
         self.request = request
         self.reply: Json = {}
@@ -95,14 +95,14 @@ class Channel:
     def accept(self, reply: Json | None = None) -> None:
         """Open the channel; needed before anything is sent. `reply` is the kind's own."""
         if not self._is_over:
-            self._carrier.session.accept(self._state, reply)
-            self._carrier.flush()
+            self._live.session.accept(self._state, reply)
+            self._live.flush()
 
     def refuse(self, code: str, reason: str) -> None:
         """Decline the channel, with a REFUSED code and a sentence for people."""
         if not self._is_over:
-            self._carrier.session.refuse(self._state, code, reason)
-            self._carrier.flush()
+            self._live.session.refuse(self._state, code, reason)
+            self._live.flush()
 
     @property
     def is_answered(self) -> bool:
@@ -158,7 +158,7 @@ class Channel:
     @property
     def room(self) -> int:
         """How many bytes `write_nowait` should be given at most."""
-        return self._carrier.session.room(self._state)
+        return self._live.session.room(self._state)
 
     @property
     def waiting_messages(self) -> int:
@@ -167,7 +167,7 @@ class Channel:
 
     def want_room(self) -> None:
         """Ask that `on_room` be called once there is room again."""
-        self._carrier.session.want_room(self._state)
+        self._live.session.want_room(self._state)
 
     @property
     def sent(self) -> int:
@@ -182,7 +182,7 @@ class Channel:
     @property
     def is_settled(self) -> bool:
         """Whether the peer is there, and has said that all that was written has arrived."""
-        return self._carrier.is_settled
+        return self._live.is_settled
 
     def write_nowait(self, data: Buffer, stream: int = 0) -> None:
         """Queue bytes without waiting; keep to `room`, or memory grows.
@@ -191,8 +191,8 @@ class Channel:
         TypeError for what is not contiguous.
         """
         self._raise_if_over()
-        self._carrier.session.send(self._state, stream, as_bytes(data))
-        self._carrier.flush()
+        self._live.session.send(self._state, stream, as_bytes(data))
+        self._live.flush()
 
     async def write(self, data: Buffer, stream: int = 0) -> None:
         """Send all of `data`, waiting for room as the peer reads.
@@ -225,15 +225,15 @@ class Channel:
     def send_eof(self) -> None:
         """Say that no more data follows; what was written goes first. Harmless when over."""
         if self._state.ours is Half.OPEN:
-            self._carrier.session.send_eof(self._state)
-            self._carrier.flush()
+            self._live.session.send_eof(self._state)
+            self._live.flush()
             self._notify()  # a write that waits for room would wait for ever
 
     def send_message(self, message: Json, *, urgent: bool = False) -> None:
         """Send a message of the kind, `urgent` ahead of queued data. Dropped when over."""
         if self._state.ours in (Half.OPEN, Half.ENDED):
-            self._carrier.session.send_message(self._state, message, urgent=urgent)
-            self._carrier.flush()
+            self._live.session.send_message(self._state, message, urgent=urgent)
+            self._live.flush()
 
     # Ending.
 
@@ -243,16 +243,16 @@ class Channel:
         Harmless when it is over.
         """
         if self._state.ours in (Half.OPEN, Half.ENDED):
-            self._carrier.session.close(self._state)
-            self._carrier.flush()
-        self._carrier.forget(self)
+            self._live.session.close(self._state)
+            self._live.flush()
+        self._live.forget(self)
         self.ended(None)
 
     def reset(self, code: str, reason: str) -> None:
         """End the channel at once; what was written and not sent is lost. Harmless when over."""
-        self._carrier.session.reset(self._state, code, reason)
-        self._carrier.flush()
-        self._carrier.forget(self)
+        self._live.session.reset(self._state, code, reason)
+        self._live.flush()
+        self._live.forget(self)
         self.ended(ChannelReset(code, reason, by="local"))
 
     async def wait_closed(self) -> None:
@@ -296,7 +296,7 @@ class Channel:
         if self._on_message is not None:
             self._on_message(message)
             return
-        largest = self._carrier.session.limits.messages
+        largest = self._live.session.limits.messages
         if self._message_bytes + size > largest:
             # No window holds messages back: a peer that floods is told so, not obeyed.
             self.reset("overrun", f"more than {largest} bytes of messages wait to be read")
@@ -328,10 +328,10 @@ class Channel:
     # Shared pieces.
 
     def _consumed(self, size: int) -> None:
-        session = self._carrier.session
-        session.consumed(self._state, size, self._carrier.now())
+        session = self._live.session
+        session.consumed(self._state, size, self._live.now())
         if self._state.credit_due:
-            self._carrier.flush()
+            self._live.flush()
 
     def _raise_if_over(self) -> None:
         if self._is_over:

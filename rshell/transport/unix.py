@@ -90,7 +90,7 @@ class UnixListener:
         self.socket.close()
         try:
             self.path.unlink(missing_ok=True)
-        except OSError as error:  # its folder is not ours to change any more
+        except OSError as error:  # its directory is not ours to change any more
             _log.warning("can't remove %s: %s", self.path, error.strerror)
         finally:
             os.close(self._lock)

@@ -57,7 +57,7 @@ TINY = Effort(
 class Bench:
     """What a row may use. `sshd` is None where there is none; `why_no_sshd` says why."""
 
-    folder: Path
+    directory: Path
     effort: Effort
     server: RshellServer
     sshd: Sshd | None
@@ -69,7 +69,7 @@ class Bench:
 
     def fresh_server(self, name: str) -> AbstractContextManager[RshellServer]:
         """Run another server until the block ends, one whose memory has no history."""
-        return rshell_server(self.folder / name)
+        return rshell_server(self.directory / name)
 
 
 Row = Callable[[Bench], list[Result]]
@@ -79,12 +79,12 @@ Row = Callable[[Bench], list[Result]]
 def open_bench(effort: Effort, *, with_sshd: bool = True) -> Iterator[Bench]:
     """Start the servers, and end them with the block."""
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="rshell-benchmark-")))
-        server = stack.enter_context(rshell_server(folder / "rshell"))
+        directory = Path(stack.enter_context(TemporaryDirectory(prefix="rshell-benchmark-")))
+        server = stack.enter_context(rshell_server(directory / "rshell"))
         sshd, why = None, "not asked for"
         if with_sshd:
             try:
-                sshd = stack.enter_context(private_sshd(folder / "ssh"))
+                sshd = stack.enter_context(private_sshd(directory / "ssh"))
             except Unavailable as error:
                 why = str(error)
-        yield Bench(folder, effort, server, sshd, why)
+        yield Bench(directory, effort, server, sshd, why)

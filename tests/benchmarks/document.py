@@ -35,7 +35,7 @@ figure itself.
 
 - Both servers run on the loopback, as the present user, with keys made for the occasion:
   an rshell-server with its defaults, and an sshd of its own without PAM. Commands of sshd get
-  an empty home folder, or the shell would read the user's ~/.bashrc there and not here.
+  an empty home directory, or the shell would read the user's ~/.bashrc there and not here.
 - What is compared is measured in turns, after one call each to warm up, and medians are
   compared. A whole process means from its start to its end, with a new link.
 - Bulk data is `head -c N /dev/zero` with the output thrown away; MB are 10^6 bytes.

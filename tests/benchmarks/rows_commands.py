@@ -127,7 +127,7 @@ def _times_of_spawn(argv: list[str], repeats: int) -> Iterator[float]:
 @contextmanager
 def _control_master(sshd: Sshd) -> Iterator[list[str]]:
     """Hold an ssh connection open; the value is the argv of a `true` that shares it."""
-    path = f"{sshd.folder}/control"
+    path = f"{sshd.directory}/control"
     with subprocess.Popen(sshd.command("cat", "-M", "-S", path), stdin=subprocess.PIPE) as master:
         try:
             check = sshd.command("true", "-S", path, "-O", "check")[:-1]

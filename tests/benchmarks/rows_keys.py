@@ -61,7 +61,7 @@ async def _echo(bench: Bench) -> float:
     samples = []
     async with (
         bench.connect() as client,
-        client.open_process("cat", stdin=PIPE, pty=TerminalSize(80, 24)) as process,
+        client.open_process("cat", stdin=PIPE, terminal=TerminalSize(80, 24)) as process,
     ):
         assert process.stdin is not None
         for _ in range(bench.effort.repeats):

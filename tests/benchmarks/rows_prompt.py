@@ -19,7 +19,7 @@ from tests.benchmarks.result import Result, at_most
 
 _DEADLINE = 60.0
 _SEQUENCE = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])")
-_FOLDERS = ("/", "/tmp")
+_DIRECTORIES = ("/", "/tmp")
 
 
 def prompt(bench: Bench) -> list[Result]:
@@ -30,10 +30,10 @@ def prompt(bench: Bench) -> list[Result]:
         with _Prompt(bench).running() as screen:
             screen.wait_for(rb"@[^\n]*[#$]")
             shown.append(time.perf_counter() - start)
-            for folder in _FOLDERS * 3:
+            for directory in _DIRECTORIES * 3:
                 start = time.perf_counter()
-                screen.type(f"cd {folder}\r".encode())
-                screen.wait_for(rb":%b [#$]" % folder.encode())
+                screen.type(f"cd {directory}\r".encode())
+                screen.wait_for(rb":%b [#$]" % directory.encode())
                 ran.append(time.perf_counter() - start)
             start = time.perf_counter()
             screen.type(b"x")

@@ -1,10 +1,10 @@
 """The servers that are measured: an rshell-server of our own, and a private sshd.
 
-Strategy: both live in a temporary folder with keys made for the occasion, listen on the
+Strategy: both live in a temporary directory with keys made for the occasion, listen on the
 loopback only, run as the present user, and end with the `with` block.
 
 Hazard: a bash that sshd starts reads ~/.bashrc, which one that rshell-server starts does not, and
-that may take longer than everything else together. So sshd's commands get an empty home folder.
+that may take longer than everything else together. So sshd's commands get an empty home directory.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ _START_SECONDS = 60.0
 _SSHD_CONFIG = """\
 Port {port}
 ListenAddress 127.0.0.1
-HostKey {folder}/host_key
+HostKey {directory}/host_key
 PidFile none
-AuthorizedKeysFile {folder}/client_key.pub
+AuthorizedKeysFile {directory}/client_key.pub
 StrictModes no
 UsePAM no
 PasswordAuthentication no
 PrintMotd no
 LogLevel ERROR
-SetEnv HOME={folder}
+SetEnv HOME={directory}
 """
 
 
@@ -70,52 +70,52 @@ class Sshd:
     """A running sshd and the options of an ssh that may log in."""
 
     port: int
-    folder: Path
+    directory: Path
 
     def command(self, command: str, *options: str, port: int | None = None) -> list[str]:
         """Return the argv of `ssh HOST COMMAND`, with more options before the host."""
-        settled = [f"UserKnownHostsFile={self.folder}/known_hosts", "BatchMode=yes"]
+        settled = [f"UserKnownHostsFile={self.directory}/known_hosts", "BatchMode=yes"]
         settled += ["StrictHostKeyChecking=no", "LogLevel=ERROR", "IdentitiesOnly=yes"]
         argv = ["ssh", "-F", "none", "-p", str(port or self.port)]
-        argv += ["-i", f"{self.folder}/client_key"]
+        argv += ["-i", f"{self.directory}/client_key"]
         for option in settled:
             argv += ["-o", option]
         return [*argv, *options, f"{getuser()}@{HOST}", command]
 
 
 @contextmanager
-def rshell_server(folder: Path) -> Iterator[RshellServer]:
-    """Run an rshell-server on a free port and a Unix socket, its state in `folder`."""
-    folder.mkdir(mode=0o700)
-    unix, log = folder / "socket", folder / "log"
+def rshell_server(directory: Path) -> Iterator[RshellServer]:
+    """Run an rshell-server on a free port and a Unix socket, its state in `directory`."""
+    directory.mkdir(mode=0o700)
+    unix, log = directory / "socket", directory / "log"
     foreign = ("RSHELL_", "PYTHON")
     env = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-    env |= {"XDG_STATE_HOME": f"{folder}/state", "XDG_CONFIG_HOME": f"{folder}/config"}
+    env |= {"XDG_STATE_HOME": f"{directory}/state", "XDG_CONFIG_HOME": f"{directory}/config"}
     # An installed program has its bytecode, whatever this checkout keeps.
-    env["PYTHONPYCACHEPREFIX"] = f"{folder}/bytecode"
+    env["PYTHONPYCACHEPREFIX"] = f"{directory}/bytecode"
     argv = [*_program("rshell-server"), "--host", HOST, "--port", "0", "--unix", str(unix)]
     with _running(argv, lambda: _told_port(log) is not None, env, log) as process:
-        line, port = local_token(folder / "state" / "rshell" / "server"), _told_port(log)
+        line, port = local_token(directory / "state" / "rshell" / "server"), _told_port(log)
         assert line is not None and port is not None
         yield RshellServer(process.pid, port, f"unix:{unix}", str(line), env)
 
 
 @contextmanager
-def private_sshd(folder: Path) -> Iterator[Sshd]:
-    """Run an sshd with its keys in `folder`. Raises Unavailable where that is not possible."""
+def private_sshd(directory: Path) -> Iterator[Sshd]:
+    """Run an sshd with its keys in `directory`. Raises Unavailable where that is not possible."""
     program = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
     if program is None or not shutil.which("ssh") or not shutil.which("ssh-keygen"):
         raise Unavailable("OpenSSH's server and client are not both installed")
-    folder.mkdir(mode=0o700)
+    directory.mkdir(mode=0o700)
     for name in ("host_key", "client_key"):
-        keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
+        keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(directory / name)]
         subprocess.run(keygen, check=True, stdin=subprocess.DEVNULL)
     port = free_port()
-    config = folder / "sshd_config"
-    config.write_text(_SSHD_CONFIG.format(port=port, folder=folder))
+    config = directory / "sshd_config"
+    config.write_text(_SSHD_CONFIG.format(port=port, directory=directory))
     argv = [program, "-D", "-e", "-f", str(config)]
-    with _running(argv, lambda: _listens(port), dict(os.environ), folder / "log"):
-        sshd = Sshd(port, folder)
+    with _running(argv, lambda: _listens(port), dict(os.environ), directory / "log"):
+        sshd = Sshd(port, directory)
         tried = subprocess.run(sshd.command("true"), capture_output=True, check=False)
         if tried.returncode:
             raise Unavailable(f"ssh can't log in: {tried.stderr.decode(errors='replace').strip()}")

@@ -33,7 +33,7 @@ def answering(*messages: Json) -> Callable[[Channel], Awaitable[None]]:
 async def test_a_list_is_what_came_before_an_end_that_fits(things: list[Json]) -> None:
     async with memory_session(answering(*things, {"type": "end", "things": len(things)})) as both:
         assert await receive_list(await both.open(), "things") == things
-        assert not both.carrier.session.channels
+        assert not both.live.session.channels
 
 
 @pytest.mark.parametrize(

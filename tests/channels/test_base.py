@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from rshell import Limits
-from rshell.channels.base import STDERR, STDIN, STDOUT, Host
-from rshell.execution.turns import SpawnTurns
+from rshell.channels.base import Context
+from rshell.channels.process.messages import STDERR, STDIN, STDOUT
+from rshell.execution.spawn_queue import SpawnQueue
 from rshell.transport.channel import Channel
 from tests.support.session import tls_session
 
@@ -25,27 +26,31 @@ async def test_a_handler_is_told_who_asks_and_what_the_server_is(
 ) -> None:
     monkeypatch.setenv("INHERITED", "from the server")
     limits = Limits(channels=7)
-    hosts: list[Host] = []
+    contexts: list[Context] = []
 
-    async def serve(channel: Channel, host: Host) -> None:
-        hosts.append(host)
+    async def serve(channel: Channel, context: Context) -> None:
+        contexts.append(context)
         channel.accept({"request": channel.request})
 
     async with (
-        tls_session(limits=limits, handlers={"own": serve}, directory=tmp_path) as client,
+        tls_session(limits=limits, handlers={"own": serve}, cwd=tmp_path) as client,
         client.open_channel("own", {"key": ["value"]}) as channel,
     ):
         assert channel.reply == {"request": {"key": ["value"]}}
-        [host] = hosts
-        assert (host.identity, host.limits, host.directory) == ("local", limits, str(tmp_path))
-        assert host.session
-        assert host.environment == dict(os.environ)
-        assert isinstance(host.spawner, SpawnTurns)
+        [context] = contexts
+        assert (context.identity, context.limits, context.cwd) == (
+            "local",
+            limits,
+            str(tmp_path),
+        )
+        assert context.session
+        assert context.environment == dict(os.environ)
+        assert isinstance(context.spawner, SpawnQueue)
 
 
 async def test_what_a_handler_audits_is_one_line_with_its_identity(tmp_path: Path) -> None:
-    async def serve(channel: Channel, host: Host) -> None:
-        host.audit("own-event", {"text": 'a\nb\x1b[31m"\u202e'})
+    async def serve(channel: Channel, context: Context) -> None:
+        context.audit("own-event", {"text": 'a\nb\x1b[31m"\u202e'})
 
     async with tls_session(handlers={"own": serve}) as client:
         with pytest.raises(Exception, match="did not answer"):
@@ -69,12 +74,12 @@ async def test_the_server_waits_for_what_a_handler_left_to_clean_up() -> None:
             await asyncio.sleep(0)
         steps.append("ended")
 
-    async def serve(channel: Channel, host: Host) -> None:
+    async def serve(channel: Channel, context: Context) -> None:
         channel.accept()
         try:
             await channel.wait_closed()
         finally:
-            host.clean_up(clean_up())
+            context.clean_up(clean_up())
 
     async with tls_session(handlers={"own": serve}) as client:
         await client.open_channel("own")
@@ -89,8 +94,8 @@ async def test_a_clean_up_that_fails_is_logged_and_stops_nothing(
     async def fail() -> None:
         raise KeyError("a bug")
 
-    async def serve(channel: Channel, host: Host) -> None:
-        host.clean_up(fail())
+    async def serve(channel: Channel, context: Context) -> None:
+        context.clean_up(fail())
         channel.accept()
 
     async with (

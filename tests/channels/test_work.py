@@ -47,7 +47,7 @@ async def test_a_notice_reaches_what_runs_and_what_begins_or_opens_later() -> No
     async with memory_session(serve) as session:
         early = await session.open("open")
         late = await session.open("open")
-        unanswered = session.carrier.open_channel("waits", {})
+        unanswered = session.live.open_channel("waits", {})
         await until(lambda: len(served) == 3)
         tasks = [work.begin("a", served[0]), work.begin("a", served[2]), work.begin()]
         work.notify(lambda: f"number {next(numbers)}")

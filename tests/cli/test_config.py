@@ -8,7 +8,7 @@ import pytest
 
 from rshell.cli.config import Config, load_config
 from rshell.errors import ConfigurationError
-from rshell.security.files import config_folder
+from rshell.security.files import config_directory
 
 
 def test_an_absent_file_is_an_empty_one(tmp_path: Path) -> None:
@@ -18,8 +18,8 @@ def test_an_absent_file_is_an_empty_one(tmp_path: Path) -> None:
 
 
 def test_the_default_host() -> None:
-    config_folder().mkdir(parents=True)
-    (config_folder() / "config.toml").write_text('default_host = "web:7000"\n')
+    config_directory().mkdir(parents=True)
+    (config_directory() / "config.toml").write_text('default_host = "web:7000"\n')
     assert load_config() == Config(default_host="web:7000")
 
 

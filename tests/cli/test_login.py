@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 
 from rshell.security.credentials import Credentials
-from rshell.security.files import state_folder
+from rshell.security.files import state_directory
 from rshell.security.tokens import TokenLine, new_token
 from rshell.values import Address, TerminalSize
 from tests.support.commands import Terminal, argv, only_line, run
@@ -14,7 +14,7 @@ LINE = TokenLine(Address("web.lan"), "SHA256:" + "1" * 64, "laptop", new_token()
 
 
 def stored(line: TokenLine) -> TokenLine | None:
-    return Credentials(state_folder() / "credentials").find(line.address)
+    return Credentials(state_directory() / "credentials").find(line.address)
 
 
 def test_a_line_from_stdin_is_stored_for_us_alone() -> None:
@@ -22,7 +22,7 @@ def test_a_line_from_stdin_is_stored_for_us_alone() -> None:
     assert done.returncode == 0 and b"web.lan:7000" in done.stdout
     assert LINE.token.encode() not in done.stdout + done.stderr
     assert stored(LINE) == LINE
-    assert stat.S_IMODE((state_folder() / "credentials").stat().st_mode) == 0o600
+    assert stat.S_IMODE((state_directory() / "credentials").stat().st_mode) == 0o600
 
 
 def test_a_second_line_for_the_same_server_replaces_the_first() -> None:

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from rshell.channels.process.messages import Ending
+from rshell.channels.process.messages import ProcessEnding
 from rshell.cli.oneshot import BROKEN_PIPE_STATUS, TIMEOUT_STATUS, _status
 from rshell.values import ExitStatus
 from tests.support.commands import argv, begin, read_line, run
@@ -23,7 +23,7 @@ from tests.support.commands import argv, begin, read_line, run
     ],
 )
 def test_the_status_to_exit_with(status: ExitStatus, timed_out: bool, expected: int) -> None:
-    ending = Ending(status, 0, 0, duration=1.0, timed_out=timed_out)
+    ending = ProcessEnding(status, 0, 0, duration=1.0, timed_out=timed_out)
     assert _status(ending) == expected
     assert (TIMEOUT_STATUS, BROKEN_PIPE_STATUS) == (124, 141)
 

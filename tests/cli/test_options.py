@@ -15,7 +15,7 @@ from rshell.cli.options import (
     require_terminal,
 )
 from rshell.errors import AddressError, ConfigurationError
-from rshell.security.files import config_folder
+from rshell.security.files import config_directory
 from rshell.values import Address
 
 MORE: dict[str, Any] = {"no_stdin": True, "json": True, "command": "ls -n"}
@@ -170,8 +170,8 @@ def test_the_host_comes_from_the_environment_then_the_config_then_here(
 ) -> None:
     assert parse([]).address == Address("localhost", 7000)
     assert parse(["-p", "22"]).address == Address("localhost", 22)
-    config_folder().mkdir(parents=True)
-    (config_folder() / "config.toml").write_text('default_host = "configured:9"\n')
+    config_directory().mkdir(parents=True)
+    (config_directory() / "config.toml").write_text('default_host = "configured:9"\n')
     assert parse(["-c", "ls"]).address == Address("configured", 9)
     monkeypatch.setenv("RSHELL_HOST", "environment:8")
     assert parse(["-c", "ls"]).address == Address("environment", 8)
@@ -181,8 +181,8 @@ def test_the_host_comes_from_the_environment_then_the_config_then_here(
 
 
 def test_a_broken_config_is_reported_only_where_it_is_needed() -> None:
-    config_folder().mkdir(parents=True)
-    (config_folder() / "config.toml").write_text("default_host = ")
+    config_directory().mkdir(parents=True)
+    (config_directory() / "config.toml").write_text("default_host = ")
     assert parse(["given"]).address == Address("given")
     with pytest.raises(ConfigurationError, match=r"config\.toml"):
         parse([])

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from rshell.cli.server import _welcome
-from rshell.security.files import server_folder
+from rshell.security.files import server_directory
 from tests.support.commands import argv, begin, run, serving
 
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
@@ -29,7 +29,7 @@ needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="need
         ["--port", "x"],
         ["--stdio", "--port", "0"],
         ["--stdio", "--unix", "x"],
-        ["--dir", "/no/such/folder"],
+        ["--cwd", "/no/such/directory"],
         ["--no-login"],
         ["extra"],
     ],
@@ -37,7 +37,7 @@ needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="need
 def test_nonsense_is_refused_before_anything_is_made(arguments: list[str]) -> None:
     done = run(*arguments, command="server")
     assert done.returncode == 2 and b"rshell-server: error:" in done.stderr
-    assert not server_folder().exists()
+    assert not server_directory().exists()
 
 
 @pytest.mark.parametrize(
@@ -62,14 +62,14 @@ def test_it_says_what_to_type(addresses: list[str], here: str) -> None:
 
 @needs_openssl
 def test_own_certificate_and_both_kinds_of_address(tmp_path: Path) -> None:
-    folder = tmp_path / "u"
-    folder.mkdir(mode=0o700)
+    directory = tmp_path / "u"
+    directory.mkdir(mode=0o700)
     with serving("--host", "127.0.0.1", "--port", "0"):
         pass
-    cert, key = server_folder() / "cert.pem", server_folder() / "key.pem"
+    cert, key = server_directory() / "cert.pem", server_directory() / "key.pem"
     state = str(tmp_path / "state")
     with serving(
-        *("--host", "127.0.0.1", "--port", "0", "--unix", str(folder / "s")),
+        *("--host", "127.0.0.1", "--port", "0", "--unix", str(directory / "s")),
         *("--cert", str(cert), "--key", str(key), "--state", state),
     ) as server:
         assert len(server.addresses) == 2 and server.fingerprint
@@ -93,7 +93,7 @@ def test_a_key_that_does_not_fit_is_one_clear_line(tmp_path: Path) -> None:
 def test_a_server_on_its_stdio_ends_with_its_input_and_keeps_a_log() -> None:
     done = run("--stdio", command="server", input=b"")
     assert done.returncode == 0 and done.stderr == b""
-    log = (server_folder() / "audit.jsonl").read_text().splitlines()
+    log = (server_directory() / "audit.jsonl").read_text().splitlines()
     assert json.loads(log[-1])["event"] == "stopped"
 
 

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from rshell.cli.token import main
-from rshell.security.files import server_folder
+from rshell.security.files import server_directory
 from rshell.security.tokens import TokenLine, TokenStore
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 
 
 def store() -> TokenStore:
-    return TokenStore(server_folder() / "tokens.json")
+    return TokenStore(server_directory() / "tokens.json")
 
 
 def test_the_line_alone_goes_to_stdout_and_advice_to_stderr(
@@ -29,7 +29,7 @@ def test_the_line_alone_goes_to_stdout_and_advice_to_stderr(
     assert shown.out == f"{line}\n" and str(line.address) == "web.lan:7000"
     assert line.token not in shown.err and "--login" in shown.err
     assert [record.name for record in store().list()] == ["laptop"]
-    path = server_folder() / "tokens.json"
+    path = server_directory() / "tokens.json"
     assert line.token not in path.read_text() and stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
@@ -70,11 +70,11 @@ def test_list_and_revoke_and_path(capsys: pytest.CaptureFixture[str]) -> None:
     assert [record.name for record in store().list()] == ["b"]
     capsys.readouterr()
     assert main(["path"]) == 0
-    assert Path(capsys.readouterr().out.strip()) == server_folder() / "tokens.json"
+    assert Path(capsys.readouterr().out.strip()) == server_directory() / "tokens.json"
 
 
-def test_another_state_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_state_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     state = str(tmp_path / "state")
     assert main(["--state", state, "add", "laptop", "--address", "h"]) == 0
-    assert (tmp_path / "state" / "tokens.json").exists() and not server_folder().exists()
+    assert (tmp_path / "state" / "tokens.json").exists() and not server_directory().exists()
     assert capsys.readouterr().out

@@ -13,7 +13,7 @@ from typing import cast
 import pytest
 
 from rshell.channels.sessions.watch import CommandBegun, SessionWatch, Skipped, WatchEvent
-from rshell.channels.shell.messages import Done, Joined
+from rshell.channels.shell.messages import Joined, ShellEnding
 from rshell.cli.watch import run_watch
 from rshell.client.client import Client
 from rshell.errors import ChannelReset, LinkLost, RshellError
@@ -23,7 +23,7 @@ from rshell.values import ExitStatus, TerminalSize
 
 SIZE = TerminalSize(columns=80, rows=24)
 LARGER = TerminalSize(columns=81, rows=24)
-DONE = Done(1, ExitStatus(code=0), "/", 0, 0, 0.5)
+DONE = ShellEnding(1, ExitStatus(code=0), "/", 0, 0, 0.5)
 DEADLINE = 30.0
 
 

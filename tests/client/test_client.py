@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import rshell
-from rshell.channels.base import Host
+from rshell.channels.base import Context
 from rshell.errors import (
     ChannelRefused,
     LinkLost,
@@ -71,8 +71,8 @@ async def test_a_sequence_is_run_without_a_shell() -> None:
             await client.run([])
 
 
-async def test_folder_and_environment(tmp_path: Path) -> None:
-    async with tls_session(directory=tmp_path) as client:
+async def test_directory_and_environment(tmp_path: Path) -> None:
+    async with tls_session(cwd=tmp_path) as client:
         (tmp_path / "sub").mkdir()
         done = await client.run("pwd; echo $A-$HOME", cwd="sub", env={"A": "1"}, text=True)
         where, said = done.stdout.split()
@@ -147,7 +147,9 @@ async def test_everything_at_once_over_one_link() -> None:
 async def test_a_terminal_has_its_size_and_type() -> None:
     async with tls_session() as client:
         size = TerminalSize(columns=90, rows=30)
-        async with client.open_process("stty size; echo $TERM", pty=size, term="vt100") as process:
+        async with client.open_process(
+            "stty size; echo $TERM", terminal=size, term="vt100"
+        ) as process:
             assert await process.stdout.read() == b"30 90\r\nvt100\r\n"
             assert (await process.wait()).code == 0
 
@@ -163,8 +165,8 @@ async def test_an_unknown_kind_is_refused_and_the_session_goes_on() -> None:
 
 
 async def test_a_kind_of_our_own() -> None:
-    async def double(channel: Channel, host: Host) -> None:
-        channel.accept({"hello": host.identity})
+    async def double(channel: Channel, context: Context) -> None:
+        channel.accept({"hello": context.identity})
         channel.send_message({"sum": channel.request["a"] * 2})
         async for block in channel:
             await channel.write(block * 2)
@@ -241,7 +243,7 @@ async def test_a_link_that_does_not_come_back_is_lost_for_everything_in_it() -> 
 async def test_a_session_lost_while_a_channel_opens_does_not_hang() -> None:
     asked, never = asyncio.Event(), asyncio.Event()
 
-    async def ponder(channel: Channel, host: Host) -> None:
+    async def ponder(channel: Channel, context: Context) -> None:
         asked.set()
         await never.wait()
 

@@ -19,7 +19,7 @@ from rshell.errors import (
     UntrustedServer,
 )
 from rshell.security.credentials import local_token
-from rshell.security.files import private_folder, server_folder
+from rshell.security.files import private_directory, server_directory
 from rshell.security.tokens import TokenLine, new_token
 from rshell.values import Address
 from tests.support.commands import until
@@ -55,7 +55,7 @@ async def test_a_via_that_is_no_command_is_refused(via: str) -> None:
 
 
 async def test_every_way_in(tmp_path: Path) -> None:
-    path = private_folder(tmp_path / "u") / "s"
+    path = private_directory(tmp_path / "u") / "s"
     async with rshell.serve("localhost", 0, unix=path) as server:
         tls = server.addresses[0]
         ways: list[str | Address] = [*server.addresses, str(tls), f"localhost:{tls.port}"]
@@ -82,7 +82,7 @@ async def test_a_child_process_is_a_way_in_too() -> None:
 
 async def test_wrong_token_unknown_identity_and_wrong_fingerprint() -> None:
     async with rshell.serve("127.0.0.1", 0) as server:
-        line = local_token(server_folder())
+        line = local_token(server_directory())
         assert line is not None
         where = server.addresses[0]
         for identity, token in (("local", new_token()), ("nobody", line.token)):

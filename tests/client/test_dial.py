@@ -19,7 +19,7 @@ from rshell.client.trust import Trust
 from rshell.errors import AuthenticationFailed, ConnectError, OpenTimeout, UntrustedServer
 from rshell.security.certificates import CertificateFiles, ensure_certificate
 from rshell.security.credentials import local_token
-from rshell.security.files import private_folder, server_folder
+from rshell.security.files import private_directory, server_directory
 from rshell.values import Address, Limits
 from tests.support.proxy import Impostor, Peer, Relay
 from tests.support.session import until
@@ -37,7 +37,7 @@ def stay_silent(peer: Peer) -> None:
 
 
 def our_trust(fingerprint: str | None = None) -> Trust:
-    line = local_token(server_folder())
+    line = local_token(server_directory())
     assert line is not None
     return Trust(line.identity, line.token, fingerprint)
 
@@ -123,9 +123,9 @@ async def test_a_man_in_the_middle_fails_on_first_contact_without_any_pin(tmp_pa
         await close(link)
 
 
-def signed_certificate(folder: Path, names: str) -> tuple[Path, CertificateFiles]:
+def signed_certificate(directory: Path, names: str) -> tuple[Path, CertificateFiles]:
     """Make an authority and a certificate for `names` that it has signed."""
-    folder.mkdir()
+    directory.mkdir()
     program = """
     set -e
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=authority \
@@ -136,8 +136,12 @@ def signed_certificate(folder: Path, names: str) -> tuple[Path, CertificateFiles
     openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 \
         -extfile names -out server.pem
     """
-    subprocess.run(["/bin/sh", "-c", program, names], cwd=folder, check=True, capture_output=True)
-    return folder / "ca.pem", CertificateFiles(folder / "server.pem", folder / "server.key")
+    subprocess.run(
+        ["/bin/sh", "-c", program, names], cwd=directory, check=True, capture_output=True
+    )
+    return directory / "ca.pem", CertificateFiles(
+        directory / "server.pem", directory / "server.key"
+    )
 
 
 async def test_an_authority_vouches_for_the_names_in_the_certificate_alone(tmp_path: Path) -> None:
@@ -193,7 +197,7 @@ def test_our_own_server_is_started_by_this_very_python_and_package() -> None:
 
 async def test_giving_up_at_any_moment_leaves_no_link_behind(tmp_path: Path) -> None:
     # The hazard is the moment at which the link is attached and nobody has it yet.
-    path = private_folder(tmp_path / "u") / "s"
+    path = private_directory(tmp_path / "u") / "s"
     limits = Limits(resume_window=0.0)
     async with rshell.serve(None, unix=path, limits=limits) as server:
         where = server.addresses[0]

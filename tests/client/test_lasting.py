@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rshell import ChannelRefused, TerminalSize
-from rshell.channels.base import Host
+from rshell.channels.base import Context
 from rshell.protocol.messages import Json
 from rshell.transport.channel import Channel
 from tests.support.session import tls_session
@@ -16,7 +16,7 @@ SIZE = TerminalSize(columns=80, rows=24)
 async def test_each_method_asks_for_just_what_it_says() -> None:
     asked: list[tuple[str, Json]] = []
 
-    async def serve(channel: Channel, host: Host) -> None:
+    async def serve(channel: Channel, context: Context) -> None:
         asked.append((channel.kind, channel.request))
         channel.refuse("failed", "only looking")
 

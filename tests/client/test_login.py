@@ -48,9 +48,9 @@ async def attempt(
     async with Impostor(script, files) as impostor:
         link = await dial(Address.parse(impostor.address), trust, limits=Limits())
         try:
-            await link.carrier.wait_ended()
-            assert link.carrier.error is not None
-            raise link.carrier.error
+            await link.live.wait_ended()
+            assert link.live.error is not None
+            raise link.live.error
         finally:
             link.driver.abort()
             await link.driver.done.wait()

@@ -7,7 +7,12 @@ import pytest
 from rshell.client.trust import Trust, find_trust
 from rshell.errors import AuthenticationFailed, ConfigurationError
 from rshell.security.credentials import Credentials, write_local_token
-from rshell.security.files import private_folder, server_folder, state_folder, write_private
+from rshell.security.files import (
+    private_directory,
+    server_directory,
+    state_directory,
+    write_private,
+)
 from rshell.security.tokens import TokenLine, new_token
 from rshell.values import Address
 
@@ -20,9 +25,9 @@ def line(name: str, address: Address = THERE, fingerprint: str = FIRST) -> Token
 
 
 def store_everything() -> None:
-    private_folder(server_folder())
-    write_local_token(server_folder(), line("from-server"))
-    credentials = Credentials(state_folder() / "credentials")
+    private_directory(server_directory())
+    write_local_token(server_directory(), line("from-server"))
+    credentials = Credentials(state_directory() / "credentials")
     credentials.add(line("stored"))
     credentials.add(line("stored-here", HERE))
 
@@ -41,8 +46,8 @@ def test_an_explicit_token_comes_first_then_the_environment_then_the_store(
 
 
 def test_the_servers_own_token_is_for_this_machine_alone() -> None:
-    private_folder(server_folder())
-    write_local_token(server_folder(), line("from-server"))
+    private_directory(server_directory())
+    write_local_token(server_directory(), line("from-server"))
     for host in ("localhost", "127.0.0.1", "::1"):
         assert find_trust(Address(host, 1)).identity == "from-server"
     with pytest.raises(AuthenticationFailed, match="Start rshell-server there"):
@@ -85,7 +90,7 @@ def test_a_damaged_token_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_credentials_that_others_may_read_are_refused() -> None:
-    path = state_folder() / "credentials"
+    path = state_directory() / "credentials"
     write_private(path, f"{line('me')}\n".encode())
     path.chmod(0o640)
     with pytest.raises(ConfigurationError, match="chmod 600"):

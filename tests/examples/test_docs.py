@@ -1,7 +1,7 @@
 """The Python blocks of the pages run: whole programs alone, pieces in a coroutine of their own.
 
 A piece finds `rshell`, `asyncio`, `client` (an open session with a server of its own) and
-`folder` (an empty private folder). What it asserts must hold.
+`directory` (an empty private directory). What it asserts must hold.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ async def test_a_program_in_the_docs_runs(source: str, tmp_path: Path) -> None:
 async def test_a_piece_in_the_docs_runs(source: str) -> None:
     body = textwrap.indent(source, "    ")
     names: dict[str, Any] = {"asyncio": asyncio, "rshell": rshell}
-    exec(compile(f"async def piece(client, folder):\n{body}", "<docs>", "exec"), names)
-    with tempfile.TemporaryDirectory() as own, tempfile.TemporaryDirectory() as folder:
+    exec(compile(f"async def piece(client, directory):\n{body}", "<docs>", "exec"), names)
+    with tempfile.TemporaryDirectory() as own, tempfile.TemporaryDirectory() as directory:
         async with (
             asyncio.timeout(60),
             rshell.serve(None, unix=f"{own}/socket", state=own) as server,
             rshell.connect(server.addresses[0]) as client,
         ):
-            await names["piece"](client, Path(folder))
+            await names["piece"](client, Path(directory))
 
 
 def test_the_api_page_names_everything_public() -> None:

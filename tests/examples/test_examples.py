@@ -91,7 +91,7 @@ async def test_every_kind_of_address_answers() -> None:
 
 
 async def test_nothing_of_the_users_is_touched(tmp_path: Path) -> None:
-    """conftest points the XDG folders and HOME into tmp_path; no example may write there."""
+    """conftest points the XDG directories and HOME into tmp_path; no example may write there."""
     before = sorted(tmp_path.rglob("*"))
     await run_example("shout")
     assert sorted(tmp_path.rglob("*")) == before

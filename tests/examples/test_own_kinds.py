@@ -17,11 +17,11 @@ import rshell
 @asynccontextmanager
 async def a_session(**handlers: rshell.Handler) -> AsyncIterator[rshell.Client]:
     """A client of a server with these kinds."""
-    with TemporaryDirectory() as folder:
-        unix = f"{folder}/socket"
+    with TemporaryDirectory() as directory:
+        unix = f"{directory}/socket"
         async with (
             asyncio.timeout(60),
-            rshell.serve(None, unix=unix, handlers=handlers, state=folder) as server,
+            rshell.serve(None, unix=unix, handlers=handlers, state=directory) as server,
             rshell.connect(server.addresses[0]) as client,
         ):
             yield client
@@ -41,16 +41,16 @@ async def test_a_servers_token_line_logs_in_without_the_users_files(tmp_path: Pa
 
 
 async def test_a_unix_socket_alone_has_no_token_line(tmp_path: Path) -> None:
-    with TemporaryDirectory() as folder:
-        async with rshell.serve(None, unix=f"{folder}/socket", state=folder) as server:
+    with TemporaryDirectory() as directory:
+        async with rshell.serve(None, unix=f"{directory}/socket", state=directory) as server:
             assert server.token_line is None
-            assert sorted(path.name for path in Path(folder).glob("*.pem")) == []
+            assert sorted(path.name for path in Path(directory).glob("*.pem")) == []
 
 
 async def test_a_handler_that_fails_ends_its_channel_alone(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async def fail(channel: rshell.Channel, host: rshell.Host) -> None:
+    async def fail(channel: rshell.Channel, context: rshell.Context) -> None:
         if channel.request:
             channel.accept()
         raise KeyError("the secret of the handler")
@@ -69,7 +69,7 @@ async def test_a_handler_that_fails_ends_its_channel_alone(
 
 
 async def test_a_handler_that_does_not_answer_is_a_refusal() -> None:
-    async def mute(channel: rshell.Channel, host: rshell.Host) -> None:
+    async def mute(channel: rshell.Channel, context: rshell.Context) -> None:
         channel.send_message({"dropped": "before accept"})
 
     async with a_session(mute=mute) as client:
@@ -81,7 +81,7 @@ async def test_a_handler_that_does_not_answer_is_a_refusal() -> None:
 async def test_closing_cancels_the_handler_and_the_end_of_input_does_not() -> None:
     cancelled = asyncio.Event()
 
-    async def wait(channel: rshell.Channel, host: rshell.Host) -> None:
+    async def wait(channel: rshell.Channel, context: rshell.Context) -> None:
         channel.accept()
         try:
             assert await channel.read() == b""
@@ -100,13 +100,13 @@ async def test_closing_cancels_the_handler_and_the_end_of_input_does_not() -> No
 
 
 async def test_a_write_that_can_never_go_out_raises_instead_of_waiting() -> None:
-    async def hasty(channel: rshell.Channel, host: rshell.Host) -> None:
+    async def hasty(channel: rshell.Channel, context: rshell.Context) -> None:
         try:
             await channel.write(b"too early")
         except rshell.LocalProtocolError as error:
             channel.refuse("hasty", str(error))
 
-    async def patient(channel: rshell.Channel, host: rshell.Host) -> None:
+    async def patient(channel: rshell.Channel, context: rshell.Context) -> None:
         channel.accept()
         await channel.read()
 

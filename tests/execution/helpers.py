@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rshell.execution.pipes import PipeSource, output_pipe
-from rshell.execution.running import RunningProcess
+from rshell.execution.running_process import RunningProcess
 from rshell.execution.spawn import Command, spawn
 from rshell.terminal.pty import open_pty
 from rshell.values import ExitStatus, TerminalSize

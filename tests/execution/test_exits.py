@@ -116,7 +116,7 @@ def test_an_ignored_sigchld_is_undone() -> None:
     program = """
 import asyncio, subprocess
 from rshell.execution.exits import use_default_sigchld
-from rshell.execution.running import RunningProcess
+from rshell.execution.running_process import RunningProcess
 use_default_sigchld()
 async def main():
     popen = subprocess.Popen(["/bin/sh", "-c", "exit 9"], start_new_session=True)

@@ -16,7 +16,7 @@ import pytest
 
 from rshell.execution import reaper as reaper_script
 from rshell.execution.reaper_client import Reaper
-from rshell.execution.running import RunningProcess
+from rshell.execution.running_process import RunningProcess
 from tests.execution.helpers import DEADLINE, await_gone, begin, fields, is_alive, no_leak
 
 ROOT = Path(__file__).resolve().parents[2]

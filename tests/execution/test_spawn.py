@@ -1,4 +1,4 @@
-"""Starting commands: descriptors, environment, folders, terminals, and each way to fail."""
+"""Starting commands: descriptors, environment, directories, terminals, and each way to fail."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def refused(what: Command, *, terminal: bool = False) -> SpawnError:
     return caught.value
 
 
-async def test_output_folder_environment_and_status(tmp_path: Path) -> None:
+async def test_output_directory_environment_and_status(tmp_path: Path) -> None:
     with no_leak():
         what = command(
             "/bin/sh", "-c", 'pwd; echo "$A"; exit 7', cwd=str(tmp_path), env={"A": "1 2"}
@@ -83,7 +83,7 @@ async def test_only_the_passed_descriptors_are_open_in_the_command() -> None:
     os.close(other)
 
 
-async def test_a_relative_program_is_found_from_the_commands_folder(tmp_path: Path) -> None:
+async def test_a_relative_program_is_found_from_the_commands_directory(tmp_path: Path) -> None:
     tool = tmp_path / "tool"
     tool.write_text("#!/bin/sh\necho found\n")
     tool.chmod(0o755)
@@ -118,7 +118,7 @@ async def test_each_failure_has_the_status_a_shell_would_give(
         (command("true", "nul\0byte"), 126),
         (command("true", "lone \ud800 surrogate"), 126),
         (command("true", env={"A=B": "1", "PATH": os.environ["PATH"]}), 126),
-        (command("true", cwd="/no/such/folder"), 125),
+        (command("true", cwd="/no/such/directory"), 125),
         (command("true", cwd=str(plain)), 125),
         (command("true", "x" * 10_000_000), 126),
     ]

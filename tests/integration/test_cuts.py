@@ -25,7 +25,7 @@ from typing import Any
 import pytest
 
 import rshell
-from rshell.channels.base import Handler, Host
+from rshell.channels.base import Context, Handler
 from rshell.client.client import Client
 from rshell.errors import LinkLost, ResumeFailed, SessionClosed
 from rshell.server.server import Server
@@ -274,7 +274,7 @@ class Flood:
         self.written = 0
         self.channel: Channel | None = None
 
-    async def serve(self, channel: Channel, host: Host) -> None:
+    async def serve(self, channel: Channel, context: Context) -> None:
         self.channel = channel
         channel.accept()
         while True:
@@ -291,7 +291,7 @@ async def test_a_link_that_is_down_is_back_pressure_and_no_memory() -> None:
         await channel.stream(0).readexactly(65_536)
         cutter.refuse()
         await cutter.cut()
-        session = next(iter(server._registry)).carrier.session
+        session = next(iter(server._registry)).live.session
         await until(lambda: all(each.wants_room for each in session.channels.values()))
         bound = server.limits.channel_queue + server.limits.replay_largest
         assert session.replay.size <= session.replay.limit + server.limits.frame

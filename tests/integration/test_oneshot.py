@@ -231,9 +231,9 @@ def test_verbose_says_why() -> None:
 
 def test_host_comes_from_the_environment_and_then_from_the_config_file(tmp_path: Path) -> None:
     with serving("--port", "0") as server:
-        folder = tmp_path / "config" / "rshell"
-        folder.mkdir(parents=True)
-        (folder / "config.toml").write_text(f'default_host = "{server.address}"\n')
+        directory = tmp_path / "config" / "rshell"
+        directory.mkdir(parents=True)
+        (directory / "config.toml").write_text(f'default_host = "{server.address}"\n')
         configured = {"XDG_CONFIG_HOME": str(tmp_path / "config")}
         assert run("-c", "echo hi", env=configured).stdout == b"hi\n"
         assert run("-c", "echo hi", env={"RSHELL_HOST": server.address}).stdout == b"hi\n"

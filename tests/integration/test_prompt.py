@@ -22,7 +22,7 @@ def bashrc() -> Callable[[str], None]:
     return write
 
 
-async def test_folder_variables_functions_and_aliases_stay(shell: str) -> None:
+async def test_directory_variables_functions_and_aliases_stay(shell: str) -> None:
     async with at_prompt() as person:
         assert (
             await person.run("cd /usr; x=41; f() { echo f$((x + 1)); }; alias a='echo from a'")
@@ -130,9 +130,9 @@ async def test_history_is_found_again_and_private_lines_are_not(tmp_path: Path) 
         await person.run("  echo secret-$((2))")
         person.send(UP)
         await person.wait_for(lambda: person.line.endswith("echo first-$((1))"))
-    folder = Path(os.environ["XDG_STATE_HOME"], "rshell", "history")
-    (file,) = folder.iterdir()
-    assert folder.stat().st_mode & 0o777 == 0o700
+    directory = Path(os.environ["XDG_STATE_HOME"], "rshell", "history")
+    (file,) = directory.iterdir()
+    assert directory.stat().st_mode & 0o777 == 0o700
     assert file.stat().st_mode & 0o777 == 0o600
     assert "secret" not in file.read_text()
     async with at_prompt() as person:
@@ -155,7 +155,7 @@ async def test_two_prompts_share_their_history() -> None:
         await other.see("echo typed in one")
 
 
-async def test_a_folder_removed_under_the_shell(shell: str, tmp_path: Path) -> None:
+async def test_a_directory_removed_under_the_shell(shell: str, tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
     async with at_prompt() as person:
@@ -278,9 +278,9 @@ async def test_an_editor_gets_a_terminal_that_makes_lines(tmp_path: Path) -> Non
 
 
 async def test_vi_mode_by_the_config_file() -> None:
-    folder = Path(os.environ["XDG_CONFIG_HOME"], "rshell")
-    folder.mkdir(parents=True)
-    (folder / "config.toml").write_text('editing_mode = "vi"\n')
+    directory = Path(os.environ["XDG_CONFIG_HOME"], "rshell")
+    directory.mkdir(parents=True)
+    (directory / "config.toml").write_text('editing_mode = "vi"\n')
     async with at_prompt() as person:
         person.send("echo xbc\x1b")
         await person.wait_for(lambda: person.line.endswith("echo xb"))

@@ -191,12 +191,12 @@ async def test_both_ends_keep_nothing_of_a_session_that_left() -> None:
             async with at_prompt(address) as person:
                 person.send("exit\r")
                 assert await left(person) == 0
-        folder = Path(f"/proc/{server.pid}/fd")
-        count = len(list(folder.iterdir()))
+        directory = Path(f"/proc/{server.pid}/fd")
+        count = len(list(directory.iterdir()))
         async with at_prompt(address) as person:
             person.send("exit\r")
             assert await left(person) == 0
-        wait_until(lambda: len(list(folder.iterdir())) <= count, "the end of all descriptors")
+        wait_until(lambda: len(list(directory.iterdir())) <= count, "the end of all descriptors")
         assert "Traceback" not in server.complaints()
 
 

@@ -225,8 +225,8 @@ async def completed(person: Person, typed: str, becomes: str) -> None:
 
 
 async def test_commands_paths_variables_and_users_are_completed(home: Path) -> None:
-    (home / "a folder with blanks").mkdir()
-    (home / "a folder with blanks" / 'it\'s "here"').touch()
+    (home / "a directory with blanks").mkdir()
+    (home / "a directory with blanks" / 'it\'s "here"').touch()
     (home / ".bashrc").write_text(
         "only_my_function() { :; }\nalias only-my-alias=true\nonly_my_variable=1\n"
         "_mine() { COMPREPLY=($(compgen -W 'alpha beta' -- \"$2\")); }\n"
@@ -238,10 +238,10 @@ async def test_commands_paths_variables_and_users_are_completed(home: Path) -> N
         await completed(person, "echo $only_my_v", "echo $only_my_variable")
         await completed(person, "echo ~roo", "echo ~root")
         await completed(person, "mine al", "mine alpha ")
-        await completed(person, "ls a\\ fol", "ls a\\ folder\\ with\\ blanks/")
-        await completed(person, "ls 'a fol", "ls 'a folder with blanks/")
-        await completed(person, 'ls "a fol', 'ls "a folder with blanks/')
-        person.send("[ -e a\\ folder\\ with\\ blanks/it")
+        await completed(person, "ls a\\ fol", "ls a\\ directory\\ with\\ blanks/")
+        await completed(person, "ls 'a fol", "ls 'a directory with blanks/")
+        await completed(person, 'ls "a fol', 'ls "a directory with blanks/')
+        person.send("[ -e a\\ directory\\ with\\ blanks/it")
         whole = 'it\\\'s\\ \\"here\\" '
         await person.press(TAB, lambda: person.line.endswith(whole), whole)
         person.send("] && echo fo''und" + ENTER)

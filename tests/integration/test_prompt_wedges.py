@@ -124,7 +124,7 @@ async def test_children_inherit_none_of_our_descriptors(shell: str) -> None:
     async with at_prompt() as person:
         person.send("ls -l /proc/self/fd | cat; ls /proc/self/fd >list; echo do''ne" + ENTER)
         await person.wait_for("done")
-        # 3 is the folder that ls reads; bash keeps copies of its own that are close-on-exec.
+        # 3 is the directory that ls reads; bash keeps copies of its own that are close-on-exec.
         assert Path(os.environ["HOME"], "list").read_text().split() == ["0", "1", "2", "3"]
         await person.prompt(2)
         await person.run("sleep 1000 & echo $! >job")

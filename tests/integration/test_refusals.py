@@ -106,13 +106,13 @@ def test_no_common_version_names_both_ranges(tmp_path: Path) -> None:
         peer.rest()
 
     with serving("--port", "0"):
-        files = ensure_certificate(Path(server_folder()))
+        files = ensure_certificate(Path(server_directory()))
         with Impostor(newer, files) as impostor:
             shown = refused(impostor.address)
     assert "1 to 1" in shown and "8 to 9" in shown
 
 
-def server_folder() -> str:
+def server_directory() -> str:
     return str(Path(run("path", command="token").stdout.decode().strip()).parent)
 
 
@@ -135,7 +135,7 @@ def test_what_is_no_rshell_server_is_named_as_such(tmp_path: Path) -> None:
 
 def test_a_server_that_closes_before_login(tmp_path: Path) -> None:
     with serving("--port", "0"):
-        files = ensure_certificate(Path(server_folder()))
+        files = ensure_certificate(Path(server_directory()))
     with Impostor(lambda peer: None, files) as impostor:
         assert refused(impostor.address)
     with Impostor(lambda peer: None) as impostor:
@@ -149,7 +149,7 @@ def test_escape_sequences_in_a_servers_reason_do_not_reach_the_terminal(tmp_path
         peer.rest()
 
     with serving("--port", "0"):
-        files = ensure_certificate(Path(server_folder()))
+        files = ensure_certificate(Path(server_directory()))
     with Impostor(nasty, files) as impostor:
         shown = refused(impostor.address)
     assert "\x1b" not in shown and "\x9b" not in shown and "owned" in shown
@@ -194,7 +194,7 @@ def test_a_cut_link_is_never_a_success() -> None:
         only_line(stderr)
 
 
-def test_port_in_use_and_loose_folder_are_one_clear_line_of_the_server(tmp_path: Path) -> None:
+def test_port_in_use_and_loose_directory_are_one_clear_line_of_the_server(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
         done = run("--host", "127.0.0.1", "--port", str(port), command="server")

@@ -88,21 +88,21 @@ def test_token_command_refuses_what_makes_no_sense() -> None:
 
 
 def test_one_token_for_two_starts_of_the_server() -> None:
-    folder = Path(os.environ["XDG_STATE_HOME"]) / "rshell/server"
+    directory = Path(os.environ["XDG_STATE_HOME"]) / "rshell/server"
     with serving("--port", "0"):
-        first = (folder / "local-token").read_bytes()
-        assert stat.S_IMODE((folder / "local-token").stat().st_mode) == 0o600
-        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        first = (directory / "local-token").read_bytes()
+        assert stat.S_IMODE((directory / "local-token").stat().st_mode) == 0o600
+        assert stat.S_IMODE(directory.stat().st_mode) == 0o700
     with serving("--port", "0") as server:
-        assert (folder / "local-token").read_bytes() == first
+        assert (directory / "local-token").read_bytes() == first
         assert run("-c", "echo hi", server.address).stdout == b"hi\n"
 
 
 def test_no_secret_is_in_any_argv_or_environment_of_a_command() -> None:
     """What the server inherits, its commands inherit."""
     with serving("--port", "0") as server:
-        folder = Path(os.environ["XDG_STATE_HOME"]) / "rshell/server"
-        line = (folder / "local-token").read_text().strip()
+        directory = Path(os.environ["XDG_STATE_HOME"]) / "rshell/server"
+        line = (directory / "local-token").read_text().strip()
         env = {"RSHELL_TOKEN": line}
         done = run("-c", "env; cat /proc/$PPID/cmdline", server.address, env=env)
         assert done.returncode == 0
@@ -110,9 +110,9 @@ def test_no_secret_is_in_any_argv_or_environment_of_a_command() -> None:
 
 
 def test_second_server_on_a_unix_path_is_refused_and_the_first_serves_on(tmp_path: Path) -> None:
-    folder = tmp_path / "u"
-    folder.mkdir(mode=0o700)
-    path = folder / "s"
+    directory = tmp_path / "u"
+    directory.mkdir(mode=0o700)
+    path = directory / "s"
     with serving("--unix", str(path)) as server:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         second = run("--unix", str(path), command="server")
@@ -142,8 +142,8 @@ def test_a_server_says_what_to_type_and_it_works() -> None:
         assert socket.gethostname() in server.welcome[3]
 
 
-def test_commands_start_in_the_folder_that_was_asked_for(tmp_path: Path) -> None:
-    with serving("--port", "0", "--dir", str(tmp_path)) as server:
+def test_commands_start_in_the_directory_that_was_asked_for(tmp_path: Path) -> None:
+    with serving("--port", "0", "--cwd", str(tmp_path)) as server:
         assert run("-c", "pwd", server.address).stdout.decode().strip() == str(tmp_path)
     with serving("--port", "0") as server:
         assert run("-c", "pwd", server.address).stdout.decode().strip() == os.environ["HOME"]

@@ -36,14 +36,14 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> CertificateFiles:
     return ensure_certificate(tmp_path_factory.mktemp("pair") / "server")
 
 
-def certificate_for(host: str, folder: Path) -> CertificateFiles:
+def certificate_for(host: str, directory: Path) -> CertificateFiles:
     """Make a self-signed certificate that also serves as its own CA."""
-    files = CertificateFiles(folder / "ca.pem", folder / "ca-key.pem")
+    files = CertificateFiles(directory / "ca.pem", directory / "ca-key.pem")
     command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=test"
     command += " -keyout ca-key.pem -out ca.pem -addext"
     subprocess.run(
         [*command.split(), f"subjectAltName=DNS:{host}"],
-        cwd=folder,
+        cwd=directory,
         check=True,
         capture_output=True,
     )
@@ -73,10 +73,10 @@ def shake_hands(
 
 
 def test_first_start_makes_a_private_pair(pair: CertificateFiles) -> None:
-    folder = pair.key.parent
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    directory = pair.key.parent
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
     assert stat.S_IMODE(pair.key.stat().st_mode) == 0o600
-    assert {path.name for path in folder.iterdir()} == {"cert.pem", "key.pem", "cert.pem.lock"}
+    assert {path.name for path in directory.iterdir()} == {"cert.pem", "key.pem", "cert.pem.lock"}
 
 
 def test_certificate_is_p256_for_a_century_and_no_ca(pair: CertificateFiles) -> None:
@@ -99,10 +99,10 @@ def test_second_start_keeps_the_pair(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("lost", ["cert.pem", "key.pem"])
 def test_crash_between_key_and_certificate_is_mended(tmp_path: Path, lost: str) -> None:
-    folder = tmp_path / "server"
-    files = ensure_certificate(folder)
-    (folder / lost).unlink()
-    assert ensure_certificate(folder) == files
+    directory = tmp_path / "server"
+    files = ensure_certificate(directory)
+    (directory / lost).unlink()
+    assert ensure_certificate(directory) == files
     server_context(files.certificate, files.key)  # they fit together
 
 

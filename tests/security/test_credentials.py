@@ -87,7 +87,7 @@ def test_blank_lines_do_no_harm(path: Path) -> None:
     assert Credentials(path).find(ADDRESS) == line
 
 
-def test_local_token_is_found_in_the_folder_of_the_server(tmp_path: Path) -> None:
+def test_local_token_is_found_in_the_directory_of_the_server(tmp_path: Path) -> None:
     line = make_line(Address())
     assert local_token(tmp_path / "server") is None
     write_local_token(tmp_path / "server", line)
@@ -95,16 +95,16 @@ def test_local_token_is_found_in_the_folder_of_the_server(tmp_path: Path) -> Non
 
 
 def test_local_token_that_somebody_else_may_read_or_linked_is_refused(tmp_path: Path) -> None:
-    folder = tmp_path / "server"
-    write_local_token(folder, make_line())
-    (folder / "local-token").chmod(0o640)
+    directory = tmp_path / "server"
+    write_local_token(directory, make_line())
+    (directory / "local-token").chmod(0o640)
     with pytest.raises(ConfigurationError):
-        local_token(folder)
-    (folder / "local-token").rename(folder / "other")
-    (folder / "other").chmod(0o600)
-    (folder / "local-token").symlink_to(folder / "other")
+        local_token(directory)
+    (directory / "local-token").rename(directory / "other")
+    (directory / "other").chmod(0o600)
+    (directory / "local-token").symlink_to(directory / "other")
     with pytest.raises(ConfigurationError):
-        local_token(folder)
+        local_token(directory)
 
 
 def test_damaged_local_token_is_refused_without_repeating_it(tmp_path: Path) -> None:

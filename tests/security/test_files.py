@@ -10,12 +10,12 @@ import pytest
 from rshell.errors import ConfigurationError
 from rshell.security.files import (
     LARGEST_FILE,
-    config_folder,
+    config_directory,
     locked,
-    private_folder,
+    private_directory,
     read_private,
-    runtime_folder,
-    state_folder,
+    runtime_directory,
+    state_directory,
     write_private,
 )
 
@@ -23,8 +23,8 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a 
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return private_folder(tmp_path / "private")
+def directory(tmp_path: Path) -> Path:
+    return private_directory(tmp_path / "private")
 
 
 def lowest_free_descriptor() -> int:
@@ -37,165 +37,165 @@ def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.lstat().st_mode)
 
 
-def test_missing_folders_are_made_for_us_alone(tmp_path: Path) -> None:
-    path = private_folder(tmp_path / "a" / "b")
+def test_missing_directories_are_made_for_us_alone(tmp_path: Path) -> None:
+    path = private_directory(tmp_path / "a" / "b")
     assert path == tmp_path / "a" / "b"
     assert mode_of(tmp_path / "a") == mode_of(path) == 0o700
 
 
-def test_folder_that_is_there_is_left_alone(folder: Path) -> None:
-    (folder / "kept").touch()
-    assert private_folder(folder) == folder
-    assert (folder / "kept").exists()
+def test_directory_that_is_there_is_left_alone(directory: Path) -> None:
+    (directory / "kept").touch()
+    assert private_directory(directory) == directory
+    assert (directory / "kept").exists()
 
 
-def test_a_folder_for_all_is_not_to_be_closed_to_them(folder: Path) -> None:
+def test_a_directory_for_all_is_not_to_be_closed_to_them(directory: Path) -> None:
     """Root was told to chmod 700 /tmp."""
-    folder.chmod(0o1777)
-    with pytest.raises(ConfigurationError, match=f"such as {folder}/rshell") as caught:
-        private_folder(folder)
+    directory.chmod(0o1777)
+    with pytest.raises(ConfigurationError, match=f"such as {directory}/rshell") as caught:
+        private_directory(directory)
     assert "chmod" not in str(caught.value)
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o710, 0o702, 0o777])
-def test_folder_open_to_others_is_refused_with_the_cure(folder: Path, mode: int) -> None:
-    folder.chmod(mode)
-    with pytest.raises(ConfigurationError, match=f"chmod 700 {folder}"):
-        private_folder(folder)
+def test_directory_open_to_others_is_refused_with_the_cure(directory: Path, mode: int) -> None:
+    directory.chmod(mode)
+    with pytest.raises(ConfigurationError, match=f"chmod 700 {directory}"):
+        private_directory(directory)
 
 
-def test_link_to_a_folder_is_refused(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "link").symlink_to(folder)
-    with pytest.raises(ConfigurationError, match="not a folder"):
-        private_folder(tmp_path / "link")
+def test_link_to_a_directory_is_refused(directory: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(directory)
+    with pytest.raises(ConfigurationError, match="not a directory"):
+        private_directory(tmp_path / "link")
 
 
 def test_dangling_link_is_refused_and_not_followed(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ConfigurationError):
-        private_folder(tmp_path / "link")
+        private_directory(tmp_path / "link")
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_file_in_the_place_of_a_folder_is_refused(tmp_path: Path) -> None:
+def test_file_in_the_place_of_a_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch(0o600)
     with pytest.raises(ConfigurationError):
-        private_folder(tmp_path / "file")
+        private_directory(tmp_path / "file")
     with pytest.raises(ConfigurationError):
-        private_folder(tmp_path / "file" / "below")
+        private_directory(tmp_path / "file" / "below")
 
 
 @needs_root
-def test_folder_and_file_of_another_user_are_refused(folder: Path) -> None:
-    write_private(folder / "file", b"x")
-    os.chown(folder / "file", 4242, -1)
+def test_directory_and_file_of_another_user_are_refused(directory: Path) -> None:
+    write_private(directory / "file", b"x")
+    os.chown(directory / "file", 4242, -1)
     with pytest.raises(ConfigurationError, match="4242"):
-        read_private(folder / "file")
-    os.chown(folder, 4242, -1)
+        read_private(directory / "file")
+    os.chown(directory, 4242, -1)
     with pytest.raises(ConfigurationError, match="4242"):
-        private_folder(folder)
+        private_directory(directory)
 
 
-def test_what_was_written_is_read_and_nobody_else_may(folder: Path) -> None:
+def test_what_was_written_is_read_and_nobody_else_may(directory: Path) -> None:
     before = os.umask(0)
     try:
-        write_private(folder / "file", b"secret")
+        write_private(directory / "file", b"secret")
     finally:
         os.umask(before)
-    assert read_private(folder / "file") == b"secret"
-    assert mode_of(folder / "file") == 0o600
+    assert read_private(directory / "file") == b"secret"
+    assert mode_of(directory / "file") == 0o600
 
 
-def test_writing_replaces_the_whole_file_and_leaves_nothing_else(folder: Path) -> None:
-    write_private(folder / "file", b"long content")
-    first = (folder / "file").stat().st_ino
-    write_private(folder / "file", b"new")
-    assert read_private(folder / "file") == b"new"
-    assert (folder / "file").stat().st_ino != first  # replaced, never written over
-    assert [path.name for path in folder.iterdir()] == ["file"]
+def test_writing_replaces_the_whole_file_and_leaves_nothing_else(directory: Path) -> None:
+    write_private(directory / "file", b"long content")
+    first = (directory / "file").stat().st_ino
+    write_private(directory / "file", b"new")
+    assert read_private(directory / "file") == b"new"
+    assert (directory / "file").stat().st_ino != first  # replaced, never written over
+    assert [path.name for path in directory.iterdir()] == ["file"]
 
 
-def test_writing_does_not_follow_a_link(folder: Path, tmp_path: Path) -> None:
+def test_writing_does_not_follow_a_link(directory: Path, tmp_path: Path) -> None:
     target = tmp_path / "target"
     target.write_bytes(b"untouched")
-    (folder / "file").symlink_to(target)
-    write_private(folder / "file", b"new")
+    (directory / "file").symlink_to(target)
+    write_private(directory / "file", b"new")
     assert target.read_bytes() == b"untouched"
-    assert read_private(folder / "file") == b"new"
+    assert read_private(directory / "file") == b"new"
 
 
-def test_failed_write_keeps_the_old_and_leaves_no_temporary_file(folder: Path) -> None:
-    (folder / "taken").mkdir()
+def test_failed_write_keeps_the_old_and_leaves_no_temporary_file(directory: Path) -> None:
+    (directory / "taken").mkdir()
     with pytest.raises(ConfigurationError, match="can't write"):
-        write_private(folder / "taken", b"x")
-    assert [path.name for path in folder.iterdir()] == ["taken"]
+        write_private(directory / "taken", b"x")
+    assert [path.name for path in directory.iterdir()] == ["taken"]
 
 
-def test_writing_into_an_open_folder_is_refused(folder: Path) -> None:
-    folder.chmod(0o755)
+def test_writing_into_an_open_directory_is_refused(directory: Path) -> None:
+    directory.chmod(0o755)
     with pytest.raises(ConfigurationError):
-        write_private(folder / "file", b"secret")
-    assert not (folder / "file").exists()
+        write_private(directory / "file", b"secret")
+    assert not (directory / "file").exists()
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o601])
-def test_file_open_to_others_is_refused_with_the_cure(folder: Path, mode: int) -> None:
-    write_private(folder / "file", b"secret")
-    (folder / "file").chmod(mode)
-    with pytest.raises(ConfigurationError, match=f"chmod 600 {folder}/file"):
-        read_private(folder / "file")
+def test_file_open_to_others_is_refused_with_the_cure(directory: Path, mode: int) -> None:
+    write_private(directory / "file", b"secret")
+    (directory / "file").chmod(mode)
+    with pytest.raises(ConfigurationError, match=f"chmod 600 {directory}/file"):
+        read_private(directory / "file")
 
 
-def test_missing_file_is_told_from_a_broken_one(folder: Path) -> None:
+def test_missing_file_is_told_from_a_broken_one(directory: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        read_private(folder / "missing")
+        read_private(directory / "missing")
 
 
-def test_reading_does_not_follow_a_link(folder: Path) -> None:
-    write_private(folder / "file", b"secret")
-    (folder / "link").symlink_to(folder / "file")
+def test_reading_does_not_follow_a_link(directory: Path) -> None:
+    write_private(directory / "file", b"secret")
+    (directory / "link").symlink_to(directory / "file")
     with pytest.raises(ConfigurationError):
-        read_private(folder / "link")
+        read_private(directory / "link")
 
 
-def test_reading_a_pipe_is_refused_and_does_not_wait(folder: Path) -> None:
-    os.mkfifo(folder / "pipe", 0o600)
+def test_reading_a_pipe_is_refused_and_does_not_wait(directory: Path) -> None:
+    os.mkfifo(directory / "pipe", 0o600)
     with pytest.raises(ConfigurationError, match="not a regular file"):
-        read_private(folder / "pipe")
+        read_private(directory / "pipe")
 
 
-def test_reading_a_folder_is_refused_and_leaks_no_descriptor(folder: Path) -> None:
-    private_folder(folder / "inner")
+def test_reading_a_directory_is_refused_and_leaks_no_descriptor(directory: Path) -> None:
+    private_directory(directory / "inner")
     before = lowest_free_descriptor()
     with pytest.raises(ConfigurationError, match="not a regular file"):
-        read_private(folder / "inner")
+        read_private(directory / "inner")
     assert lowest_free_descriptor() == before
 
 
-def test_endless_file_is_refused(folder: Path) -> None:
-    write_private(folder / "file", b"")
-    os.truncate(folder / "file", LARGEST_FILE + 1)
+def test_endless_file_is_refused(directory: Path) -> None:
+    write_private(directory / "file", b"")
+    os.truncate(directory / "file", LARGEST_FILE + 1)
     with pytest.raises(ConfigurationError, match="larger"):
-        read_private(folder / "file")
+        read_private(directory / "file")
 
 
-def test_lock_keeps_a_second_holder_out(folder: Path) -> None:
-    with (folder / "file.lock").open("w") as second:
-        with locked(folder / "file"), pytest.raises(BlockingIOError):
+def test_lock_keeps_a_second_holder_out(directory: Path) -> None:
+    with (directory / "file.lock").open("w") as second:
+        with locked(directory / "file"), pytest.raises(BlockingIOError):
             fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
         fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def test_lock_is_given_back_after_an_error_which_passes_unchanged(folder: Path) -> None:
-    with pytest.raises(PermissionError, match="mine"), locked(folder / "file"):
+def test_lock_is_given_back_after_an_error_which_passes_unchanged(directory: Path) -> None:
+    with pytest.raises(PermissionError, match="mine"), locked(directory / "file"):
         raise PermissionError("mine")
-    with locked(folder / "file"):
+    with locked(directory / "file"):
         pass
 
 
-def test_lock_does_not_follow_a_link(folder: Path, tmp_path: Path) -> None:
-    (folder / "file.lock").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(ConfigurationError), locked(folder / "file"):
+def test_lock_does_not_follow_a_link(directory: Path, tmp_path: Path) -> None:
+    (directory / "file.lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigurationError), locked(directory / "file"):
         pass
     assert not (tmp_path / "elsewhere").exists()
 
@@ -203,7 +203,7 @@ def test_lock_does_not_follow_a_link(folder: Path, tmp_path: Path) -> None:
 def test_places_follow_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR"):
         monkeypatch.setenv(variable, str(tmp_path))
-    assert state_folder() == config_folder() == runtime_folder() == tmp_path / "rshell"
+    assert state_directory() == config_directory() == runtime_directory() == tmp_path / "rshell"
 
 
 @pytest.mark.parametrize("value", [None, "", "relative/path"])
@@ -216,13 +216,13 @@ def test_places_without_or_with_a_relative_environment(
             monkeypatch.delenv(variable, raising=False)
         else:
             monkeypatch.setenv(variable, value)
-    assert state_folder() == tmp_path / ".local/state/rshell"
-    assert config_folder() == tmp_path / ".config/rshell"
-    assert runtime_folder() == tmp_path / ".local/state/rshell/run"
+    assert state_directory() == tmp_path / ".local/state/rshell"
+    assert config_directory() == tmp_path / ".config/rshell"
+    assert runtime_directory() == tmp_path / ".local/state/rshell/run"
 
 
 @needs_root
-def test_runtime_folder_of_another_user_is_not_used(
+def test_runtime_directory_of_another_user_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As `sudo -E` leaves it behind."""
@@ -231,15 +231,15 @@ def test_runtime_folder_of_another_user_is_not_used(
     os.chown(other, 4242, -1)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(other))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    assert runtime_folder() == tmp_path / "rshell" / "run"
+    assert runtime_directory() == tmp_path / "rshell" / "run"
 
 
-def test_runtime_folder_that_is_gone_is_not_used(
+def test_runtime_directory_that_is_gone_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "gone"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    assert runtime_folder() == tmp_path / "rshell" / "run"
+    assert runtime_directory() == tmp_path / "rshell" / "run"
 
 
 def test_what_need_not_outlive_a_power_cut_is_whole_and_private_all_the_same(

@@ -14,7 +14,7 @@ import pytest
 import rshell
 from rshell.errors import ConnectError
 from rshell.security.credentials import local_token
-from rshell.security.files import private_folder, server_folder
+from rshell.security.files import private_directory, server_directory
 from rshell.values import Limits
 from tests.support.audit import audited
 
@@ -27,7 +27,7 @@ async def test_who_failed_too_often_is_not_even_heard() -> None:
     limits = Limits(penalty_failures=-20)  # the first failure costs minutes
     async with rshell.serve("127.0.0.1", 0, limits=limits) as server:
         where = server.addresses[0]
-        line = local_token(server_folder())
+        line = local_token(server_directory())
         assert line is not None
         wrong = str(line).replace(line.token, "A" * 43)
         with pytest.raises(rshell.AuthenticationFailed):
@@ -78,11 +78,11 @@ async def test_another_users_process_is_refused_by_the_kernels_word(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Even on a socket that somebody has opened up."""
-    folder = private_folder(tmp_path / "u")
-    async with rshell.serve(None, unix=folder / "s"):
-        (folder / "s").chmod(0o666)
-        folder.chmod(0o755)
-        monkeypatch.chdir(folder)
+    directory = private_directory(tmp_path / "u")
+    async with rshell.serve(None, unix=directory / "s"):
+        (directory / "s").chmod(0o666)
+        directory.chmod(0o755)
+        monkeypatch.chdir(directory)
         with socket.socket(socket.AF_UNIX) as sock:
             sock.settimeout(30)
             os.seteuid(4242)
@@ -91,7 +91,7 @@ async def test_another_users_process_is_refused_by_the_kernels_word(
             finally:
                 os.seteuid(0)
             assert await asyncio.to_thread(sock.recv, 1) == b""
-        async with rshell.connect(f"unix:{folder / 's'}") as client:
+        async with rshell.connect(f"unix:{directory / 's'}") as client:
             assert (await client.run("echo on")).stdout == b"on\n"
     refused = audited("refused")
     assert [entry["uid"] for entry in refused] == [4242]

@@ -15,7 +15,7 @@ from rshell.protocol.frames import FrameType
 from rshell.protocol.messages import Auth
 from rshell.security.certificates import binding, certificate_der
 from rshell.security.credentials import local_token
-from rshell.security.files import server_folder
+from rshell.security.files import server_directory
 from rshell.security.scram import ClientLogin
 from rshell.security.tokens import TokenLine, TokenStore, new_token
 from rshell.server.server import Server
@@ -33,7 +33,7 @@ async def server() -> AsyncIterator[Server]:
 
 
 def our_line() -> TokenLine:
-    line = local_token(server_folder())
+    line = local_token(server_directory())
     assert line is not None
     return line
 
@@ -163,9 +163,9 @@ async def test_resume_of_a_session_that_is_not_kept_is_refused(server: Server) -
 
 async def test_a_login_in_the_middle_of_which_its_token_is_revoked(server: Server) -> None:
     """The challenge was made for the old token; its proof must not count any more."""
-    store = TokenStore(server_folder() / "tokens.json")
+    store = TokenStore(server_directory() / "tokens.json")
     token = store.add("laptop")
-    seen = binding(certificate_der(server_folder() / "cert.pem"))
+    seen = binding(certificate_der(server_directory() / "cert.pem"))
 
     def script(peer: Peer) -> None:
         login = ClientLogin("laptop", token, seen)
@@ -184,7 +184,7 @@ async def test_a_damaged_token_file_lets_nobody_in_and_says_so_once(
     server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     line = our_line()
-    path = server_folder() / "tokens.json"
+    path = server_directory() / "tokens.json"
     good = path.read_bytes()
     path.write_bytes(b"{")
     with pytest.raises(rshell.ConnectError, match="can't check logins"):

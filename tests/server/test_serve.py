@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 import rshell
-from rshell.channels.base import Host
+from rshell.channels.base import Context
 from rshell.errors import ChannelRefused, ConfigurationError
 from rshell.security.certificates import ensure_certificate
 from rshell.security.credentials import local_token
-from rshell.security.files import private_folder, server_folder
+from rshell.security.files import private_directory, server_directory
 from rshell.security.tokens import TokenStore
 from rshell.transport.channel import Channel
 
@@ -28,33 +28,33 @@ def mode(path: Path) -> int:
 
 async def test_the_first_start_makes_all_that_it_needs_for_this_user_alone() -> None:
     async with rshell.serve("127.0.0.1", 0) as server:
-        folder = server_folder()
-        assert mode(folder) == 0o700
+        directory = server_directory()
+        assert mode(directory) == 0o700
         names = {"key.pem", "cert.pem", "tokens.json", "local-token", "audit.jsonl"}
-        assert names <= {path.name for path in folder.iterdir()}
-        assert all(mode(path) == 0o600 for path in folder.iterdir())
-        line = local_token(folder)
+        assert names <= {path.name for path in directory.iterdir()}
+        assert all(mode(path) == 0o600 for path in directory.iterdir())
+        line = local_token(directory)
         assert line is not None and line.fingerprint == server.fingerprint
 
 
 async def test_a_second_start_keeps_key_and_token() -> None:
     async with rshell.serve("127.0.0.1", 0) as server:
-        first = server.fingerprint, local_token(server_folder())
+        first = server.fingerprint, local_token(server_directory())
     async with rshell.serve("127.0.0.1", 0) as server:
-        assert (server.fingerprint, local_token(server_folder())) == first
+        assert (server.fingerprint, local_token(server_directory())) == first
         async with rshell.connect(server.addresses[0]) as client:
             assert client.identity == "local"
 
 
 async def test_a_changed_certificate_is_followed_by_the_local_token(tmp_path: Path) -> None:
     async with rshell.serve("127.0.0.1", 0) as server:
-        old = local_token(server_folder())
+        old = local_token(server_directory())
     files = ensure_certificate(tmp_path / "other")
     async with rshell.serve("127.0.0.1", 0, certificate=files) as server:
-        new = local_token(server_folder())
+        new = local_token(server_directory())
         assert old is not None and new is not None
         assert new.token == old.token and new.fingerprint == server.fingerprint != old.fingerprint
-        assert mode(server_folder() / "local-token") == 0o600
+        assert mode(server_directory() / "local-token") == 0o600
         async with rshell.connect(server.addresses[0]) as client:
             assert client.identity == "local"
 
@@ -62,7 +62,7 @@ async def test_a_changed_certificate_is_followed_by_the_local_token(tmp_path: Pa
 async def test_a_revoked_local_token_stays_revoked_after_a_restart() -> None:
     async with rshell.serve("127.0.0.1", 0):
         pass
-    TokenStore(server_folder() / "tokens.json").revoke("local")
+    TokenStore(server_directory() / "tokens.json").revoke("local")
     async with rshell.serve("127.0.0.1", 0) as server:
         with pytest.raises(rshell.AuthenticationFailed):
             await rshell.connect(server.addresses[0])
@@ -71,7 +71,7 @@ async def test_a_revoked_local_token_stays_revoked_after_a_restart() -> None:
 async def test_a_lost_token_file_does_not_lock_this_user_out() -> None:
     async with rshell.serve("127.0.0.1", 0) as server:
         before = server.token_line
-    (server_folder() / "tokens.json").unlink()
+    (server_directory() / "tokens.json").unlink()
     async with rshell.serve("127.0.0.1", 0) as server:
         assert server.token_line != before
         async with rshell.connect(server.addresses[0]) as client:
@@ -94,7 +94,7 @@ async def test_twice_in_one_loop_side_by_side_and_one_after_the_other(tmp_path: 
                 assert [d.stdout for d in done] == [b"1\n", b"2\n"]
 
 
-async def test_one_state_folder_for_two_servers_at_once() -> None:
+async def test_one_state_directory_for_two_servers_at_once() -> None:
     async with rshell.serve("127.0.0.1", 0) as first, rshell.serve("127.0.0.1", 0) as second:
         assert first.fingerprint == second.fingerprint
         for server in (first, second):
@@ -103,8 +103,8 @@ async def test_one_state_folder_for_two_servers_at_once() -> None:
 
 
 async def test_handlers_that_are_given_replace_the_built_in_ones() -> None:
-    async def greet(channel: Channel, host: Host) -> None:
-        channel.accept({"from": host.identity})
+    async def greet(channel: Channel, context: Context) -> None:
+        channel.accept({"from": context.identity})
 
     async with (
         rshell.serve("127.0.0.1", 0, handlers={"greet": greet}) as server,
@@ -122,7 +122,7 @@ async def test_handlers_that_are_given_replace_the_built_in_ones() -> None:
             await client.run("true")
 
 
-async def test_a_state_folder_open_to_others_is_refused(tmp_path: Path) -> None:
+async def test_a_state_directory_open_to_others_is_refused(tmp_path: Path) -> None:
     loose = tmp_path / "loose"
     loose.mkdir(mode=0o755)
     with pytest.raises(ConfigurationError, match=r"open to other users.*chmod 700"):
@@ -148,7 +148,7 @@ async def test_nowhere_to_listen_is_an_error() -> None:
 async def test_a_second_server_on_a_path_is_refused_and_the_first_serves_on(
     tmp_path: Path,
 ) -> None:
-    path = private_folder(tmp_path / "u") / "s"
+    path = private_directory(tmp_path / "u") / "s"
     async with rshell.serve(None, unix=path) as first:
         assert mode(path) == 0o600 and first.fingerprint == ""
         with pytest.raises(ConfigurationError, match="another server listens"):
@@ -159,7 +159,7 @@ async def test_a_second_server_on_a_path_is_refused_and_the_first_serves_on(
 
 
 async def test_a_stale_socket_is_replaced_and_a_file_is_not(tmp_path: Path) -> None:
-    path = private_folder(tmp_path / "u") / "s"
+    path = private_directory(tmp_path / "u") / "s"
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(str(path))  # as a killed server leaves it
     async with (
@@ -176,7 +176,7 @@ async def test_a_stale_socket_is_replaced_and_a_file_is_not(tmp_path: Path) -> N
 async def test_a_unix_socket_alone_needs_no_certificate_and_no_openssl(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = private_folder(tmp_path / "u") / "s"
+    path = private_directory(tmp_path / "u") / "s"
     async with rshell.serve(None, unix=path, state=tmp_path / "state"):
         assert {p.name for p in (tmp_path / "state").iterdir()} == {"audit.jsonl"}
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -184,14 +184,14 @@ async def test_a_unix_socket_alone_needs_no_certificate_and_no_openssl(
         await rshell.serve("127.0.0.1", 0)
 
 
-async def test_commands_start_in_the_home_folder_unless_told_otherwise(tmp_path: Path) -> None:
+async def test_commands_start_in_the_home_directory_unless_told_otherwise(tmp_path: Path) -> None:
     async with (
         rshell.serve("127.0.0.1", 0) as server,
         rshell.connect(server.addresses[0]) as client,
     ):
         assert (await client.run("pwd", text=True)).stdout.strip() == str(Path.home())
     async with (
-        rshell.serve("127.0.0.1", 0, directory=str(tmp_path)) as server,
+        rshell.serve("127.0.0.1", 0, cwd=str(tmp_path)) as server,
         rshell.connect(server.addresses[0]) as client,
     ):
         assert (await client.run("pwd", text=True)).stdout.strip() == str(tmp_path)

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 import rshell
-from rshell.channels.base import Host
+from rshell.channels.base import Context
 from rshell.errors import ConnectError, LinkLost, SessionClosed
 from rshell.security.credentials import local_token
-from rshell.security.files import private_folder, server_folder
+from rshell.security.files import private_directory, server_directory
 from rshell.security.tokens import TokenStore
 from rshell.transport.channel import Channel
 from rshell.transport.driver import Driver
@@ -30,8 +30,8 @@ pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs o
 async def test_a_revoked_token_ends_its_live_sessions_and_no_others() -> None:
     async with rshell.serve("127.0.0.1", 0) as server:
         where = server.addresses[0]
-        store = TokenStore(server_folder() / "tokens.json")
-        line = local_token(server_folder())
+        store = TokenStore(server_directory() / "tokens.json")
+        line = local_token(server_directory())
         assert line is not None
         token = store.add("laptop")
         text = str(line).replace(line.token, token).replace(" local ", " laptop ")
@@ -53,25 +53,25 @@ async def test_a_revoked_token_ends_its_live_sessions_and_no_others() -> None:
 
 
 async def test_revoking_leaves_a_unix_socket_of_the_same_name_alone(tmp_path: Path) -> None:
-    path = private_folder(tmp_path / "u") / "s"
+    path = private_directory(tmp_path / "u") / "s"
     async with (
         rshell.serve("127.0.0.1", 0, unix=path) as server,
         rshell.connect(f"unix:{path}") as trusted,
         rshell.connect(server.addresses[0]) as local,
     ):
-        TokenStore(server_folder() / "tokens.json").revoke("local")
+        TokenStore(server_directory() / "tokens.json").revoke("local")
         assert isinstance(await local.wait_closed(), SessionClosed)
         assert (await trusted.run("echo on")).stdout == b"on\n"
 
 
 async def test_the_audit_log_tells_the_story_and_no_secret(tmp_path: Path) -> None:
     nasty = 'true \'\n{"event": "forged"}\x1b[2J\''
-    async with rshell.serve("127.0.0.1", 0, directory=str(tmp_path)) as server:
+    async with rshell.serve("127.0.0.1", 0, cwd=str(tmp_path)) as server:
         async with rshell.connect(server.addresses[0]) as client:
             await client.run(nasty)
             await client.run("exit 3")
-        line = local_token(server_folder())
-    path = server_folder() / "audit.jsonl"
+        line = local_token(server_directory())
+    path = server_directory() / "audit.jsonl"
     text = path.read_text()
     assert line is not None and line.token not in text
     assert "\x1b" not in text and path.stat().st_mode & 0o777 == 0o600
@@ -89,11 +89,11 @@ async def test_the_audit_log_tells_the_story_and_no_secret(tmp_path: Path) -> No
 async def test_a_handlers_failure_costs_its_channel_alone(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async def fail(channel: Channel, host: Host) -> None:
+    async def fail(channel: Channel, context: Context) -> None:
         channel.accept()
         raise RuntimeError("a bug")
 
-    async def forget(channel: Channel, host: Host) -> None:
+    async def forget(channel: Channel, context: Context) -> None:
         pass
 
     handlers = {"fail": fail, "forget": forget, **rshell.BUILTIN_HANDLERS}
@@ -112,7 +112,7 @@ async def test_a_handlers_failure_costs_its_channel_alone(
 async def test_close_ends_sessions_with_a_word_and_leaves_nothing(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     with no_leak():
-        path = private_folder(tmp_path / "u") / "s"
+        path = private_directory(tmp_path / "u") / "s"
         server = await rshell.serve("127.0.0.1", 0, unix=path)
         clients = [await rshell.connect(address) for address in server.addresses]
         script = f"echo $$ >> {pids}; sleep 100"
@@ -187,7 +187,7 @@ class SlowToClose:
 
 
 async def test_a_link_that_was_told_goodbye_before_the_close_does_not_outlive_it() -> None:
-    socket_path = private_folder(server_folder()) / "socket"
+    socket_path = private_directory(server_directory()) / "socket"
     server = await rshell.serve(None, unix=socket_path, limits=Limits(close_seconds=0.1))
     link = server._entrance.open_link("here", "somebody")
     stream = SlowToClose(link.driver)

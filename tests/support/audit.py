@@ -6,13 +6,13 @@ import asyncio
 import json
 
 from rshell.protocol.messages import Json
-from rshell.security.files import server_folder
+from rshell.security.files import server_directory
 from tests.support.commands import until
 
 
 def audited(*events: str) -> list[Json]:
     """Return the lines of these events, or of all of them, in their order."""
-    text = (server_folder() / "audit.jsonl").read_text(encoding="ascii")
+    text = (server_directory() / "audit.jsonl").read_text(encoding="ascii")
     whole = text[: text.rfind("\n") + 1]  # one may be in the midst of being written
     lines = [json.loads(line) for line in whole.splitlines()]
     return [line for line in lines if not events or line["event"] in events]

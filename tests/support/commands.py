@@ -1,7 +1,7 @@
 """The real commands as processes, a person at a real terminal, and waiting for what they do.
 
 Strategy: everything that is started here is ended and waited for by the context manager that
-started it. Folders and environment are those of the test (see tests/conftest.py); `elsewhere`
+started it. Directories and environment are those of the test (see tests/conftest.py); `elsewhere`
 gives those of another machine.
 """
 
@@ -60,11 +60,11 @@ def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), **(more or {})}
 
 
-def elsewhere(folder: Path) -> dict[str, str]:
-    """Return what makes another machine of this one: folders where nothing is yet."""
+def elsewhere(directory: Path) -> dict[str, str]:
+    """Return what makes another machine of this one: directories where nothing is yet."""
     return {
-        "XDG_STATE_HOME": str(folder / "state"),
-        "XDG_CONFIG_HOME": str(folder / "config"),
+        "XDG_STATE_HOME": str(directory / "state"),
+        "XDG_CONFIG_HOME": str(directory / "config"),
     }
 
 

@@ -18,9 +18,9 @@ from rshell.protocol.messages import Attach, Json
 from rshell.protocol.session import Role, Session
 from rshell.security.scram import ServerLogin
 from rshell.server.login import ServerLink
-from rshell.transport.carrier import Serve, SessionCarrier, as_session_error
 from rshell.transport.channel import Channel
 from rshell.transport.driver import Driver
+from rshell.transport.live_session import LiveSession, Serve, as_session_error
 from rshell.transport.sockets import SocketStream
 from rshell.values import Limits
 from tests.support.memory import MemoryStream, join_in_memory
@@ -54,7 +54,7 @@ class ServerEnd:
         self, serve: Serve = refuse_all, limits: Limits | None = None, *, keeps: bool = False
     ) -> None:
         self.limits = limits or Limits()
-        self.carrier: SessionCarrier | None = None
+        self.live: LiveSession | None = None
         self.cause: RshellError | None = None
         self._serve = serve
         self._keeps = keeps
@@ -75,26 +75,26 @@ class ServerEnd:
     def login_failed(self, link: ServerLink, reason: str) -> None:
         """A login failed."""
 
-    def find_session(self, link: ServerLink, attach: Attach) -> SessionCarrier:
+    def find_session(self, link: ServerLink, attach: Attach) -> LiveSession:
         """Return the one session."""
-        if self.carrier is None:
+        if self.live is None:
             session = Session(Role.SERVER, self.limits, id="session-1", secret="secret-1")
-            self.carrier = SessionCarrier(session, self._serve)
-        return self.carrier
+            self.live = LiveSession(session, self._serve)
+        return self.live
 
     def link_closed(self, link: ServerLink, cause: RshellError) -> None:
         """The link is over."""
         assert self.cause is None
         self.cause = cause
-        if self.carrier is not None and not self._keeps:
-            self.carrier.end(as_session_error(cause))
+        if self.live is not None and not self._keeps:
+            self.live.end(as_session_error(cause))
 
     async def join(self) -> None:
         """Drop the link if it lives, and wait for the end of it and of every handler."""
         self.driver.abort()
         await self.driver.done.wait()
-        if self.carrier is not None:
-            await self.carrier.join()
+        if self.live is not None:
+            await self.live.join()
 
 
 class JoinedSession:
@@ -103,17 +103,17 @@ class JoinedSession:
     def __init__(self, serve: Serve, limits: Limits, server_limits: Limits) -> None:
         self.client = ClientLink(None, None, limits)
         self.server = ServerEnd(serve, server_limits)
-        self.carrier = self.client.carrier
+        self.live = self.client.live
 
     @property
-    def server_carrier(self) -> SessionCarrier:
+    def server_live(self) -> LiveSession:
         """The server's end of the session."""
-        assert self.server.carrier is not None
-        return self.server.carrier
+        assert self.server.live is not None
+        return self.server.live
 
     async def open(self, kind: str = "test", request: Json | None = None) -> Channel:
         """Open a channel and wait for the answer."""
-        channel = self.carrier.open_channel(kind, request or {})
+        channel = self.live.open_channel(kind, request or {})
         await channel.wait_opened()
         return channel
 
@@ -122,7 +122,7 @@ class JoinedSession:
         self.client.driver.abort()
         await self.server.join()
         await self.client.driver.done.wait()
-        await self.carrier.join()
+        await self.live.join()
 
 
 class MemorySession(JoinedSession):
@@ -198,16 +198,16 @@ async def tls_session(
     *,
     limits: Limits | None = None,
     handlers: Mapping[str, Handler] | None = None,
-    directory: Path | None = None,
+    cwd: Path | None = None,
 ) -> AsyncIterator[Client]:
     """Run a real server and yield a client that reached it over TLS, within a deadline.
 
     The server gets `limits`; it keeps its key and token where the test's environment says.
     """
-    folder = None if directory is None else str(directory)
+    path = None if cwd is None else str(cwd)
     async with (
         asyncio.timeout(DEADLINE),
-        rshell.serve("127.0.0.1", 0, limits=limits, handlers=handlers, directory=folder) as server,
+        rshell.serve("127.0.0.1", 0, limits=limits, handlers=handlers, cwd=path) as server,
         rshell.connect(server.addresses[0], limits=limits) as client,
     ):
         yield client

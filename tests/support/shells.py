@@ -17,11 +17,11 @@ if IS_BRIEF:
     del SHELLS[1:]
 
 
-def use_shell(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Make one of SHELLS the user's own and return its path; `folder` is the test's."""
+def use_shell(name: str, directory: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Make one of SHELLS the user's own and return its path; `directory` is the test's."""
     path = _PATHS[name]
     if name == "busybox":  # which is what it is called as
-        link = folder / "ash"
+        link = directory / "ash"
         link.symlink_to(path)
         path = str(link)
     monkeypatch.setenv("SHELL", path)

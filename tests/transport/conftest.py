@@ -1,4 +1,4 @@
-"""A certificate for all tests of this folder: making one costs more than most of them."""
+"""A certificate for all tests of this directory: making one costs more than most of them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from rshell.security.certificates import CertificateFiles, ensure_certificate
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> CertificateFiles:
     """A self-signed certificate and its key."""
-    folder = tmp_path_factory.mktemp("certificate")
-    folder.chmod(0o700)
-    return ensure_certificate(folder)
+    directory = tmp_path_factory.mktemp("certificate")
+    directory.chmod(0o700)
+    return ensure_certificate(directory)

@@ -349,7 +349,7 @@ async def test_a_reset_at_every_point_leaves_no_trace(
 ) -> None:
     stage = Stage()
     async with memory_session(stage.serve, limits=NARROW) as session:
-        channel = session.carrier.open_channel("slow" if point is before_the_answer else "test", {})
+        channel = session.live.open_channel("slow" if point is before_the_answer else "test", {})
         await stage.began.wait()
         peer = stage.channels[0]
         if point is not before_the_answer:
@@ -370,9 +370,7 @@ async def test_a_reset_at_every_point_leaves_no_trace(
         assert await other.read(100) == b"fine"
         other.close()
         await until(
-            lambda: (
-                not session.carrier.session.channels and not session.server_carrier.session.channels
-            )
+            lambda: not session.live.session.channels and not session.server_live.session.channels
         )
 
 
@@ -417,7 +415,7 @@ async def test_a_write_after_the_eof_fails_and_does_not_wait_for_ever() -> None:
 async def test_a_write_before_the_answer_waits_at_the_opener_and_fails_at_the_other_end() -> None:
     stage = Stage()
     async with memory_session(stage.serve) as session:
-        channel = session.carrier.open_channel("slow", {})
+        channel = session.live.open_channel("slow", {})
         writing = asyncio.ensure_future(channel.write(b"early"))
         await stage.began.wait()
         with pytest.raises(LocalProtocolError):
@@ -473,9 +471,9 @@ async def test_a_channel_is_settled_once_all_has_arrived() -> None:
         server.write_nowait(bytes(300_000), 1)
         assert not server.is_settled
         await asyncio.to_thread(wait_until, lambda: server.is_settled, "an ACK")
-        session.server_carrier.driver, driver = None, session.server_carrier.driver
+        session.server_live.driver, driver = None, session.server_live.driver
         assert not server.is_settled  # all has arrived, but who knows where the client is
-        session.server_carrier.driver = driver
+        session.server_live.driver = driver
         stage.go.set()
 
 

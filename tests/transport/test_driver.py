@@ -126,8 +126,8 @@ async def test_memory_for_a_peer_that_does_not_read_is_bounded() -> None:
     """What waits in channels, what is not acknowledged and what the stream keeps: 4 MiB at most."""
     async with memory_session(flood) as session:
         session.stream.is_held = True
-        channels = [session.carrier.open_channel("test", {}) for _ in range(2)]
-        server = session.server_carrier.session
+        channels = [session.live.open_channel("test", {}) for _ in range(2)]
+        server = session.server_live.session
         for _ in range(3000):
             await asyncio.sleep(0)
         kept = server.replay.size + session.server_stream.largest_kept
@@ -296,9 +296,9 @@ async def test_a_silent_peer_is_given_up() -> None:
     limits = Limits(ping_idle=0.02, ping_dead=0.06, ack_seconds=0.01)
     async with memory_session(swallow, limits=limits) as session:
         session.stream.is_held = True
-        await session.carrier.wait_ended()
-        assert isinstance(session.carrier.error, LinkLost)
-        assert "nothing was heard" in str(session.carrier.error)
+        await session.live.wait_ended()
+        assert isinstance(session.live.error, LinkLost)
+        assert "nothing was heard" in str(session.live.error)
 
 
 async def test_pings_keep_an_idle_link_alive() -> None:
@@ -306,7 +306,7 @@ async def test_pings_keep_an_idle_link_alive() -> None:
     async with memory_session(swallow, limits=limits) as session:
         before = session.stream.received
         await until_received(session.stream, before + 100)
-        assert session.carrier.error is None
+        assert session.live.error is None
         assert session.client.link.round_trip is not None
 
 
@@ -333,5 +333,5 @@ async def test_frames_that_one_read_causes_leave_in_one_write() -> None:
         stream.write = counted  # type: ignore[method-assign]
         for channel in channels:
             channel.reset("cancelled", "enough")
-        await until(lambda: not session.server_carrier.session.channels)
+        await until(lambda: not session.server_live.session.channels)
         assert len(writes) < len(channels)

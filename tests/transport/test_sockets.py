@@ -138,7 +138,7 @@ async def test_strangers_are_turned_away(data: bytes) -> None:
                 pass
         await end.driver.done.wait()
     assert end.cause is not None
-    assert end.carrier is None
+    assert end.live is None
 
 
 async def test_a_reset_connection_is_a_lost_link_with_its_cause() -> None:

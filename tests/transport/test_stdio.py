@@ -16,9 +16,9 @@ from typing import BinaryIO, cast
 import pytest
 
 from rshell.errors import ConfigurationError, ConnectError, LinkLost, SessionClosed
-from rshell.transport.carrier import Serve
 from rshell.transport.channel import Channel
 from rshell.transport.driver import Driver
+from rshell.transport.live_session import Serve
 from rshell.transport.stdio import PipeStream, start_child
 from rshell.values import Limits
 from tests.support.session import DEADLINE, JoinedSession, ServerEnd

@@ -120,7 +120,7 @@ async def served(make: MakeStream) -> AsyncIterator[tuple[ServerEnd, socket.sock
         with ours:
             yield end, ours
             await end.driver.done.wait()
-    assert end.carrier is None
+    assert end.live is None
 
 
 async def all_of(sock: socket.socket) -> bytes:
@@ -322,7 +322,7 @@ async def test_damage_in_the_stream_ends_the_link_and_is_no_data(enciphered: Mak
             await loop.connect_accepted_socket(lambda: enciphered(link.driver, False), near)
             await loop.connect_accepted_socket(lambda: enciphered(end.driver, True), far)
             await link.attached
-            channel = link.carrier.open_channel("echo", {})
+            channel = link.live.open_channel("echo", {})
             await channel.wait_opened()
             flip.set()
             await channel.write(b"do not change this")

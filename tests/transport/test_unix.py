@@ -95,6 +95,6 @@ def test_a_path_that_is_too_long_is_refused_and_the_lock_given_back(tmp_path: Pa
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def test_a_folder_that_is_missing_is_a_configuration_error(tmp_path: Path) -> None:
+def test_a_directory_that_is_missing_is_a_configuration_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError):
         UnixListener(tmp_path / "missing" / "s")

@@ -11,14 +11,14 @@ from rshell.channels.job.messages import JobInfo, JobRequest, RecordDecoder
 from rshell.channels.process.messages import ProcessRequest
 from rshell.errors import JobLost, RemoteProtocolError
 from rshell.protocol.messages import Body
-from rshell.transport.carrier import SessionCarrier
 from rshell.transport.channel import Channel
+from rshell.transport.live_session import LiveSession
 from rshell.values import ExitStatus, is_name
 
 
-async def start_job(carrier: SessionCarrier, process: ProcessRequest, name: str | None) -> str:
+async def start_job(live: LiveSession, process: ProcessRequest, name: str | None) -> str:
     """Start a job and return its name. Cancelling leaves open whether it was started."""
-    channel = await _ask(carrier, JobRequest("start", name, process=process))
+    channel = await _ask(live, JobRequest("start", name, process=process))
     given = channel.reply.get("name")
     channel.close()
     if not isinstance(given, str) or not is_name(given):
@@ -26,15 +26,15 @@ async def start_job(carrier: SessionCarrier, process: ProcessRequest, name: str 
     return given
 
 
-async def list_jobs(carrier: SessionCarrier) -> list[JobInfo]:
+async def list_jobs(live: LiveSession) -> list[JobInfo]:
     """Return our jobs on the server, the oldest first. Safe to cancel."""
-    channel = await _ask(carrier, JobRequest("list"))
+    channel = await _ask(live, JobRequest("list"))
     return [JobInfo.decode(message) for message in await receive_list(channel, "jobs")]
 
 
-async def wait_job(carrier: SessionCarrier, name: str) -> ExitStatus:
+async def wait_job(live: LiveSession, name: str) -> ExitStatus:
     """Wait for a job's end and return how it ended. Raises JobLost. Safe to cancel."""
-    info = await _ask_one(carrier, JobRequest("wait", name))
+    info = await _ask_one(live, JobRequest("wait", name))
     if info.status is None:
         raise JobLost(
             f"how the job {name} ended is not known: its server ended while it ran. "
@@ -44,9 +44,9 @@ async def wait_job(carrier: SessionCarrier, name: str) -> ExitStatus:
     return info.status
 
 
-async def kill_job(carrier: SessionCarrier, name: str) -> JobInfo:
+async def kill_job(live: LiveSession, name: str) -> JobInfo:
     """End a job and return what is known of it then. Cancelling does not save it."""
-    return await _ask_one(carrier, JobRequest("kill", name))
+    return await _ask_one(live, JobRequest("kill", name))
 
 
 class JobLogs:
@@ -62,10 +62,10 @@ class JobLogs:
     cancelling a step loses nothing.
     """
 
-    def __init__(self, carrier: SessionCarrier, request: JobRequest) -> None:
+    def __init__(self, live: LiveSession, request: JobRequest) -> None:
         self.dropped = {1: 0, 2: 0}
         self.info: JobInfo | None = None
-        self._carrier = carrier
+        self._live = live
         self._request = request
         self._channel: Channel | None = None
         self._decoder = RecordDecoder()
@@ -99,7 +99,7 @@ class JobLogs:
 
     async def _open(self) -> Channel:
         if self._channel is None:
-            self._channel = await _ask(self._carrier, self._request)
+            self._channel = await _ask(self._live, self._request)
         return self._channel
 
     async def _finish(self, channel: Channel) -> None:
@@ -117,11 +117,11 @@ class JobLogs:
         self.info = JobInfo.decode(body.object("job"))
 
 
-async def _ask(carrier: SessionCarrier, request: JobRequest) -> Channel:
-    channel = carrier.open_channel("job", request.encode())
+async def _ask(live: LiveSession, request: JobRequest) -> Channel:
+    channel = live.open_channel("job", request.encode())
     await channel.wait_opened()
     return channel
 
 
-async def _ask_one(carrier: SessionCarrier, request: JobRequest) -> JobInfo:
-    return JobInfo.decode(await receive_answer(await _ask(carrier, request)))
+async def _ask_one(live: LiveSession, request: JobRequest) -> JobInfo:
+    return JobInfo.decode(await receive_answer(await _ask(live, request)))

@@ -24,11 +24,11 @@ import struct
 from pathlib import Path
 from typing import NamedTuple
 
-from rshell.channels.job.messages import ERR, OUT
+from rshell.channels.process.messages import STDERR, STDOUT
 
 _log = logging.getLogger("rshell.server")
 
-_NAMES = {OUT: "stdout", ERR: "stderr"}
+_NAMES = {STDOUT: "stdout", STDERR: "stderr"}
 _HEAD = struct.Struct(">QQI")
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -43,18 +43,18 @@ class Output(NamedTuple):
 
 
 class LogWriter:
-    """Writes both streams of one job into its private `folder`, at most `limit` bytes for each.
+    """Writes both streams of one job into its private `directory`, at most `limit` bytes for each.
 
     `counts` has the bytes of each stream so far, kept or not. Never raises for the disk's sake.
     """
 
-    def __init__(self, folder: Path, limit: int) -> None:
-        self.counts = {OUT: 0, ERR: 0}
-        self._folder = folder
+    def __init__(self, directory: Path, limit: int) -> None:
+        self.counts = {STDOUT: 0, STDERR: 0}
+        self._directory = directory
         self._half = max(limit // 2, _HEAD.size + 1)
-        self._fds = {OUT: -1, ERR: -1}
-        self._numbers = {OUT: -1, ERR: -1}
-        self._sizes = {OUT: 0, ERR: 0}
+        self._fds = {STDOUT: -1, STDERR: -1}
+        self._numbers = {STDOUT: -1, STDERR: -1}
+        self._sizes = {STDOUT: 0, STDERR: 0}
         self._complained = False
 
     def write(self, stream: int, data: bytes) -> None:
@@ -92,10 +92,10 @@ class LogWriter:
 
     def _rotate(self, stream: int) -> None:
         number = self._numbers[stream] + 1
-        fd = os.open(self._folder / f"{_NAMES[stream]}.{number}", _WRITE, 0o600)
+        fd = os.open(self._directory / f"{_NAMES[stream]}.{number}", _WRITE, 0o600)
         self._close(stream)
         self._fds[stream], self._numbers[stream], self._sizes[stream] = fd, number, 0
-        (self._folder / f"{_NAMES[stream]}.{number - 2}").unlink(missing_ok=True)
+        (self._directory / f"{_NAMES[stream]}.{number - 2}").unlink(missing_ok=True)
 
     def _close(self, stream: int) -> None:
         """Close a stream's file. The number is free afterwards even where this fails."""
@@ -109,14 +109,14 @@ class LogWriter:
     def _complain(self, error: OSError) -> None:
         if not self._complained:
             self._complained = True
-            _log.error("output of the job in %s is dropped: %s", self._folder, error)
+            _log.error("output of the job in %s is dropped: %s", self._directory, error)
 
 
 class LogReader:
     """Reads what is kept of a job's output, in order of arrival, while it may still grow."""
 
-    def __init__(self, folder: Path) -> None:
-        self._cursors = [_Cursor(folder, OUT), _Cursor(folder, ERR)]
+    def __init__(self, directory: Path) -> None:
+        self._cursors = [_Cursor(directory, STDOUT), _Cursor(directory, STDERR)]
 
     def read(self, before: int | None = None) -> Output | None:
         """Return the next piece, None when there is none now; call again when there may be.
@@ -143,11 +143,11 @@ class LogReader:
 class _Cursor:
     """A place in one stream's files. `offset` is what the reader was given or told of."""
 
-    def __init__(self, folder: Path, stream: int) -> None:
+    def __init__(self, directory: Path, stream: int) -> None:
         self.stream = stream
         self.offset = 0
         self.order = 0  # of the record that `look` has found
-        self._folder = folder
+        self._directory = directory
         self._fd = -1
         self._number = -1
         self._place = 0
@@ -189,13 +189,13 @@ class _Cursor:
         """Return the number of the next file that is there."""
         prefix = f"{_NAMES[self.stream]}."
         try:
-            names = os.listdir(self._folder)  # noqa: PTH208 - for names alone
+            names = os.listdir(self._directory)  # noqa: PTH208 - for names alone
         except FileNotFoundError:
             return None  # too old, and removed meanwhile
         numbers = (int(name[len(prefix) :]) for name in names if name.startswith(prefix))
         return min((number for number in numbers if number > self._number), default=None)
 
     def _open(self, number: int) -> None:
-        fd = os.open(self._folder / f"{_NAMES[self.stream]}.{number}", _READ)
+        fd = os.open(self._directory / f"{_NAMES[self.stream]}.{number}", _READ)
         self.close()
         self._fd, self._number, self._place = fd, number, 0

@@ -3,7 +3,7 @@
 Strategy: both ends use the same classes. What a server says of a job is also what it writes
 into the job's record on the disk, so there is one way to read it.
 
-Hazard: a name becomes a folder's name on the server. It is checked wherever it enters.
+Hazard: a name becomes a directory's name on the server. It is checked wherever it enters.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from rshell.channels.process.messages import (
+    STDERR,
+    STDOUT,
     ProcessRequest,
     decode_duration,
     decode_status,
@@ -25,9 +27,6 @@ from rshell.values import COMMAND_SHOWN, NAME_RULE, ExitStatus, is_name, shorten
 
 VERBS = ("start", "list", "logs", "wait", "kill")
 STATES = ("running", "exited", "signaled", "lost")
-
-# The numbers of the streams are those of the kind `process`.
-OUT, ERR = 1, 2
 
 _COUNT_LIMIT = 2**63
 
@@ -185,7 +184,7 @@ class RecordDecoder:
         while len(kept) - start >= _HEAD.size:
             kind, length = _HEAD.unpack_from(kept, start)
             stream, is_dropped = kind & ~_IS_DROPPED, bool(kind & _IS_DROPPED)
-            if stream not in (OUT, ERR) or length > _RECORD_LIMIT:
+            if stream not in (STDOUT, STDERR) or length > _RECORD_LIMIT:
                 raise RemoteProtocolError("the log holds a record that makes no sense")
             if is_dropped and length != _DROPPED.size:
                 raise RemoteProtocolError("the log holds a record of a wrong length")

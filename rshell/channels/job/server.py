@@ -9,18 +9,12 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from rshell.channels.base import Host
+from rshell.channels.base import Context
+from rshell.channels.job.jobs import Jobs
 from rshell.channels.job.log import LogReader, Output
-from rshell.channels.job.messages import (
-    ERR,
-    OUT,
-    JobInfo,
-    JobRequest,
-    encode_dropped,
-    encode_output,
-)
-from rshell.channels.job.registry import Jobs
-from rshell.channels.job.running import RunningJob
+from rshell.channels.job.messages import JobInfo, JobRequest, encode_dropped, encode_output
+from rshell.channels.job.running_job import RunningJob
+from rshell.channels.process.messages import STDERR, STDOUT
 from rshell.channels.process.server import user_shell
 from rshell.errors import ChannelRefused, RemoteProtocolError
 from rshell.execution.spawn import Command
@@ -29,14 +23,14 @@ from rshell.transport.channel import Channel
 _BLOCK = 64 * 1024  # bytes of log that are put together before they are sent
 
 
-async def serve_job(channel: Channel, host: Host) -> None:
-    """Answer one request about the jobs of `host.identity`."""
+async def serve_job(channel: Channel, context: Context) -> None:
+    """Answer one request about the jobs of `context.identity`."""
     try:
         request = JobRequest.decode(channel.request)
     except RemoteProtocolError as error:
         channel.refuse("bad-request", str(error))
         return
-    if host.jobs is None:
+    if context.jobs is None:
         channel.refuse(
             "failed",
             "jobs end with their server, and this one serves a single session. "
@@ -44,26 +38,26 @@ async def serve_job(channel: Channel, host: Host) -> None:
         )
         return
     try:
-        with host.work.begin(host.session, is_command=False):
-            await _answer(channel, host, host.jobs, request)
+        with context.work.begin(context.session, is_command=False):
+            await _answer(channel, context, context.jobs, request)
     except ChannelRefused as error:
         channel.refuse(error.code, error.reason)
 
 
-async def _answer(channel: Channel, host: Host, jobs: Jobs, request: JobRequest) -> None:
+async def _answer(channel: Channel, context: Context, jobs: Jobs, request: JobRequest) -> None:
     if request.verb == "start":
-        channel.accept({"name": await _start(host, jobs, request)})
+        channel.accept({"name": await _start(context, jobs, request)})
     elif request.verb == "list":
-        infos = jobs.list(host.identity)
+        infos = jobs.list(context.identity)
         channel.accept()
         for info in infos:
             channel.send_message(info.encode())
         channel.send_message({"type": "end", "jobs": len(infos)})
     else:
         assert request.name is not None
-        job = jobs.find(host.identity, request.name)
+        job = jobs.find(context.identity, request.name)
         if request.verb == "logs":
-            reader = jobs.read_log(host.identity, request.name)
+            reader = jobs.read_log(context.identity, request.name)
             try:
                 channel.accept()
                 await _send_log(channel, reader, job, request.follow)
@@ -72,29 +66,29 @@ async def _answer(channel: Channel, host: Host, jobs: Jobs, request: JobRequest)
             return
         channel.accept()
         if request.verb == "kill" and isinstance(job, RunningJob):
-            host.audit("job-killed", {"job": request.name})
-            host.clean_up(job.end("kill"))
+            context.audit("job-killed", {"job": request.name})
+            context.clean_up(job.end("kill"))
         info = await job.wait() if isinstance(job, RunningJob) else job
         channel.send_message(info.encode())
     channel.close()
 
 
-async def _start(host: Host, jobs: Jobs, request: JobRequest) -> str:
+async def _start(context: Context, jobs: Jobs, request: JobRequest) -> str:
     process = request.process
     assert process is not None
-    environment = {} if process.clear_env else dict(host.environment)
+    environment = {} if process.clear_env else dict(context.environment)
     environment.update(process.env)
     argv, shown = process.argv, shlex.join(process.argv)
     if process.command is not None:
-        argv, shown = (user_shell(host.environment), "-c", process.command), process.command
-    cwd = str(Path(host.directory) / process.cwd) if process.cwd else host.directory
+        argv, shown = (user_shell(context.environment), "-c", process.command), process.command
+    cwd = str(Path(context.cwd) / process.cwd) if process.cwd else context.cwd
     return await jobs.start(
-        host.identity,
+        context.identity,
         Command(argv, cwd, environment),
         shown=shown,
         name=request.name,
         merge=process.merge,
-        audit=host.audit,
+        audit=context.audit,
     )
 
 
@@ -123,7 +117,7 @@ async def _send_log(
     if running is not None and follow:
         info = running.info
     if info.state != "running" and info.stdout is not None and info.stderr is not None:
-        for piece in reader.missing({OUT: info.stdout, ERR: info.stderr}):
+        for piece in reader.missing({STDOUT: info.stdout, STDERR: info.stderr}):
             await channel.write(block := _encode(piece))
             sent += len(block)
     channel.send_message({"type": "end", "bytes": sent, "job": info.encode()})

@@ -1,16 +1,16 @@
-"""The jobs of a server on its disk: a private folder for each, with a record and its output.
+"""The jobs of a server on its disk: a private directory for each, with a record and its output.
 
     jobs/lock                       held by the server that keeps jobs here
     jobs/IDENTITY/NAME/job.json     what is known of a job, replaced as a whole
     jobs/IDENTITY/NAME/stdout.0     its output (see `log`)
 
-Strategy: a folder is made before the command starts, so two jobs can't share a name. IDENTITY
+Strategy: a directory is made before the command starts, so two jobs can't share a name. IDENTITY
 is a hash, so that no identity's spelling meets the file system. The lock is the kernel's and
 goes with its process, so whoever holds it knows that a record which says "running" and is not
 its own is of a server that died: that job is lost.
 
 Hazards:
-- Records are not synced to the disk. A power cut may leave one unreadable; such a folder
+- Records are not synced to the disk. A power cut may leave one unreadable; such a directory
   is left alone, with a line in the log.
 - Loading reads every record at once, at the first question: some 100 us for each job.
 """
@@ -32,7 +32,7 @@ from pathlib import Path
 from rshell.channels.job.messages import JobInfo
 from rshell.errors import ConfigurationError, RemoteProtocolError
 from rshell.protocol.messages import Body
-from rshell.security.files import private_folder, read_private, write_private
+from rshell.security.files import private_directory, read_private, write_private
 from rshell.values import is_name
 
 _log = logging.getLogger("rshell.server")
@@ -44,13 +44,13 @@ _TRIES = 20  # before a number is put behind the words
 
 
 class JobStore:
-    """The folder `root`, made and locked at once, until `close`.
+    """The directory `root`, made and locked at once, until `close`.
 
     Raises ConfigurationError if it is unusable or another server holds it.
     """
 
     def __init__(self, root: Path) -> None:
-        self._root = private_folder(root)
+        self._root = private_directory(root)
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             self._lock = os.open(self._root / "lock", flags, 0o600)
@@ -65,7 +65,7 @@ class JobStore:
             ) from error
 
     def close(self) -> None:
-        """Let another server have the folder."""
+        """Let another server have the directory."""
         os.close(self._lock)
 
     def load(self) -> Iterator[tuple[str, JobInfo]]:
@@ -74,7 +74,7 @@ class JobStore:
             try:
                 body = Body.decode("the record", read_private(path))
                 info, identity = JobInfo.decode(body.values), body.text("identity")
-                if self.folder(identity, info.name) != path.parent:
+                if self.directory(identity, info.name) != path.parent:
                     raise RemoteProtocolError("it is the record of another job")
             except (OSError, ConfigurationError, RemoteProtocolError) as error:
                 _log.warning("the job in %s is left alone: %s", path.parent, error)
@@ -84,15 +84,15 @@ class JobStore:
                 self.save(identity, info)
             yield identity, info
 
-    def folder(self, identity: str, name: str) -> Path:
-        """Return the folder of a job, which need not be there."""
+    def directory(self, identity: str, name: str) -> Path:
+        """Return the directory of a job, which need not be there."""
         if not is_name(name):
             raise ValueError(f"not a job's name: {name!r}")
         digest = hashlib.sha256(identity.encode(errors="surrogatepass")).hexdigest()
         return self._root / digest[:32] / name
 
     def create(self, identity: str, name: str | None) -> str:
-        """Make the folder of a new job and return its name, a fresh one without `name`.
+        """Make the directory of a new job and return its name, a fresh one without `name`.
 
         Raises FileExistsError for a name that is taken, ConfigurationError.
         """
@@ -113,7 +113,7 @@ class JobStore:
     def save(self, identity: str, info: JobInfo) -> None:
         """Write what is known of a job. A failure is logged: the server knows it still."""
         record = info.shortened().encode() | {"identity": identity}
-        path = self.folder(identity, info.name) / _RECORD
+        path = self.directory(identity, info.name) / _RECORD
         try:
             write_private(path, json.dumps(record).encode("ascii"), durable=False)
         except ConfigurationError as error:
@@ -121,14 +121,14 @@ class JobStore:
 
     def remove(self, identity: str, name: str) -> None:
         """Remove a job with its output. Harmless when it is gone."""
-        shutil.rmtree(self.folder(identity, name), ignore_errors=True)
+        shutil.rmtree(self.directory(identity, name), ignore_errors=True)
 
     def _make(self, identity: str, name: str) -> None:
-        folder = self.folder(identity, name)
-        private_folder(folder.parent)
+        directory = self.directory(identity, name)
+        private_directory(directory.parent)
         try:
-            folder.mkdir(0o700)
+            directory.mkdir(0o700)
         except FileExistsError:
             raise
         except OSError as error:
-            raise ConfigurationError(f"can't make {folder}: {error.strerror}.") from error
+            raise ConfigurationError(f"can't make {directory}: {error.strerror}.") from error

@@ -16,8 +16,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from rshell.channels.base import STDERR, STDIN, STDOUT
-from rshell.channels.process.messages import Ending, ProcessRequest, encode_size
+from rshell.channels.process.messages import (
+    STDERR,
+    STDIN,
+    STDOUT,
+    ProcessEnding,
+    ProcessRequest,
+    encode_size,
+)
 from rshell.errors import (
     ChannelReset,
     OutputTruncated,
@@ -26,8 +32,8 @@ from rshell.errors import (
     RemoteProtocolError,
 )
 from rshell.protocol.messages import Json
-from rshell.transport.carrier import SessionCarrier
 from rshell.transport.channel import Channel
+from rshell.transport.live_session import LiveSession
 from rshell.transport.streams import ByteReader, TextReader
 from rshell.values import ExitStatus, Limits, TerminalSize
 
@@ -127,7 +133,7 @@ class Process(Generic[Reader]):
         self, channel: Channel, request: ProcessRequest, stdout: Reader, stderr: Reader
     ) -> None:
         self._channel = channel
-        self._ending: Ending | None = None
+        self._ending: ProcessEnding | None = None
         self._timeout = request.timeout
         self.stdin = ProcessInput(channel) if request.stdin else None
         self.stdout: Reader = stdout
@@ -150,7 +156,7 @@ class Process(Generic[Reader]):
         return pid if isinstance(pid, int) else 0
 
     @property
-    def ending(self) -> Ending | None:
+    def ending(self) -> ProcessEnding | None:
         """All that the server said of the end, None before it."""
         return self._ending
 
@@ -171,7 +177,7 @@ class Process(Generic[Reader]):
             )
         return ending.status
 
-    async def wait_ending(self) -> Ending:
+    async def wait_ending(self) -> ProcessEnding:
         """Wait for the end like `wait`, but return a timeout's ending too."""
         await self._channel.wait_closed()
         if self._channel.error is not None:
@@ -205,7 +211,7 @@ class Process(Generic[Reader]):
     def _on_message(self, message: Json) -> None:
         if message.get("type") == "exit":
             try:
-                self._ending = Ending.decode(message)
+                self._ending = ProcessEnding.decode(message)
             except RemoteProtocolError as error:
                 self._channel.reset("bad-message", str(error))
         elif message.get("type") == "stdin-closed" and self.stdin is not None:
@@ -225,13 +231,13 @@ def make_request(command: str | Sequence[str] | None, **options: Any) -> Process
 
 
 async def start_process(
-    carrier: SessionCarrier, request: ProcessRequest, encoding: str | None
+    live: LiveSession, request: ProcessRequest, encoding: str | None
 ) -> Process[Any]:
     """Open the channel and wait for the process to start.
 
     Raises ChannelRefused and what cuts the session short. Cancelling ends what was started.
     """
-    channel = carrier.open_channel("process", request.encode())
+    channel = live.open_channel("process", request.encode())
     await channel.wait_opened()
     stdout, stderr = channel.stream(STDOUT), channel.stream(STDERR)
     if encoding is None:
@@ -240,7 +246,7 @@ async def start_process(
 
 
 async def run_process(
-    carrier: SessionCarrier,
+    live: LiveSession,
     command: str | Sequence[str],
     *,
     input: bytes | None,
@@ -266,7 +272,7 @@ async def run_process(
         merge=merge,
         timeout=timeout,
     )
-    process: Process[ByteReader] = await start_process(carrier, request, None)
+    process: Process[ByteReader] = await start_process(live, request, None)
     async with process:
         outputs = process.stdout, process.stderr
         watch = _OutputWatch(process, max_output)

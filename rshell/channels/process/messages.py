@@ -13,6 +13,9 @@ from rshell.errors import RemoteProtocolError
 from rshell.protocol.messages import Body, Json
 from rshell.values import ExitStatus, TerminalSize
 
+# Stream numbers of the kinds that run commands.
+STDIN, STDOUT, STDERR = 0, 1, 2
+
 _COUNT_LIMIT = 2**63
 
 
@@ -101,7 +104,7 @@ def decode_size(body: Body) -> TerminalSize:
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class ProcessEnding:
     """How a command ended. `stdout` and `stderr` count the bytes that were sent.
 
     `timed_out` says that its timeout ended it; `held_open` that a background child still holds
@@ -126,7 +129,7 @@ class Ending:
         return values
 
     @classmethod
-    def decode(cls, values: Json) -> Ending:
+    def decode(cls, values: Json) -> ProcessEnding:
         """Read the message. Raises RemoteProtocolError."""
         body = Body("exit", values)
         return cls(

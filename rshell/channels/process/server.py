@@ -17,11 +17,18 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from rshell.channels.base import STDERR, STDIN, STDOUT, Host
-from rshell.channels.process.messages import Ending, ProcessRequest, decode_size
+from rshell.channels.base import Context
+from rshell.channels.process.messages import (
+    STDERR,
+    STDIN,
+    STDOUT,
+    ProcessEnding,
+    ProcessRequest,
+    decode_size,
+)
 from rshell.errors import RemoteProtocolError, SpawnError
 from rshell.execution.pipes import PipeSink, PipeSource, input_pipe, output_pipe
-from rshell.execution.running import RunningProcess
+from rshell.execution.running_process import RunningProcess
 from rshell.execution.spawn import Command
 from rshell.protocol.messages import Body, Json
 from rshell.terminal.pty import open_pty, set_size
@@ -31,14 +38,14 @@ from rshell.values import ExitStatus, TerminalSize
 _END_OF_FILE = b"\x04"  # what Ctrl-D types, the end of input in a terminal
 
 
-async def serve_process(channel: Channel, host: Host) -> None:
+async def serve_process(channel: Channel, context: Context) -> None:
     """Run the command that the channel's request asks for, and say how it ended."""
     try:
         request = ProcessRequest.decode(channel.request)
     except RemoteProtocolError as error:
         channel.refuse("bad-request", str(error))
         return
-    await _Run(channel, host, request).serve()
+    await _Run(channel, context, request).serve()
 
 
 def user_shell(environment: Mapping[str, str]) -> str:
@@ -58,9 +65,9 @@ def resolve_signal(name: str) -> signal.Signals:
 class _Run:
     """One command from its start to its ending."""
 
-    def __init__(self, channel: Channel, host: Host, request: ProcessRequest) -> None:
+    def __init__(self, channel: Channel, context: Context, request: ProcessRequest) -> None:
         self._channel = channel
-        self._host = host
+        self._context = context
         self._request = request
         self._process: RunningProcess | None = None
         self._sources: dict[int, PipeSource] = {}
@@ -73,7 +80,7 @@ class _Run:
         self._is_reported = False
         self._drained = asyncio.Event()
         self._task = asyncio.current_task()
-        self._work = host.work.begin(host.session, channel)
+        self._work = context.work.begin(context.session, channel)
         self._started = time.monotonic()
 
     async def serve(self) -> None:
@@ -99,15 +106,15 @@ class _Run:
     # Starting.
 
     async def _start(self) -> RunningProcess:
-        request, host = self._request, self._host
-        environment = {} if request.clear_env else dict(host.environment)
+        request, context = self._request, self._context
+        environment = {} if request.clear_env else dict(context.environment)
         environment.update(request.env)
-        shell = user_shell(host.environment)
+        shell = user_shell(context.environment)
         if request.command is not None:
             argv: tuple[str, ...] = (shell, "-c", request.command)
         else:
             argv = request.argv or (shell,)
-        cwd = str(Path(host.directory) / request.cwd) if request.cwd else host.directory
+        cwd = str(Path(context.cwd) / request.cwd) if request.cwd else context.cwd
         self._audit("command", {"argv": list(argv), "cwd": cwd, "terminal": bool(request.terminal)})
         if request.terminal is not None:
             environment.setdefault("TERM", request.term or "dumb")
@@ -120,7 +127,7 @@ class _Run:
         master, slave = open_pty(self._request.terminal)
         self._master = master
         try:
-            process = await self._host.spawner.spawn(
+            process = await self._context.spawner.spawn(
                 command, stdin=slave, stdout=slave, stderr=slave, terminal=True
             )
         except BaseException:
@@ -147,7 +154,7 @@ class _Run:
             if not self._request.merge:
                 ours[STDERR], stderr = output_pipe()
                 theirs.append(stderr)
-            process = await self._host.spawner.spawn(
+            process = await self._context.spawner.spawn(
                 command, stdin=stdin, stdout=stdout, stderr=stderr
             )
         except BaseException:
@@ -170,7 +177,7 @@ class _Run:
             if not channel.is_over:
                 channel.write_nowait(data, stream)
 
-        limits = self._host.limits
+        limits = self._context.limits
         self._sources[stream] = PipeSource(
             fd,
             send,
@@ -245,12 +252,12 @@ class _Run:
     def _time_out(self) -> None:
         self._timed_out = True
         self._group_gone = asyncio.Event()
-        self._host.clean_up(self._end_in_time(self._group_gone))
+        self._context.clean_up(self._end_in_time(self._group_gone))
 
     async def _end_in_time(self, gone: asyncio.Event) -> None:
         try:
             if self._process is not None:
-                await self._process.end(self._host.limits.kill_grace)
+                await self._process.end(self._context.limits.kill_grace)
         finally:
             gone.set()
 
@@ -268,8 +275,8 @@ class _Run:
         if has_exited and all(source.closed for source in self._sources.values()):
             self._drained.set()
 
-    def _ending(self, status: ExitStatus) -> Ending:
-        return Ending(
+    def _ending(self, status: ExitStatus) -> ProcessEnding:
+        return ProcessEnding(
             status=status,
             stdout=self._bytes_sent(STDOUT),
             stderr=self._bytes_sent(STDERR),
@@ -287,9 +294,9 @@ class _Run:
             self._channel.write_nowait(text, stream)
         counts = {STDOUT: 0, STDERR: 0, stream: len(text)}
         status = ExitStatus(code=error.status)
-        self._finish(Ending(status, counts[STDOUT], counts[STDERR], duration=0.0))
+        self._finish(ProcessEnding(status, counts[STDOUT], counts[STDERR], duration=0.0))
 
-    def _finish(self, ending: Ending) -> None:
+    def _finish(self, ending: ProcessEnding) -> None:
         self._channel.send_message(ending.encode())
         self._channel.close()
         self._is_reported = True
@@ -312,12 +319,12 @@ class _Run:
             source.close()
         process = self._process
         if process is not None and not self._is_reported:
-            self._host.clean_up(self._end(process))
+            self._context.clean_up(self._end(process))
 
     async def _end(self, process: RunningProcess) -> None:
-        await process.end(self._host.limits.kill_grace)
+        await process.end(self._context.limits.kill_grace)
         ending = self._ending(await process.wait())
         self._audit("ended", ending.encode() | {"cut_short": True})
 
     def _audit(self, event: str, facts: Json) -> None:
-        self._host.audit(event, {"channel": self._channel.number} | facts)
+        self._context.audit(event, {"channel": self._channel.number} | facts)

@@ -14,9 +14,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
-from rshell.channels.base import STDOUT
+from rshell.channels.process.messages import STDOUT
 from rshell.channels.sessions.ring import Ring
-from rshell.channels.shell.messages import Done
+from rshell.channels.shell.messages import ShellEnding
 from rshell.errors import LocalProtocolError
 from rshell.protocol.messages import Json
 from rshell.transport.channel import Channel
@@ -34,7 +34,7 @@ class Follower:
         self._position = position
         self._base = position  # of the first byte that the channel was sent
         self._counted = 0  # bytes sent since the last ending
-        self._waiting: deque[tuple[int, Json | Done | None]] = deque()
+        self._waiting: deque[tuple[int, Json | ShellEnding | None]] = deque()
         self._on_delivered: list[tuple[int, Callable[[], None]]] = []
 
     @property
@@ -61,7 +61,7 @@ class Follower:
         """Return the position after the first `count` bytes of the channel."""
         return self._base + count
 
-    def tell(self, message: Json | Done) -> None:
+    def tell(self, message: Json | ShellEnding) -> None:
         """Send a message after all the output that there is now."""
         if len(self._waiting) + self.channel.waiting_messages >= _MESSAGES:
             self._waiting.clear()
@@ -121,11 +121,11 @@ class Follower:
             self._counted += len(data)
             channel.write_nowait(data, STDOUT)
 
-    def _send(self, message: Json | Done | None) -> None:
+    def _send(self, message: Json | ShellEnding | None) -> None:
         if message is None:
             self.channel.close()
             return
-        if isinstance(message, Done):
+        if isinstance(message, ShellEnding):
             message = replace(message, stdout=self._counted, stderr=0).encode()
             self._counted = 0
         try:

@@ -21,14 +21,14 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from rshell.channels.base import Host
+from rshell.channels.base import Context
 from rshell.channels.process.messages import encode_size
 from rshell.channels.sessions.follower import Follower
 from rshell.channels.sessions.messages import SessionInfo
 from rshell.channels.sessions.ring import Ring
 from rshell.channels.sessions.seat import Seat
 from rshell.channels.shell.conversation import welcome
-from rshell.channels.shell.messages import Done, Joined, RunCommand, ShellRequest
+from rshell.channels.shell.messages import Joined, RunCommand, ShellEnding, ShellRequest
 from rshell.channels.shell.persistent import PersistentShell
 from rshell.channels.work import Task
 from rshell.errors import ChannelRefused, LocalProtocolError, RemoteProtocolError, SpawnError
@@ -41,31 +41,31 @@ _NUDGE = 0.1  # seconds with another size
 
 
 class Hub:
-    """The session `request.name` of `host.identity`, and the outlet of its shell.
+    """The session `request.name` of `context.identity`, and the outlet of its shell.
 
     `on_over(hub)` is called once, when it has ended. `audit` is the server's log.
     """
 
     def __init__(
         self,
-        host: Host,
+        context: Context,
         request: ShellRequest,
         audit: Callable[[str, Json], None],
         on_over: Callable[[Hub], None],
     ) -> None:
         assert request.name is not None and request.terminal is not None
         self.name = request.name
-        self.identity = host.identity
-        self.verifier = host.verifier
+        self.identity = context.identity
+        self.verifier = context.verifier
         self.created = time.time()
-        self.ring = Ring(host.limits.named_output)
+        self.ring = Ring(context.limits.named_output)
         self.is_over = False
         self.started = asyncio.Event()
-        self._host = host
+        self._context = context
         self._audit = audit
         self._on_over = on_over
         self._size = request.terminal
-        own = replace(host, clean_up=self._clean_up)
+        own = replace(context, clean_up=self._clean_up)
         self.shell = PersistentShell(self, own, request, self._done, self._fail)
         self._seat: Seat | None = None
         self._watchers: list[Follower] = []
@@ -74,7 +74,7 @@ class Hub:
         self._modes = ModeTracker()  # those of the terminal, at the ring's end
         self._seen_modes = b""  # those at `_seen`, or soon after
         self._seen = 0  # the position from which the next one attached is sent output
-        self._last: Done | None = None
+        self._last: ShellEnding | None = None
         self._last_position = 0
         self._is_last_unseen = False
         self._nudging: asyncio.TimerHandle | None = None
@@ -130,7 +130,9 @@ class Hub:
 
     # Who comes and goes.
 
-    def attach(self, channel: Channel, host: Host, size: TerminalSize, *, is_new: bool) -> Seat:
+    def attach(
+        self, channel: Channel, context: Context, size: TerminalSize, *, is_new: bool
+    ) -> Seat:
         """Accept a channel and give it the session; another one that had it is moved away."""
         if self._seat is not None:
             self._release(self._seat, is_moved=True)
@@ -138,7 +140,7 @@ class Hub:
             self._waiting.cancel()
             self._waiting = None
         start = max(self._seen, self.ring.start)
-        self._seat = seat = Seat(self, channel, host, start)
+        self._seat = seat = Seat(self, channel, context, start)
         joined = replace(
             self._joined(is_attached=not is_new),
             size=size,
@@ -150,16 +152,16 @@ class Hub:
         self._is_last_unseen = False
         try:
             channel.accept(welcome(self.shell) | joined.encode())
-        except LocalProtocolError as error:  # a folder's name, where the peer takes small frames
+        except LocalProtocolError as error:  # a directory's name, where the peer takes small frames
             self.detach(seat)
             raise ChannelRefused("failed", f"the reply does not fit: {error}") from error
-        host.audit("shell-attached", seat.facts)
+        context.audit("shell-attached", seat.facts)
         if size == self._size and self.shell.running is not None:
             self._nudge()
         else:
             self.resize(size)
         if self._task is not None:
-            self._task.move(host.session, channel)
+            self._task.move(context.session, channel)
         channel.on_room = partial(self._has_room, seat)
         self._has_room(seat)
         seat.conversation.begin(feeds=True)
@@ -176,11 +178,11 @@ class Hub:
         self._wait_for_somebody()
         self.shell.resume()
 
-    def watch(self, channel: Channel, host: Host) -> Follower:
+    def watch(self, channel: Channel, context: Context) -> Follower:
         """Accept a channel that is sent what comes from now on."""
         joined = replace(self._joined(is_attached=True), modes=self._modes.restore().decode())
         channel.accept(welcome(self.shell) | joined.encode())
-        host.audit("shell-watched", {"channel": channel.number, "name": self.name})
+        context.audit("shell-watched", {"channel": channel.number, "name": self.name})
         watcher = Follower(channel, self.ring, self.ring.end)
         self._watchers.append(watcher)
         channel.on_room = watcher.pump
@@ -205,14 +207,14 @@ class Hub:
         if last > self._seen or (last == self._seen and not is_certain):
             self._is_last_unseen = self._last is not None
         if is_moved and not seat.channel.is_over:
-            seat.host.audit("shell-moved", seat.facts)
+            seat.context.audit("shell-moved", seat.facts)
             seat.channel.send_message({"type": "moved"})
             seat.channel.close()
         else:
-            seat.host.audit("shell-detached", seat.facts)
+            seat.context.audit("shell-detached", seat.facts)
 
     def _wait_for_somebody(self) -> None:
-        seconds = self._host.limits.named_seconds
+        seconds = self._context.limits.named_seconds
         loop = asyncio.get_running_loop()
         self._waiting = loop.call_later(
             seconds, self.end, "killed", f"nobody attached to it for {seconds:g} s"
@@ -242,7 +244,7 @@ class Hub:
         message["command"] = shorten_command(command.command)
         self._tell_watchers(message)
         if self._seat is not None:
-            self._task = self._host.work.begin(self._seat.host.session, self._seat.channel)
+            self._task = self._context.work.begin(self._seat.context.session, self._seat.channel)
         self.shell.run(command)
 
     def resize(self, size: TerminalSize) -> None:
@@ -272,7 +274,7 @@ class Hub:
     def room(self) -> int:
         """How much output may come now: anything, or what the attached channel has room for."""
         if self._seat is None or self._seat.channel.is_over:
-            return self._host.limits.read_block
+            return self._context.limits.read_block
         return self._seat.follower.room
 
     def want_room(self) -> None:
@@ -291,7 +293,7 @@ class Hub:
         seat.follower.pump()  # which may have to end what a shell has left behind
         self.shell.resume()
 
-    def _done(self, done: Done) -> None:
+    def _done(self, done: ShellEnding) -> None:
         self._write("ended", done.facts())
         self._modes.reset()  # as every front end does when a program has ended
         self._last = replace(done, stdout=0, stderr=0, taken=0, unread="")
@@ -300,7 +302,7 @@ class Hub:
         self._is_last_unseen = seat is None or seat.channel.is_over
         if seat is not None:
             first, *rest = replace(done, taken=max(0, done.taken - seat.taken)).split()
-            seat.follower.tell(Done.decode(first))  # as that, for it counts bytes
+            seat.follower.tell(ShellEnding.decode(first))  # as that, for it counts bytes
             for message in rest:
                 seat.follower.tell(message)
         self._tell_watchers(replace(done, unread="", taken=0))
@@ -350,21 +352,21 @@ class Hub:
     def _followers(self) -> list[Follower]:
         return ([] if self._seat is None else [self._seat.follower]) + self._watchers
 
-    def _tell_watchers(self, message: Json | Done) -> None:
+    def _tell_watchers(self, message: Json | ShellEnding) -> None:
         for watcher in self._watchers:
             watcher.tell(message)
 
     def _write(self, event: str, facts: Json) -> None:
         """Write to the audit log, in the name of the attached client if there is one."""
         if self._seat is not None:
-            self._seat.host.audit(event, self._seat.facts | facts)
+            self._seat.context.audit(event, self._seat.facts | facts)
         else:
             self._audit(event, {"identity": self.identity, "name": self.name} | facts)
 
     def _clean_up(self, work: Coroutine[Any, Any, None]) -> None:
         """Have the server do what must end after the shell, and know when it is done."""
         self._cleaning += 1
-        self._host.clean_up(self._track(work))
+        self._context.clean_up(self._track(work))
 
     async def _track(self, work: Coroutine[Any, Any, None]) -> None:
         try:

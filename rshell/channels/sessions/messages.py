@@ -52,7 +52,7 @@ class SessionInfo:
     """A named session as its server knows it.
 
     `created` is in seconds since 1970 on the server's clock. `attached` says whether a client
-    uses it, `watchers` how many more look on. `shell` is its program and `cwd` its folder,
+    uses it, `watchers` how many more look on. `shell` is its program and `cwd` its directory,
     `size` that of its terminal. `running` is the command that runs, None when none does.
     """
 

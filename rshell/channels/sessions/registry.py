@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rshell.channels.base import STDIN, Host
+from rshell.channels.base import Context
+from rshell.channels.process.messages import STDIN
 from rshell.channels.sessions.hub import Hub
 from rshell.channels.sessions.messages import SessionInfo
 from rshell.channels.shell.messages import ShellRequest
@@ -35,17 +36,17 @@ class NamedShells:
         self._hubs: dict[tuple[str, str], Hub] = {}
         self._closed = False
 
-    async def serve(self, channel: Channel, host: Host, request: ShellRequest) -> None:
+    async def serve(self, channel: Channel, context: Context, request: ShellRequest) -> None:
         """Attach a channel to the session that `request` names, or have it watch.
 
         Returns when the channel is over.
         """
         assert request.name is not None and request.terminal is not None
         if request.share:
-            await _watch(self._find(host.identity, request.name), channel, host)
+            await _watch(self._find(context.identity, request.name), channel, context)
             return
-        hub, is_new = await self._obtain(host, request)
-        seat = hub.attach(channel, host, request.terminal, is_new=is_new)
+        hub, is_new = await self._obtain(context, request)
+        seat = hub.attach(channel, context, request.terminal, is_new=is_new)
         try:
             await channel.wait_closed()
         finally:
@@ -64,19 +65,19 @@ class NamedShells:
         await hub.wait_gone()
         return info
 
-    async def _obtain(self, host: Host, request: ShellRequest) -> tuple[Hub, bool]:
-        """Return the session of `host.identity` that `request` names, and whether it is new.
+    async def _obtain(self, context: Context, request: ShellRequest) -> tuple[Hub, bool]:
+        """Return the session of `context.identity` that `request` names, and whether it is new.
 
         It is there at the moment of returning. Cancelling the one who makes it leaves nothing.
         """
         assert request.name is not None
-        key = (host.identity, request.name)
+        key = (context.identity, request.name)
         while (hub := self._hubs.get(key)) is not None:
             if hub.started.is_set():
                 return hub, False
             await hub.started.wait()
-        self._check_limits(host.identity)
-        hub = self._hubs[key] = Hub(host, request, self._audit, self._forget)
+        self._check_limits(context.identity)
+        hub = self._hubs[key] = Hub(context, request, self._audit, self._forget)
         await hub.start()
         return hub, True
 
@@ -116,8 +117,8 @@ class NamedShells:
         self._hubs.pop((hub.identity, hub.name), None)
 
 
-async def _watch(hub: Hub, channel: Channel, host: Host) -> None:
-    watcher = hub.watch(channel, host)
+async def _watch(hub: Hub, channel: Channel, context: Context) -> None:
+    watcher = hub.watch(channel, context)
     try:
         async for _ in channel.stream(STDIN):
             pass  # thrown away

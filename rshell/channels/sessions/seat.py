@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from rshell.channels.base import Host
+from rshell.channels.base import Context
 from rshell.channels.sessions.follower import Follower
 from rshell.channels.sessions.ring import Ring
 from rshell.channels.shell.conversation import Conversation
@@ -42,18 +42,20 @@ class NamedSession(Protocol):
 class Seat:
     """A channel attached to `session`, sent its output from `position` on.
 
-    `host` is that of the channel, `taken` counts the bytes of input that the shell was given
+    `context` is that of the channel, `taken` counts the bytes of input that the shell was given
     before this channel's, `facts` are for the audit log.
     """
 
-    def __init__(self, session: NamedSession, channel: Channel, host: Host, position: int) -> None:
+    def __init__(
+        self, session: NamedSession, channel: Channel, context: Context, position: int
+    ) -> None:
         self.channel = channel
-        self.host = host
+        self.context = context
         self.shell = session.shell
         self.taken = session.shell.taken
         self.facts: Json = {"channel": channel.number, "name": session.name}
         self.follower = Follower(channel, session.ring, position)
-        self.conversation = Conversation(channel, host, self)
+        self.conversation = Conversation(channel, context, self)
         self._session = session
         self._shown: int | None = None  # the position that the client has named
 

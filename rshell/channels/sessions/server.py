@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from rshell.channels.base import NO_NAMED, Host, NamedSessions
+from rshell.channels.base import NO_NAMED, Context, NamedSessions
 from rshell.channels.sessions.messages import SessionsRequest
 from rshell.errors import ChannelRefused, RemoteProtocolError
 from rshell.transport.channel import Channel
 
 
-async def serve_sessions(channel: Channel, host: Host) -> None:
-    """Answer one request about the named sessions of `host.identity`.
+async def serve_sessions(channel: Channel, context: Context) -> None:
+    """Answer one request about the named sessions of `context.identity`.
 
     An end that was asked for goes on without its asker.
     """
@@ -18,27 +18,27 @@ async def serve_sessions(channel: Channel, host: Host) -> None:
     except RemoteProtocolError as error:
         channel.refuse("bad-request", str(error))
         return
-    if host.named is None:
+    if context.named is None:
         channel.refuse("failed", NO_NAMED)
         return
     try:
-        await _answer(channel, host, host.named, request)
+        await _answer(channel, context, context.named, request)
     except ChannelRefused as error:
         channel.refuse(error.code, error.reason)
 
 
 async def _answer(
-    channel: Channel, host: Host, named: NamedSessions, request: SessionsRequest
+    channel: Channel, context: Context, named: NamedSessions, request: SessionsRequest
 ) -> None:
     if request.verb == "list":
-        infos = named.list(host.identity)
+        infos = named.list(context.identity)
         channel.accept()
         for info in infos:
             channel.send_message(info.encode())
         channel.send_message({"type": "end", "sessions": len(infos)})
     else:
         assert request.name is not None
-        info = await named.end(host.identity, request.name)
+        info = await named.end(context.identity, request.name)
         channel.accept()
         channel.send_message(info.encode())
     channel.close()

@@ -13,20 +13,19 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass
 
-from rshell.channels.base import STDOUT
-from rshell.channels.process.messages import decode_size
+from rshell.channels.process.messages import STDOUT, decode_size
 from rshell.channels.shell.line import read_joined
-from rshell.channels.shell.messages import Done, Joined, ShellRequest
+from rshell.channels.shell.messages import Joined, ShellEnding, ShellRequest
 from rshell.errors import RemoteProtocolError, RshellError
 from rshell.protocol.messages import SEQUENCE_LIMIT, Body, Json
-from rshell.transport.carrier import SessionCarrier
 from rshell.transport.channel import Channel
+from rshell.transport.live_session import LiveSession
 from rshell.values import COMMAND_SHOWN, TerminalSize
 
 
 @dataclass(frozen=True, slots=True)
 class CommandBegun:
-    """A command begins in the watched session, in the folder `cwd`; of a long one its beginning."""
+    """A command begins in the watched session, in `cwd`; of a long one its beginning."""
 
     number: int
     command: str
@@ -44,16 +43,17 @@ _UNKNOWN = TerminalSize(columns=1, rows=1)
 
 _EVENTS = 10_000  # that wait for a reader who does not read
 
-WatchEvent = bytes | CommandBegun | Done | TerminalSize | Skipped
+WatchEvent = bytes | CommandBegun | ShellEnding | TerminalSize | Skipped
 
 
 class SessionWatch:
     """A named session as it goes on: `async for event in watch`.
 
-    An event is a block of what the terminal shows, a `CommandBegun`, the `Done` that ends it, the
-    terminal's new `TerminalSize`, or `Skipped`. `found` is the session as it was at the beginning.
-    The iteration ends when the session's shell leaves. Raises ChannelReset, with the code
-    "killed" where somebody ended the session, and what cuts the session with the server short.
+    An event is a block of what the terminal shows, a `CommandBegun`, the `ShellEnding` that ends
+    it, the terminal's new `TerminalSize`, or `Skipped`. `found` is the session as it was at the
+    beginning. The iteration ends when the session's shell leaves. Raises ChannelReset, with the
+    code "killed" where somebody ended the session, and what cuts the session with the server
+    short.
     One task may step; cancelling a step loses nothing. Leaving its block stops watching.
     """
 
@@ -130,7 +130,7 @@ def _decode(message: Json) -> WatchEvent | None:
     """Return what a message says, None for one of a later version."""
     kind = message.get("type")
     if kind == "done":
-        return Done.decode(message)
+        return ShellEnding.decode(message)
     body = Body("the message", message)
     if kind == "command":
         return CommandBegun(
@@ -145,13 +145,13 @@ def _decode(message: Json) -> WatchEvent | None:
     return None
 
 
-async def watch_session(carrier: SessionCarrier, request: ShellRequest) -> SessionWatch:
+async def watch_session(live: LiveSession, request: ShellRequest) -> SessionWatch:
     """Begin to watch; `request` has a name and `share`.
 
     Raises ChannelRefused, RemoteProtocolError for a server without named sessions, and what cuts
     the session with the server short. Cancelling is safe.
     """
-    channel = carrier.open_channel("shell", request.encode())
+    channel = live.open_channel("shell", request.encode())
     watch = SessionWatch(channel)  # now: what is told at once has its place before the output
     await channel.wait_opened()
     watch.found = read_joined(channel)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import os
 
-from rshell.channels.base import Host
-from rshell.channels.shell.whole import may_be_incomplete, says_incomplete, wants_more_text
+from rshell.channels.base import Context
+from rshell.channels.shell.completeness import may_be_incomplete, says_incomplete, wants_more_text
 from rshell.errors import SpawnError
 from rshell.execution.pipes import PipeSink, PipeSource, input_pipe, output_pipe
 from rshell.execution.spawn import Command
@@ -20,25 +20,25 @@ _BLOCK = 4096
 _ENOUGH = 16384  # bytes of complaints
 
 
-async def wants_more(host: Host, shell: str, text: str) -> bool:
+async def wants_more(context: Context, shell: str, text: str) -> bool:
     """Return whether `text` is the beginning of something longer. Cancelling is safe."""
     if wants_more_text(text):
         return True
     if not may_be_incomplete(text):
         return False
     try:
-        return says_incomplete(await _complaint(host, shell, text))
+        return says_incomplete(await _complaint(context, shell, text))
     except (SpawnError, OSError, TimeoutError):
         return False  # then the shell itself will say what it thinks of it
 
 
-async def _complaint(host: Host, shell: str, text: str) -> str:
+async def _complaint(context: Context, shell: str, text: str) -> str:
     stdin_end, stdin = input_pipe()
     output, output_end = output_pipe()
     nothing = os.open(os.devnull, os.O_WRONLY)
-    environment = dict(host.environment) | {"LC_ALL": "C"}
+    environment = dict(context.environment) | {"LC_ALL": "C"}
     try:
-        process = await host.spawner.spawn(
+        process = await context.spawner.spawn(
             Command((shell, "-n"), "/", environment),
             stdin=stdin_end,
             stdout=nothing,

@@ -13,13 +13,13 @@ import asyncio
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from rshell.channels.base import STDERR, STDOUT
 from rshell.channels.process.client import CompletedProcess, ProcessInput
+from rshell.channels.process.messages import STDERR, STDOUT
 from rshell.channels.shell.line import ShellLine, open_shell_channel
-from rshell.channels.shell.messages import Done, ShellRequest
+from rshell.channels.shell.messages import ShellEnding, ShellRequest
 from rshell.errors import ProcessTimeout, RemoteProtocolError
-from rshell.transport.carrier import SessionCarrier
 from rshell.transport.channel import Channel
+from rshell.transport.live_session import LiveSession
 from rshell.values import TerminalSize
 
 Text = TypeVar("Text", bytes, str)
@@ -27,7 +27,7 @@ Text = TypeVar("Text", bytes, str)
 
 @dataclass(frozen=True, slots=True)
 class ShellResult(CompletedProcess[Text], Generic[Text]):
-    """How a command in a shell ended, and the shell's folder after it.
+    """How a command in a shell ended, and the shell's directory after it.
 
     `restarted` says that the shell itself ended (`exit`, `exec`, a signal) with this status,
     and a new one, without its variables and functions, has taken its place in `cwd`.
@@ -64,7 +64,7 @@ class Shell:
 
     @property
     def cwd(self) -> str:
-        """The shell's folder after its last command."""
+        """The shell's directory after its last command."""
         return self._line.cwd
 
     @property
@@ -79,7 +79,7 @@ class Shell:
 
         With `check`, raises ProcessFailed unless its status is 0. Past `timeout` seconds it is
         interrupted and ProcessTimeout raised; a command that does not yield costs the shell its
-        life, after which a new one runs in the same folder. Cancelling does the same. Raises
+        life, after which a new one runs in the same directory. Cancelling does the same. Raises
         what cuts the session or channel short, and ValueError for a NUL in `command` or a
         timeout that is not positive.
         """
@@ -123,7 +123,7 @@ class Shell:
         """End the shell and what runs in it. Harmless when it is over."""
         self._line.close()
 
-    def _take_output(self, done: Done) -> None:
+    def _take_output(self, done: ShellEnding) -> None:
         """Take what arrived before `done`: at once, for a background job may print on."""
         self._output = {number: reader.take() for number, reader in self._streams.items()}
         before, self._counted = self._counted, {STDOUT: 0, STDERR: 0}
@@ -135,11 +135,11 @@ class Shell:
                     f"{arrived} bytes of output arrived of the {count} that were sent"
                 )
 
-    def _note_restart(self, done: Done) -> None:
+    def _note_restart(self, done: ShellEnding) -> None:
         self._counted[STDOUT] += done.stdout
         self._counted[STDERR] += done.stderr
 
 
-async def start_shell(carrier: SessionCarrier, request: ShellRequest) -> Shell:
+async def start_shell(live: LiveSession, request: ShellRequest) -> Shell:
     """Open a shell for a program; as `open_line`."""
-    return Shell(await open_shell_channel(carrier, request), request)
+    return Shell(await open_shell_channel(live, request), request)

@@ -4,8 +4,8 @@ Strategy: the shell says what only it knows (commands, variables, what is regist
 command); names of files are read here, which copes with blanks and quotes. Both become texts
 that replace the word, written as the shell reads them.
 
-Hazard: a folder may hold a million names, or be on a dead network. Whoever calls what "may block"
-does it in a thread (lookups.py); what is not there by the deadline is not shown.
+Hazard: a directory may hold a million names, or be on a dead network. Whoever calls what "may
+block" does it in a thread (lookups.py); what is not there by the deadline is not shown.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def from_files(
 ) -> Completions:
     """Return the names of files that begin as the word does. May block.
 
-    With `programs`, only folders and what can be executed.
+    With `programs`, only directories and what can be executed.
     """
     found = _files(number, word, word.words[-1], word.start, cwd, home, programs=programs)
     if not found.texts and word.rest_start > word.start:
@@ -56,9 +56,9 @@ def _files(
     number: int, word: CursorWord, typed: str, start: int, cwd: str, home: str, *, programs: bool
 ) -> Completions:
     has_home = word.has_home and start == word.start
-    folder, slash, beginning = typed.rpartition("/")
-    folder += slash
-    place = Path(cwd) / (_expand(folder, home) if has_home else folder)
+    directory, slash, beginning = typed.rpartition("/")
+    directory += slash
+    place = Path(cwd) / (_expand(directory, home) if has_home else directory)
     names: list[tuple[str, bool]] = []
     try:
         with os.scandir(place) as entries:
@@ -67,22 +67,22 @@ def _files(
                     continue
                 if entry.name.startswith(".") and not beginning.startswith("."):
                     continue
-                is_folder = _is_folder(entry)
-                if programs and not is_folder and not os.access(entry.path, os.X_OK):
+                is_directory = _is_directory(entry)
+                if programs and not is_directory and not os.access(entry.path, os.X_OK):
                     continue
-                names.append((entry.name, is_folder))
+                names.append((entry.name, is_directory))
     except OSError:
         return Completions(number, start)
     texts, labels = [], []
-    for name, is_folder in sorted(names)[:MOST]:
+    for name, is_directory in sorted(names)[:MOST]:
         # Without a slash, a `~` is a user's, and no file's.
-        written = quote_candidate(folder + name, word.quote, has_home=has_home and bool(slash))
-        texts.append(written + "/" if is_folder else written + word.quote + " ")
-        labels.append(name + "/" if is_folder else name)
+        written = quote_candidate(directory + name, word.quote, has_home=has_home and bool(slash))
+        texts.append(written + "/" if is_directory else written + word.quote + " ")
+        labels.append(name + "/" if is_directory else name)
     return Completions(number, start, tuple(texts), tuple(labels))
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def _is_directory(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError:
@@ -92,9 +92,9 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def from_path(number: int, word: CursorWord, search: str) -> Completions:
     """Return the programs of a PATH that begin as the word does. May block."""
     found: set[str] = set()
-    for folder in search.split(":"):
+    for directory in search.split(":"):
         try:
-            with os.scandir(folder or ".") as entries:
+            with os.scandir(directory or ".") as entries:
                 found |= {
                     entry.name
                     for entry in entries
@@ -105,14 +105,14 @@ def from_path(number: int, word: CursorWord, search: str) -> Completions:
     return from_shell(number, word, set(), sorted(found))
 
 
-def _expand(folder: str, home: str) -> str:
-    """Return a folder as typed with its `~` or `~user` resolved."""
-    if not folder.startswith("~"):
-        return folder
-    name, slash, rest = folder[1:].partition("/")
+def _expand(directory: str, home: str) -> str:
+    """Return a directory as typed with its `~` or `~user` resolved."""
+    if not directory.startswith("~"):
+        return directory
+    name, slash, rest = directory[1:].partition("/")
     if not name:
         return home + slash + rest
     try:
         return pwd.getpwnam(name).pw_dir + slash + rest
     except KeyError:
-        return folder
+        return directory

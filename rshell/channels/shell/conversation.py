@@ -16,8 +16,8 @@ import socket
 from dataclasses import replace
 from typing import Protocol
 
-from rshell.channels.base import STDIN, Host, own_name
-from rshell.channels.process.messages import decode_size
+from rshell.channels.base import Context, own_name
+from rshell.channels.process.messages import STDIN, decode_size
 from rshell.channels.process.server import resolve_signal
 from rshell.channels.shell import completion
 from rshell.channels.shell.check import wants_more
@@ -63,9 +63,9 @@ class ShellOwner(Protocol):
 class Conversation:
     """Joins an accepted channel and a shell, from `begin` until `close`."""
 
-    def __init__(self, channel: Channel, host: Host, owner: ShellOwner) -> None:
+    def __init__(self, channel: Channel, context: Context, owner: ShellOwner) -> None:
         self._channel = channel
-        self._host = host
+        self._context = context
         self._owner = owner
         self._feeder: asyncio.Task[None] | None = None
         self._question: asyncio.Task[None] | None = None
@@ -132,7 +132,7 @@ class Conversation:
     async def _answer(self, question: Question) -> None:
         if question.kind == "check":
             program = self._owner.shell.program
-            more = await wants_more(self._host, program, question.text)
+            more = await wants_more(self._context, program, question.text)
             self._channel.send_message(Checked(question.number, more).encode())
         else:
             found = await self._candidates(question, find_word(question.text))

@@ -18,27 +18,26 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from rshell.channels.base import STDIN
-from rshell.channels.process.messages import encode_size
+from rshell.channels.process.messages import STDIN, encode_size
 from rshell.channels.shell.messages import (
     COMMAND_LIMIT,
     Checked,
     Completions,
-    Done,
     Joined,
     Question,
     RunCommand,
+    ShellEnding,
     ShellRequest,
 )
 from rshell.errors import ChannelReset, LocalProtocolError, RemoteProtocolError, RshellError
 from rshell.protocol.messages import SECONDS_LIMIT, Json
-from rshell.transport.carrier import SessionCarrier
 from rshell.transport.channel import Channel
+from rshell.transport.live_session import LiveSession
 from rshell.values import TerminalSize
 
 
 class ShellLine:
-    """The messages of a shell channel. `cwd` is the shell's folder, `program` its path.
+    """The messages of a shell channel. `cwd` is the shell's directory, `program` its path.
 
     `name` is that of a named session, else empty, and `found` how it was when we came, else None.
     `on_done` gets each ending at once, before later output; `on_unread` what was typed on the
@@ -50,9 +49,9 @@ class ShellLine:
         self.channel = channel
         self.cwd = str(channel.reply.get("cwd", ""))
         self.program = str(channel.reply.get("shell", ""))
-        self.on_done: Callable[[Done], None] = lambda done: None
+        self.on_done: Callable[[ShellEnding], None] = lambda done: None
         self.on_unread: Callable[[str], None] = lambda text: None
-        self.on_restart: Callable[[Done], None] = lambda done: None
+        self.on_restart: Callable[[ShellEnding], None] = lambda done: None
         self.on_notice: Callable[[str], None] = lambda text: None
         self._sent = 0  # bytes of input
         self._late: list[str] | None = None
@@ -61,7 +60,7 @@ class ShellLine:
         self.found = read_joined(channel) if self.name else None
         self._is_moved = False
         self._number = 0 if self.found is None else self.found.number
-        self._reply: asyncio.Future[Done] | None = None
+        self._reply: asyncio.Future[ShellEnding] | None = None
         if self.found is not None and self.found.running is not None:
             self._reply = asyncio.get_running_loop().create_future()
         self._questions: dict[int, asyncio.Future[Completions | Checked]] = {}
@@ -74,7 +73,7 @@ class ShellLine:
     async def __aexit__(self, *exc_info: object) -> None:
         self.close()
 
-    async def run(self, command: str, *, timeout: float | None = None) -> Done:
+    async def run(self, command: str, *, timeout: float | None = None) -> ShellEnding:
         """Run a command and return its ending.
 
         Its `unread` holds all that was sent by `write_nowait` and that no command got.
@@ -95,7 +94,7 @@ class ShellLine:
         self._reply = asyncio.get_running_loop().create_future()
         return await self._ending()
 
-    async def follow(self) -> Done:
+    async def follow(self) -> ShellEnding:
         """Return the ending of the command that was `found` running.
 
         Its `unread` is as in `run`. Cancelling leaves it running. Raises what cuts the channel
@@ -105,12 +104,12 @@ class ShellLine:
             self.on_done(self._reply.result())  # it came before anybody listened
         return await self._ending()
 
-    async def _ending(self) -> Done:
+    async def _ending(self) -> ShellEnding:
         done = await self.outcome()
         assert done is not None
         return done if done.left else await self._with_late(done)
 
-    async def _with_late(self, done: Done) -> Done:
+    async def _with_late(self, done: ShellEnding) -> ShellEnding:
         """Wait for the input that was on its way when the command ended."""
         late = self._late
         assert late is not None
@@ -125,7 +124,7 @@ class ShellLine:
         self._sent += len(data)
         self.channel.write_nowait(data, STDIN)
 
-    async def outcome(self) -> Done | None:
+    async def outcome(self) -> ShellEnding | None:
         """Wait for the ending of the present command; None at once when there is none."""
         reply = self._reply
         if reply is None:
@@ -214,7 +213,7 @@ class ShellLine:
         try:
             kind = message.get("type")
             if kind == "done":
-                self._ended(Done.decode(message))
+                self._ended(ShellEnding.decode(message))
             elif kind == "completions":
                 self._answer(Completions.decode(message))
             elif kind == "checked":
@@ -228,7 +227,7 @@ class ShellLine:
         except RemoteProtocolError as error:
             self.channel.reset("bad-message", str(error))
 
-    def _ended(self, done: Done) -> None:
+    def _ended(self, done: ShellEnding) -> None:
         self.cwd = done.cwd
         if done.number == self._number and self._reply is not None and not self._reply.done():
             self._late = []
@@ -255,14 +254,14 @@ def _size(text: str) -> int:
     return len(text.encode(errors="surrogateescape"))
 
 
-async def open_line(carrier: SessionCarrier, request: ShellRequest) -> ShellLine:
+async def open_line(live: LiveSession, request: ShellRequest) -> ShellLine:
     """Open a shell channel and wait until the shell is ready.
 
     Raises ChannelRefused, RemoteProtocolError for a server without named sessions where one is
     asked for, and what cuts the session short. Cancelling ends what was started, except for a
     named session.
     """
-    return ShellLine(await open_shell_channel(carrier, request))
+    return ShellLine(await open_shell_channel(live, request))
 
 
 def read_joined(channel: Channel) -> Joined:
@@ -276,8 +275,8 @@ def read_joined(channel: Channel) -> Joined:
         raise
 
 
-async def open_shell_channel(carrier: SessionCarrier, request: ShellRequest) -> Channel:
+async def open_shell_channel(live: LiveSession, request: ShellRequest) -> Channel:
     """Open the channel alone; as `open_line`."""
-    channel = carrier.open_channel("shell", request.encode())
+    channel = live.open_channel("shell", request.encode())
     await channel.wait_opened()
     return channel

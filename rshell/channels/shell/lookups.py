@@ -1,6 +1,6 @@
-"""Looking into folders without making anybody wait for them.
+"""Looking into directories without making anybody wait for them.
 
-Strategy: each look has a thread of its own, which nobody waits for: a folder on a dead network
+Strategy: each look has a thread of its own, which nobody waits for: a directory on a dead network
 keeps one for ever, and neither the loop nor the end of the process. A few such threads are the
 most; then there is nothing to be found.
 """
@@ -20,7 +20,7 @@ Found = TypeVar("Found")
 
 
 class LookUps:
-    """Looks into folders for one client."""
+    """Looks into directories for one client."""
 
     def __init__(self) -> None:
         self._working = 0
@@ -49,5 +49,5 @@ class LookUps:
                 loop.call_soon_threadsafe(finish, settle)
 
         self._working += 1
-        threading.Thread(target=work, name="looking into a folder", daemon=True).start()
+        threading.Thread(target=work, name="looking into a directory", daemon=True).start()
         return await waiting

@@ -123,10 +123,10 @@ def split_unread(text: str) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class ShellEnding:
     """How the command `number` ended, and where the shell is now.
 
-    `stdout` and `stderr` count the bytes sent since the last Done. `restarted` says that the
+    `stdout` and `stderr` count the bytes sent since the last ShellEnding. `restarted` says that the
     shell itself ended, with `status`, and a new one has taken its place in `cwd`; `left` that
     it was asked to (`exit`), and the channel closes. `unread` is what was typed on a terminal
     and not read by the command, undecodable bytes as surrogates; `taken` how many bytes of
@@ -176,7 +176,7 @@ class Done:
         return facts
 
     @classmethod
-    def decode(cls, values: Json) -> Done:
+    def decode(cls, values: Json) -> ShellEnding:
         """Read the message. Raises RemoteProtocolError."""
         body = Body("done", values)
         return cls(
@@ -212,7 +212,7 @@ class Joined:
     kept: int = 0
     dropped: int = 0
     modes: str = ""
-    last: Done | None = None
+    last: ShellEnding | None = None
 
     def encode(self) -> Json:
         """Return the keys of the reply."""
@@ -243,7 +243,7 @@ class Joined:
             kept=body.integer("kept", 0, SEQUENCE_LIMIT),
             dropped=body.integer("dropped", 0, SEQUENCE_LIMIT),
             modes=modes,
-            last=Done.decode(body.object("last")) if "last" in values else None,
+            last=ShellEnding.decode(body.object("last")) if "last" in values else None,
         )
 
 

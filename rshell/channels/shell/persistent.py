@@ -1,7 +1,7 @@
 """The shell that stays: one process after another, one command at a time.
 
 Strategy: a command ends with the shell's report, or with the shell's death. A shell that died is
-replaced in the folder it was last in, unless it was asked to leave, and the ending says so. A
+replaced in the directory it was last in, unless it was asked to leave, and the ending says so. A
 command that does not yield to an interrupt within `kill_grace` seconds costs the shell its life,
 so the worst that a command can do is that.
 
@@ -9,7 +9,7 @@ On a terminal, a shell that exits of itself was asked to (`exit`, `logout`, the 
 input). Not by a failure under `set -e`, which nobody means to be the end of a session.
 
 Hazard: everything here runs in callbacks of the loop. What takes longer is a clean-up of the
-host's, and looks whether its shell still is the present one.
+context's, and looks whether its shell still is the present one.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from rshell.channels.base import STDERR, STDOUT, Host
+from rshell.channels.base import Context
+from rshell.channels.process.messages import STDERR, STDOUT
 from rshell.channels.process.server import user_shell
-from rshell.channels.shell.messages import Done, RunCommand, ShellRequest
+from rshell.channels.shell.messages import RunCommand, ShellEnding, ShellRequest
 from rshell.channels.shell.questions import Questions
 from rshell.channels.shell.recipe import Answer, Report, ShellRecipe
-from rshell.channels.shell.running import Outlet, ShellProcess, start_shell
+from rshell.channels.shell.shell_process import Outlet, ShellProcess, start_shell
 from rshell.errors import SpawnError
-from rshell.execution.running import RunningProcess
+from rshell.execution.running_process import RunningProcess
 from rshell.values import ExitStatus, TerminalSize
 
 _INTERRUPT = b"\x03"
@@ -42,20 +43,22 @@ _SETS_ERREXIT = re.compile(r"\bset\s+-\w*e|\berrexit\b")
 class PersistentShell:
     """A shell that prints to `outlet`. `on_done` gets each ending, `on_failure` why it can't go on.
 
-    `cwd` is the shell's folder and `program` its path; `taken` counts the bytes of input.
+    `cwd` is the shell's directory and `program` its path; `taken` counts the bytes of input.
     """
 
     def __init__(
         self,
         outlet: Outlet,
-        host: Host,
+        context: Context,
         request: ShellRequest,
-        on_done: Callable[[Done], None],
+        on_done: Callable[[ShellEnding], None],
         on_failure: Callable[[str], None],
     ) -> None:
-        self.program = user_shell(host.environment)
-        self.cwd = str(Path(host.directory) / request.cwd) if request.cwd else host.directory
-        self.environment = ({} if request.clear_env else dict(host.environment)) | dict(request.env)
+        self.program = user_shell(context.environment)
+        self.cwd = str(Path(context.cwd) / request.cwd) if request.cwd else context.cwd
+        self.environment = ({} if request.clear_env else dict(context.environment)) | dict(
+            request.env
+        )
         if request.terminal is not None:
             self.environment["TERM"] = request.term or self.environment.get("TERM", "dumb")
         self.recipe = ShellRecipe.choose(
@@ -64,7 +67,7 @@ class PersistentShell:
             home=self.environment.get("HOME", "/"),
         )
         self._outlet = outlet
-        self._host = host
+        self._context = context
         self._request = request
         self._size = request.terminal
         self._on_done = on_done
@@ -83,7 +86,7 @@ class PersistentShell:
         self._timer: asyncio.TimerHandle | None = None
         self._is_cancelled = False
         self._reported = dict(_NOTHING)
-        self._questions = Questions(host.limits.kill_grace, self._kill)
+        self._questions = Questions(context.limits.kill_grace, self._kill)
         self._is_closed = False
 
     @property
@@ -106,10 +109,10 @@ class PersistentShell:
         self._ready.clear()
         is_first, self._was_started = not self._was_started, True
         shell = await start_shell(
-            self._host,
+            self._context,
             self.recipe,
-            # A folder that was asked for has to be there; one that has gone since need not.
-            self.cwd if is_first or Path(self.cwd).is_dir() else self._host.directory,
+            # A directory that was asked for has to be there; one that has gone since need not.
+            self.cwd if is_first or Path(self.cwd).is_dir() else self._context.cwd,
             self.environment,
             self._outlet,
             stdin=self._request.stdin,
@@ -117,14 +120,14 @@ class PersistentShell:
         )
         if self._is_closed:
             shell.close()
-            self._host.clean_up(_end(shell.process, self._host.limits.kill_grace))
+            self._context.clean_up(_end(shell.process, self._context.limits.kill_grace))
             return
         self._shell = shell
         self._reported = {stream: -count for stream, count in unreported.items()}
         shell.on_report = self._report
         shell.on_answer = self._questions.answered
         shell.on_death = self._died
-        async with asyncio.timeout(self._host.limits.open_timeout):
+        async with asyncio.timeout(self._context.limits.open_timeout):
             await self._ready.wait()
 
     async def write(self, data: bytes) -> bytes:
@@ -174,7 +177,7 @@ class PersistentShell:
         shell, self._shell = self._shell, None
         if shell is not None:
             shell.close()
-            self._host.clean_up(_end(shell.process, self._host.limits.kill_grace))
+            self._context.clean_up(_end(shell.process, self._context.limits.kill_grace))
         self._ready.set()  # nobody waits for a shell any more
 
     # Commands.
@@ -236,14 +239,14 @@ class PersistentShell:
         shell.interrupt(self._running.number)
         # A signal that hits a child between fork and exec is lost: halfway there is a second one.
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._host.limits.kill_grace / 2, self._cancel_again)
+        self._timer = loop.call_later(self._context.limits.kill_grace / 2, self._cancel_again)
 
     def _cancel_again(self) -> None:
         if self._running is None or self._shell is None:
             return
         self._shell.interrupt(self._running.number)
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._host.limits.kill_grace / 2, self._kill)
+        self._timer = loop.call_later(self._context.limits.kill_grace / 2, self._kill)
 
     async def ask(self, number: int, lines: bytes) -> Answer | None:
         """Ask the idle shell a question; None without an answer in time. Cancelling is safe."""
@@ -290,7 +293,7 @@ class PersistentShell:
             else:
                 self._on_failure(f"the shell {status}")
             return
-        self._host.clean_up(self._restart(status, sent, victim))
+        self._context.clean_up(self._restart(status, sent, victim))
 
     def _has_errexit(self) -> bool:
         """Whether the shell was told to end at the first failure, as far as can be known."""
@@ -346,8 +349,8 @@ class PersistentShell:
         self._last = 0 if restarted else status.shell_status
         self._on_done(done)
 
-    def _ending(self, number: int, status: ExitStatus, sent: dict[int, int]) -> Done:
-        return Done(number, status, self.cwd, sent[STDOUT], sent[STDERR], duration=0.0)
+    def _ending(self, number: int, status: ExitStatus, sent: dict[int, int]) -> ShellEnding:
+        return ShellEnding(number, status, self.cwd, sent[STDOUT], sent[STDERR], duration=0.0)
 
     def _count(self) -> dict[int, int]:
         """Return the bytes sent since the last ending, and begin to count the next."""
@@ -364,7 +367,7 @@ class PersistentShell:
 
     def _kill(self) -> None:
         if self._shell is not None:
-            self._host.clean_up(self._shell.process.end(0))
+            self._context.clean_up(self._shell.process.end(0))
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

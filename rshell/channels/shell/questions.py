@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 
 from rshell.channels.shell.recipe import Answer
-from rshell.channels.shell.running import ShellProcess
+from rshell.channels.shell.shell_process import ShellProcess
 
 _DEADLINE = 0.3  # seconds for an answer, and between two interrupts
 

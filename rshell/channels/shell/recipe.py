@@ -2,7 +2,7 @@
 
 Strategy: an interactive shell (`-i`) reads its own stdin, a pipe that only we write, line by
 line. Each command is one line, an `eval` of the quoted text with the command's own descriptors
-put in place by redirections; a second line reports the status and the folder through a pipe of
+put in place by redirections; a second line reports the status and the directory through a pipe of
 its own. So nothing is scraped from output, no marker travels in-band, and a syntax error can't
 swallow what follows.
 
@@ -46,7 +46,7 @@ _ANSWER = re.compile(rb"C (\d{1,19}) (.*)\Z", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the shell said after the command `number`: its status, its `$-` and its folder."""
+    """What the shell said after the command `number`: its status, its `$-` and its directory."""
 
     number: int
     status: int

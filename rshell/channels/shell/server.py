@@ -6,9 +6,9 @@ its channels come and go, and all they do here is wait for their own end.
 
 from __future__ import annotations
 
-from rshell.channels.base import NO_NAMED, Host
+from rshell.channels.base import NO_NAMED, Context
 from rshell.channels.shell.conversation import Conversation, welcome
-from rshell.channels.shell.messages import Done, RunCommand, ShellRequest
+from rshell.channels.shell.messages import RunCommand, ShellEnding, ShellRequest
 from rshell.channels.shell.persistent import PersistentShell
 from rshell.channels.work import Task
 from rshell.errors import ChannelRefused, RemoteProtocolError, SpawnError
@@ -17,7 +17,7 @@ from rshell.transport.channel import Channel
 from rshell.values import TerminalSize
 
 
-async def serve_shell(channel: Channel, host: Host) -> None:
+async def serve_shell(channel: Channel, context: Context) -> None:
     """Keep a shell for the channel until the client closes it or it is told to leave.
 
     With a name: attach the channel to the session of that name, or have it watch.
@@ -28,13 +28,13 @@ async def serve_shell(channel: Channel, host: Host) -> None:
         channel.refuse("bad-request", str(error))
         return
     if request.name is None:
-        await _PlainShell(channel, host, request).serve()
+        await _PlainShell(channel, context, request).serve()
         return
-    if host.named is None:
+    if context.named is None:
         channel.refuse("failed", NO_NAMED)
         return
     try:
-        await host.named.serve(channel, host, request)
+        await context.named.serve(channel, context, request)
     except ChannelRefused as error:
         channel.refuse(error.code, error.reason)
 
@@ -42,12 +42,12 @@ async def serve_shell(channel: Channel, host: Host) -> None:
 class _PlainShell:
     """A channel's own shell."""
 
-    def __init__(self, channel: Channel, host: Host, request: ShellRequest) -> None:
-        self.shell = PersistentShell(channel, host, request, self._done, self._fail)
+    def __init__(self, channel: Channel, context: Context, request: ShellRequest) -> None:
+        self.shell = PersistentShell(channel, context, request, self._done, self._fail)
         self._channel = channel
-        self._host = host
+        self._context = context
         self._request = request
-        self._conversation = Conversation(channel, host, self)
+        self._conversation = Conversation(channel, context, self)
         self._task: Task | None = None  # while a command runs
 
     async def serve(self) -> None:
@@ -75,7 +75,7 @@ class _PlainShell:
         if self.shell.running is not None:
             raise RemoteProtocolError("a command runs in this shell already")
         self._audit("command", {"shell": command.command, "cwd": self.shell.cwd})
-        self._task = self._host.work.begin(self._host.session, self._channel)
+        self._task = self._context.work.begin(self._context.session, self._channel)
         self.shell.run(command)
 
     def resize(self, size: TerminalSize) -> None:
@@ -89,7 +89,7 @@ class _PlainShell:
     def leave(self, shown: int) -> None:
         """Do nothing: this shell ends with its channel, and nobody will want the rest."""
 
-    def _done(self, done: Done) -> None:
+    def _done(self, done: ShellEnding) -> None:
         for message in done.split():
             self._channel.send_message(message)
         if self.shell.running is None:  # else another shell has taken the place of one that died
@@ -107,4 +107,4 @@ class _PlainShell:
             self._task = None
 
     def _audit(self, event: str, facts: Json) -> None:
-        self._host.audit(event, {"channel": self._channel.number} | facts)
+        self._context.audit(event, {"channel": self._channel.number} | facts)

@@ -98,7 +98,7 @@ def find_word(line: str) -> CursorWord:
 def quote_candidate(text: str, quote: str, *, has_home: bool = False) -> str:
     """Write `text` as the shell would have to read it, keeping an open quote open.
 
-    With `has_home` a leading `~` is the home folder's, else a name's like any other letter.
+    With `has_home` a leading `~` is the home directory's, else a name's like any other letter.
     """
     if quote == "'":
         return "'" + text.replace("'", "'\\''")

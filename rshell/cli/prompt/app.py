@@ -22,7 +22,7 @@ from contextlib import suppress
 from functools import partial
 
 from rshell.channels.shell.line import ShellLine
-from rshell.channels.shell.messages import Done
+from rshell.channels.shell.messages import ShellEnding
 from rshell.cli.config import load_config
 from rshell.cli.notices import is_dumb, notice
 from rshell.cli.prompt.completer import RemoteCompleter
@@ -125,7 +125,7 @@ class Prompt:
         # Not just written: a terminal that takes nothing must not keep us.
         await self._output.finish(self._tidying() + farewell)
 
-    async def _begin(self) -> Done | None:
+    async def _begin(self) -> ShellEnding | None:
         """Show what comes before the first prompt; return the ending of what ran there, if any."""
         found = self._line.found
         if found is None or not found.attached:
@@ -143,7 +143,7 @@ class Prompt:
             self._note(found.last)
         return None
 
-    async def _turn(self) -> Done | None:
+    async def _turn(self) -> ShellEnding | None:
         """Read a command and run it; return its ending, None where there was no command."""
         self._tidy()
         try:
@@ -171,7 +171,7 @@ class Prompt:
             # prompt_toolkit has taken the signal over while it ran.
             self._loop.add_signal_handler(signal.SIGWINCH, self._on_resize)
 
-    def _note(self, done: Done) -> Done:
+    def _note(self, done: ShellEnding) -> ShellEnding:
         self._status.last = done
         self._status.cwd = done.cwd
         self._status.round_trip = self._client.round_trip
@@ -209,7 +209,7 @@ class Prompt:
 
         await self._editor.show_above(write)
 
-    def _notice_restart(self, done: Done) -> None:
+    def _notice_restart(self, done: ShellEnding) -> None:
         """The shell ended although no command ran."""
         self._say_above(_restarted(done))
 
@@ -279,7 +279,7 @@ class Prompt:
             self._line.resize(size)
 
 
-def _restarted(done: Done) -> str:
+def _restarted(done: ShellEnding) -> str:
     return f"the shell {done.status}; a new one runs here"
 
 

@@ -50,8 +50,8 @@ from prompt_toolkit.search import accept_search
 from prompt_toolkit.shortcuts import CompleteStyle
 from prompt_toolkit.styles import Style
 
+from rshell.channels.shell.completeness import may_be_incomplete, wants_more_text
 from rshell.channels.shell.line import ShellLine
-from rshell.channels.shell.whole import may_be_incomplete, wants_more_text
 from rshell.cli.prompt.passthrough import SessionDetached
 from rshell.cli.prompt.status import Status
 from rshell.errors import RshellError
@@ -196,7 +196,7 @@ class Editor:
         def _(event: KeyPressEvent) -> None:
             """Do nothing: there is no job to stop."""
 
-        # Not `~d`: at a prompt that is the home folder of somebody called d.
+        # Not `~d`: at a prompt that is the home directory of somebody called d.
         @bindings.add("c-x", "c-d", filter=Condition(lambda: bool(self._line.name)))
         def _(event: KeyPressEvent) -> None:
             event.app.exit(exception=SessionDetached())

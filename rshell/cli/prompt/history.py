@@ -3,7 +3,7 @@
 Strategy: entries are appended, one write each, and the file is read again at every prompt when
 another client has added to it. A line that begins with a blank is not kept, as in most shells.
 
-Hazard: history may hold secrets; the file is private, in a private folder.
+Hazard: history may hold secrets; the file is private, in a private directory.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from prompt_toolkit.history import FileHistory
 
-from rshell.security.files import private_folder, state_folder
+from rshell.security.files import private_directory, state_directory
 
 
 class SharedHistory(FileHistory):
@@ -53,5 +53,5 @@ class SharedHistory(FileHistory):
 
 def open_history(where: str) -> SharedHistory:
     """Return the history for the server called `where`. Raises ConfigurationError."""
-    folder = private_folder(state_folder() / "history")
-    return SharedHistory(folder / re.sub(r"[^A-Za-z0-9._-]", "_", where))
+    directory = private_directory(state_directory() / "history")
+    return SharedHistory(directory / re.sub(r"[^A-Za-z0-9._-]", "_", where))

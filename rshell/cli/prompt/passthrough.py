@@ -16,12 +16,12 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from rshell.channels.shell.line import ShellLine
-from rshell.channels.shell.messages import Done
+from rshell.channels.shell.messages import ShellEnding
 from rshell.cli.prompt.escapes import Escape, EscapeFilter
 from rshell.cli.prompt.pump import OutputPump
 
 Result = TypeVar("Result")
-Start = Callable[[], Coroutine[Any, Any, Done]]
+Start = Callable[[], Coroutine[Any, Any, ShellEnding]]
 
 _KEYS = 0
 _READ = 4096
@@ -58,14 +58,14 @@ class Passthrough:
         line.on_done = self._note_end
         line.on_unread = give_back
 
-    async def run(self, command: str) -> Done:
+    async def run(self, command: str) -> ShellEnding:
         """Run `command` and return its ending, once all its output is on the terminal.
 
         Raises SessionLeft, SessionDetached, and what cuts the session short.
         """
         return await self._pass(lambda: self._line.run(command))
 
-    async def follow(self) -> Done:
+    async def follow(self) -> ShellEnding:
         """Return the ending of the command that ran when we attached; as `run`."""
         return await self._pass(self._line.follow)
 
@@ -82,7 +82,7 @@ class Passthrough:
             self._give_up()
         self._give_back(self._keys().decode(errors="surrogateescape"))
 
-    async def _pass(self, start: Start) -> Done:
+    async def _pass(self, start: Start) -> ShellEnding:
         self._channel.on_room = self._send_waiting
         self._begin(holds_back=False)
         try:
@@ -113,7 +113,7 @@ class Passthrough:
         """Return the keys that stayed here."""
         return bytes(self._waiting) + self._escapes.release()
 
-    async def _run(self, start: Start) -> Done:
+    async def _run(self, start: Start) -> ShellEnding:
         done = await start()
         await self._pump.reach(self._mark)
         return done
@@ -134,7 +134,7 @@ class Passthrough:
     def _new_escapes(self) -> EscapeFilter:
         return EscapeFilter(detaches=bool(self._line.name))
 
-    def _note_end(self, done: Done) -> None:
+    def _note_end(self, done: ShellEnding) -> None:
         self._mark = self._pump.received
         self._holds_back = True
 

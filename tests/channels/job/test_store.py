@@ -1,4 +1,4 @@
-"""Jobs on the disk: private folders, one server at a time, and no record believed blindly."""
+"""Jobs on the disk: private directories, one server at a time, and no record believed blindly."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def info(name: str, state: str = "running") -> JobInfo:
     return JobInfo(name, "exit 7", 1000.0, state, status, None if status is None else 1001.0)
 
 
-def test_folders_and_files_are_private(store: JobStore, tmp_path: Path) -> None:
+def test_directories_and_files_are_private(store: JobStore, tmp_path: Path) -> None:
     store.create("me", "a")
     store.save("me", info("a"))
     for path in (tmp_path / "jobs").rglob("*"):
@@ -45,18 +45,18 @@ def test_names_are_unique_for_an_identity_and_made_up_without_one(store: JobStor
 
 
 @pytest.mark.parametrize("name", BAD_NAMES)
-def test_no_name_leads_out_of_its_folder(store: JobStore, name: str) -> None:
+def test_no_name_leads_out_of_its_directory(store: JobStore, name: str) -> None:
     with pytest.raises(ValueError, match="not a job's name"):
-        store.folder("me", name)
+        store.directory("me", name)
 
 
-def test_no_identity_leads_out_of_the_folder_and_no_two_share_one(
+def test_no_identity_leads_out_of_the_directory_and_no_two_share_one(
     store: JobStore, tmp_path: Path
 ) -> None:
     identities = ["me", "Me", "../me", "a/b", "", "\udcff", "x" * 10_000]
-    folders = {store.folder(identity, "a").parent for identity in identities}
-    assert len(folders) == len(identities)
-    assert {folder.parent for folder in folders} == {tmp_path / "jobs"}
+    directories = {store.directory(identity, "a").parent for identity in identities}
+    assert len(directories) == len(identities)
+    assert {directory.parent for directory in directories} == {tmp_path / "jobs"}
 
 
 def test_what_was_saved_is_loaded_and_what_ran_is_lost_for_good(tmp_path: Path) -> None:
@@ -79,28 +79,28 @@ def test_a_broken_record_is_left_alone_with_a_word(
     store: JobStore, content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     store.create("me", "a")
-    path = store.folder("me", "a") / "job.json"
+    path = store.directory("me", "a") / "job.json"
     path.write_bytes(content)
     path.chmod(0o600)
     assert list(store.load()) == []
     assert "is left alone" in caplog.text and path.read_bytes() == content
 
 
-def test_a_record_counts_in_its_own_folder_only(store: JobStore) -> None:
+def test_a_record_counts_in_its_own_directory_only(store: JobStore) -> None:
     store.create("me", "a")
     store.save("me", info("a"))
     store.create("other", "b")
-    record = store.folder("me", "a") / "job.json"
-    record.rename(store.folder("other", "b") / "job.json")
+    record = store.directory("me", "a") / "job.json"
+    record.rename(store.directory("other", "b") / "job.json")
     assert list(store.load()) == []
 
 
 def test_a_job_is_removed_with_its_output(store: JobStore) -> None:
     store.create("me", "a")
-    (store.folder("me", "a") / "stdout.0").write_bytes(b"x")
+    (store.directory("me", "a") / "stdout.0").write_bytes(b"x")
     store.remove("me", "a")
     store.remove("me", "a")
-    assert not store.folder("me", "a").exists()
+    assert not store.directory("me", "a").exists()
 
 
 def test_one_server_at_a_time_and_the_lock_goes_with_its_process(
@@ -123,7 +123,7 @@ def test_one_server_at_a_time_and_the_lock_goes_with_its_process(
     JobStore(other).close()
 
 
-def test_a_folder_that_others_may_enter_is_refused(tmp_path: Path) -> None:
+def test_a_directory_that_others_may_enter_is_refused(tmp_path: Path) -> None:
     (tmp_path / "open").mkdir(mode=0o755)
     with pytest.raises(ConfigurationError, match="open to other users"):
         JobStore(tmp_path / "open")

@@ -198,7 +198,7 @@ def fake(*messages: dict[str, Any], out: bytes = b"", err: bytes = b"") -> Serve
 
 async def run(session: MemorySession, **options: Any) -> CompletedProcess[bytes]:
     options = {"input": None, "limits": Limits()} | options
-    return await run_process(session.carrier, "command", **options)
+    return await run_process(session.live, "command", **options)
 
 
 async def test_an_honest_fake_passes() -> None:
@@ -237,7 +237,7 @@ async def test_an_ending_that_does_not_fit_is_an_error_and_never_a_status(serve:
     async with memory_session(serve) as session:
         with pytest.raises(RemoteProtocolError):
             await run(session)
-        process = await start_process(session.carrier, ProcessRequest(command="x"), None)
+        process = await start_process(session.live, ProcessRequest(command="x"), None)
         with pytest.raises(RemoteProtocolError):
             await process.wait()
 
@@ -280,7 +280,7 @@ async def test_a_link_cut_after_the_ending_but_before_the_close_is_a_lost_link()
         await channel.wait_closed()
 
     async with memory_session(serve) as session:
-        process = await start_process(session.carrier, ProcessRequest(command="x"), None)
+        process = await start_process(session.live, ProcessRequest(command="x"), None)
         await until(lambda: process.ending is not None)
         session.stream.cut(None)
         with pytest.raises(LinkLost):
@@ -300,7 +300,7 @@ async def test_a_server_that_forgets_the_timeout_does_not_keep_the_client(
         with pytest.raises(ProcessTimeout) as caught:
             await run(session, timeout=0.05, limits=Limits(kill_grace=0.01))
         assert caught.value.stdout == b"some"
-        await until(lambda: not session.server_carrier.session.channels)
+        await until(lambda: not session.server_live.session.channels)
 
 
 async def test_a_refusal_says_why() -> None:
@@ -319,7 +319,7 @@ async def test_a_pid_that_is_no_number_reads_as_0(pid: object) -> None:
         channel.send_message(EXIT)
 
     async with memory_session(serve) as session:
-        process = await start_process(session.carrier, ProcessRequest(command="x"), None)
+        process = await start_process(session.live, ProcessRequest(command="x"), None)
         assert process.pid == 0
         await process.wait()
 
@@ -333,7 +333,7 @@ async def test_giving_up_before_the_answer_takes_the_request_back() -> None:
 
     async with memory_session(serve) as session:
         starting = asyncio.ensure_future(
-            start_process(session.carrier, ProcessRequest(command="x"), None)
+            start_process(session.live, ProcessRequest(command="x"), None)
         )
         await until(lambda: bool(heard))
         starting.cancel()
@@ -351,7 +351,7 @@ async def test_a_full_stdin_of_a_process_that_has_gone_is_a_broken_pipe() -> Non
     async with memory_session(serve) as session:
         assert (await run(session, input=bytes(16 * MIB))).exit_status == 0
         request = ProcessRequest(command="x", stdin=True)
-        process = await start_process(session.carrier, request, None)
+        process = await start_process(session.live, request, None)
         assert process.stdin is not None
         with pytest.raises(BrokenPipeError):
             await process.stdin.write(bytes(16 * MIB))
@@ -366,7 +366,7 @@ async def test_a_lost_link_is_no_broken_pipe() -> None:
 
     async with memory_session(serve) as session:
         request = ProcessRequest(command="x", stdin=True)
-        process = await start_process(session.carrier, request, None)
+        process = await start_process(session.live, request, None)
         assert process.stdin is not None
         writing = asyncio.ensure_future(process.stdin.write(bytes(16 * MIB)))
         await asyncio.sleep(0)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rshell.channels.process.messages import (
-    Ending,
+    ProcessEnding,
     ProcessRequest,
     decode_size,
     decode_status,
@@ -123,8 +123,8 @@ def test_unknown_keys_are_of_a_later_version() -> None:
 def test_an_ending_arrives_as_it_was(
     status: ExitStatus, stdout: int, stderr: int, duration: float, timed_out: bool, held: bool
 ) -> None:
-    ending = Ending(status, stdout, stderr, duration, timed_out, held)
-    assert Ending.decode(over_the_wire(ending.encode())) == ending
+    ending = ProcessEnding(status, stdout, stderr, duration, timed_out, held)
+    assert ProcessEnding.decode(over_the_wire(ending.encode())) == ending
 
 
 GOOD: dict[str, Any] = {"type": "exit", "exit_status": 0, "stdout": 0, "stderr": 0}
@@ -154,9 +154,9 @@ GOOD: dict[str, Any] = {"type": "exit", "exit_status": 0, "stdout": 0, "stderr":
     ],
 )
 def test_an_ending_that_makes_no_sense_is_refused(change: dict[str, Any]) -> None:
-    Ending.decode(GOOD)
+    ProcessEnding.decode(GOOD)
     with pytest.raises(RemoteProtocolError):
-        Ending.decode(GOOD | change)
+        ProcessEnding.decode(GOOD | change)
 
 
 @given(STATUSES)

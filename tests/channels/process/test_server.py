@@ -74,8 +74,8 @@ async def test_what_can_not_be_executed_is_126(tmp_path: Path) -> None:
             assert done.stderr.startswith(b"rshell: ")
 
 
-@pytest.mark.parametrize("cwd", ["/no/such/folder", "/etc/passwd", "relative/missing"])
-async def test_a_folder_that_can_not_be_entered_is_125(cwd: str) -> None:
+@pytest.mark.parametrize("cwd", ["/no/such/directory", "/etc/passwd", "relative/missing"])
+async def test_a_directory_that_can_not_be_entered_is_125(cwd: str) -> None:
     async with tls_session() as client:
         for command in ("pwd", ["pwd"]):
             done = await client.run(command, cwd=cwd)
@@ -90,7 +90,7 @@ async def test_the_line_of_a_failed_start_is_counted_where_it_goes(
 ) -> None:
     async with (
         tls_session() as client,
-        client.open_process(["no-such-command"], merge_stderr=merge, pty=pty) as process,
+        client.open_process(["no-such-command"], merge_stderr=merge, terminal=pty) as process,
     ):
         stdout, stderr = await process.stdout.read(), await process.stderr.read()
         assert (await process.wait()).code == 127
@@ -118,11 +118,11 @@ async def test_more_commands_than_allowed_end_with_126() -> None:
 # What it gets.
 
 
-async def test_it_starts_in_the_home_folder_or_where_it_is_told(tmp_path: Path) -> None:
+async def test_it_starts_in_the_home_directory_or_where_it_is_told(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     async with tls_session() as client:
         assert (await client.run("pwd -P")).stdout == os.fsencode(Path.home().resolve()) + b"\n"
-    async with tls_session(directory=tmp_path) as client:
+    async with tls_session(cwd=tmp_path) as client:
         for cwd, where in ((None, tmp_path), ("sub", tmp_path / "sub"), ("/", Path("/"))):
             done = await client.run(["pwd", "-P"], cwd=cwd)
             assert done.stdout == os.fsencode(where.resolve()) + b"\n"
@@ -440,7 +440,7 @@ async def test_a_request_that_makes_no_sense_is_refused(request_: dict[str, obje
 
 
 async def on_terminal(client: Client, script: str) -> bytes:
-    async with client.open_process(script, pty=SIZE, term="vt100") as process:
+    async with client.open_process(script, terminal=SIZE, term="vt100") as process:
         output = await process.stdout.read()
         assert (await process.wait()).code == 0
         assert isinstance(output, bytes)
@@ -459,7 +459,7 @@ async def test_a_terminal_is_one_of_the_right_size_and_type() -> None:
 
 async def test_a_new_size_is_told_to_the_command() -> None:
     script = "trap 'stty size; exit 0' WINCH; echo ready; while :; do sleep 0.02; done"
-    async with tls_session() as client, client.open_process(script, pty=SIZE) as process:
+    async with tls_session() as client, client.open_process(script, terminal=SIZE) as process:
         assert await first_line(process) == b"ready\r\n"
         process.resize(TerminalSize(columns=132, rows=50))
         assert await process.stdout.read() == b"50 132\r\n"
@@ -468,7 +468,7 @@ async def test_a_new_size_is_told_to_the_command() -> None:
 async def test_ctrl_c_is_a_byte_that_interrupts() -> None:
     async with (
         tls_session() as client,
-        client.open_process("echo ready; exec sleep 100", pty=SIZE) as process,
+        client.open_process("echo ready; exec sleep 100", terminal=SIZE) as process,
     ):
         assert process.stdin is not None
         assert await first_line(process) == b"ready\r\n"
@@ -477,7 +477,7 @@ async def test_ctrl_c_is_a_byte_that_interrupts() -> None:
 
 
 async def test_the_end_of_input_is_the_end_of_file_in_a_terminal_too() -> None:
-    async with tls_session() as client, client.open_process("cat", pty=SIZE) as process:
+    async with tls_session() as client, client.open_process("cat", terminal=SIZE) as process:
         assert process.stdin is not None
         await process.stdin.write(b"typed\n")
         await process.stdin.close()
@@ -489,7 +489,7 @@ async def test_resizing_a_terminal_that_its_command_has_closed_harms_nobody() ->
     script = (
         "trap 'exit 4' TERM; echo $$; exec </dev/null >/dev/null 2>&1; while :; do sleep 0.02; done"
     )
-    async with tls_session() as client, client.open_process(script, pty=SIZE) as process:
+    async with tls_session() as client, client.open_process(script, terminal=SIZE) as process:
         assert (await first_line(process)).strip().isdigit()
         # Sooner or later the server reads the end of the terminal, and must not use it then.
         for _ in range(20):
@@ -510,7 +510,7 @@ async def test_fifty_commands_leave_no_descriptor() -> None:
         for number in range(10):
             await client.run("echo x", input=b"y")
             await client.run(["no-such-command"])
-            await client.run("true", cwd="/no/such/folder")
+            await client.run("true", cwd="/no/such/directory")
             await on_terminal(client, f"echo {number}")
             async with client.open_process("exec sleep 100") as process:
                 process.send_signal("SIGKILL")

@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import rshell
-from rshell.channels.shell.messages import Done, Joined, ShellRequest
+from rshell.channels.shell.messages import Joined, ShellEnding, ShellRequest
 from rshell.client.client import Client
 from rshell.protocol.messages import Json
-from rshell.security.files import private_folder, server_folder
+from rshell.security.files import private_directory, server_directory
 from rshell.server.server import Server
 from rshell.transport.channel import Channel
 from rshell.transport.streams import ByteReader
@@ -47,7 +47,7 @@ class Guest:
         self._number += 1
         self.say("run", number=self._number, command=command)
 
-    async def run(self, command: str) -> Done:
+    async def run(self, command: str) -> ShellEnding:
         """Run a command to its end."""
         self.begin(command)
         return await self.done()
@@ -58,9 +58,9 @@ class Guest:
         assert message is not None and message["type"] == kind, message
         return message
 
-    async def done(self) -> Done:
+    async def done(self) -> ShellEnding:
         """Return the ending, which is the next message."""
-        return Done.decode(await self.message("done"))
+        return ShellEnding.decode(await self.message("done"))
 
     async def see(self, wanted: bytes) -> bytes:
         """Read until the output seen so far ends so; return what was not returned before."""
@@ -92,7 +92,7 @@ def die(client: Client) -> None:
 @asynccontextmanager
 async def inn(limits: Limits | None = None) -> AsyncIterator[Server]:
     """Serve on a Unix socket, within a deadline."""
-    path = private_folder(server_folder()) / "socket"
+    path = private_directory(server_directory()) / "socket"
     async with (
         asyncio.timeout(DEADLINE),
         rshell.serve(None, unix=path, limits=limits or BRIEF) as server,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rshell import ChannelRefused, LocalProtocolError, RemoteProtocolError, SessionInfo
-from rshell.channels.base import Host
+from rshell.channels.base import Context
 from rshell.protocol.messages import Json
 from rshell.transport.channel import Channel
 from rshell.values import TerminalSize
@@ -16,7 +16,7 @@ WORK = SessionInfo("work", "me", 1.0, True, 2, "/bin/sh", "/tmp", SIZE, "make")
 IDLE = SessionInfo("idle", "me", 2.0, False, 0, "/bin/sh", "/", SIZE)
 
 
-async def serve(channel: Channel, host: Host) -> None:
+async def serve(channel: Channel, context: Context) -> None:
     """Have the session "work", and one that is not there any more."""
     request = channel.request
     if request == {"verb": "list"}:
@@ -53,7 +53,7 @@ async def test_no_bad_name_leaves_here(name: str) -> None:
 
 @pytest.mark.parametrize("message", [{"type": "session"}, WORK.encode() | {"name": "\x1b[2J"}])
 async def test_a_session_that_there_can_not_be_is_an_error(message: Json) -> None:
-    async def lie(channel: Channel, host: Host) -> None:
+    async def lie(channel: Channel, context: Context) -> None:
         channel.accept()
         channel.send_message(message)
         channel.send_message({"type": "end", "sessions": 1})

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from rshell import ChannelReset, Limits
 from rshell.channels.sessions.follower import Follower
 from rshell.channels.sessions.ring import Ring
-from rshell.channels.shell.messages import Done
+from rshell.channels.shell.messages import ShellEnding
 from rshell.protocol.messages import Json
 from rshell.transport.channel import Channel
 from rshell.values import ExitStatus
@@ -17,7 +17,7 @@ from tests.support.session import memory_session, until
 
 NARROW = Limits(window=64 * 1024, window_largest=64 * 1024)
 WINDOW = 64 * 1024
-DONE = Done(1, ExitStatus(0), "/", 0, 0, 0.0)
+DONE = ShellEnding(1, ExitStatus(0), "/", 0, 0, 0.0)
 
 
 @asynccontextmanager

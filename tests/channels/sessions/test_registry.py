@@ -14,7 +14,7 @@ import rshell
 from rshell import ChannelRefused, ChannelReset
 from rshell.channels.shell.messages import ShellRequest
 from rshell.security.credentials import local_token
-from rshell.security.files import private_folder, server_folder
+from rshell.security.files import private_directory, server_directory
 from rshell.security.tokens import TokenStore
 from tests.channels.sessions.guests import (
     BRIEF,
@@ -35,9 +35,9 @@ needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="need
 
 def add_token(name: str) -> str:
     """Let somebody else in; returns the line that does."""
-    line = local_token(server_folder())
+    line = local_token(server_directory())
     assert line is not None
-    token = TokenStore(server_folder() / "tokens.json").add(name)
+    token = TokenStore(server_directory() / "tokens.json").add(name)
     return str(line).replace(line.token, token).replace(" local ", f" {name} ")
 
 
@@ -174,7 +174,7 @@ async def test_a_server_of_one_session_has_none() -> None:
 
 @needs_openssl
 async def test_sessions_end_with_the_token_that_made_them(tmp_path: Path) -> None:
-    path = private_folder(tmp_path / "u") / "s"
+    path = private_directory(tmp_path / "u") / "s"
     async with (
         asyncio.timeout(DEADLINE),
         rshell.serve("127.0.0.1", 0, unix=path, limits=BRIEF) as server,
@@ -184,10 +184,10 @@ async def test_sessions_end_with_the_token_that_made_them(tmp_path: Path) -> Non
         line = add_token("laptop")
         async with rshell.connect(server.addresses[0], token=line) as laptop:
             pids = [await pid_of(await attach(client)) for client in (laptop, local, trusted)]
-        TokenStore(server_folder() / "tokens.json").revoke("laptop")
+        TokenStore(server_directory() / "tokens.json").revoke("laptop")
         await gone(pids[0])
         assert is_running(pids[1]) and is_running(pids[2])
-        TokenStore(server_folder() / "tokens.json").revoke("local")
+        TokenStore(server_directory() / "tokens.json").revoke("local")
         await gone(pids[1])
         assert is_running(pids[2])
         assert (await until_listed(trusted, attached=True))["name"] == "work"
@@ -195,7 +195,7 @@ async def test_sessions_end_with_the_token_that_made_them(tmp_path: Path) -> Non
 
 @needs_openssl
 async def test_a_token_of_a_users_name_does_not_end_what_the_user_made(tmp_path: Path) -> None:
-    path = private_folder(tmp_path / "u") / "s"
+    path = private_directory(tmp_path / "u") / "s"
     async with (
         asyncio.timeout(DEADLINE),
         rshell.serve("127.0.0.1", 0, unix=path, limits=BRIEF) as server,
@@ -208,7 +208,7 @@ async def test_a_token_of_a_users_name_does_not_end_what_the_user_made(tmp_path:
         ) as namesake:
             assert namesake.identity == trusted.identity
             await attach(namesake)
-            TokenStore(server_folder() / "tokens.json").revoke(trusted.identity)
+            TokenStore(server_directory() / "tokens.json").revoke(trusted.identity)
             await namesake.wait_closed()
         await until_listed(trusted, attached=False)
         assert is_running(pid)

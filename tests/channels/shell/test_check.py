@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from rshell.channels.base import Host
+from rshell.channels.base import Context
 from rshell.channels.shell import check
 from rshell.channels.shell.check import wants_more
-from rshell.execution.turns import SpawnTurns
+from rshell.execution.spawn_queue import SpawnQueue
 from rshell.protocol.messages import Json
 from rshell.values import Limits
 from tests.execution.helpers import no_leak
 
 
-def a_host(processes: int = 10) -> Host:
+def a_host(processes: int = 10) -> Context:
     def audit(event: str, facts: Json) -> None:
         raise AssertionError(f"{event} was audited: {facts}")
 
@@ -26,8 +26,8 @@ def a_host(processes: int = 10) -> Host:
         coroutine.close()
         raise AssertionError("something was left to clean up")
 
-    turns = SpawnTurns(processes)
-    return Host("someone", "session", Limits(), "/", dict(os.environ), turns, audit, clean_up)
+    turns = SpawnQueue(processes)
+    return Context("someone", "session", Limits(), "/", dict(os.environ), turns, audit, clean_up)
 
 
 @pytest.fixture

@@ -76,16 +76,16 @@ async def test_a_timeout_that_is_none_costs_no_shell(timeout: float) -> None:
         assert await output(shell, "echo $kept") == b"yes\n"
 
 
-async def test_a_folder_that_is_missing_is_told_and_not_replaced_by_another() -> None:
+async def test_a_directory_that_is_missing_is_told_and_not_replaced_by_another() -> None:
     async with tls_session(limits=BRIEF) as client:
-        with pytest.raises(ChannelRefused, match="can't enter /no/such/folder"):
-            await client.open_shell(cwd="/no/such/folder")
+        with pytest.raises(ChannelRefused, match="can't enter /no/such/directory"):
+            await client.open_shell(cwd="/no/such/directory")
 
 
 # What stays.
 
 
-async def test_folder_variables_and_functions_stay(program: str, tmp_path: Path) -> None:
+async def test_directory_variables_and_functions_stay(program: str, tmp_path: Path) -> None:
     async with shell_on() as shell:
         assert shell.program == program
         assert shell.cwd == os.environ["HOME"]
@@ -270,7 +270,7 @@ async def test_an_unknown_command_is_127(program: str) -> None:
 # The end of the shell.
 
 
-async def test_exit_is_told_and_a_new_shell_is_in_the_same_folder(
+async def test_exit_is_told_and_a_new_shell_is_in_the_same_directory(
     program: str, tmp_path: Path
 ) -> None:
     async with shell_on() as shell:
@@ -435,7 +435,7 @@ async def test_children_inherit_only_the_usual_three(program: str) -> None:
     async with shell_on(stdin=PIPE) as shell:
         for command in ("ls /proc/self/fd", "sh -c 'ls /proc/self/fd'", "(ls /proc/self/fd)"):
             found = {int(number) for number in (await output(shell, command)).split()}
-            assert found & set(range(3, 10)) <= {3}, command  # 3 is the listed folder itself
+            assert found & set(range(3, 10)) <= {3}, command  # 3 is the listed directory itself
 
 
 MEDDLING = [
@@ -476,25 +476,25 @@ async def test_commands_that_meddle_with_the_shell_do_not_break_the_next(program
     assert broken == [None] * len(MEDDLING)
 
 
-async def test_a_folder_that_is_removed_under_the_shell(program: str, tmp_path: Path) -> None:
-    folder = tmp_path / "gone"
-    folder.mkdir()
+async def test_a_directory_that_is_removed_under_the_shell(program: str, tmp_path: Path) -> None:
+    directory = tmp_path / "gone"
+    directory.mkdir()
     async with shell_on() as shell:
-        await shell.run(f"cd '{folder}'")
-        folder.rmdir()
+        await shell.run(f"cd '{directory}'")
+        directory.rmdir()
         assert await output(shell, "echo on") == b"on\n"
         result = await shell.run("exit 1")
         assert result.restarted
         assert await output(shell, "echo on; pwd") == os.fsencode(f"on\n{Path.home()}\n")
 
 
-async def test_a_folder_of_an_odd_name_is_told_as_it_is(program: str, tmp_path: Path) -> None:
-    folder = tmp_path / os.fsdecode(b"it's \xff odd\nindeed")
-    folder.mkdir()
-    async with shell_on(cwd=str(folder)) as shell:
+async def test_a_directory_of_an_odd_name_is_told_as_it_is(program: str, tmp_path: Path) -> None:
+    directory = tmp_path / os.fsdecode(b"it's \xff odd\nindeed")
+    directory.mkdir()
+    async with shell_on(cwd=str(directory)) as shell:
         result = await shell.run("exit 0")
-        assert result.cwd == str(folder)
-        assert (await output(shell, "pwd")) == os.fsencode(folder) + b"\n"
+        assert result.cwd == str(directory)
+        assert (await output(shell, "pwd")) == os.fsencode(directory) + b"\n"
 
 
 async def test_fifty_shells_leave_no_descriptor(program: str) -> None:
@@ -536,7 +536,7 @@ def fake(*messages: dict[str, Any], out: bytes = b"") -> Any:
 
 async def test_an_honest_fake_passes() -> None:
     async with memory_session(fake(DONE | {"stdout": 2}, out=b"ab")) as session:
-        shell = await start_shell(session.carrier, ShellRequest())
+        shell = await start_shell(session.live, ShellRequest())
         assert (shell.program, shell.cwd) == ("/bin/fake", "/somewhere")
         result = await shell.run("x")
         assert (facts(result), result.cwd, result.duration) == ((0, b"ab", b""), "/", 0.5)
@@ -559,7 +559,7 @@ async def test_an_honest_fake_passes() -> None:
 )
 async def test_an_ending_that_does_not_fit_is_an_error_and_never_a_status(serve: Any) -> None:
     async with memory_session(serve) as session:
-        shell = await start_shell(session.carrier, ShellRequest())
+        shell = await start_shell(session.live, ShellRequest())
         with pytest.raises((ChannelReset, RemoteProtocolError)):
             await shell.run("x")
         with pytest.raises((ChannelReset, RemoteProtocolError)):
@@ -572,9 +572,9 @@ async def test_a_lost_link_ends_every_call() -> None:
         await channel.wait_closed()
 
     async with memory_session(serve) as session:
-        shell = await start_shell(session.carrier, ShellRequest())
+        shell = await start_shell(session.live, ShellRequest())
         calls = [asyncio.ensure_future(shell.run("x")) for _ in range(3)]
-        await until(lambda: bool(session.server_carrier.session.channels))
+        await until(lambda: bool(session.server_live.session.channels))
         session.stream.cut(None)
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
         assert [type(outcome) for outcome in outcomes] == [LinkLost] * 3
@@ -588,7 +588,7 @@ async def test_giving_up_before_the_shell_is_ready_takes_the_request_back() -> N
         await channel.wait_closed()
 
     async with memory_session(serve) as session:
-        starting = asyncio.ensure_future(start_shell(session.carrier, ShellRequest()))
+        starting = asyncio.ensure_future(start_shell(session.live, ShellRequest()))
         await until(lambda: bool(heard))
         starting.cancel()
         with pytest.raises(asyncio.CancelledError):

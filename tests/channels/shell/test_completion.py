@@ -1,4 +1,4 @@
-"""Candidates from real folders: odd names, hidden ones, too many, and no folder at all."""
+"""Candidates from real directories: odd names, hidden ones, too many, and no directory at all."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def files(line: str, cwd: Path, *, home: str = "/", programs: bool = False) -> C
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    folder = tmp_path / "place"
-    folder.mkdir()
-    return folder
+    directory = tmp_path / "place"
+    directory.mkdir()
+    return directory
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_odd_names_are_written_as_the_open_quote_needs(
     assert (found.number, found.start, found.texts) == (7, start, written)
 
 
-def test_a_folder_stays_open_for_more_and_its_quote_too(place: Path) -> None:
+def test_a_directory_stays_open_for_more_and_its_quote_too(place: Path) -> None:
     (place / "my things" / "in it").mkdir(parents=True)
     (place / "my things" / "in file").touch()
     assert files("cd m", place).texts == ("my\\ things/",)
@@ -63,7 +63,7 @@ def test_hidden_names_are_shown_only_to_who_asks(place: Path) -> None:
 def test_a_home_is_looked_into_and_stays_a_tilde(place: Path, tmp_path: Path) -> None:
     (place / "at home").touch()
     assert files("cat ~/at", tmp_path, home=str(place)).texts == ("~/at\\ home ",)
-    # Nobody has this name: a folder that is called so.
+    # Nobody has this name: a directory that is called so.
     odd = tmp_path / "~no such user"
     odd.mkdir()
     (odd / "found").touch()
@@ -86,10 +86,10 @@ def test_only_what_can_be_executed_is_a_program(place: Path) -> None:
     for name, mode in (("run me", 0o755), ("read me", 0o644)):
         (place / name).touch()
         (place / name).chmod(mode)
-    (place / "r folder").mkdir()
+    (place / "r directory").mkdir()
     (place / "r dangling").symlink_to("nowhere")
-    assert files("./r", place, programs=True).labels == ("r folder/", "run me")
-    search = os.pathsep.join(["/no/such/folder", str(place), str(place)])
+    assert files("./r", place, programs=True).labels == ("r directory/", "run me")
+    search = os.pathsep.join(["/no/such/directory", str(place), str(place)])
     assert from_path(7, find_word("ru"), search).texts == ("run\\ me ",)
 
 
@@ -121,5 +121,5 @@ def test_what_stands_before_a_colon_or_equals_sign_is_kept(place: Path) -> None:
 
 def test_a_link_that_can_not_be_followed_hides_nothing(place: Path) -> None:
     (place / "loop").symlink_to("loop")
-    (place / "folder").mkdir()
-    assert files("ls ", place).texts == ("folder/", "loop ")
+    (place / "directory").mkdir()
+    assert files("ls ", place).texts == ("directory/", "loop ")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rshell.channels.shell.line import ShellLine, open_line
-from rshell.channels.shell.messages import Done, Joined, ShellRequest
+from rshell.channels.shell.messages import Joined, ShellEnding, ShellRequest
 from rshell.errors import ChannelReset, RemoteProtocolError
 from rshell.protocol.messages import Json
 from rshell.transport.channel import Channel
@@ -24,7 +24,7 @@ Serve = Callable[[Channel], Awaitable[None]]
 
 
 def done(number: int, **more: Any) -> Json:
-    return Done(number, ExitStatus(code=number), "/there", 0, 0, 0.5, **more).encode()
+    return ShellEnding(number, ExitStatus(code=number), "/there", 0, 0, 0.5, **more).encode()
 
 
 class Server:
@@ -50,7 +50,7 @@ class Server:
 
 async def test_commands_are_numbered_from_where_the_session_is() -> None:
     server = Server(number=7)
-    async with memory_session(server) as both, await open_line(both.carrier, NAMED) as line:
+    async with memory_session(server) as both, await open_line(both.live, NAMED) as line:
         assert line.name == "work" and line.found == server.joined
         running = asyncio.ensure_future(line.run("ls"))
         await until(lambda: bool(server.heard))
@@ -62,8 +62,8 @@ async def test_commands_are_numbered_from_where_the_session_is() -> None:
 
 async def test_a_command_that_runs_is_followed_to_its_ending() -> None:
     server = Server(running="make")
-    endings: list[Done] = []
-    async with memory_session(server) as both, await open_line(both.carrier, NAMED) as line:
+    endings: list[ShellEnding] = []
+    async with memory_session(server) as both, await open_line(both.live, NAMED) as line:
         line.on_done = endings.append
         assert line.found is not None and line.found.running == "make"
         following = asyncio.ensure_future(line.follow())
@@ -79,9 +79,9 @@ async def test_a_command_that_runs_is_followed_to_its_ending() -> None:
 
 async def test_an_ending_that_came_before_anybody_listened_is_told_when_somebody_does() -> None:
     server = Server(done(7), running="make")
-    async with memory_session(server) as both, await open_line(both.carrier, NAMED) as line:
+    async with memory_session(server) as both, await open_line(both.live, NAMED) as line:
         await until(lambda: line.cwd == "/there")
-        endings: list[Done] = []
+        endings: list[ShellEnding] = []
         line.on_done = endings.append
         assert (await line.follow()).number == 7
         assert [each.number for each in endings] == [7]
@@ -89,7 +89,7 @@ async def test_an_ending_that_came_before_anybody_listened_is_told_when_somebody
 
 async def test_being_moved_ends_every_wait_and_says_so() -> None:
     server = Server(running="make")
-    async with memory_session(server) as both, await open_line(both.carrier, NAMED) as line:
+    async with memory_session(server) as both, await open_line(both.live, NAMED) as line:
         following = asyncio.ensure_future(line.follow())
         await asyncio.sleep(0)
         server.say({"type": "moved"})
@@ -103,7 +103,7 @@ async def test_being_moved_ends_every_wait_and_says_so() -> None:
 
 async def test_a_session_that_is_ended_says_why() -> None:
     server = Server()
-    async with memory_session(server) as both, await open_line(both.carrier, NAMED) as line:
+    async with memory_session(server) as both, await open_line(both.live, NAMED) as line:
         server.channels[-1].reset("killed", "somebody ended it")
         await line.channel.wait_closed()
         assert isinstance(line.cause, ChannelReset)
@@ -118,7 +118,7 @@ async def test_leaving_lets_a_named_session_go_and_ends_any_other(
 ) -> None:
     server = Server()
     async with memory_session(server) as both:
-        async with await open_line(both.carrier, request_):
+        async with await open_line(both.live, request_):
             pass
         await until(lambda: server.channels[-1].is_over)
         found = server.channels[-1].error
@@ -143,15 +143,15 @@ async def test_a_reply_that_is_not_of_a_named_session_is_refused(reply: Json, me
 
     async with memory_session(serve) as both:
         with pytest.raises(RemoteProtocolError, match=message):
-            await open_line(both.carrier, NAMED)
+            await open_line(both.live, NAMED)
         await until(lambda: channels[0].is_over)
-        line = await open_line(both.carrier, ShellRequest(terminal=SIZE))
+        line = await open_line(both.live, ShellRequest(terminal=SIZE))
         assert isinstance(line, ShellLine) and line.found is None and line.name == ""
 
 
 async def test_what_no_frame_can_hold_is_an_error_of_the_caller_and_costs_nothing() -> None:
     server = Server(number=7)
-    async with memory_session(server) as both, await open_line(both.carrier, NAMED) as line:
+    async with memory_session(server) as both, await open_line(both.live, NAMED) as line:
         for text in ("ы" * 44_000, '"' * 140_000, "x" * 2**18):
             with pytest.raises(ValueError, match="too long to be sent"):
                 await line.run(text)

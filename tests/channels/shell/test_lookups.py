@@ -1,4 +1,4 @@
-"""Looks into folders: what they find, what they raise, and those that never end."""
+"""Looks into directories: what they find, what they raise, and those that never end."""
 
 from __future__ import annotations
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from rshell.channels.shell.messages import (
     Checked,
     Completions,
-    Done,
     Joined,
     Question,
     RunCommand,
+    ShellEnding,
     ShellRequest,
 )
 from rshell.errors import LocalProtocolError, RemoteProtocolError
@@ -65,7 +65,7 @@ def test_a_command_arrives_as_it_was(command: RunCommand) -> None:
 
 @given(
     st.builds(
-        Done,
+        ShellEnding,
         number=NUMBERS,
         status=STATUSES,
         cwd=TEXT,
@@ -78,10 +78,10 @@ def test_a_command_arrives_as_it_was(command: RunCommand) -> None:
         unread=TEXT,
     )
 )
-def test_an_ending_arrives_as_it_was(done: Done) -> None:
+def test_an_ending_arrives_as_it_was(done: ShellEnding) -> None:
     values = over_the_wire(done.encode())
     assert values["type"] == "done"
-    assert Done.decode(values) == done
+    assert ShellEnding.decode(values) == done
 
 
 @given(st.sampled_from(["check", "complete"]), NUMBERS, TEXT)
@@ -141,9 +141,9 @@ def test_a_command_that_makes_no_sense_is_refused(change: dict[str, Any]) -> Non
     ],
 )
 def test_an_ending_that_makes_no_sense_is_refused(change: dict[str, Any]) -> None:
-    Done.decode(DONE)
+    ShellEnding.decode(DONE)
     with pytest.raises(RemoteProtocolError):
-        Done.decode(DONE | change)
+        ShellEnding.decode(DONE | change)
 
 
 def test_answers_that_make_no_sense_are_refused() -> None:
@@ -180,7 +180,7 @@ def test_a_named_session_that_can_not_be_is_refused_by_both_ends(wrong: dict[str
     "joined",
     [
         Joined(attached=False, number=0, size=SIZE),
-        Joined(True, 5, SIZE, "vi", 10, 20, "\x1b[?1000h", Done.decode(DONE)),
+        Joined(True, 5, SIZE, "vi", 10, 20, "\x1b[?1000h", ShellEnding.decode(DONE)),
     ],
 )
 def test_the_reply_of_a_named_session_arrives_as_it_was(joined: Joined) -> None:
@@ -189,14 +189,14 @@ def test_the_reply_of_a_named_session_arrives_as_it_was(joined: Joined) -> None:
 
 def test_what_was_not_read_is_cut_so_that_any_frame_takes_it() -> None:
     text = "\x1b[A\udcff" * 30_000
-    done = replace(Done.decode(DONE), unread=text, taken=1_000_000)
+    done = replace(ShellEnding.decode(DONE), unread=text, taken=1_000_000)
     first, *rest = (over_the_wire(message) for message in done.split())
     assert all(len(encode_json(message)) < 2**17 for message in (first, *rest))
-    told = Done.decode(first)
+    told = ShellEnding.decode(first)
     assert told.unread + "".join(message["text"] for message in rest) == text
     late = sum(len(message["text"].encode(errors="surrogateescape")) for message in rest)
     assert told.taken == 1_000_000 - late
-    assert Done.decode(DONE).split() == [Done.decode(DONE).encode()]
+    assert ShellEnding.decode(DONE).split() == [ShellEnding.decode(DONE).encode()]
 
 
 def test_modes_are_ascii() -> None:

@@ -65,7 +65,7 @@ async def test_what_a_job_printed_before_the_shell_died_is_counted_and_not_lost(
 async def test_on_a_terminal_it_is_counted_too(program: str, tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
-    async with tls_session(limits=BRIEF) as client, client.open_shell(pty=SIZE) as shell:
+    async with tls_session(limits=BRIEF) as client, client.open_shell(terminal=SIZE) as shell:
         await shell.run(f"(read -r x < '{fifo}'; echo \"job $x\"; kill -9 $$) &")
         pid = int((await shell.run("echo $$")).stdout.split()[-1])
         await asyncio.to_thread(fifo.write_bytes, b"done\n")
@@ -99,14 +99,14 @@ async def test_a_shell_that_is_closed_while_it_is_started_anew_is_not_waited_for
                 await asyncio.sleep(0)
 
 
-async def test_a_shell_without_its_folder_starts_in_the_servers(
+async def test_a_shell_without_its_directory_starts_in_the_servers(
     program: str, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    async with tls_session(limits=BRIEF) as client, client.open_shell(cwd=str(folder)) as shell:
-        assert shell.cwd == str(folder)
-        folder.rmdir()
+    directory = tmp_path / "directory"
+    directory.mkdir()
+    async with tls_session(limits=BRIEF) as client, client.open_shell(cwd=str(directory)) as shell:
+        assert shell.cwd == str(directory)
+        directory.rmdir()
         await kill(shell)
         await shell.run(":")
         assert (await shell.run("pwd")).stdout == os.fsencode(Path.home()) + b"\n"
@@ -187,7 +187,7 @@ async def test_a_program_of_another_user_that_can_not_be_interrupted_costs_the_s
         real(group, number)
 
     monkeypatch.setattr(os, "killpg", killpg)
-    async with tls_session(limits=BRIEF) as client, client.open_shell(pty=SIZE) as shell:
+    async with tls_session(limits=BRIEF) as client, client.open_shell(terminal=SIZE) as shell:
         with pytest.raises(ProcessTimeout):
             await shell.run("sleep 1000", timeout=0.5)
         assert b"on" in (await shell.run("echo on")).stdout

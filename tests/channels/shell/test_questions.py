@@ -12,7 +12,7 @@ from rshell.channels.shell.questions import Questions
 from rshell.channels.shell.recipe import REPORT_FD, Answer, Report
 from rshell.transport.channel import Channel
 from rshell.values import ExitStatus
-from tests.channels.shell.test_running import Running, on_shell
+from tests.channels.shell.test_shell_process import Running, on_shell
 
 ENDLESS = b"sleep 100\n"
 

@@ -33,7 +33,7 @@ HARMLESS = {
 
 @pytest.mark.parametrize("command", HARMLESS.values(), ids=HARMLESS.keys())
 async def test_the_shell_outlives(program: str, command: str) -> None:
-    async with tls_session() as client, client.open_shell(pty=TerminalSize(80, 24)) as shell:
+    async with tls_session() as client, client.open_shell(terminal=TerminalSize(80, 24)) as shell:
         await shell.run(command)
         assert (await shell.run("echo al''ive")).stdout.splitlines()[-1] == b"alive"
         done = await shell.run("x=6; echo al''ive $x")

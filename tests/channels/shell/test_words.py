@@ -86,8 +86,8 @@ def test_a_candidate_is_one_word_when_it_is_completed_further(name: str, quote: 
 
 
 @pytest.mark.parametrize(("typed", "has_home"), [("~", True), ("\\~", False), ("'~", False)])
-def test_a_name_that_is_a_tilde_is_told_from_the_home_folder(typed: str, has_home: bool) -> None:
-    """`rm -rf ` and a Tab beside a folder called `~` made it the home folder."""
+def test_a_name_that_is_a_tilde_is_told_from_the_home_directory(typed: str, has_home: bool) -> None:
+    """`rm -rf ` and a Tab beside a directory called `~` made it the home directory."""
     found = find_word(f"rm -rf {typed}")
     assert (found.words[-1], found.has_home) == ("~", has_home)
     assert quote_candidate("~/x", "") == "\\~/x"

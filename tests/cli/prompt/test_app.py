@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rshell.channels.shell.messages import Done
+from rshell.channels.shell.messages import ShellEnding
 from rshell.cli.prompt.app import _restarted, _write
 from rshell.values import ExitStatus
 
@@ -43,5 +43,5 @@ def test_a_terminal_that_has_gone_raises_nothing() -> None:
 
 
 def test_the_notice_says_how_the_shell_ended() -> None:
-    killed = Done(1, ExitStatus(signal="SIGKILL", signal_number=9), "/", 0, 0, 0.0)
+    killed = ShellEnding(1, ExitStatus(signal="SIGKILL", signal_number=9), "/", 0, 0, 0.0)
     assert "SIGKILL" in _restarted(killed) and "a new one" in _restarted(killed)

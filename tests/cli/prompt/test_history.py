@@ -32,7 +32,7 @@ async def test_leading_blanks_and_repeats_are_not_kept(tmp_path: Path) -> None:
     assert await entries(SharedHistory(tmp_path / "h")) == ["ls", "pwd", "ls"]
 
 
-async def test_a_server_name_cant_leave_the_folder(tmp_path: Path) -> None:
+async def test_a_server_name_cant_leave_the_directory(tmp_path: Path) -> None:
     history = open_history("../a/b")
     history.append_string("kept")
     files = [path for path in tmp_path.rglob(".._a_b") if path.is_file()]

@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 
 from rshell.channels.shell.line import ShellLine
-from rshell.channels.shell.messages import Done
+from rshell.channels.shell.messages import ShellEnding
 from rshell.cli.prompt.passthrough import Passthrough, SessionDetached, SessionLeft
 from rshell.cli.prompt.pump import OutputPump
 from rshell.cli.streams import InputDescriptor, OutputDescriptor
@@ -36,19 +36,19 @@ class Line:
     def __init__(self, stop: bytes, unread: str = "", name: str = "") -> None:
         self.name = name
         self.channel = FakeChannel()
-        self.on_done: Callable[[Done], None] = lambda done: None
+        self.on_done: Callable[[ShellEnding], None] = lambda done: None
         self.on_unread: Callable[[str], None] = lambda text: None
         self.on_stop: Callable[[], object] = lambda: None
         self.got = b""
         self._stop = stop
-        self._done = Done(1, ExitStatus(code=0), "/", 0, 0, 0.0, unread=unread)
+        self._done = ShellEnding(1, ExitStatus(code=0), "/", 0, 0, 0.0, unread=unread)
         self._ended = asyncio.Event()
 
-    async def run(self, command: str) -> Done:
+    async def run(self, command: str) -> ShellEnding:
         await self._ended.wait()
         return self._done
 
-    async def follow(self) -> Done:
+    async def follow(self) -> ShellEnding:
         return await self.run("what ran before we came")
 
     def write_nowait(self, data: bytes) -> None:

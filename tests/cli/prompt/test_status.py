@@ -1,16 +1,16 @@
-"""The prompt and its toolbar: safe text, the home folder as `~`, failures and durations."""
+"""The prompt and its toolbar: safe text, the home directory as `~`, failures and durations."""
 
 from __future__ import annotations
 
 import pytest
 
-from rshell.channels.shell.messages import Done
+from rshell.channels.shell.messages import ShellEnding
 from rshell.cli.prompt.status import Status, format_seconds
 from rshell.values import ExitStatus
 
 
-def ended(status: ExitStatus, duration: float = 0.0) -> Done:
-    return Done(1, status, "/", 0, 0, duration)
+def ended(status: ExitStatus, duration: float = 0.0) -> ShellEnding:
+    return ShellEnding(1, status, "/", 0, 0, duration)
 
 
 def text(fragments: list[tuple[str, str]]) -> str:
@@ -28,7 +28,7 @@ def text(fragments: list[tuple[str, str]]) -> str:
         ("", "/etc", "/etc"),
     ],
 )
-def test_only_the_home_folder_itself_is_a_tilde(home: str, cwd: str, shown: str) -> None:
+def test_only_the_home_directory_itself_is_a_tilde(home: str, cwd: str, shown: str) -> None:
     status = Status(user="me", host="box", home=home, cwd=cwd)
     assert text(status.prompt()) == f"me@box:{shown} $ "
 
@@ -111,7 +111,7 @@ def test_the_toolbar_counts_while_the_link_is_down(seconds: float, shown: str) -
 
 
 def test_the_toolbar_keeps_the_last_status_beside_a_cut() -> None:
-    done = Done(1, ExitStatus(code=3), "/", 0, 0, 1.25)
+    done = ShellEnding(1, ExitStatus(code=3), "/", 0, 0, 1.25)
     shown = toolbar(Status(where="h", last=done, cut_for=2.0))
     assert "link cut" in shown and " status 3 " in shown and " 1.2 s " in shown
 

@@ -10,8 +10,8 @@ from itertools import pairwise
 
 import pytest
 
-from rshell.client.keeper import LinkKeeper
 from rshell.client.login import ClientLink
+from rshell.client.reconnector import Reconnector
 from rshell.errors import (
     AuthenticationFailed,
     ConfigurationError,
@@ -25,7 +25,7 @@ from rshell.errors import (
     UntrustedServer,
     VersionMismatch,
 )
-from rshell.transport.carrier import SessionCarrier
+from rshell.transport.live_session import LiveSession
 from rshell.values import Limits
 from tests.support.memory import MemoryStream, join_in_memory
 from tests.support.session import DEADLINE, ServerEnd, until
@@ -34,7 +34,7 @@ LIMITS = Limits(resume_window=100.0, resume_local=0.2)
 
 
 class Bench:
-    """A keeper over links in memory; `steps` say what each attempt to come back meets.
+    """A reconnector over links in memory; `steps` say what each attempt to come back meets.
 
     After the last step, attempts wait until they are cancelled.
     """
@@ -48,27 +48,27 @@ class Bench:
         self.links: list[ClientLink] = []
         self.changes: list[bool] = []
 
-    async def open(self, *, can_redial: bool = True) -> LinkKeeper:
-        """Attach the first link and give it to a keeper."""
+    async def open(self, *, can_redial: bool = True) -> Reconnector:
+        """Attach the first link and give it to a reconnector."""
         link = await self.attach(None)
-        self.keeper = LinkKeeper(link, self.redial if can_redial else None, self.limits)
-        self.keeper.on_change = lambda: self.changes.append(self.keeper.is_up)
-        return self.keeper
+        self.reconnector = Reconnector(link, self.redial if can_redial else None, self.limits)
+        self.reconnector.on_change = lambda: self.changes.append(self.reconnector.is_up)
+        return self.reconnector
 
-    async def attach(self, carrier: SessionCarrier | None) -> ClientLink:
+    async def attach(self, live: LiveSession | None) -> ClientLink:
         """Join a new link to the server that holds the one session."""
         server = ServerEnd(limits=self.limits, keeps=True)
         if self.servers:
-            server.carrier = self.servers[0].carrier
+            server.live = self.servers[0].live
         self.servers.append(server)
-        link = ClientLink(None, None, self.limits, carrier, is_kept=True)
+        link = ClientLink(None, None, self.limits, live, is_kept=True)
         self.links.append(link)
         stream, _ = join_in_memory(link.driver, server.driver, limit=2**18, piece=2**16)
         self.streams.append(stream)
         await link.attached
         return link
 
-    async def redial(self, carrier: SessionCarrier) -> ClientLink:
+    async def redial(self, live: LiveSession) -> ClientLink:
         """Come back, or meet what the next step says."""
         self.attempts.append(asyncio.get_running_loop().time())
         if not self.steps:
@@ -76,9 +76,9 @@ class Bench:
         step = self.steps.pop(0)
         if isinstance(step, BaseException):
             raise step
-        link = await self.attach(carrier)
+        link = await self.attach(live)
         if step == "cut":
-            self.cut()  # before the keeper has heard of it
+            self.cut()  # before the reconnector has heard of it
         return link
 
     def cut(self) -> None:
@@ -87,13 +87,13 @@ class Bench:
 
     async def close(self) -> None:
         """Let go of everything."""
-        await self.keeper.close()
+        await self.reconnector.close()
         for link in self.links:
             link.driver.abort()
         for server in self.servers:
             await server.join()
-        if self.keeper.link.carrier.error is None:
-            self.keeper.link.carrier.end(SessionClosed("done", "done", by="local"))
+        if self.reconnector.link.live.error is None:
+            self.reconnector.link.live.end(SessionClosed("done", "done", by="local"))
 
 
 @asynccontextmanager
@@ -113,30 +113,30 @@ async def ending(made: Bench) -> RshellError:
     """Return what ended the session."""
     with pytest.raises(RshellError) as caught:
         while True:
-            await made.keeper.wait_up()
+            await made.reconnector.wait_up()
             await asyncio.sleep(0)
-    assert not made.keeper.is_up and made.keeper.link.carrier.error is caught.value
+    assert not made.reconnector.is_up and made.reconnector.link.live.error is caught.value
     return caught.value
 
 
 async def arrived(made: Bench, links: int) -> None:
     """Wait until the last of so many links carries the session."""
-    while len(made.links) < links or made.keeper.link is not made.links[-1]:
-        await made.keeper.wait_up()
+    while len(made.links) < links or made.reconnector.link is not made.links[-1]:
+        await made.reconnector.wait_up()
         await asyncio.sleep(0)
-    await made.keeper.wait_up()
+    await made.reconnector.wait_up()
 
 
 async def test_a_cut_is_a_pause() -> None:
     async with bench("back", "back") as made:
-        first = made.keeper.link
+        first = made.reconnector.link
         for number in (1, 2):
             made.cut()
-            await until(lambda: not made.keeper.is_up)
-            await made.keeper.wait_up()
-            assert made.keeper.link is made.links[number] is not first
+            await until(lambda: not made.reconnector.is_up)
+            await made.reconnector.wait_up()
+            assert made.reconnector.link is made.links[number] is not first
         assert made.changes == [False, True, False, True]
-        assert made.keeper.link.carrier.error is None
+        assert made.reconnector.link.live.error is None
 
 
 async def test_failures_that_may_pass_are_tried_again() -> None:
@@ -147,8 +147,8 @@ async def test_failures_that_may_pass_are_tried_again() -> None:
     )
     async with bench(*passing, "back") as made:
         made.cut()
-        await until(lambda: not made.keeper.is_up)
-        await made.keeper.wait_up()
+        await until(lambda: not made.reconnector.is_up)
+        await made.reconnector.wait_up()
         assert len(made.attempts) == 4 and made.changes == [False, True]
 
 
@@ -222,9 +222,9 @@ async def test_closing_stops_an_attempt_and_a_later_cut_starts_none() -> None:
     async with bench() as made:
         made.cut()
         await until(lambda: len(made.attempts) == 1)
-        await made.keeper.close()
+        await made.reconnector.close()
     async with bench("back") as made:
-        await made.keeper.close()
+        await made.reconnector.close()
         made.cut()
         assert isinstance(await ending(made), LinkLost)
         assert not made.attempts
@@ -233,24 +233,24 @@ async def test_closing_stops_an_attempt_and_a_later_cut_starts_none() -> None:
 async def test_the_end_of_an_old_link_means_nothing() -> None:
     async with bench("back") as made:
         made.cut()
-        await until(lambda: not made.keeper.is_up)
-        await made.keeper.wait_up()
+        await until(lambda: not made.reconnector.is_up)
+        await made.reconnector.wait_up()
         old = made.links[0]
         assert old.lost is not None
         old.on_lost(old)
-        assert made.keeper.is_up and made.changes == [False, True]
+        assert made.reconnector.is_up and made.changes == [False, True]
 
 
 async def test_waiting_for_a_link_can_be_cancelled() -> None:
     async with bench() as made:
         made.cut()
-        await until(lambda: not made.keeper.is_up)
-        waiting = asyncio.ensure_future(made.keeper.wait_up())
+        await until(lambda: not made.reconnector.is_up)
+        waiting = asyncio.ensure_future(made.reconnector.wait_up())
         await asyncio.sleep(0)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        assert made.keeper.link.carrier.error is None
+        assert made.reconnector.link.live.error is None
 
 
 async def test_a_goodbye_ends_the_session_and_nobody_dials() -> None:
@@ -270,9 +270,9 @@ async def test_a_listener_that_raises_is_logged_and_the_way_back_stays(
         raise KeyError("a bug")
 
     async with bench("back", "back", "back") as made:
-        made.keeper.on_change = fail
+        made.reconnector.on_change = fail
         for links in (2, 3, 4):
             made.cut()
             await arrived(made, links)
-        assert made.keeper.is_up
+        assert made.reconnector.is_up
     assert [record.exc_info is not None for record in caplog.records] == [True] * 6

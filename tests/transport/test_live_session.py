@@ -18,8 +18,8 @@ from rshell.errors import (
     RemoteProtocolError,
     SessionClosed,
 )
-from rshell.transport.carrier import as_session_error
 from rshell.transport.channel import Channel
+from rshell.transport.live_session import as_session_error
 from rshell.values import Limits
 from tests.support.session import memory_session, until
 
@@ -114,7 +114,7 @@ async def test_a_handler_that_fails_ends_its_own_channel_and_no_other(
         steady = await session.open("echo")
         with pytest.raises(ChannelRefused) as refused:
             await session.open("fails_before")
-        failing = session.carrier.open_channel("fails_after", {})
+        failing = session.live.open_channel("fails_after", {})
         await failing.wait_closed()
         assert isinstance(failing.error, ChannelReset)
         assert refused.value.code == failing.error.code == "failed"
@@ -141,7 +141,7 @@ async def test_a_handler_whose_peer_has_gone_ends_without_noise(
     async with memory_session(Zoo().serve) as session:
         channel = await session.open("writes")
         channel.close()
-        await until(lambda: not session.server_carrier.session.channels)
+        await until(lambda: not session.server_live.session.channels)
     assert not caplog.records
 
 
@@ -164,16 +164,16 @@ async def test_a_channel_that_is_given_up_at_once_does_not_hold_up_the_end() -> 
     """Its handler's task is cancelled before it has begun."""
     async with memory_session(Zoo().serve) as session:
         for _ in range(3):
-            session.carrier.open_channel("echo", {}).reset("cancelled", "changed my mind")
+            session.live.open_channel("echo", {}).reset("cancelled", "changed my mind")
         await session.open("echo")
         session.client.driver.abort()
-        await session.server_carrier.wait_ended()
-        await session.server_carrier.join()
+        await session.server_live.wait_ended()
+        await session.server_live.join()
 
 
 async def test_a_channel_error_of_elsewhere_does_not_leave_the_channel_open_for_ever() -> None:
     async with memory_session(Zoo().serve) as session:
-        channel = session.carrier.open_channel("fails_elsewhere", {})
+        channel = session.live.open_channel("fails_elsewhere", {})
         await channel.wait_closed()
         assert isinstance(channel.error, ChannelReset)
         assert channel.error.code == "failed"
@@ -184,10 +184,10 @@ async def test_a_channel_error_of_elsewhere_does_not_leave_the_channel_open_for_
 async def test_a_handler_is_cancelled_when_the_client_gives_the_channel_up(kind: str) -> None:
     zoo = Zoo()
     async with memory_session(zoo.serve) as session:
-        channel = session.carrier.open_channel(kind, {})
+        channel = session.live.open_channel(kind, {})
         await zoo.waiting.wait()
         channel.reset("cancelled", "changed my mind")
-        await until(lambda: not session.server_carrier.session.channels)
+        await until(lambda: not session.server_live.session.channels)
         await until(lambda: zoo.cancelled == (["stalls"] if kind == "stalls" else []))
         await session.open("echo")
 
@@ -204,12 +204,12 @@ async def test_every_handler_is_cancelled_when_the_client_goes(how: str) -> None
             session.stream.cut(OSError("cable"))
         else:
             session.client.driver.abort()
-        carrier = session.server_carrier
-        await carrier.wait_ended()
-        await carrier.join()
+        live = session.server_live
+        await live.wait_ended()
+        await live.join()
         assert zoo.cancelled == ["stalls"] * 3
-        assert isinstance(carrier.error, SessionClosed if how == "goodbye" else LinkLost)
-        assert carrier.error is session.server.cause
+        assert isinstance(live.error, SessionClosed if how == "goodbye" else LinkLost)
+        assert live.error is session.server.cause
 
 
 @pytest.mark.parametrize("kind", ["resets_and_stays", "closes_and_stays"])
@@ -219,11 +219,11 @@ async def test_a_handler_that_let_go_of_its_channel_is_cancelled_at_the_end_too(
     """The server would wait for it for ever."""
     zoo = Zoo()
     async with memory_session(zoo.serve) as session:
-        session.carrier.open_channel(kind, {})
+        session.live.open_channel(kind, {})
         await zoo.waiting.wait()
         session.client.driver.abort()
-        await session.server_carrier.wait_ended()
-        await session.server_carrier.join()
+        await session.server_live.wait_ended()
+        await session.server_live.join()
 
 
 async def test_the_end_of_the_session_does_not_break_into_a_handler_that_cleans_up() -> None:
@@ -231,10 +231,10 @@ async def test_the_end_of_the_session_does_not_break_into_a_handler_that_cleans_
     async with memory_session(zoo.serve) as session:
         channel = await session.open("dawdles")
         channel.reset("cancelled", "first")
-        await until(lambda: not session.server_carrier.session.channels)
+        await until(lambda: not session.server_live.session.channels)
         session.client.driver.abort()
-        await session.server_carrier.wait_ended()
-        await session.server_carrier.join()
+        await session.server_live.wait_ended()
+        await session.server_live.join()
         assert zoo.cancelled == ["cleaned up"]
 
 
@@ -249,9 +249,9 @@ async def test_two_hundred_channels_at_once_each_get_their_own_bytes() -> None:
 
     async with memory_session(Zoo().serve) as session:
         data = [random.Random(seed).randbytes(40_000) for seed in range(200)]
-        channels = [session.carrier.open_channel("echo", {}) for _ in data]
+        channels = [session.live.open_channel("echo", {}) for _ in data]
         assert all(await asyncio.gather(*map(talk, channels, data)))
-        await until(lambda: not session.server_carrier.session.channels)
+        await until(lambda: not session.server_live.session.channels)
 
 
 async def test_a_stalled_channel_does_not_hold_up_another() -> None:
@@ -288,7 +288,7 @@ async def test_a_lost_link_ends_all_that_waits_with_linklost(error: OSError | No
     async with memory_session(zoo.serve) as session:
         channel = await session.open("stalls")
         waiting = [asyncio.ensure_future(wait(channel)) for wait in WAITS]
-        opening = session.carrier.open_channel("hesitates", {})
+        opening = session.live.open_channel("hesitates", {})
         waiting.append(asyncio.ensure_future(opening.wait_opened()))
         closed = asyncio.ensure_future(channel.wait_closed())
         await until(lambda: channel.room == 0)
@@ -302,12 +302,12 @@ async def test_a_lost_link_ends_all_that_waits_with_linklost(error: OSError | No
             assert "cable" in str(channel.error)
             assert channel.error.__cause__ is error
         with pytest.raises(LinkLost):
-            session.carrier.open_channel("echo", {})
+            session.live.open_channel("echo", {})
 
 
 async def test_a_client_offers_no_channels_itself() -> None:
     async with memory_session() as session:
-        channel = session.server_carrier.open_channel("process", {})
+        channel = session.server_live.open_channel("process", {})
         with pytest.raises(ChannelRefused, match="serves no channels") as refused:
             await channel.wait_opened()
         assert refused.value.code == "unknown-kind"
@@ -329,20 +329,20 @@ async def test_a_kind_that_no_peer_would_take_is_refused_here_and_the_session_go
     async with memory_session(Zoo().serve) as session:
         for request in ({"text": "x" * Limits().frame}, {"number": float("nan")}):
             with pytest.raises((LocalProtocolError, ValueError)):
-                session.carrier.open_channel("echo", request)
+                session.live.open_channel("echo", request)
         with pytest.raises(LocalProtocolError):
-            session.carrier.open_channel("x" * 101, {})
+            session.live.open_channel("x" * 101, {})
         await session.open("echo")
 
 
 async def test_the_first_end_counts() -> None:
     async with memory_session(Zoo().serve) as session:
         first, second = SessionClosed("a", "first", by="local"), LinkLost("second")
-        session.carrier.end(first)
-        session.carrier.end(second)
-        await session.carrier.wait_ended()
-        assert session.carrier.error is first
-        session.carrier.flush()
+        session.live.end(first)
+        session.live.end(second)
+        await session.live.wait_ended()
+        assert session.live.error is first
+        session.live.flush()
 
 
 def test_a_session_ends_with_a_session_error_whatever_ended_its_link() -> None:

@@ -22,12 +22,12 @@ from rshell.protocol.frames import FrameType
 from rshell.protocol.messages import Attach
 from rshell.protocol.session import Role, Session
 from rshell.security.credentials import local_token
-from rshell.security.files import server_folder
+from rshell.security.files import server_directory
 from rshell.security.tokens import TokenStore
 from rshell.server.login import ServerLink
-from rshell.server.registry import KeptSession, Registry
 from rshell.server.server import Server
-from rshell.transport.carrier import SessionCarrier
+from rshell.server.session_table import KeptSession, Registry
+from rshell.transport.live_session import LiveSession
 from rshell.values import Limits
 from tests.execution.helpers import await_gone
 from tests.support.audit import audited
@@ -57,7 +57,7 @@ class Visitor:
     """A client made by hand: each link logs in and asks for what the test says."""
 
     def __init__(self, port: int, identity: str | None = None, token: str | None = None) -> None:
-        line = local_token(server_folder())
+        line = local_token(server_directory())
         assert line is not None
         self.session = self.secret = ""
         self.received = 0
@@ -147,7 +147,7 @@ async def test_whatever_is_wrong_is_refused_in_the_same_words_and_noted(server: 
 
 @needs_openssl
 async def test_another_identity_gets_no_session_whatever_it_knows(server: Server) -> None:
-    token = TokenStore(server_folder() / "tokens.json").add("other")
+    token = TokenStore(server_directory() / "tokens.json").add("other")
 
     def script(visitor: Visitor) -> None:
         visitor.begin()
@@ -238,7 +238,7 @@ async def test_an_attach_followed_by_nonsense_ends_the_session_it_names(server: 
     def script(visitor: Visitor) -> None:
         visitor.begin()
         with raw_client(server.addresses[0].port) as peer:
-            line = local_token(server_folder())
+            line = local_token(server_directory())
             assert line is not None
             peer.log_in(line.identity, line.token)
             given: dict[str, Any] = {"session": visitor.session, "secret": visitor.secret}
@@ -286,7 +286,7 @@ async def test_a_revoked_token_ends_the_session_that_waits_for_its_client() -> N
         cutter.refuse()
         await cutter.cut()
         await asyncio.to_thread(wait_until, lambda: audited("detach"), "the cut")
-        TokenStore(server_folder() / "tokens.json").revoke("local")
+        TokenStore(server_directory() / "tokens.json").revoke("local")
         await until_async(lambda: server.sessions == 0)
         assert "revoked" in audited("end")[0]["reason"]
         cutter.let_through()
@@ -380,8 +380,8 @@ class RegistryModel(RuleBasedStateMachine):
         self.count += 1
         secret = f"secret {self.count}"
         session = Session(Role.SERVER, self.limits, id=f"id {self.count}", secret=secret)
-        link.carrier = self.in_loop(lambda: SessionCarrier(session, refuse_all))
-        entry = Kept(self.registry.add(link.carrier, link, Attach(linger=linger)), owner, secret)
+        link.live = self.in_loop(lambda: LiveSession(session, refuse_all))
+        entry = Kept(self.registry.add(link.live, link, Attach(linger=linger)), owner, secret)
         assert entry.kept.linger <= self.limits.resume_window
         self.known.append(entry)
         return entry
@@ -402,9 +402,9 @@ class RegistryModel(RuleBasedStateMachine):
             return
         kept = self.in_loop(lambda: self.registry.resume(link, attach))
         assert kept is entry.kept and kept.link is link
-        link.carrier = kept.carrier
-        assert kept.carrier.session.secret not in (entry.secret, entry.before)
-        entry.before, entry.secret = secret, kept.carrier.session.secret
+        link.live = kept.live
+        assert kept.live.session.secret not in (entry.secret, entry.before)
+        entry.before, entry.secret = secret, kept.live.session.secret
         entry.link, entry.is_waiting = link, False
 
     @rule(entry=sessions)
@@ -431,7 +431,7 @@ class RegistryModel(RuleBasedStateMachine):
     @rule(entry=sessions)
     def an_old_link_ends(self, entry: Kept) -> None:
         for link in self.links:
-            if link.carrier is entry.kept.carrier and link is not entry.link:
+            if link.live is entry.kept.live and link is not entry.link:
                 assert self.registry.find(link) is None
 
     @rule(entry=sessions)

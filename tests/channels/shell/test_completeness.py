@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from rshell.channels.shell.whole import may_be_incomplete, says_incomplete, wants_more_text
+from rshell.channels.shell.completeness import may_be_incomplete, says_incomplete, wants_more_text
 
 
 @pytest.mark.parametrize(

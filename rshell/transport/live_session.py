@@ -32,7 +32,7 @@ from rshell.transport.driver import Driver
 Serve = Callable[[Channel], Awaitable[None]]
 
 
-class SessionCarrier:
+class LiveSession:
     """One end of a session, for coroutines.
 
     `serve` is run for each channel that the peer opens. `error` says why the session is over.

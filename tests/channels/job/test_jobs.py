@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rshell import ChannelRefused, JobInfo
-from rshell.channels.job.running import RunningJob
+from rshell.channels.job.running_job import RunningJob
 from rshell.execution.spawn import Command
 from tests.channels.job.desk import BRIEF, desk
 
@@ -104,7 +104,7 @@ async def test_closing_ends_all_and_the_next_server_knows_how(tmp_path: Path) ->
                 assert own.read(info.name) == b"/bin/sh\n"
 
 
-async def test_two_servers_do_not_share_a_folder(tmp_path: Path) -> None:
+async def test_two_servers_do_not_share_a_directory(tmp_path: Path) -> None:
     async with desk(tmp_path / "jobs") as own, desk(tmp_path / "jobs") as other:
         assert own.jobs.list("me") == []
         with pytest.raises(ChannelRefused, match="another server keeps its jobs") as caught:
@@ -116,7 +116,7 @@ async def test_two_servers_do_not_share_a_folder(tmp_path: Path) -> None:
     ("command", "message"),
     [
         (Command(("/no/such/program",), None, {}), "No such file"),
-        (Command(("/bin/sh",), "/no/such/folder", {}), "can't enter"),
+        (Command(("/bin/sh",), "/no/such/directory", {}), "can't enter"),
     ],
 )
 async def test_what_cannot_start_leaves_nothing(

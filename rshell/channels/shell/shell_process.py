@@ -25,7 +25,8 @@ import signal
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from rshell.channels.base import STDERR, STDOUT, Host
+from rshell.channels.base import Context
+from rshell.channels.process.messages import STDERR, STDOUT
 from rshell.channels.shell.recipe import (
     REPORT_FD,
     STDERR_FD,
@@ -36,10 +37,10 @@ from rshell.channels.shell.recipe import (
     ReportReader,
     ShellRecipe,
 )
+from rshell.execution.exec_with_fds import argv_with_fds
 from rshell.execution.pipes import PipeSink, PipeSource, input_pipe, output_pipe
-from rshell.execution.placed import placed_argv
 from rshell.execution.reaper import signal_group
-from rshell.execution.running import RunningProcess
+from rshell.execution.running_process import RunningProcess
 from rshell.execution.spawn import Command
 from rshell.terminal.pty import open_pty, set_size, take_unread
 from rshell.values import ExitStatus, Limits, TerminalSize
@@ -303,7 +304,7 @@ def _always() -> int:
 
 
 async def start_shell(
-    host: Host,
+    context: Context,
     recipe: ShellRecipe,
     cwd: str,
     environment: Mapping[str, str],
@@ -326,8 +327,8 @@ async def start_shell(
             standard = _open_terminal(ends, places, terminal)
         else:
             standard = _open_pipes(ends, places, stdin=stdin)
-        process = await host.spawner.spawn(
-            Command(placed_argv(recipe.argv, places), cwd, environment),
+        process = await context.spawner.spawn(
+            Command(argv_with_fds(recipe.argv, places), cwd, environment),
             stdin=standard,
             stdout=standard,
             stderr=standard,
@@ -339,7 +340,7 @@ async def start_shell(
         raise
     finally:
         ends.close_theirs()
-    shell = ShellProcess(recipe, process, ends, outlet, host.limits)
+    shell = ShellProcess(recipe, process, ends, outlet, context.limits)
     shell.say(recipe.start())
     return shell
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rshell.execution.placed import placed_argv
+from rshell.execution.exec_with_fds import argv_with_fds
 
 DEADLINE = 30
 
@@ -35,7 +35,7 @@ def labelled(count: int) -> Iterator[list[int]]:
 
 def run(argv: list[str], places: Mapping[int, int]) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        placed_argv(argv, places),
+        argv_with_fds(argv, places),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         pass_fds=tuple(places.values()),
@@ -68,7 +68,7 @@ def test_the_old_numbers_are_closed() -> None:
     with labelled(4) as fds:
         argv = ["/bin/ls", "/proc/self/fd"]
         found = set(map(int, run(argv, dict(zip((6, 7, 8, 9), fds, strict=True))).stdout.split()))
-        assert found == {0, 1, 2, 3, 6, 7, 8, 9}  # 3 is the listed folder
+        assert found == {0, 1, 2, 3, 6, 7, 8, 9}  # 3 is the listed directory
 
 
 def test_arguments_pass_as_they_are() -> None:
@@ -95,7 +95,7 @@ def test_the_status_is_that_of_the_program() -> None:
 def test_nothing_of_the_users_python_is_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The script's folder and PYTHONPATH hold modules that must not take the place of ours."""
+    """The script's directory and PYTHONPATH hold modules that must not take the place of ours."""
     (tmp_path / "signal.py").write_text("raise SystemExit('hijacked')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.chdir(tmp_path)

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from rshell.errors import LinkLost, ResumeFailed, RshellError
 from rshell.protocol.messages import Attach
 from rshell.server.login import ServerLink
-from rshell.transport.carrier import SessionCarrier
+from rshell.transport.live_session import LiveSession
 from rshell.values import Limits
 
 _REFUSAL = "this server does not keep that session (any more), or the secret is wrong"
@@ -29,9 +29,9 @@ _REFUSAL = "this server does not keep that session (any more), or the secret is 
 class KeptSession:
     """A session and the link that carries it, or carried it last."""
 
-    def __init__(self, identity: str, carrier: SessionCarrier, link: ServerLink) -> None:
+    def __init__(self, identity: str, live: LiveSession, link: ServerLink) -> None:
         self.identity = identity
-        self.carrier = carrier
+        self.live = live
         self.link = link
         self.linger = 0.0
         self.previous_secret = ""
@@ -40,7 +40,7 @@ class KeptSession:
     @property
     def id(self) -> str:
         """The session's name on the wire."""
-        return self.carrier.session.id
+        return self.live.session.id
 
 
 class Registry:
@@ -57,9 +57,9 @@ class Registry:
     def __iter__(self) -> Iterator[KeptSession]:
         return iter(list(self._sessions.values()))
 
-    def add(self, carrier: SessionCarrier, link: ServerLink, attach: Attach) -> KeptSession:
+    def add(self, live: LiveSession, link: ServerLink, attach: Attach) -> KeptSession:
         """Take a new session."""
-        kept = KeptSession(link.identity, carrier, link)
+        kept = KeptSession(link.identity, live, link)
         kept.linger = min(attach.linger or 0.0, self._limits.resume_window)
         self._sessions[kept.id] = kept
         return kept
@@ -79,7 +79,7 @@ class Registry:
         before, kept.link = kept.link, link
         kept.linger = min(attach.linger or 0.0, self._limits.resume_window)
         kept.previous_secret = attach.secret
-        kept.carrier.session.secret = secrets.token_urlsafe(32)
+        kept.live.session.secret = secrets.token_urlsafe(32)
         before.driver.abort()  # it may only seem to live, and holds a descriptor
         return kept
 
@@ -87,7 +87,7 @@ class Registry:
         if kept.link.link.is_proved:
             kept.previous_secret = ""
         given = secret.encode("utf-8", "surrogatepass")
-        present = hmac.compare_digest(given, kept.carrier.session.secret.encode())
+        present = hmac.compare_digest(given, kept.live.session.secret.encode())
         before = hmac.compare_digest(given, kept.previous_secret.encode())
         return present or (before and bool(kept.previous_secret))
 
@@ -104,9 +104,9 @@ class Registry:
 
     def find(self, link: ServerLink) -> KeptSession | None:
         """Return the session that `link` carries, or carried last."""
-        if link.carrier is None:
+        if link.live is None:
             return None
-        kept = self._sessions.get(link.carrier.session.id)
+        kept = self._sessions.get(link.live.session.id)
         return kept if kept is not None and kept.link is link else None
 
     def remove(self, kept: KeptSession) -> None:

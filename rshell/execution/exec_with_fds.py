@@ -1,6 +1,6 @@
 """Run as a script: put inherited descriptors at fixed numbers, then become another program.
 
-    python -I -S placed.py 6=23 9=24 -- PROGRAM ARG...
+    python -I -S exec_with_fds.py 6=23 9=24 -- PROGRAM ARG...
 
 Strategy: a persistent shell must find its pipes under numbers that are written in its recipe.
 `subprocess` can pass a descriptor on only under its own number, and plain shells can't name
@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 
-def placed_argv(argv: Sequence[str], places: Mapping[int, int]) -> tuple[str, ...]:
+def argv_with_fds(argv: Sequence[str], places: Mapping[int, int]) -> tuple[str, ...]:
     """Return the argv that runs `argv` with our descriptors at new numbers, `{new: ours}`.
 
     Ours must be passed on to it (`pass_fds`); `argv[0]` is a path.

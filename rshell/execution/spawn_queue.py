@@ -16,11 +16,11 @@ from collections.abc import Collection
 
 from rshell.errors import SpawnError
 from rshell.execution.reaper_client import Reaper
-from rshell.execution.running import RunningProcess
+from rshell.execution.running_process import RunningProcess
 from rshell.execution.spawn import NOT_EXECUTABLE, Command, spawn
 
 
-class SpawnTurns:
+class SpawnQueue:
     """At most `limit` processes at once, and one start in a pass of the loop.
 
     `reaper`, if given, is told of every process. One for a whole server.

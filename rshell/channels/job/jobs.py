@@ -18,15 +18,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rshell.channels.job.log import LogReader, LogWriter
-from rshell.channels.job.messages import ERR, OUT, JobInfo
-from rshell.channels.job.running import RunningJob
+from rshell.channels.job.messages import JobInfo
+from rshell.channels.job.running_job import RunningJob
 from rshell.channels.job.store import JobStore
-from rshell.channels.process.messages import encode_status
+from rshell.channels.process.messages import STDERR, STDOUT, encode_status
 from rshell.channels.work import Work
 from rshell.errors import ChannelRefused, ConfigurationError, SpawnError
 from rshell.execution.pipes import output_pipe
 from rshell.execution.spawn import Command
-from rshell.execution.turns import SpawnTurns
+from rshell.execution.spawn_queue import SpawnQueue
 from rshell.protocol.messages import Json
 from rshell.values import Limits
 
@@ -35,10 +35,10 @@ Key = tuple[str, str]  # identity and name
 
 
 class Jobs:
-    """The jobs in `folder`. Its methods raise ChannelRefused with the code for the peer."""
+    """The jobs in `directory`. Its methods raise ChannelRefused with the code for the peer."""
 
-    def __init__(self, folder: Path, spawner: SpawnTurns, limits: Limits, work: Work) -> None:
-        self._folder = folder
+    def __init__(self, directory: Path, spawner: SpawnQueue, limits: Limits, work: Work) -> None:
+        self._directory = directory
         self._spawner = spawner
         self._limits = limits
         self._work = work
@@ -65,7 +65,7 @@ class Jobs:
 
     def read_log(self, identity: str, name: str) -> LogReader:
         """Return a reader of what is kept of a job's output; the caller closes it."""
-        return LogReader(self._load().folder(identity, name))
+        return LogReader(self._load().directory(identity, name))
 
     async def start(
         self,
@@ -123,7 +123,7 @@ class Jobs:
             raise ChannelRefused("failed", "the server is shutting down")
         if self._store is None:
             try:
-                self._store = JobStore(self._folder)
+                self._store = JobStore(self._directory)
             except ConfigurationError as error:
                 raise ChannelRefused("failed", str(error)) from error
             for identity, info in self._store.load():
@@ -143,7 +143,7 @@ class Jobs:
         theirs: list[int] = []
         try:
             theirs.append(os.open(os.devnull, os.O_RDONLY))
-            for stream in (OUT,) if merge else (OUT, ERR):
+            for stream in (STDOUT,) if merge else (STDOUT, STDERR):
                 ours[stream], end = output_pipe()
                 theirs.append(end)
             process = await self._spawner.spawn(
@@ -160,7 +160,7 @@ class Jobs:
                 os.close(fd)
         # From here on nothing waits, so a job that runs is always known.
         store.save(identity, info)
-        log = LogWriter(store.folder(identity, info.name), self._limits.job_log)
+        log = LogWriter(store.directory(identity, info.name), self._limits.job_log)
 
         task = self._work.begin()
 

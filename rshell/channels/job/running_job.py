@@ -14,9 +14,10 @@ from dataclasses import replace
 from functools import partial
 
 from rshell.channels.job.log import LogWriter
-from rshell.channels.job.messages import ERR, OUT, JobInfo
+from rshell.channels.job.messages import JobInfo
+from rshell.channels.process.messages import STDERR, STDOUT
 from rshell.execution.pipes import PipeSource
-from rshell.execution.running import RunningProcess
+from rshell.execution.running_process import RunningProcess
 from rshell.values import Limits
 
 
@@ -63,7 +64,7 @@ class RunningJob:
             return self._info
         counts = self._log.counts
         duration = time.monotonic() - self._began
-        return replace(self._info, duration=duration, stdout=counts[OUT], stderr=counts[ERR])
+        return replace(self._info, duration=duration, stdout=counts[STDOUT], stderr=counts[STDERR])
 
     @property
     def is_over(self) -> bool:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from rshell.channels.base import Host
+from rshell.channels.base import Context
 from rshell.channels.shell.recipe import Report, ShellRecipe
-from rshell.channels.shell.running import ShellProcess, start_shell
+from rshell.channels.shell.shell_process import ShellProcess, start_shell
 from rshell.errors import SpawnError
 from rshell.transport.channel import Channel
 from rshell.values import ExitStatus
@@ -44,11 +44,17 @@ async def on_shell(act: Act, *, stdin: bool = False) -> tuple[bytes, bytes]:
     """Let `act` use a shell inside a server; return what the client got on both streams."""
     outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def serve(channel: Channel, host: Host) -> None:
+    async def serve(channel: Channel, context: Context) -> None:
         channel.accept()
-        recipe = ShellRecipe.choose(host.environment["SHELL"], terminal=False, home="/")
+        recipe = ShellRecipe.choose(context.environment["SHELL"], terminal=False, home="/")
         shell = await start_shell(
-            host, recipe, host.directory, host.environment, channel, stdin=stdin, terminal=None
+            context,
+            recipe,
+            context.cwd,
+            context.environment,
+            channel,
+            stdin=stdin,
+            terminal=None,
         )
         channel.on_room = shell.resume
         shell.resume()
@@ -56,7 +62,7 @@ async def on_shell(act: Act, *, stdin: bool = False) -> tuple[bytes, bytes]:
         try:
             first = await running.said.get()
             assert isinstance(first, Report)
-            assert (first.number, first.status, first.cwd) == (0, 0, host.directory)
+            assert (first.number, first.status, first.cwd) == (0, 0, context.cwd)
             await act(running, channel)
         except BaseException as error:
             outcome.set_exception(error)
@@ -65,7 +71,7 @@ async def on_shell(act: Act, *, stdin: bool = False) -> tuple[bytes, bytes]:
         finally:
             shell.close()
             shell.close()
-            host.clean_up(shell.process.end(0))
+            context.clean_up(shell.process.end(0))
 
     async with (
         tls_session(handlers={"test": serve}) as client,
@@ -166,14 +172,20 @@ async def test_a_signal_ends_the_shell_whose_death_tells_which(program: str) -> 
     await on_shell(act)
 
 
-async def test_a_folder_that_is_missing_is_a_spawn_error() -> None:
+async def test_a_directory_that_is_missing_is_a_spawn_error() -> None:
     failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
 
-    async def serve(channel: Channel, host: Host) -> None:
+    async def serve(channel: Channel, context: Context) -> None:
         recipe = ShellRecipe.choose("/bin/sh", terminal=False, home="/")
         with pytest.raises(SpawnError) as caught:
             await start_shell(
-                host, recipe, "/no/such", host.environment, channel, stdin=False, terminal=None
+                context,
+                recipe,
+                "/no/such",
+                context.environment,
+                channel,
+                stdin=False,
+                terminal=None,
             )
         failed.set_result(caught.value)
         channel.refuse("failed", "as it should")

@@ -29,17 +29,17 @@ from rshell.errors import (
     UntrustedServer,
     VersionMismatch,
 )
-from rshell.transport.carrier import SessionCarrier, as_session_error
+from rshell.transport.live_session import LiveSession, as_session_error
 from rshell.values import Limits
 
-Redial = Callable[[SessionCarrier], Awaitable[ClientLink]]
+Redial = Callable[[LiveSession], Awaitable[ClientLink]]
 
 _FIRST_WAIT = 0.05
 _LONGEST_WAIT = 5.0
 _FINAL = (AuthenticationFailed, UntrustedServer, VersionMismatch)
 
 
-class LinkKeeper:
+class Reconnector:
     """The present link of a session, and the way to the next one.
 
     `link` is the present or the last link; `is_up` whether it carries the session; `lost_at`
@@ -62,21 +62,21 @@ class LinkKeeper:
     @property
     def is_up(self) -> bool:
         """Whether a link carries the session now."""
-        return self.link.carrier.driver is not None
+        return self.link.live.driver is not None
 
     async def wait_up(self) -> None:
         """Wait until a link carries the session. Raises what ended it. Safe to cancel."""
-        carrier = self.link.carrier
-        while not self.is_up and carrier.error is None:
-            ended = asyncio.ensure_future(carrier.wait_ended())
+        live = self.link.live
+        while not self.is_up and live.error is None:
+            ended = asyncio.ensure_future(live.wait_ended())
             up = asyncio.ensure_future(self._up.wait())
             try:
                 await asyncio.wait((ended, up), return_when=asyncio.FIRST_COMPLETED)
             finally:
                 ended.cancel()
                 up.cancel()
-        if carrier.error is not None:
-            raise carrier.error
+        if live.error is not None:
+            raise live.error
 
     async def close(self) -> None:
         """Stop trying. The session is the caller's to end."""
@@ -108,10 +108,10 @@ class LinkKeeper:
             return
         self._up.clear()
         if self._redial is None or self._limits.resume_window <= 0:
-            link.carrier.end(cause)
+            link.live.end(cause)
             return
         self.lost_at = self._loop.time()
-        session = link.carrier.session
+        session = link.live.session
         progress = session.received + session.replay.first
         if progress != self._progress:
             self._progress, self._wait = progress, 0.0
@@ -121,11 +121,11 @@ class LinkKeeper:
         self._tell()
 
     async def _come_back(self, cause: LinkLost) -> None:
-        carrier = self.link.carrier
+        live = self.link.live
         self.link.driver.abort()
         try:
             async with asyncio.timeout(self._limits.resume_window):
-                self._take(await self._dial_until_answered(carrier, cause))
+                self._take(await self._dial_until_answered(live, cause))
             return
         except TimeoutError:
             error: RshellError = LinkLost(
@@ -137,16 +137,16 @@ class LinkKeeper:
         except (RshellError, OSError) as failed:
             error = LinkLost(f"{cause.reason}, and there is no way back: {failed}")
             error.__cause__ = failed
-        carrier.end(as_session_error(error))
+        live.end(as_session_error(error))
         self._tell()
 
-    async def _dial_until_answered(self, carrier: SessionCarrier, cause: LinkLost) -> ClientLink:
+    async def _dial_until_answered(self, live: LiveSession, cause: LinkLost) -> ClientLink:
         assert self._redial is not None
         refused_since: float | None = None  # by this very machine, without a pause
         while True:
             await asyncio.sleep(self._wait * random.uniform(0.5, 1.0))
             try:
-                return await self._redial(carrier)
+                return await self._redial(live)
             except _FINAL:
                 raise
             except ConnectError as error:

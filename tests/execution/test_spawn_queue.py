@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from rshell.errors import SpawnError
-from rshell.execution.running import RunningProcess
-from rshell.execution.turns import SpawnTurns
+from rshell.execution.running_process import RunningProcess
+from rshell.execution.spawn_queue import SpawnQueue
 from tests.execution.helpers import DEADLINE, command, no_leak
 
 
@@ -21,13 +21,13 @@ def null() -> Iterator[int]:
     os.close(fd)
 
 
-async def start(turns: SpawnTurns, null: int, *argv: str) -> RunningProcess:
+async def start(turns: SpawnQueue, null: int, *argv: str) -> RunningProcess:
     return await turns.spawn(command(*argv), stdin=null, stdout=null, stderr=null)
 
 
 async def test_a_pass_of_the_loop_starts_one_at_most(null: int) -> None:
     with no_leak():
-        turns = SpawnTurns(1000)
+        turns = SpawnQueue(1000)
         started: list[RunningProcess] = []
 
         async def one() -> None:
@@ -47,7 +47,7 @@ async def test_a_pass_of_the_loop_starts_one_at_most(null: int) -> None:
 
 
 async def test_a_free_turn_is_taken_without_a_switch_of_tasks(null: int) -> None:
-    turns = SpawnTurns(10)
+    turns = SpawnQueue(10)
     coroutine = start(turns, null, "true")
     with pytest.raises(StopIteration) as ended:
         coroutine.send(None)
@@ -58,7 +58,7 @@ async def test_a_free_turn_is_taken_without_a_switch_of_tasks(null: int) -> None
 
 async def test_more_than_the_limit_are_refused_at_once(null: int) -> None:
     with no_leak():
-        turns = SpawnTurns(2)
+        turns = SpawnQueue(2)
         first = await start(turns, null, "sleep", "100")
         second = await start(turns, null, "sleep", "100")
         with pytest.raises(SpawnError) as refused:
@@ -72,7 +72,7 @@ async def test_more_than_the_limit_are_refused_at_once(null: int) -> None:
 
 
 async def test_a_failed_start_gives_its_place_back(null: int) -> None:
-    turns = SpawnTurns(1)
+    turns = SpawnQueue(1)
     for _ in range(3):
         with pytest.raises(SpawnError) as refused:
             await start(turns, null, "no-such-program-anywhere")
@@ -83,7 +83,7 @@ async def test_a_failed_start_gives_its_place_back(null: int) -> None:
 async def test_a_cancelled_waiter_passes_its_turn_on(null: int) -> None:
     """Cancelled both while it waits and after it was given the turn."""
     with no_leak():
-        turns = SpawnTurns(100)
+        turns = SpawnQueue(100)
         running: list[RunningProcess] = []
         for passes in range(6):
             tasks = [asyncio.ensure_future(start(turns, null, "true")) for _ in range(4)]

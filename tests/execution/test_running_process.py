@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from rshell.execution.running import RunningProcess
+from rshell.execution.running_process import RunningProcess
 from rshell.values import ExitStatus
 from tests.execution.helpers import (
     DEADLINE,
