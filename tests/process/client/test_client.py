@@ -1,0 +1,259 @@
+"""A session from the client's side, against a real server over TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import pytest
+
+import rshell
+from rshell.channels.base import Context
+from rshell.errors import (
+    ChannelRefused,
+    LinkLost,
+    OutputTruncated,
+    ProcessFailed,
+    ProcessTimeout,
+    SessionClosed,
+)
+from rshell.transport.channel import Channel
+from rshell.values import Limits, TerminalSize
+from tests.support.commands import until
+from tests.support.cutting import Cutter
+from tests.support.execution import await_gone
+from tests.support.proxy import Relay
+from tests.support.session import DEADLINE, tls_session
+
+pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+
+
+async def test_who_and_how_far() -> None:
+    async with tls_session() as client:
+        assert client.identity == "local" and not client.is_closed
+        await client.run("true")
+        assert client.round_trip is not None and 0 < client.round_trip < DEADLINE
+
+
+async def test_output_is_bytes_unless_text_is_asked_for() -> None:
+    async with tls_session() as client:
+        odd = "printf 'a\\377\\303\\251'"
+        assert (await client.run(odd)).stdout == b"a\xff\xc3\xa9"
+        assert (await client.run(odd, text=True)).stdout == "a\ufffd\u00e9"
+        assert (await client.run(odd, encoding="latin-1")).stdout == "a\u00ff\u00c3\u00a9"
+        done = await client.run("cat; echo err >&2", input="\u00e9", text=True)
+        assert (done.stdout, done.stderr, done.exit_status) == ("\u00e9", "err\n", 0)
+
+
+@pytest.mark.parametrize("encoding", ["no-such-encoding", "hex"])
+async def test_an_unknown_encoding_is_told_before_anything_runs(
+    encoding: str, tmp_path: Path
+) -> None:
+    """The command ran on, and nobody had a handle to it."""
+    async with tls_session() as client:
+        command = ["touch", str(tmp_path / "ran")]
+        with pytest.raises(LookupError):
+            await client.run(command, encoding=encoding)
+        with pytest.raises(LookupError):
+            client.open_process(command, encoding=encoding)
+        await client.run("true")
+        assert not (tmp_path / "ran").exists()
+
+
+async def test_a_sequence_is_run_without_a_shell() -> None:
+    async with tls_session() as client:
+        done = await client.run(["printf", "%s|", "a b", "$HOME", "*", "é\udcff"])
+        assert done.stdout == b"a b|$HOME|*|\xc3\xa9\xff|"
+        with pytest.raises(TypeError):
+            await client.run(b"true")  # type: ignore[arg-type]
+        with pytest.raises(TypeError):
+            await client.run([])
+
+
+async def test_directory_and_environment(tmp_path: Path) -> None:
+    async with tls_session(cwd=tmp_path) as client:
+        (tmp_path / "sub").mkdir()
+        done = await client.run("pwd; echo $A-$HOME", cwd="sub", env={"A": "1"}, text=True)
+        where, said = done.stdout.split()
+        assert where == str(tmp_path / "sub") and said.startswith("1-/")
+        done = await client.run(["/usr/bin/env"], env={"A": "1"}, clear_env=True, text=True)
+        assert done.stdout == "A=1\n"
+
+
+async def test_stderr_can_be_merged_in_order() -> None:
+    async with tls_session() as client:
+        done = await client.run("echo 1; echo 2 >&2; echo 3", merge_stderr=True)
+        assert (done.stdout, done.stderr) == (b"1\n2\n3\n", b"")
+
+
+async def test_check_raises_with_all_that_was_said() -> None:
+    async with tls_session() as client:
+        with pytest.raises(ProcessFailed, match=r"status 3.*: broken") as caught:
+            await client.run("echo out; echo broken >&2; exit 3", check=True, text=True)
+        assert (caught.value.exit_status, caught.value.stdout) == (3, "out\n")
+        with pytest.raises(ProcessFailed, match="SIGKILL") as caught:
+            await client.run("kill -9 $$", check=True)
+        assert (caught.value.exit_status, caught.value.signal) == (None, "SIGKILL")
+
+
+async def test_a_timeout_is_the_servers_and_keeps_what_was_said() -> None:
+    async with tls_session() as client:
+        with pytest.raises(ProcessTimeout) as caught:
+            await client.run("echo early; sleep 100", timeout=5.0, text=True)
+        assert (caught.value.timeout, caught.value.stdout) == (5.0, "early\n")
+
+
+async def test_output_past_the_callers_bound_ends_the_command() -> None:
+    async with tls_session() as client:
+        with pytest.raises(OutputTruncated) as caught:
+            await client.run("yes", max_output=10_000, text=True)
+        assert caught.value.max_output == 10_000
+        assert len(caught.value.stdout) >= 10_000
+        assert set(caught.value.stdout) == {"y", "\n"}
+        assert (await client.run("echo next", max_output=5)).stdout == b"next\n"
+
+
+async def test_cancelling_ends_the_remote_group_and_not_the_session(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    script = (
+        f"(echo $BASHPID >> {pids}; exec sleep 100) & (echo $BASHPID >> {pids}; exec sleep 100)"
+    )
+    async with tls_session() as client:
+        task = asyncio.ensure_future(client.run(script))
+        await asyncio.to_thread(until, lambda: len(read_pids(pids)) == 2, "two processes")
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        for pid in read_pids(pids):
+            await asyncio.to_thread(await_gone, pid)
+        assert (await client.run("echo next")).stdout == b"next\n"
+
+
+def read_pids(path: Path) -> list[int]:
+    return [int(line) for line in path.read_text().split("\n")[:-1]] if path.exists() else []
+
+
+async def test_everything_at_once_over_one_link() -> None:
+    async with tls_session() as client:
+        flood = client.open_process("yes")
+        async with flood:
+            done = await asyncio.gather(
+                *(client.run(f"echo {n}; exit {n}", input=b"x") for n in range(40))
+            )
+        assert [(d.stdout, d.exit_status) for d in done] == [(b"%d\n" % n, n) for n in range(40)]
+
+
+async def test_a_terminal_has_its_size_and_type() -> None:
+    async with tls_session() as client:
+        size = TerminalSize(columns=90, rows=30)
+        async with client.open_process(
+            "stty size; echo $TERM", terminal=size, term="vt100"
+        ) as process:
+            assert await process.stdout.read() == b"30 90\r\nvt100\r\n"
+            assert (await process.wait()).code == 0
+
+
+async def test_an_unknown_kind_is_refused_and_the_session_goes_on() -> None:
+    async with tls_session() as client:
+        with pytest.raises(
+            ChannelRefused, match="there are job, process, sessions, shell"
+        ) as caught:
+            await client.open_channel("files")
+        assert caught.value.code == "unknown-kind"
+        assert (await client.run("echo on")).stdout == b"on\n"
+
+
+async def test_a_kind_of_our_own() -> None:
+    async def double(channel: Channel, context: Context) -> None:
+        channel.accept({"hello": context.identity})
+        channel.send_message({"sum": channel.request["a"] * 2})
+        async for block in channel:
+            await channel.write(block * 2)
+        channel.send_eof()
+
+    async with tls_session(handlers={"double": double}) as client:
+        async with client.open_channel("double", {"a": 21}) as channel:
+            assert channel.reply == {"hello": "local"}
+            assert await channel.receive_message() == {"sum": 42}
+            await channel.write(b"ab")
+            channel.send_eof()
+            assert await channel.read() == b"abab"
+        with pytest.raises(ChannelRefused, match="there are double"):
+            await client.run("true")
+
+
+async def test_close_is_a_word_and_harmless_when_repeated() -> None:
+    async with tls_session() as client:
+        await client.close()
+        await client.close()
+        closed = await client.wait_closed()
+        assert isinstance(closed, SessionClosed)
+        assert (closed.code, closed.by, client.is_closed) == ("done", "local", True)
+        with pytest.raises(SessionClosed):
+            await client.run("true")
+
+
+async def test_a_close_that_is_cancelled_ends_the_session_all_the_same() -> None:
+    async with (
+        asyncio.timeout(DEADLINE),
+        rshell.serve("127.0.0.1", 0) as server,
+        Cutter(server.addresses[0].port) as cutter,
+    ):
+        client = await rshell.connect(cutter.address)
+        cutter.refuse()
+        await cutter.cut()
+        await asyncio.to_thread(until, lambda: not client.links.is_up, "the cut")
+        closing = asyncio.create_task(client.close())
+        await asyncio.sleep(0)  # it waits for what looks for a way back
+        closing.cancel()
+        await asyncio.wait([closing])
+        assert closing.cancelled()
+        closed = await client.wait_closed()
+        assert closed is not None and (closed.code, closed.by) == ("done", "local")
+        await client.close()
+
+
+async def test_leaving_ends_what_runs(tmp_path: Path) -> None:
+    async with rshell.serve("127.0.0.1", 0) as server:
+        async with rshell.connect(server.addresses[0]) as client:
+            running = asyncio.ensure_future(client.run("sleep 100"))
+            shell = await client.open_shell()
+        for end in (running, shell.run("true")):
+            with pytest.raises(SessionClosed):
+                await end
+
+
+async def test_a_link_that_does_not_come_back_is_lost_for_everything_in_it() -> None:
+    async with (
+        rshell.serve("127.0.0.1", 0) as server,
+        Relay(server.addresses[0].port) as relay,
+        rshell.connect(relay.address, limits=Limits(resume_window=0.0)) as client,
+    ):
+        running = asyncio.ensure_future(client.run("sleep 100"))
+        process = await client.open_process("echo up; sleep 100")
+        assert await process.stdout.readline() == b"up\n"
+        await asyncio.to_thread(relay.cut)
+        for end in (running, process.wait(), process.stdout.read()):
+            with pytest.raises(LinkLost):
+                await end
+        assert isinstance(await client.wait_closed(), LinkLost)
+
+
+async def test_a_session_lost_while_a_channel_opens_does_not_hang() -> None:
+    asked, never = asyncio.Event(), asyncio.Event()
+
+    async def ponder(channel: Channel, context: Context) -> None:
+        asked.set()
+        await never.wait()
+
+    async with (
+        asyncio.timeout(DEADLINE),
+        rshell.serve("127.0.0.1", 0, handlers={"process": ponder}) as server,
+        rshell.connect(server.addresses[0]) as client,
+    ):
+        opening = asyncio.ensure_future(client.run("true"))
+        await asked.wait()
+        await server.close()
+        with pytest.raises(SessionClosed, match="shutting down"):
+            await opening

@@ -1,0 +1,107 @@
+"""The Python blocks of the pages run: whole programs alone, pieces in a coroutine of their own.
+
+A piece finds `rshell`, `asyncio`, `client` (an open session with a server of its own) and
+`directory` (an empty private directory). What it asserts must hold.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import re
+import sys
+import tempfile
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import rshell
+from tests.support.commands import ROOT
+
+DOCS = ROOT / "docs"
+PAGES = ("api", "embedding", "execution")
+
+_BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_LINK = re.compile(r"\]\(([^)#:]*)(?:#([^)]*))?\)")
+_HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
+
+
+def blocks(*, whole: bool) -> list[Any]:
+    """Return the blocks that are whole programs, or those that are pieces."""
+    found = []
+    for page in PAGES:
+        text = (DOCS / f"{page}.md").read_text()
+        for match in _BLOCK.finditer(text):
+            if ("asyncio.run(" in match[1]) is whole:
+                line = text.count("\n", 0, match.start()) + 2
+                found.append(pytest.param(match[1], id=f"{page}.md:{line}"))
+    return found
+
+
+@pytest.mark.parametrize("source", blocks(whole=True))
+async def test_a_program_in_the_docs_runs(source: str, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(source)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-W", "error", str(program)),
+        stdin=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(60):
+        _, stderr = await process.communicate()
+    assert (process.returncode, stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("source", blocks(whole=False))
+async def test_a_piece_in_the_docs_runs(source: str) -> None:
+    body = textwrap.indent(source, "    ")
+    names: dict[str, Any] = {"asyncio": asyncio, "rshell": rshell}
+    exec(compile(f"async def piece(client, directory):\n{body}", "<docs>", "exec"), names)
+    with tempfile.TemporaryDirectory() as own, tempfile.TemporaryDirectory() as directory:
+        async with (
+            asyncio.timeout(60),
+            rshell.serve(None, unix=f"{own}/socket", state=own) as server,
+            rshell.connect(server.addresses[0]) as client,
+        ):
+            await names["piece"](client, Path(directory))
+
+
+def test_the_api_page_names_everything_public() -> None:
+    page = (DOCS / "api.md").read_text()
+    assert [name for name in rshell.__all__ if not re.search(rf"\b{name}\b", page)] == []
+
+
+def test_the_api_page_shows_the_options_that_there_are() -> None:
+    """The signatures in the page name each parameter of the functions, and no other."""
+    page = (DOCS / "api.md").read_text()
+    for name, function in {
+        "rshell.connect": rshell.connect,
+        "rshell.serve": rshell.serve,
+        "client.run": rshell.Client.run,
+        "client.start_job": rshell.Client.start_job,
+        "client.open_process": rshell.Client.open_process,
+        "client.open_shell": rshell.Client.open_shell,
+    }.items():
+        match = re.search(rf"^(?:await )?{re.escape(name)}\((.*?)\) ->", page, re.DOTALL | re.M)
+        assert match is not None, name
+        call = ast.parse(f"def shown({match[1]}): pass").body[0]
+        assert isinstance(call, ast.FunctionDef)
+        shown = [argument.arg for argument in (*call.args.args, *call.args.kwonlyargs)]
+        code = function.__code__
+        names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        assert shown == [each for each in names if each != "self"], name
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda path: path.name)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for target, anchor in _LINK.findall(page.read_text()):
+        path = (page.parent / target).resolve() if target else page
+        assert path.exists(), f"{page.name} links to {target}"
+        if anchor:
+            headings = _HEADING.findall(path.read_text())
+            anchors = {
+                re.sub(r"[^\w -]", "", h).strip().lower().replace(" ", "-") for h in headings
+            }
+            assert anchor in anchors, f"{page.name} links to {target}#{anchor}"

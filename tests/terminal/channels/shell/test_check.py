@@ -1,0 +1,92 @@
+"""Asking real shells whether a text is whole: it never runs, and nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rshell.channels.base import Context
+from rshell.channels.shell import check
+from rshell.channels.shell.check import wants_more
+from rshell.execution.spawn_queue import SpawnQueue
+from rshell.protocol.messages import Json
+from rshell.values import Limits
+from tests.support.execution import no_leak
+
+
+def a_host(processes: int = 10) -> Context:
+    def audit(event: str, facts: Json) -> None:
+        raise AssertionError(f"{event} was audited: {facts}")
+
+    def clean_up(coroutine: Coroutine[Any, Any, None]) -> None:
+        coroutine.close()
+        raise AssertionError("something was left to clean up")
+
+    turns = SpawnQueue(processes)
+    return Context("someone", "session", Limits(), "/", dict(os.environ), turns, audit, clean_up)
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hear the judge on a busy machine too."""
+    monkeypatch.setattr(check, "_DEADLINE", 20.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "wants"),
+    [
+        ("echo 'a", True),
+        ("if true; then", True),
+        ("f() {", True),
+        ("cat <<EOF", True),
+        ("echo \\", True),
+        ("echo 'a'", False),
+        ("if true; then :; fi", False),
+        ("if true; fi", False),
+        ("echo ')' )", False),
+        ("echo '\udcff", True),
+    ],
+)
+async def test_every_shell_tells_the_whole_from_the_beginning(
+    text: str, wants: bool, program: str, patient: None
+) -> None:
+    with no_leak():
+        assert await wants_more(a_host(), program, text) is wants
+
+
+async def test_the_text_is_never_run(tmp_path: Path, program: str, patient: None) -> None:
+    made = tmp_path / "made"
+    assert not await wants_more(a_host(), program, f"{{ : >'{made}'; }}")
+    assert await wants_more(a_host(), program, f": >'{made}'; echo \"")
+    assert not made.exists()
+
+
+async def test_a_shell_that_complains_without_end_or_reads_nothing_is_heard(
+    tmp_path: Path, patient: None
+) -> None:
+    """More text than a pipe holds, to one that has made up its mind."""
+    shell = tmp_path / "shell"
+    shell.write_text("#!/bin/sh\necho unexpected EOF >&2\n", encoding="ascii")
+    shell.chmod(0o700)
+    with no_leak():
+        assert await wants_more(a_host(), str(shell), "echo '" + "x" * 2_000_000)
+
+
+async def test_a_judge_that_takes_too_long_is_not_heard(tmp_path: Path) -> None:
+    shell = tmp_path / "shell"
+    shell.write_text("#!/bin/sh\necho unexpected EOF >&2\nexec sleep 100\n", encoding="ascii")
+    shell.chmod(0o700)
+    host = a_host()
+    assert not await wants_more(host, str(shell), "echo '")
+
+
+async def test_without_a_judge_the_text_is_run_as_it_is() -> None:
+    with no_leak():
+        assert not await wants_more(a_host(), "/no/such/shell", "echo '")
+        assert not await wants_more(a_host(processes=0), "/bin/sh", "echo '")
+        # What the text says by itself needs none.
+        assert await wants_more(a_host(processes=0), "/bin/sh", "echo \\")

@@ -1,0 +1,216 @@
+"""docs/protocol.md and the code say the same: golden bytes, numbers, tables, codes."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from docs.render_states import render
+from rshell.errors import RemoteProtocolError
+from rshell.protocol.events import Event
+from rshell.protocol.frames import FrameType
+from rshell.protocol.link import Link
+from rshell.protocol.messages import (
+    Attach,
+    Attached,
+    Auth,
+    Body,
+    Failure,
+    Goodbye,
+    Hello,
+    Open,
+    Opened,
+    decode_number,
+    encode_json,
+    encode_number,
+)
+from rshell.protocol.session import Role, Session
+from rshell.values import Limits
+from tests.support.commands import ROOT
+from tests.support.wire import decode_frames, describe, frame, take
+
+PAGE = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
+BLOCKS = dict(re.findall(r"^```hex (\S+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
+
+# What the page says that each vector holds: type, channel and body.
+VECTORS: dict[str, tuple[FrameType, int, Any]] = {
+    "hello-client": (FrameType.HELLO, 0, Hello(1, 1, 262144, "rshell")),
+    "hello-server": (FrameType.HELLO, 0, Hello(1, 1, 262144, "rshell", ("EXTERNAL",))),
+    "auth-first": (FrameType.AUTH, 0, Auth("", mechanism="EXTERNAL")),
+    "auth-step": (FrameType.AUTH, 0, Auth("r=abc,s=AAAA,i=4096")),
+    "auth-done": (FrameType.AUTH, 0, Auth("", done=True, identity="ann")),
+    "attach-new": (FrameType.ATTACH, 0, Attach()),
+    "attach-resume": (FrameType.ATTACH, 0, Attach("s1", "first", 5)),
+    "attached": (FrameType.ATTACHED, 0, Attached("s1", "second", 7)),
+    "ping": (FrameType.PING, 0, {"id": 1}),
+    "pong": (FrameType.PONG, 0, {"id": 1}),
+    "ack": (FrameType.ACK, 0, {"received": 300}),
+    "goodbye": (FrameType.GOODBYE, 0, Goodbye("done", "bye")),
+    "goodbye-version": (FrameType.GOODBYE, 0, Goodbye("version", "too old", (2, 3))),
+    "open": (FrameType.OPEN, 1, Open("echo", 1048576, {"upper": True})),
+    "opened": (FrameType.OPENED, 1, Opened(65536, {})),
+    "refused": (FrameType.REFUSED, 1, Failure("unknown-kind", "no echo here")),
+    "data": (FrameType.DATA, 1, b"\x01hi\n"),
+    "eof": (FrameType.EOF, 1, {}),
+    "window": (FrameType.WINDOW, 1, {"bytes": 524288}),
+    "message": (FrameType.MESSAGE, 1, {"name": "\udcff\u00e4"}),
+    "close": (FrameType.CLOSE, 1, {}),
+    "reset": (FrameType.RESET, 0x01020304, Failure("cancelled", "")),
+}
+
+
+def block(name: str) -> bytes:
+    return bytes.fromhex(BLOCKS[name])
+
+
+def encode(body: Any) -> bytes:
+    if isinstance(body, bytes):
+        return body
+    if isinstance(body, dict):
+        for key, value in body.items():
+            if isinstance(value, int):
+                return encode_number(key, value)
+        return encode_json(body)
+    raw = body.encode()
+    assert isinstance(raw, bytes)
+    return raw
+
+
+def decode(frame_type: FrameType, example: Any, raw: bytes) -> Any:
+    if isinstance(example, bytes):
+        return raw
+    if isinstance(example, dict):
+        for key, value in example.items():
+            if isinstance(value, int):
+                return {key: decode_number(frame_type.name, key, raw, 0)}
+        return Body.decode(frame_type.name, raw).values
+    if isinstance(example, Failure):
+        return Failure.decode(frame_type.name, raw)
+    return type(example).decode(raw)
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_each_vector_of_the_page_is_encoded_and_decoded_as_stated(name: str) -> None:
+    frame_type, channel, body = VECTORS[name]
+    golden = block(name)
+    assert frame(frame_type, channel, encode(body)) == golden
+    ((number, its_channel, raw),) = decode_frames(golden)
+    assert (number, its_channel) == (frame_type, channel)
+    assert decode(frame_type, body, raw) == body
+
+
+def test_the_page_has_a_vector_for_every_frame_type_and_no_unknown_one() -> None:
+    assert {kind for kind, _, _ in VECTORS.values()} == set(FrameType)
+    dialogue = {"dialogue-client", "dialogue-server"}
+    assert set(BLOCKS) == set(VECTORS) | dialogue | {"skipped", "skipped-sequenced"}
+    for name in BLOCKS:
+        described = re.search(rf"(.*)\n\n```hex {name}\n", PAGE)
+        assert described
+        assert described[1].endswith(":"), f"{name} has no description"
+
+
+@pytest.mark.parametrize(("name", "counted"), [("skipped", 0), ("skipped-sequenced", 1)])
+def test_frames_of_a_later_version_are_skipped(name: str, counted: int) -> None:
+    client, server, session = dialogue_ends()
+    login(client, server, session)
+    assert server.receive_data(block(name), 0.0) == []
+    assert server.closed is None
+    assert session.received == counted
+
+
+def dialogue_ends() -> tuple[Link, Link, Session]:
+    client = Link(Role.CLIENT, Limits(), 0.0)
+    server = Link(Role.SERVER, Limits(), 0.0, mechanisms=("EXTERNAL",))
+    return client, server, Session(Role.SERVER, Limits(), id="s1", secret="first")
+
+
+def login(client: Link, server: Link, session: Session) -> tuple[list[bytes], list[bytes]]:
+    """Log in and attach; return the bytes of both ends, a piece for each turn."""
+    client.authenticate(Auth("", mechanism="EXTERNAL"))
+    said = [take(client)]
+    server.receive_data(said[0], 0.0)
+    server.accept("ann")
+    answered = [take(server)]
+    client.receive_data(answered[0], 0.0)
+    client.accept("ann")
+    client.attach(Session(Role.CLIENT, Limits()), Attach(), 0.0)
+    said.append(take(client))
+    server.receive_data(said[1], 0.0)
+    server.accept_attach(session, Attach(), 0.0)
+    answered.append(take(server))
+    client.receive_data(answered[1], 0.0)
+    return said, answered
+
+
+def test_the_dialogue_of_the_page_is_what_two_ends_say() -> None:
+    client, server, there = dialogue_ends()
+    said, answered = login(client, server, there)
+    here = client.session
+    assert here is not None
+    channel = here.open("echo", {"upper": True})
+
+    def exchange(sender: Link, receiver: Link, pieces: list[bytes]) -> list[Event]:
+        pieces.append(take(sender))
+        return receiver.receive_data(pieces[-1], 0.0)
+
+    heard = exchange(client, server, said)
+    there.accept(there.channels[1])
+    heard += exchange(server, client, answered)
+    here.send(channel, 0, b"hi\n")
+    here.send_eof(channel)
+    heard += exchange(client, server, said)
+    there.send(there.channels[1], 1, b"HI\n")
+    there.send_message(there.channels[1], {"echoed": 3})
+    there.send_eof(there.channels[1])
+    heard += exchange(server, client, answered)
+    here.close(channel)
+    heard += exchange(client, server, said)
+    heard += exchange(server, client, answered)
+    client.goodbye("done", "bye")
+    heard += exchange(client, server, said)
+
+    assert b"".join(said) == block("dialogue-client")
+    assert b"".join(answered) == block("dialogue-server")
+    assert [describe(event) for event in heard] == [
+        ("ChannelRequested", 1, "echo", {"upper": True}),
+        ("ChannelOpened", 1, "echo", {}),
+        ("DataReceived", 1, 0, b"hi\n"),
+        ("EofReceived", 1),
+        ("DataReceived", 1, 1, b"HI\n"),
+        ("MessageReceived", 1, {"echoed": 3}),
+        ("EofReceived", 1),
+        ("ChannelClosed", 1, "NoneType", "None"),
+        ("LinkClosed", "SessionClosed", "bye"),
+    ]
+
+
+@pytest.mark.parametrize("name", render())
+def test_the_tables_of_the_page_are_those_of_the_code(name: str) -> None:
+    found = re.findall(rf"<!-- states {name} -->\n(.*?)\n<!-- end -->", PAGE, re.DOTALL)
+    assert found == [render()[name]], "run docs/render_states.py and paste what it prints"
+
+
+def test_the_page_names_every_code_that_the_core_uses() -> None:
+    used = {"version", RemoteProtocolError("").code}
+    call = r'(?:goodbye|channel\.refuse|channel\.reset|link\.close)\(\s*"([a-z-]+)"'
+    for source in (ROOT / "rshell").rglob("*.py"):
+        text = source.read_text(encoding="utf-8")
+        used |= set(re.findall(r'code="([a-z-]+)"', text))
+        used |= set(re.findall(call, text))
+    listed = set(re.findall(r"^\| `([a-z-]+)` \|", PAGE, re.MULTILINE))
+    assert {"flood", "sequence", "window-overrun", "shutdown", "cancelled"} <= used
+    assert used <= listed, used - listed
+
+
+def test_the_page_states_the_limits_of_the_code() -> None:
+    limits = Limits()
+    for number in (
+        limits.frame_before_login,
+        limits.frame,
+        limits.window,
+        limits.window_largest,
+        limits.ack_bytes,
+    ):
+        assert f"{number:,}" in PAGE

@@ -1,0 +1,131 @@
+"""Who may import whom (docs/architecture.md), read from the source itself."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.commands import ROOT
+
+PACKAGE = ROOT / "rshell"
+# Lowest first; "rshell" itself is the public face above the server.
+LAYERS = (
+    "errors",
+    "values",
+    "protocol",
+    "security",
+    "terminal",
+    "execution",
+    "transport",
+    "channels",
+    "client",
+    "server",
+    "rshell",
+    "cli",
+)
+PURE = {"asyncio", "socket", "ssl", "os", "threading", "time", "select", "subprocess", "signal"}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def imports(path: Path) -> set[str]:
+    """Return every module that a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports hide the layer"
+            assert node.module is not None
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                found.add(whole if whole in MODULES else node.module)
+    return found
+
+
+GRAPH = {
+    name: {other for other in imports(path) if other in MODULES} for name, path in MODULES.items()
+}
+
+
+def layer_of(module: str) -> str:
+    return module.split(".")[1] if "." in module else module
+
+
+def reachable(module: str) -> set[str]:
+    """Return what loading a module loads, were every import at its top."""
+    seen: set[str] = set()
+    waiting = [module]
+    while waiting:
+        for other in GRAPH[waiting.pop()] - seen:
+            seen.add(other)
+            if other != "rshell":  # loads its names when they are used
+                waiting.append(other)
+    return seen
+
+
+def test_the_search_sees_the_package() -> None:
+    assert "rshell.protocol.link" in MODULES and len(MODULES) > 50
+    assert "rshell.protocol.frames" in GRAPH["rshell.protocol.link"]
+    assert "asyncio" in imports(MODULES["rshell.transport.driver"])
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_to_the_own_layer_or_a_lower_one(module: str) -> None:
+    own = LAYERS.index(layer_of(module))
+    wrong = {other for other in GRAPH[module] if LAYERS.index(layer_of(other)) > own}
+    assert not wrong
+
+
+def test_the_server_does_without_the_client_and_prompt_toolkit() -> None:
+    for module in MODULES:
+        if layer_of(module) == "server" or module in ("rshell.cli.server", "rshell.cli.token"):
+            for other in {module} | (reachable(module) - {"rshell"}):
+                # A kind has both its ends in one directory; its client end needs no client layer.
+                assert layer_of(other) != "client", f"{module} reaches {other}"
+                outside = {name.split(".")[0] for name in imports(MODULES[other])}
+                assert outside <= {"rshell"} | sys.stdlib_module_names, other
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    circles = {module for module in MODULES if module in reachable(module)}
+    assert not circles
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if layer_of(name) == "protocol"])
+def test_the_core_is_pure(module: str) -> None:
+    for other in {module} | reachable(module):
+        outside = {name.split(".")[0] for name in imports(MODULES[other])} & PURE
+        # `values` names signals; the core asks the machine nothing.
+        assert outside <= ({"signal"} if other == "rshell.values" else set()), other
+
+
+@pytest.mark.parametrize(
+    "module", [name for name in MODULES if layer_of(name) in ("security", "terminal")]
+)
+def test_security_and_terminal_know_no_event_loop(module: str) -> None:
+    assert "asyncio" not in imports(MODULES[module])
+
+
+def test_only_the_prompt_imports_prompt_toolkit() -> None:
+    users = {
+        module
+        for module, path in MODULES.items()
+        if any(name.split(".")[0] == "prompt_toolkit" for name in imports(path))
+    }
+    assert all(module.startswith("rshell.cli.prompt") for module in users)
+
+
+def test_every_module_has_its_test_file() -> None:
+    tests = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    modules = [path for path in MODULES.values() if path.name != "__init__.py"]
+    assert not [path for path in modules if f"test_{path.name}" not in tests]
