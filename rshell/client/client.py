@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from rshell.aio import Opening
 from rshell.channels.process.client import (
     PIPE,
     CompletedProcess,
@@ -26,7 +27,6 @@ from rshell.client.reconnector import Reconnector
 from rshell.errors import OutputTruncated, ProcessTimeout, SessionClosed
 from rshell.protocol.messages import Json
 from rshell.transport.channel import Channel
-from rshell.transport.opening import Opening
 from rshell.values import Limits, TerminalSize
 
 if TYPE_CHECKING:

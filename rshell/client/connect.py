@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from rshell.aio import Opening
 from rshell.client.client import Client
 from rshell.client.dial import CertificateAuthority, ChildLink, dial, local_server_argv
 from rshell.client.login import ClientLink
@@ -14,7 +15,6 @@ from rshell.client.reconnector import Reconnector
 from rshell.client.trust import find_trust
 from rshell.errors import AddressError
 from rshell.transport.live_session import LiveSession
-from rshell.transport.opening import Opening
 from rshell.values import Address, Limits
 
 

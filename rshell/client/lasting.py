@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from rshell.aio import Opening
 from rshell.channels.process.client import make_request
 from rshell.transport.live_session import LiveSession
-from rshell.transport.opening import Opening
 from rshell.values import ExitStatus, TerminalSize
 
 if TYPE_CHECKING:

@@ -12,8 +12,13 @@ from collections.abc import Callable
 from typing import Protocol
 
 from rshell.errors import ConfigurationError, ResumeFailed, RshellError, SessionClosed
-from rshell.protocol.channel import ChannelState
-from rshell.protocol.events import AttachRequested, AuthReceived, Event, LinkClosed, SessionAttached
+from rshell.protocol.events import (
+    AttachRequested,
+    AuthReceived,
+    LinkClosed,
+    LinkEvent,
+    SessionAttached,
+)
 from rshell.protocol.link import Link
 from rshell.protocol.messages import Attach, Auth
 from rshell.protocol.session import Role
@@ -79,7 +84,7 @@ class ServerLink:
         self._trusted = trusted
         self._login: ServerLogin | None = None
 
-    def handle(self, event: Event) -> None:
+    def handle(self, event: LinkEvent) -> None:
         """Act on one event of the link."""
         if isinstance(event, AuthReceived):
             self._authenticate(event.auth)
@@ -87,13 +92,6 @@ class ServerLink:
             self._attach(event.attach)
         elif isinstance(event, LinkClosed):
             self._host.link_closed(self, event.cause)
-        elif self.live is not None:
-            self.live.handle(event)
-
-    def has_room(self, channel: ChannelState) -> None:
-        """A channel that asked for room has it."""
-        if self.live is not None:
-            self.live.has_room(channel)
 
     @property
     def verifier(self) -> Verifier | None:
@@ -159,6 +157,6 @@ class ServerLink:
             return
         for event in self.link.accept_attach(self.live.session, attach, self.driver.now):
             if isinstance(event, SessionAttached):
-                self.live.driver = self.driver
-            else:
+                self.live.attach(self.driver)
+            elif isinstance(event, LinkClosed):
                 self.handle(event)

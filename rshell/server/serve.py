@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from rshell.aio import Opening
 from rshell.channels.base import Handler
 from rshell.channels.builtin import BUILTIN_HANDLERS
 from rshell.errors import ConfigurationError
@@ -26,7 +27,6 @@ from rshell.security.tokens import TokenLine, TokenStore
 from rshell.server.audit import AuditLog
 from rshell.server.listener import bind_tcp
 from rshell.server.server import Server, home_directory
-from rshell.transport.opening import Opening
 from rshell.values import DEFAULT_PORT, Address, Limits
 
 LOCAL_IDENTITY = "local"

@@ -15,6 +15,7 @@ PACKAGE = ROOT / "rshell"
 LAYERS = (
     "errors",
     "values",
+    "aio",
     "protocol",
     "security",
     "terminal",

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import rshell
+from rshell.aio import Opening
 from rshell.channels.shell.messages import ShellEnding
 from rshell.client.client import Client
 from rshell.errors import ChannelRefused, ConnectError, LinkLost, SessionClosed
@@ -45,7 +46,7 @@ def socket_path() -> Path:
     return Path(os.environ["XDG_RUNTIME_DIR"]) / "socket"
 
 
-def connected(limits: Limits = LONG) -> rshell.transport.opening.Opening[Client]:
+def connected(limits: Limits = LONG) -> Opening[Client]:
     return rshell.connect(f"unix:{socket_path()}", limits=limits)
 
 

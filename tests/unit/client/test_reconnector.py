@@ -236,8 +236,7 @@ async def test_the_end_of_an_old_link_means_nothing() -> None:
         await until(lambda: not made.reconnector.is_up)
         await made.reconnector.wait_up()
         old = made.links[0]
-        assert old.lost is not None
-        old.on_lost(old)
+        old.live.on_lost(old.driver)
         assert made.reconnector.is_up and made.changes == [False, True]
 
 

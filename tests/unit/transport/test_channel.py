@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from rshell.errors import ChannelRefused, ChannelReset, LocalProtocolError, RshellError
+from rshell.errors import ChannelRefused, ChannelReset, LinkLost, LocalProtocolError, RshellError
 from rshell.protocol.messages import Json
 from rshell.transport.channel import Channel
 from rshell.values import Limits
@@ -471,9 +471,11 @@ async def test_a_channel_is_settled_once_all_has_arrived() -> None:
         server.write_nowait(bytes(300_000), 1)
         assert not server.is_settled
         await asyncio.to_thread(wait_until, lambda: server.is_settled, "an ACK")
-        session.server_live.driver, driver = None, session.server_live.driver
+        driver = session.server_live.driver
+        assert driver is not None
+        session.server_live.detach(LinkLost("cut"))
         assert not server.is_settled  # all has arrived, but who knows where the client is
-        session.server_live.driver = driver
+        session.server_live.attach(driver)
         stage.go.set()
 
 
