@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 
-from rshell.client.trust import Trust
 from rshell.errors import AuthenticationFailed, ConnectError, LinkLost, RshellError
 from rshell.protocol.events import (
     AuthReceived,
@@ -25,6 +24,7 @@ from rshell.protocol.link import Link
 from rshell.protocol.messages import Attach, Auth, Hello
 from rshell.protocol.session import Role, Session
 from rshell.security.certificates import binding
+from rshell.security.credentials import Trust
 from rshell.security.pins import check_fingerprint
 from rshell.security.scram import ClientLogin, ScramError
 from rshell.transport.channel import Channel

@@ -23,9 +23,8 @@ from rshell.security.penalties import Penalties, early_drop
 from rshell.server.audit import AuditLog
 from rshell.server.listener import Listener
 from rshell.server.login import LinkHost, ServerLink
-from rshell.transport.sockets import SocketStream
+from rshell.transport.sockets import SocketStream, UnixListener, is_trusted_uid, peer_uid
 from rshell.transport.tls import TlsStream
-from rshell.transport.unix import UnixListener, is_trusted_uid, peer_uid
 from rshell.values import Address
 
 

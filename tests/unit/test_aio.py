@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from rshell.aio import Changes, Opening, Tasks, first_of
+from tests.support.session import until
 
 
 class Door:
@@ -150,8 +151,7 @@ async def test_tasks_are_owned_until_they_are_over_and_their_failures_are_told()
     tasks.start(forever(log))
     await asyncio.sleep(0)
     assert len(tasks) == 3
-    while len(tasks) > 1:
-        await asyncio.sleep(0)
+    await until(lambda: len(tasks) == 1)
     tasks.cancel()
     await tasks.join()
     assert not len(tasks) and log == ["cleaned up"]

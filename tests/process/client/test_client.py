@@ -1,4 +1,4 @@
-"""A session from the client's side, against a real server over TLS."""
+"""A session from the client's side, against a real server over TLS, and what outlives it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from rshell.errors import (
     ProcessTimeout,
     SessionClosed,
 )
+from rshell.protocol.messages import Json
 from rshell.transport.channel import Channel
 from rshell.values import Limits, TerminalSize
 from tests.support.commands import until
@@ -257,3 +258,42 @@ async def test_a_session_lost_while_a_channel_opens_does_not_hang() -> None:
         await server.close()
         with pytest.raises(SessionClosed, match="shutting down"):
             await opening
+
+
+SIZE = TerminalSize(columns=80, rows=24)
+
+
+async def test_each_method_asks_for_just_what_it_says() -> None:
+    asked: list[tuple[str, Json]] = []
+
+    async def serve(channel: Channel, context: Context) -> None:
+        asked.append((channel.kind, channel.request))
+        channel.refuse("failed", "only looking")
+
+    handlers = dict.fromkeys(("job", "sessions", "shell"), serve)
+    async with tls_session(handlers=handlers) as client:
+        watching = client.watch_session("work", SIZE)
+        assert asked == []  # nothing happens before it is opened
+        for question in (
+            client.start_job(["echo", "a"], name="j"),
+            client.jobs(),
+            client.wait_job("j"),
+            client.kill_job("j"),
+            client.sessions(),
+            client.end_session("work"),
+            watching,
+        ):
+            with pytest.raises(ChannelRefused, match="only looking"):
+                await question
+    terminal = {"columns": 80, "rows": 24, "term": ""}
+    shell = asked.pop()
+    assert shell[0] == "shell" and shell[1].pop("terminal").items() <= terminal.items()
+    assert shell[1] == {"name": "work", "share": True}
+    assert asked == [
+        ("job", {"verb": "start", "name": "j", "argv": ["echo", "a"]}),
+        ("job", {"verb": "list"}),
+        ("job", {"verb": "wait", "name": "j"}),
+        ("job", {"verb": "kill", "name": "j"}),
+        ("sessions", {"verb": "list"}),
+        ("sessions", {"verb": "end", "name": "work"}),
+    ]

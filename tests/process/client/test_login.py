@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rshell.client.dial import dial
-from rshell.client.trust import Trust
+from rshell.client.connect import dial
 from rshell.errors import (
     AuthenticationFailed,
     ConnectError,
@@ -25,6 +24,7 @@ from rshell.security.certificates import (
     ensure_certificate,
     fingerprint,
 )
+from rshell.security.credentials import Trust
 from rshell.security.scram import ServerLogin, Verifier
 from rshell.security.tokens import new_token
 from rshell.values import Address, Limits
