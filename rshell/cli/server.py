@@ -87,7 +87,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 async def _serve(options: argparse.Namespace) -> int:
     from rshell.security.certificates import CertificateFiles
-    from rshell.server.serve import serve
+    from rshell.server.server import serve
 
     certificate = None
     if options.cert is not None:
@@ -161,8 +161,8 @@ async def _serve_stdio(options: argparse.Namespace) -> int:
     """Serve one session for whoever started us; its end is ours."""
     from rshell.channels.builtin import BUILTIN_HANDLERS
     from rshell.security.files import private_directory, server_directory
-    from rshell.server.audit import AuditLog
     from rshell.server.server import Server, home_directory
+    from rshell.server.state import AuditLog
     from rshell.transport.stdio import take_stdio
     from rshell.values import Limits
 

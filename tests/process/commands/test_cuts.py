@@ -188,7 +188,7 @@ async def test_a_link_that_fell_silent_with_a_full_buffer_holds_its_descriptor_n
     ):
         await channel.stream(0).readexactly(65_536)
         before = len(audited("detach"))  # a machine that paused may have brought one already
-        driver = next(iter(server._registry)).link.driver
+        driver = next(iter(server._sessions)).link.driver
         cutter.freeze()
         await noted("detach", before + 1)
         await until(driver.done.is_set)
@@ -291,7 +291,7 @@ async def test_a_link_that_is_down_is_back_pressure_and_no_memory() -> None:
         await channel.stream(0).readexactly(65_536)
         cutter.refuse()
         await cutter.cut()
-        session = next(iter(server._registry)).live.session
+        session = next(iter(server._sessions)).live.session
         await until(lambda: all(each.wants_room for each in session.channels.values()))
         bound = server.limits.channel_queue + server.limits.replay_largest
         assert session.replay.size <= session.replay.limit + server.limits.frame

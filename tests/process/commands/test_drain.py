@@ -146,7 +146,7 @@ async def test_on_a_terminal_of_its_own_a_command_is_told_on_a_line_of_its_own()
 
 def test_a_notice_from_the_server_can_do_nothing_to_a_terminal(tmp_path: Path) -> None:
     program = (
-        "import asyncio, sys, rshell.server.drain as d, rshell.cli.server as s;"
+        "import asyncio, sys, rshell.server.session_table as d, rshell.cli.server as s;"
         "d.Drain._notice = lambda self: 'a\\nb\\x1b[2J';"
         "sys.exit(s.main(['--unix', sys.argv[1]]))"
     )

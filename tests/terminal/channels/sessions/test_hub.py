@@ -55,7 +55,7 @@ async def hold(condition: Callable[[], object]) -> None:
 
 async def settled(server: Server) -> None:
     """Wait until the server knows that all it sent has arrived."""
-    await hold(lambda: all(kept.live.is_settled for kept in server._registry))
+    await hold(lambda: all(kept.live.is_settled for kept in server._sessions))
 
 
 async def test_a_session_is_made_and_goes_on_without_its_client() -> None:
