@@ -1,6 +1,7 @@
 """Small frozen values that every layer shares: addresses, endings, sizes and limits.
 
-Strategy: a value checks itself when it is made, so code that holds one never checks again.
+A value checks itself when it is made, and code that holds one never checks again. `frozen` makes
+their classes, here and in every other room.
 
 Hazard: an address travels from people and config files into `connect()` and, through
 `--via`, near command lines. A host that starts with `-` or holds blanks or control
@@ -9,11 +10,26 @@ characters is refused here, once, for all of them.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import signal as signals
-from dataclasses import dataclass
+import sys
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rshell.errors import AddressError
+
+if TYPE_CHECKING:
+    from typing_extensions import dataclass_transform
+else:
+
+    def dataclass_transform(**_: Any) -> Any:
+        """Do nothing: the real one speaks to type checkers."""
+        return lambda function: function
+
+
+Value = TypeVar("Value")
+
+_SLOTS = {"slots": True} if sys.version_info >= (3, 10) else {}
 
 DEFAULT_PORT = 7000
 
@@ -27,6 +43,13 @@ COMMAND_SHOWN = 1024  # characters: for people, and small enough for any frame
 NAME_RULE = "Use 1 to 64 letters, digits and . _ -, with a letter or digit first."
 
 
+@dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field,))
+def frozen(cls: type[Value]) -> type[Value]:
+    """Make a class of values: a frozen dataclass, slotted where Python can do that by itself."""
+    options: dict[str, Any] = _SLOTS
+    return dataclasses.dataclass(frozen=True, **options)(cls)
+
+
 def is_name(text: str) -> bool:
     """Whether a job or a session may bear this name: no path, no option, nothing to quote."""
     return _NAME.match(text) is not None
@@ -37,7 +60,7 @@ def shorten_command(text: str) -> str:
     return text if len(text) <= COMMAND_SHOWN else text[: COMMAND_SHOWN - 3] + "..."
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Address:
     """Where a server listens: `host` and `port` over TLS, or `path` of a Unix socket."""
 
@@ -94,7 +117,7 @@ def _parse_port(digits: str, text: str) -> int:
     return int(digits)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ExitStatus:
     """How a command ended: `code` (0 to 255), or the `signal` that ended it by name.
 
@@ -132,7 +155,7 @@ class ExitStatus:
         return f"exited with status {self.code}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TerminalSize:
     """A terminal's size in character cells, each 1 to 65535."""
 
@@ -144,7 +167,7 @@ class TerminalSize:
             raise ValueError(f"a terminal of {self.columns} by {self.rows} cells")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Limits:
     """Every bound in one place. Bytes and seconds unless a name says otherwise.
 

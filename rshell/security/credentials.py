@@ -13,7 +13,7 @@ the file and the line's number.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from rshell.errors import AuthenticationFailed, ConfigurationError
@@ -26,7 +26,7 @@ from rshell.security.files import (
     write_private,
 )
 from rshell.security.tokens import TokenLine
-from rshell.values import Address
+from rshell.values import Address, frozen
 
 _LOCAL_TOKEN = "local-token"
 
@@ -80,7 +80,7 @@ def write_local_token(directory: Path, line: TokenLine) -> None:
     write_private(directory / _LOCAL_TOKEN, f"{line}\n".encode())
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Trust:
     """Who we are to a server (`identity`, `token`), and its expected `fingerprint`.
 
