@@ -26,7 +26,7 @@ from rshell.client.reconnector import Reconnector
 from rshell.errors import OutputTruncated, ProcessTimeout, SessionClosed
 from rshell.protocol.messages import Json
 from rshell.transport.channel import Channel
-from rshell.values import ExitStatus, Limits, TerminalSize
+from rshell.values import Bounds, ExitStatus, TerminalSize
 
 if TYPE_CHECKING:
     from typing_extensions import TypedDict, Unpack
@@ -64,7 +64,7 @@ class Client:
     def __init__(
         self,
         reconnector: Reconnector,
-        limits: Limits,
+        limits: Bounds,
         close_child: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         self.links = reconnector

@@ -38,7 +38,7 @@ from rshell.security.credentials import Trust, find_trust
 from rshell.transport.live_session import LiveSession
 from rshell.transport.sockets import SocketStream, is_trusted_uid, peer_uid
 from rshell.transport.stdio import PipeStream, start_child
-from rshell.values import Address, Limits
+from rshell.values import Address, Bounds, Limits
 
 CertificateAuthority = Union[Path, Literal["system"], None]
 
@@ -68,7 +68,7 @@ def connect(
     Raises AddressError, UntrustedServer, AuthenticationFailed, VersionMismatch, OpenTimeout or
     ConnectError, when awaited. Cancelling leaves nothing open.
     """
-    bounds = limits or Limits()
+    bounds = Bounds.of(limits)
     if sum((address is not None, local, via is not None)) != 1:
         raise AddressError("give one of an address, local=True and via=...")
 
@@ -112,7 +112,7 @@ async def dial(
     trust: Trust | None,
     *,
     ca: CertificateAuthority = None,
-    limits: Limits,
+    limits: Bounds,
     live: LiveSession | None = None,
 ) -> ClientLink:
     """Return a link to the server at `address`, attached. Raises ConnectError.
@@ -147,7 +147,7 @@ async def _dial_once(
     address: Address,
     trust: Trust | None,
     ca: CertificateAuthority,
-    limits: Limits,
+    limits: Bounds,
     live: LiveSession | None,
 ) -> ClientLink:
     link = ClientLink(address, trust, limits, live, is_kept=True)
@@ -167,7 +167,7 @@ async def _dial_once(
     return link
 
 
-async def _dial_unix(path: str, link: ClientLink, limits: Limits) -> None:
+async def _dial_unix(path: str, link: ClientLink, limits: Bounds) -> None:
     loop = asyncio.get_running_loop()
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -191,7 +191,7 @@ async def _dial_unix(path: str, link: ClientLink, limits: Limits) -> None:
 
 
 async def _dial_tls(
-    address: Address, link: ClientLink, ca: CertificateAuthority, limits: Limits
+    address: Address, link: ClientLink, ca: CertificateAuthority, limits: Bounds
 ) -> None:
     from rshell.security.certificates import ALPN, client_context
     from rshell.transport.tls import TlsStream
@@ -281,7 +281,7 @@ def _explain_network(address: Address, error: OSError) -> str:
 class ChildLink:
     """A link over the stdio of a program, which ends with the link."""
 
-    def __init__(self, link: ClientLink, popen: subprocess.Popen[bytes], limits: Limits) -> None:
+    def __init__(self, link: ClientLink, popen: subprocess.Popen[bytes], limits: Bounds) -> None:
         self.link = link
         self._popen = popen
         self._limits = limits
@@ -291,7 +291,7 @@ class ChildLink:
         )
 
     @classmethod
-    async def open(cls, argv: Sequence[str], limits: Limits) -> ChildLink:
+    async def open(cls, argv: Sequence[str], limits: Bounds) -> ChildLink:
         """Start the program and return the attached link. Raises ConnectError."""
         link = ClientLink(None, None, limits)
         popen = start_child(argv)

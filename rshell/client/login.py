@@ -30,7 +30,7 @@ from rshell.security.scram import ClientLogin, ScramError
 from rshell.transport.channel import Channel
 from rshell.transport.driver import Driver
 from rshell.transport.live_session import LiveSession, as_session_error
-from rshell.values import Address, Limits
+from rshell.values import Address, Bounds
 
 SCRAM = "SCRAM-SHA-256-PLUS"
 EXTERNAL = "EXTERNAL"
@@ -47,7 +47,7 @@ class ClientLink:
         self,
         address: Address | None,
         trust: Trust | None,
-        limits: Limits,
+        limits: Bounds,
         live: LiveSession | None = None,
         *,
         is_kept: bool = False,

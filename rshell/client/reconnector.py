@@ -32,7 +32,7 @@ from rshell.errors import (
 )
 from rshell.transport.driver import Driver
 from rshell.transport.live_session import LiveSession, as_session_error
-from rshell.values import Limits
+from rshell.values import Bounds
 
 Redial = Callable[[LiveSession], Awaitable[ClientLink]]
 
@@ -48,7 +48,7 @@ class Reconnector:
     the loop's time at which it was lost. `on_change` is called at each loss and return.
     """
 
-    def __init__(self, link: ClientLink, redial: Redial | None, limits: Limits) -> None:
+    def __init__(self, link: ClientLink, redial: Redial | None, limits: Bounds) -> None:
         self.link = link
         self.lost_at = 0.0
         self.on_change: Callable[[], None] = lambda: None

@@ -25,7 +25,7 @@ from rshell.protocol.session import Role
 from rshell.security.scram import ScramError, ServerLogin, Verifier
 from rshell.transport.driver import Driver
 from rshell.transport.live_session import LiveSession
-from rshell.values import Limits
+from rshell.values import Bounds
 
 SCRAM = "SCRAM-SHA-256-PLUS"
 EXTERNAL = "EXTERNAL"
@@ -41,7 +41,7 @@ _REFUSAL = (
 class LinkHost(Protocol):
     """What a link needs of its server."""
 
-    limits: Limits
+    limits: Bounds
 
     def new_login(self) -> ServerLogin:
         """Return the server's side of one login, bound to its certificate."""

@@ -52,7 +52,7 @@ from rshell.server.state import (
 from rshell.transport.channel import Channel
 from rshell.transport.live_session import LiveSession, as_session_error
 from rshell.transport.stdio import PipeStream
-from rshell.values import DEFAULT_PORT, Address, Limits
+from rshell.values import DEFAULT_PORT, Address, Bounds, Limits
 
 _log = logging.getLogger("rshell.server")
 
@@ -86,7 +86,7 @@ def serve(
     """
 
     async def start() -> Server:
-        bounds = limits or Limits()
+        bounds = Bounds.of(limits)
         place = private_directory(Path(state) if state is not None else server_directory())
         server = Server(
             handlers=BUILTIN_HANDLERS if handlers is None else handlers,
@@ -123,7 +123,7 @@ class Server:
         self,
         *,
         handlers: Mapping[str, Handler],
-        limits: Limits,
+        limits: Bounds,
         cwd: str,
         audit: AuditLog,
         jobs: Path | None = None,

@@ -33,7 +33,7 @@ from rshell.errors import LinkLost, ResumeFailed, RshellError
 from rshell.protocol.messages import Attach
 from rshell.server.login import ServerLink
 from rshell.transport.live_session import LiveSession
-from rshell.values import Limits
+from rshell.values import Bounds
 
 _LOOK = 0.05  # seconds between two looks at the sessions of a server that stops
 _REFUSAL = "this server does not keep that session (any more), or the secret is wrong"
@@ -59,7 +59,7 @@ class KeptSession:
 class SessionTable:
     """All sessions of a server, by id. `expired` is called for one that nobody came back for."""
 
-    def __init__(self, limits: Limits, expired: Callable[[KeptSession, RshellError], None]) -> None:
+    def __init__(self, limits: Bounds, expired: Callable[[KeptSession, RshellError], None]) -> None:
         self._limits = limits
         self._expired = expired
         self._sessions: dict[str, KeptSession] = {}

@@ -30,7 +30,7 @@ from typing import cast
 from rshell.errors import ConfigurationError
 from rshell.protocol.replay import Buffer
 from rshell.transport.driver import Driver
-from rshell.values import Limits
+from rshell.values import Bounds
 
 READ_SIZE = 256 * 1024
 _JOIN = 16 * 1024  # below this, one copy is cheaper than two writes
@@ -82,7 +82,7 @@ def join_small(buffers: list[Buffer]) -> list[Buffer]:
 class SocketStream(asyncio.BufferedProtocol):
     """Frames on a connected stream socket, as they are."""
 
-    def __init__(self, driver: Driver, limits: Limits) -> None:
+    def __init__(self, driver: Driver, limits: Bounds) -> None:
         self._driver = driver
         self._limit = limits.transport_buffer
         self._transport: asyncio.Transport | None = None

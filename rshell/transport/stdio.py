@@ -23,13 +23,13 @@ from rshell.errors import ConfigurationError, ConnectError
 from rshell.protocol.replay import Buffer
 from rshell.transport.driver import Driver
 from rshell.transport.sockets import join_small
-from rshell.values import Limits
+from rshell.values import Bounds
 
 
 class PipeStream(asyncio.Protocol):
     """Frames on a pair of pipes. Both transports report to this one protocol."""
 
-    def __init__(self, driver: Driver, limits: Limits) -> None:
+    def __init__(self, driver: Driver, limits: Bounds) -> None:
         self._driver = driver
         self._limit = limits.transport_buffer
         self._reading: asyncio.ReadTransport | None = None

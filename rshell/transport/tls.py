@@ -20,7 +20,7 @@ from rshell.errors import ConnectError, LinkLost, RshellError, ServerBusy, Untru
 from rshell.protocol.replay import Buffer
 from rshell.transport.driver import Driver
 from rshell.transport.sockets import SocketStream, join_small, shared
-from rshell.values import Limits
+from rshell.values import Bounds
 
 CheckPeer = Callable[[bytes | None], None]
 
@@ -35,7 +35,7 @@ class TlsStream(SocketStream):
     def __init__(
         self,
         driver: Driver,
-        limits: Limits,
+        limits: Bounds,
         context: ssl.SSLContext,
         *,
         alpn: str,

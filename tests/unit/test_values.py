@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import signal
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rshell.errors import AddressError
-from rshell.values import Address, ExitStatus, Limits, TerminalSize, is_name, shorten_command
+from rshell.values import (
+    Address,
+    Bounds,
+    ExitStatus,
+    Limits,
+    TerminalSize,
+    frozen,
+    is_name,
+    shorten_command,
+)
+from tests.support.commands import ROOT
 
 
 @pytest.mark.parametrize(
@@ -140,17 +152,54 @@ def test_a_terminal_without_cells_is_refused(size: tuple[int, int]) -> None:
         TerminalSize(*size)
 
 
-def test_limits_fit_together() -> None:
-    limits = Limits()
-    for field in dataclasses.fields(limits):
-        assert getattr(limits, field.name) > 0, field.name
-    assert limits.read_block < limits.frame
-    assert limits.window_smallest <= limits.window <= limits.window_largest <= limits.session_memory
-    assert limits.replay <= limits.replay_largest
-    assert limits.ping_idle * 2 < limits.ping_dead
-    assert limits.frame_before_login < limits.frame
+def test_bounds_fit_together() -> None:
+    bounds = Bounds()
+    for field in dataclasses.fields(bounds):
+        assert getattr(bounds, field.name) > 0, field.name
+    assert bounds.read_block < bounds.frame
+    assert bounds.window_smallest <= bounds.window <= bounds.window_largest <= bounds.session_memory
+    assert bounds.replay <= bounds.replay_largest
+    assert bounds.ping_idle * 2 < bounds.ping_dead
+    assert bounds.frame_before_login < bounds.frame
     with pytest.raises(dataclasses.FrozenInstanceError):
-        limits.frame = 1  # type: ignore[misc]
+        bounds.frame = 1  # type: ignore[misc]
+
+
+def test_what_users_set_keeps_the_other_bounds_and_a_ping_before_the_end() -> None:
+    assert Bounds.of(None) == Bounds.of(Limits()) == Bounds()
+    bounds = Bounds.of(Limits(channels=3, ping_dead=9.0))
+    assert (bounds.channels, bounds.ping_dead, bounds.ping_idle) == (3, 9.0, 3.0)
+    assert dataclasses.replace(bounds, channels=1_024, ping_dead=45.0, ping_idle=15.0) == Bounds()
+    narrow = Bounds(frame=20_000)
+    assert Bounds.of(narrow) is narrow
+
+
+UNITS = {"": 1, "s": 1, "MiB": 1024 * 1024, "days": 86400}
+
+
+def test_the_page_of_limits_says_what_the_code_does() -> None:
+    page = (ROOT / "docs" / "limits.md").read_text(encoding="utf-8")
+    row = r"^\| `(\w+)` \| ([\d,]+) ?(\w*) \| (?:both|client|server) \| .+ \|$"
+    rows = re.findall(row, page, re.MULTILINE)
+    assert [name for name, _, _ in rows] == [field.name for field in dataclasses.fields(Limits)]
+    for name, number, unit in rows:
+        assert int(number.replace(",", "")) * UNITS[unit] == getattr(Limits(), name), name
+
+
+def test_a_frozen_value_is_equal_by_its_fields_has_no_others_and_never_changes() -> None:
+    @frozen
+    class Point:
+        x: int
+        y: int = dataclasses.field(default=0, repr=False)
+
+    point = Point(1)
+    assert point == Point(1, 0) and hash(point) == hash(Point(1)) and "y=" not in repr(point)
+    assert dataclasses.replace(point, y=2) == Point(1, 2)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        point.x = 2  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        dataclasses.replace(point, z=2)  # type: ignore[call-arg]
+    assert not hasattr(point, "__dict__") or sys.version_info < (3, 10)
 
 
 @pytest.mark.parametrize("name", ["a", "7", "A.b_c-d", "a..b", "x" * 64])

@@ -28,7 +28,7 @@ from rshell.execution.pipes import output_pipe
 from rshell.execution.spawn import Command
 from rshell.execution.spawn_queue import SpawnQueue
 from rshell.protocol.messages import Json
-from rshell.values import Limits
+from rshell.values import Bounds
 
 Audit = Callable[[str, Json], None]
 Key = tuple[str, str]  # identity and name
@@ -37,7 +37,7 @@ Key = tuple[str, str]  # identity and name
 class Jobs:
     """The jobs in `directory`. Its methods raise ChannelRefused with the code for the peer."""
 
-    def __init__(self, directory: Path, spawner: SpawnQueue, limits: Limits, work: Work) -> None:
+    def __init__(self, directory: Path, spawner: SpawnQueue, limits: Bounds, work: Work) -> None:
         self._directory = directory
         self._spawner = spawner
         self._limits = limits

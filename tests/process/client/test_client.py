@@ -20,7 +20,7 @@ from rshell.errors import (
 )
 from rshell.protocol.messages import Json
 from rshell.transport.channel import Channel
-from rshell.values import Limits, TerminalSize
+from rshell.values import Bounds, TerminalSize
 from tests.support.commands import until
 from tests.support.cutting import Cutter
 from tests.support.execution import await_gone
@@ -229,7 +229,7 @@ async def test_a_link_that_does_not_come_back_is_lost_for_everything_in_it() -> 
     async with (
         rshell.serve("127.0.0.1", 0) as server,
         Relay(server.addresses[0].port) as relay,
-        rshell.connect(relay.address, limits=Limits(resume_window=0.0)) as client,
+        rshell.connect(relay.address, limits=Bounds(resume_window=0.0)) as client,
     ):
         running = asyncio.ensure_future(client.run("sleep 100"))
         process = await client.open_process("echo up; sleep 100")

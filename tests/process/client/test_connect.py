@@ -27,14 +27,14 @@ from rshell.security.certificates import CertificateFiles, ensure_certificate
 from rshell.security.credentials import Trust, local_token
 from rshell.security.files import private_directory, server_directory
 from rshell.security.tokens import TokenLine, new_token
-from rshell.values import Address, Limits
+from rshell.values import Address, Bounds
 from tests.support.commands import until as wait_until
 from tests.support.proxy import Impostor, Peer, Relay
 from tests.support.session import until
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 
-HASTY = Limits(open_timeout=0.3)
+HASTY = Bounds(open_timeout=0.3)
 FALSE = "SHA256:" + "0" * 64
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
 
@@ -198,35 +198,35 @@ async def test_a_program_that_never_answers_is_ended() -> None:
     with pytest.raises(OpenTimeout, match="opened no session"):
         await ChildLink.open(("sh", "-c", "cat > /dev/null"), HASTY)
     with pytest.raises(ConnectError, match="status 3"):
-        await ChildLink.open(("sh", "-c", "exit 3"), Limits())
+        await ChildLink.open(("sh", "-c", "exit 3"), Bounds())
     with pytest.raises(ConnectError, match="can't start"):
-        await ChildLink.open(("/no/such/program",), Limits())
+        await ChildLink.open(("/no/such/program",), Bounds())
 
 
 async def test_a_program_deaf_to_the_end_of_its_input_is_killed() -> None:
     deaf = ("sh", "-c", "trap '' TERM; exec 0<&- 1>&-; while :; do sleep 0.05; done")
     with pytest.raises(ConnectError, match="status -9"):
-        await ChildLink.open(deaf, Limits(close_seconds=0.2))
+        await ChildLink.open(deaf, Bounds(close_seconds=0.2))
 
 
 async def test_the_unreachable_is_explained(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
     with pytest.raises(ConnectError, match="nothing listens at"):
-        await dial(Address("127.0.0.1", port), Trust("me", "x"), limits=Limits())
+        await dial(Address("127.0.0.1", port), Trust("me", "x"), limits=Bounds())
     with pytest.raises(ConnectError, match="nothing listens at"):
-        await dial(Address("localhost", port), Trust("me", "x"), limits=Limits())
+        await dial(Address("localhost", port), Trust("me", "x"), limits=Bounds())
     with pytest.raises(ConnectError, match=r"no machine is called 'no-such\.invalid'"):
-        await dial(Address("no-such.invalid"), Trust("me", "x"), limits=Limits())
+        await dial(Address("no-such.invalid"), Trust("me", "x"), limits=Bounds())
     with pytest.raises(ConnectError, match="--unix on that path"):
-        await dial(Address(path=str(tmp_path / "none")), None, limits=Limits())
+        await dial(Address(path=str(tmp_path / "none")), None, limits=Bounds())
 
 
 async def test_a_wrong_fingerprint_is_untrusted_and_nothing_is_sent(tmp_path: Path) -> None:
     files = ensure_certificate(tmp_path / "server")
     async with Impostor(stay_silent, files) as impostor:
         with pytest.raises(UntrustedServer, match="Nothing was sent") as caught:
-            await dial(Address.parse(impostor.address), Trust("me", "x", FALSE), limits=Limits())
+            await dial(Address.parse(impostor.address), Trust("me", "x", FALSE), limits=Bounds())
         assert impostor.received == b""
     assert caught.value.expected == FALSE and caught.value.received.startswith("SHA256:")
 
@@ -239,9 +239,9 @@ async def test_a_man_in_the_middle_fails_on_first_contact_without_any_pin(tmp_pa
         async with Relay(server.addresses[0].port, files) as relay:
             where = Address.parse(relay.address)
             with pytest.raises(AuthenticationFailed):
-                await dial(where, trust, limits=Limits())
+                await dial(where, trust, limits=Bounds())
             assert relay.passed  # it did get as far as the login
-        link = await dial(server.addresses[0], trust, limits=Limits())
+        link = await dial(server.addresses[0], trust, limits=Bounds())
         await close(link)
 
 
@@ -301,7 +301,7 @@ async def test_a_socket_of_another_user_is_untrusted_and_nothing_is_sent(tmp_pat
         finally:
             os.seteuid(0)
         with pytest.raises(UntrustedServer, match="4242"):
-            await dial(Address(path=str(tmp_path / "s")), None, limits=Limits())
+            await dial(Address(path=str(tmp_path / "s")), None, limits=Bounds())
         accepted, _ = sock.accept()
         with accepted:
             assert accepted.recv(1) == b""
@@ -320,7 +320,7 @@ def test_our_own_server_is_started_by_this_very_python_and_package() -> None:
 async def test_giving_up_at_any_moment_leaves_no_link_behind(tmp_path: Path) -> None:
     # The hazard is the moment at which the link is attached and nobody has it yet.
     path = private_directory(tmp_path / "u") / "s"
-    limits = Limits(resume_window=0.0)
+    limits = Bounds(resume_window=0.0)
     async with rshell.serve(None, unix=path, limits=limits) as server:
         where = server.addresses[0]
         passes = 0

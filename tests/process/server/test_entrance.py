@@ -20,7 +20,7 @@ from rshell.errors import ConnectError
 from rshell.security.credentials import local_token
 from rshell.security.files import private_directory, server_directory
 from rshell.server.entrance import Listener, bind_tcp
-from rshell.values import Limits
+from rshell.values import Bounds
 from tests.support.audit import audited
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
@@ -29,7 +29,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be some
 
 
 async def test_who_failed_too_often_is_not_even_heard() -> None:
-    limits = Limits(penalty_failures=-20)  # the first failure costs minutes
+    limits = Bounds(penalty_failures=-20)  # the first failure costs minutes
     async with rshell.serve("127.0.0.1", 0, limits=limits) as server:
         where = server.addresses[0]
         line = local_token(server_directory())
@@ -44,7 +44,7 @@ async def test_who_failed_too_often_is_not_even_heard() -> None:
 
 
 async def test_unfinished_logins_are_bounded_and_sessions_live_on() -> None:
-    limits = Limits(unfinished_logins=1)
+    limits = Bounds(unfinished_logins=1)
     async with rshell.serve("127.0.0.1", 0, limits=limits) as server:
         where = server.addresses[0]
         async with rshell.connect(where) as client:
@@ -70,7 +70,7 @@ async def reconnect(where: rshell.Address) -> str:
 
 async def test_too_many_sessions_are_turned_away_before_tls() -> None:
     async with (
-        rshell.serve("127.0.0.1", 0, limits=Limits(sessions=1)) as server,
+        rshell.serve("127.0.0.1", 0, limits=Bounds(sessions=1)) as server,
         rshell.connect(server.addresses[0]),
     ):
         assert server.sessions == 1
@@ -103,7 +103,7 @@ async def test_another_users_process_is_refused_by_the_kernels_word(
 
 
 async def test_a_connection_let_in_at_the_moment_of_close_does_not_outlive_it() -> None:
-    server = await rshell.serve("127.0.0.1", 0, limits=Limits(login_seconds=1000))
+    server = await rshell.serve("127.0.0.1", 0, limits=Bounds(login_seconds=1000))
     where = server.addresses[0]
     with socket.create_connection((where.host, where.port)) as silent:
         # What a turn of the loop may do just before it goes on with a `close`.

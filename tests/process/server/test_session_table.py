@@ -28,7 +28,7 @@ from rshell.server.login import ServerLink
 from rshell.server.server import Server
 from rshell.server.session_table import KeptSession, SessionTable
 from rshell.transport.live_session import LiveSession
-from rshell.values import Limits
+from rshell.values import Bounds
 from tests.support.audit import audited
 from tests.support.commands import until as wait_until
 from tests.support.cutting import Cutter
@@ -38,7 +38,7 @@ from tests.support.session import ServerEnd, refuse_all
 
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 
-PATIENT = Limits(linger=100.0, resume_local=100.0)
+PATIENT = Bounds(linger=100.0, resume_local=100.0)
 REFUSAL = "this server does not keep that session (any more), or the secret is wrong"
 
 
@@ -345,7 +345,7 @@ class SessionTableModel(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
-        self.limits = Limits(resume_window=1000.0)
+        self.limits = Bounds(resume_window=1000.0)
         self.expired: list[KeptSession] = []
         self.table = SessionTable(self.limits, lambda kept, error: self.expired.append(kept))
         self.known: list[Kept] = []

@@ -28,7 +28,7 @@ from rshell.transport.sockets import (
     peer_uid,
     tune_socket,
 )
-from rshell.values import Limits
+from rshell.values import Bounds
 from tests.support.session import (
     DEADLINE,
     JoinedSession,
@@ -42,7 +42,7 @@ FAMILIES = [socket.AF_INET, socket.AF_UNIX]
 
 
 def plain(driver: Driver, is_server: bool) -> SocketStream:
-    return SocketStream(driver, Limits())
+    return SocketStream(driver, Bounds())
 
 
 async def echo(channel: Channel) -> None:
@@ -170,7 +170,7 @@ async def test_a_reset_connection_is_a_lost_link_with_its_cause() -> None:
 async def test_a_stream_keeps_little_for_a_peer_that_does_not_read() -> None:
     ours, theirs = connected()
     driver = ServerEnd().driver
-    limits = Limits()
+    limits = Bounds()
     stream = SocketStream(driver, limits)
     with ours:
         await asyncio.get_running_loop().connect_accepted_socket(lambda: stream, theirs)
@@ -196,7 +196,7 @@ async def test_room_is_announced_when_the_peer_reads_again() -> None:
     told = asyncio.Event()
     ours, theirs = connected()
     driver = ServerEnd().driver
-    stream = Told(driver, Limits())
+    stream = Told(driver, Bounds())
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(DEADLINE):
         with ours:
@@ -216,7 +216,7 @@ async def test_an_end_in_the_midst_of_asyncios_own_writing_is_one_end(way: str) 
     """asyncio ended its transport twice where the room it told of was used at once in vain."""
     ours, theirs = connected(socket.AF_UNIX)
     end = ServerEnd()
-    stream = SocketStream(end.driver, Limits())
+    stream = SocketStream(end.driver, Bounds())
     loop = asyncio.get_running_loop()
 
     def use_the_room() -> None:
