@@ -1,7 +1,7 @@
 """TLS 1.3 through `SSLContext.wrap_bio`, driven by our own protocol.
 
-Strategy: ciphertext is read into the shared buffer, deciphered into another shared buffer and
-handed to the driver; nothing is kept between two reads. asyncio's own TLS keeps a zeroed
+The stream reads ciphertext into the shared buffer, deciphers it into another shared buffer and
+hands it to the driver; it keeps nothing between two reads. asyncio's own TLS keeps a zeroed
 256 KiB buffer for each connection, fifteen times the memory of this.
 
 Hazard: Python goes on when ALPN finds no overlap. Both sides check the chosen name, or a web
@@ -159,7 +159,7 @@ class TlsStream(SocketStream):
             super().close()
             return
         except ssl.SSLError as error:
-            # Whoever stands between can do this, as they can cut: it proves nothing of the peer.
+            # Anybody between the ends can do this, as they can cut: it proves nothing of the peer.
             damage = LinkLost(f"the TLS stream is damaged: {error.reason or error}")
             damage.__cause__ = error
             self._fail(damage)

@@ -10,7 +10,6 @@ import pytest
 
 from rshell import (
     PIPE,
-    Bounds,
     ChannelRefused,
     ChannelReset,
     CompletedProcess,
@@ -26,6 +25,7 @@ from rshell.channels.process.client import make_request, run_process, start_proc
 from rshell.channels.process.messages import ProcessRequest
 from rshell.transport.channel import Channel
 from rshell.transport.streams import TextReader
+from rshell.values import Bounds
 from tests.support.processes import gone
 from tests.support.session import MemorySession, memory_session, tls_session, until
 

@@ -14,7 +14,6 @@ import pytest
 
 from rshell import (
     PIPE,
-    Bounds,
     ChannelRefused,
     ChannelReset,
     LinkLost,
@@ -29,6 +28,7 @@ from rshell.channels.shell.messages import ShellRequest
 from rshell.channels.shell.recipe import quote
 from rshell.client.client import Client
 from rshell.transport.channel import Channel
+from rshell.values import Bounds
 from tests.support.processes import descriptors, gone, is_running
 from tests.support.session import memory_session, tls_session, until
 
