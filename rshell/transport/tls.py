@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
+from typing import Optional
 
 from rshell.errors import ConnectError, LinkLost, RshellError, ServerBusy, UntrustedServer
 from rshell.protocol.replay import Buffer
@@ -22,7 +23,7 @@ from rshell.transport.driver import Driver
 from rshell.transport.sockets import SocketStream, join_small, shared
 from rshell.values import Bounds
 
-CheckPeer = Callable[[bytes | None], None]
+CheckPeer = Callable[[Optional[bytes]], None]
 
 
 class TlsStream(SocketStream):
