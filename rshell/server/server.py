@@ -39,7 +39,6 @@ from rshell.security.certificates import (
 )
 from rshell.security.files import private_directory, server_directory
 from rshell.security.scram import ServerLogin
-from rshell.security.tokens import TokenStore
 from rshell.server.entrance import Entrance, bind_tcp
 from rshell.server.login import ServerLink
 from rshell.server.session_table import Drain, KeptSession, SessionTable
@@ -145,8 +144,7 @@ class Server:
         self._sessions = SessionTable(limits, self._end_session)
         self._tasks = Tasks(_log_failure)
         self._entrance = Entrance(self, audit, self._tasks.own)
-        self._tokens: TokenStore | None = None
-        self._binding = b""
+        self._tls: TlsIdentity | None = None
         self._token_watch: TokenWatch | None = None
         self._closed = asyncio.Event()
         self._closer: asyncio.Task[None] | None = None
@@ -188,8 +186,7 @@ class Server:
                 f"can't listen at {host} port {port}: {error.strerror or error}. "
                 "Choose another --port, or end what listens there."
             ) from error
-        self._tokens = identity.tokens
-        self._binding = binding(identity.certificate)
+        self._tls = identity
         self.fingerprint = fingerprint(identity.certificate)
         self._entrance.listen_tls(sockets, identity.context)
         self._token_watch = TokenWatch(identity.tokens, self._end_revoked, _LOOK)
@@ -211,8 +208,9 @@ class Server:
 
     def new_login(self) -> ServerLogin:
         """Return the server's side of one login."""
-        assert self._tokens is not None
-        return ServerLogin(self._tokens.lookup, self._tokens.fake_key, self._binding)
+        assert self._tls is not None
+        tokens = self._tls.tokens
+        return ServerLogin(tokens.lookup, tokens.fake_key, binding(self._tls.certificate))
 
     def logged_in(self, link: ServerLink) -> None:
         """A login succeeded."""
