@@ -7,7 +7,7 @@ message that says how long it is. The channel is closed on every way out.
 from __future__ import annotations
 
 from rshell.errors import RemoteProtocolError
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.transport.channel import Channel
 
 

@@ -24,7 +24,7 @@ from rshell.client.dial import ChildLink
 from rshell.client.lasting import Command, LastingWork
 from rshell.client.reconnector import Reconnector
 from rshell.errors import OutputTruncated, ProcessTimeout, SessionClosed
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.transport.channel import Channel
 from rshell.transport.opening import Opening
 from rshell.values import Limits, TerminalSize

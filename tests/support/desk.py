@@ -12,7 +12,7 @@ from rshell.channels.job.running_job import RunningJob
 from rshell.channels.work import Work
 from rshell.execution.spawn import Command
 from rshell.execution.spawn_queue import SpawnQueue
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.values import Limits
 
 BRIEF = Limits(kill_grace=0.3)

@@ -10,7 +10,7 @@ from typing import Any
 import rshell
 from rshell.channels.shell.messages import Joined, ShellEnding, ShellRequest
 from rshell.client.client import Client
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.security.files import private_directory, server_directory
 from rshell.server.server import Server
 from rshell.transport.channel import Channel

@@ -10,7 +10,7 @@ from rshell.channels.answers import receive_answer, receive_list
 from rshell.channels.job.messages import JobInfo, JobRequest, RecordDecoder
 from rshell.channels.process.messages import ProcessRequest
 from rshell.errors import JobLost, RemoteProtocolError
-from rshell.protocol.messages import Body
+from rshell.protocol.codec import Body
 from rshell.transport.channel import Channel
 from rshell.transport.live_session import LiveSession
 from rshell.values import ExitStatus, is_name

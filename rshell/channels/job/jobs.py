@@ -27,7 +27,7 @@ from rshell.errors import ChannelRefused, ConfigurationError, SpawnError
 from rshell.execution.pipes import output_pipe
 from rshell.execution.spawn import Command
 from rshell.execution.spawn_queue import SpawnQueue
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.values import Limits
 
 Audit = Callable[[str, Json], None]

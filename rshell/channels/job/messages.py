@@ -22,7 +22,7 @@ from rshell.channels.process.messages import (
     encode_status,
 )
 from rshell.errors import LocalProtocolError, RemoteProtocolError
-from rshell.protocol.messages import Body, Json
+from rshell.protocol.codec import Body, Json
 from rshell.values import COMMAND_SHOWN, NAME_RULE, ExitStatus, is_name, shorten_command
 
 VERBS = ("start", "list", "logs", "wait", "kill")

@@ -31,7 +31,7 @@ from pathlib import Path
 
 from rshell.channels.job.messages import JobInfo
 from rshell.errors import ConfigurationError, RemoteProtocolError
-from rshell.protocol.messages import Body
+from rshell.protocol.codec import Body
 from rshell.security.files import private_directory, read_private, write_private
 from rshell.values import is_name
 
@@ -72,7 +72,7 @@ class JobStore:
         """Yield (identity, job) for each job that is kept; those that ran have become lost."""
         for path in sorted(self._root.glob(f"*/*/{_RECORD}")):
             try:
-                body = Body.decode("the record", read_private(path))
+                body = Body.parse("the record", read_private(path))
                 info, identity = JobInfo.decode(body.values), body.text("identity")
                 if self.directory(identity, info.name) != path.parent:
                     raise RemoteProtocolError("it is the record of another job")

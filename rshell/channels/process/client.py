@@ -31,7 +31,7 @@ from rshell.errors import (
     ProcessTimeout,
     RemoteProtocolError,
 )
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.transport.channel import Channel
 from rshell.transport.live_session import LiveSession
 from rshell.transport.streams import ByteReader, TextReader

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rshell.errors import RemoteProtocolError
-from rshell.protocol.messages import Body, Json
+from rshell.protocol.codec import Body, Json
 from rshell.values import ExitStatus, TerminalSize
 
 # Stream numbers of the kinds that run commands.

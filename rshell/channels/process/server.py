@@ -30,7 +30,7 @@ from rshell.errors import RemoteProtocolError, SpawnError
 from rshell.execution.pipes import PipeSink, PipeSource, input_pipe, output_pipe
 from rshell.execution.running_process import RunningProcess
 from rshell.execution.spawn import Command
-from rshell.protocol.messages import Body, Json
+from rshell.protocol.codec import Body, Json
 from rshell.terminal.pty import open_pty, set_size
 from rshell.transport.channel import Channel
 from rshell.values import ExitStatus, TerminalSize

@@ -18,7 +18,7 @@ from rshell.channels.process.messages import STDOUT
 from rshell.channels.sessions.ring import Ring
 from rshell.channels.shell.messages import ShellEnding
 from rshell.errors import LocalProtocolError
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.transport.channel import Channel
 
 _BLOCK = 240 * 1024  # bytes in one write; below any frame of ours

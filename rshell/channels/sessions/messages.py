@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from rshell.channels.process.messages import decode_size, decode_time
 from rshell.errors import LocalProtocolError, RemoteProtocolError
-from rshell.protocol.messages import Body, Json
+from rshell.protocol.codec import Body, Json
 from rshell.values import COMMAND_SHOWN, NAME_RULE, TerminalSize, is_name, shorten_command
 
 VERBS = ("list", "end")

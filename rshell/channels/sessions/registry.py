@@ -19,7 +19,7 @@ from rshell.channels.sessions.hub import Hub
 from rshell.channels.sessions.messages import SessionInfo
 from rshell.channels.shell.messages import ShellRequest
 from rshell.errors import ChannelRefused
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.security.scram import Verifier
 from rshell.transport.channel import Channel
 from rshell.values import Limits

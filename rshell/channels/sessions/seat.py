@@ -20,7 +20,7 @@ from rshell.channels.shell.conversation import Conversation
 from rshell.channels.shell.messages import RunCommand
 from rshell.channels.shell.persistent import PersistentShell
 from rshell.errors import ChannelReset, RemoteProtocolError, SessionClosed
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.transport.channel import Channel
 from rshell.values import TerminalSize
 

@@ -17,7 +17,7 @@ from rshell.channels.process.messages import STDOUT, decode_size
 from rshell.channels.shell.line import read_joined
 from rshell.channels.shell.messages import Joined, ShellEnding, ShellRequest
 from rshell.errors import RemoteProtocolError, RshellError
-from rshell.protocol.messages import SEQUENCE_LIMIT, Body, Json
+from rshell.protocol.codec import COUNT_LIMIT, Body, Json
 from rshell.transport.channel import Channel
 from rshell.transport.live_session import LiveSession
 from rshell.values import COMMAND_SHOWN, TerminalSize
@@ -134,14 +134,14 @@ def _decode(message: Json) -> WatchEvent | None:
     body = Body("the message", message)
     if kind == "command":
         return CommandBegun(
-            number=body.integer("number", 1, SEQUENCE_LIMIT),
+            number=body.integer("number", 1, COUNT_LIMIT),
             command=body.text("command", limit=COMMAND_SHOWN),
             cwd=body.text("cwd"),
         )
     if kind == "resized":
         return decode_size(body)
     if kind == "skipped":
-        return Skipped(body.integer("bytes", 1, SEQUENCE_LIMIT))
+        return Skipped(body.integer("bytes", 1, COUNT_LIMIT))
     return None
 
 

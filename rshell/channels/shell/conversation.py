@@ -32,7 +32,7 @@ from rshell.channels.shell.messages import (
 from rshell.channels.shell.persistent import PersistentShell
 from rshell.channels.shell.words import CursorWord, find_word
 from rshell.errors import LocalProtocolError, RemoteProtocolError, RshellError
-from rshell.protocol.messages import SEQUENCE_LIMIT, Body, Json
+from rshell.protocol.codec import COUNT_LIMIT, Body, Json
 from rshell.transport.channel import Channel
 from rshell.values import TerminalSize
 
@@ -101,7 +101,7 @@ class Conversation:
             elif kind == "resize":
                 self._owner.resize(decode_size(body))
             elif kind == "leave":
-                self._owner.leave(body.integer("shown", 0, SEQUENCE_LIMIT))
+                self._owner.leave(body.integer("shown", 0, COUNT_LIMIT))
             elif kind in ("complete", "check"):
                 self._ask(Question.decode(message))
         except RemoteProtocolError as error:

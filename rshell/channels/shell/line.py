@@ -30,7 +30,7 @@ from rshell.channels.shell.messages import (
     ShellRequest,
 )
 from rshell.errors import ChannelReset, LocalProtocolError, RemoteProtocolError, RshellError
-from rshell.protocol.messages import SECONDS_LIMIT, Json
+from rshell.protocol.codec import SECONDS_LIMIT, Json
 from rshell.transport.channel import Channel
 from rshell.transport.live_session import LiveSession
 from rshell.values import TerminalSize

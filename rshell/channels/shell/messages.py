@@ -14,7 +14,7 @@ from rshell.channels.process.messages import (
     encode_terminal,
 )
 from rshell.errors import LocalProtocolError, RemoteProtocolError
-from rshell.protocol.messages import SEQUENCE_LIMIT, Body, Json
+from rshell.protocol.codec import COUNT_LIMIT, Body, Json
 from rshell.values import (
     COMMAND_SHOWN,
     NAME_RULE,
@@ -114,7 +114,7 @@ class RunCommand:
         command = body.text("command", limit=COMMAND_LIMIT)
         if "\0" in command:
             raise RemoteProtocolError("a command can't hold a NUL character")
-        return cls(body.integer("number", 1, SEQUENCE_LIMIT), command, body.seconds("timeout"))
+        return cls(body.integer("number", 1, COUNT_LIMIT), command, body.seconds("timeout"))
 
 
 def split_unread(text: str) -> list[str]:
@@ -180,17 +180,17 @@ class ShellEnding:
         """Read the message. Raises RemoteProtocolError."""
         body = Body("done", values)
         return cls(
-            number=body.integer("number", 0, SEQUENCE_LIMIT),
+            number=body.integer("number", 0, COUNT_LIMIT),
             status=decode_status(body),
             cwd=body.text("cwd"),
-            stdout=body.integer("stdout", 0, SEQUENCE_LIMIT),
-            stderr=body.integer("stderr", 0, SEQUENCE_LIMIT),
+            stdout=body.integer("stdout", 0, COUNT_LIMIT),
+            stderr=body.integer("stderr", 0, COUNT_LIMIT),
             duration=decode_duration(body),
             timed_out=body.boolean("timed_out"),
             restarted=body.boolean("restarted"),
             left=body.boolean("left"),
             unread=body.text("unread", ""),
-            taken=body.integer("taken", 0, SEQUENCE_LIMIT, 0),
+            taken=body.integer("taken", 0, COUNT_LIMIT, 0),
         )
 
 
@@ -237,11 +237,11 @@ class Joined:
             raise RemoteProtocolError("modes are ASCII")
         return cls(
             attached=body.boolean("attached"),
-            number=body.integer("number", 0, SEQUENCE_LIMIT),
+            number=body.integer("number", 0, COUNT_LIMIT),
             size=decode_size(body),
             running=running if "running" in values else None,
-            kept=body.integer("kept", 0, SEQUENCE_LIMIT),
-            dropped=body.integer("dropped", 0, SEQUENCE_LIMIT),
+            kept=body.integer("kept", 0, COUNT_LIMIT),
+            dropped=body.integer("dropped", 0, COUNT_LIMIT),
             modes=modes,
             last=ShellEnding.decode(body.object("last")) if "last" in values else None,
         )
@@ -268,7 +268,7 @@ class Question:
         text = body.text("text", limit=COMMAND_LIMIT)
         if "\0" in text:
             raise RemoteProtocolError("a question can't hold a NUL character")
-        return cls(body.text("type"), body.integer("number", 1, SEQUENCE_LIMIT), text)
+        return cls(body.text("type"), body.integer("number", 1, COUNT_LIMIT), text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,7 +286,7 @@ class Checked:
     def decode(cls, values: Json) -> Checked:
         """Read the message. Raises RemoteProtocolError."""
         body = Body("checked", values)
-        return cls(body.integer("number", 1, SEQUENCE_LIMIT), body.boolean("incomplete"))
+        return cls(body.integer("number", 1, COUNT_LIMIT), body.boolean("incomplete"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,7 +318,7 @@ class Completions:
         if len(texts) != len(labels):
             raise RemoteProtocolError("completions need as many labels as texts")
         return cls(
-            number=body.integer("number", 1, SEQUENCE_LIMIT),
+            number=body.integer("number", 1, COUNT_LIMIT),
             start=body.integer("start", 0, 2**20),
             texts=texts,
             labels=labels,

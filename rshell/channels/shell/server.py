@@ -12,7 +12,7 @@ from rshell.channels.shell.messages import RunCommand, ShellEnding, ShellRequest
 from rshell.channels.shell.persistent import PersistentShell
 from rshell.channels.work import Task
 from rshell.errors import ChannelRefused, RemoteProtocolError, SpawnError
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.transport.channel import Channel
 from rshell.values import TerminalSize
 

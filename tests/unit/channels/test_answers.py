@@ -9,7 +9,7 @@ import pytest
 
 from rshell.channels.answers import receive_answer, receive_list
 from rshell.errors import ChannelReset, RemoteProtocolError
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.transport.channel import Channel
 from tests.support.session import memory_session, until
 

@@ -20,7 +20,7 @@ from rshell.protocol.events import AttachRequested, AuthReceived, Event, HelloRe
 from rshell.protocol.frames import HEADER, FrameType
 from rshell.protocol.handshake import Stage
 from rshell.protocol.link import Link
-from rshell.protocol.messages import Attach, Auth, Goodbye, Hello
+from rshell.protocol.messages import Attach, Auth, Goodbye, Hello, Resume
 from rshell.protocol.session import Role, Session
 from rshell.values import Limits
 from tests.support.pair import Pair
@@ -184,7 +184,7 @@ def test_a_large_frame_right_behind_attached_is_taken() -> None:
 
 def test_the_peers_smaller_frames_are_respected() -> None:
     link = Link(Role.SERVER, Limits(), 0.0)
-    small = Hello(1, 1, 16 * 1024, "test").encode()
+    small = Hello((1, 1), 16 * 1024, "test").encode()
     link.receive_data(frame(FrameType.HELLO, 0, small) + LOGIN[0][9 + len(HELLO) :], 0.0)
     link.accept(IDENTITY)
     link.receive_data(frame(FrameType.ATTACH), 0.0)
@@ -287,7 +287,7 @@ def test_every_call_on_a_link_that_is_over_does_nothing() -> None:
             link.challenge("x")
             link.accept("somebody else")
             link.attach(fresh, Attach(), 0.0)
-            assert link.accept_attach(fresh, Attach("s", "s", 99), 0.0) == []
+            assert link.accept_attach(fresh, Attach(Resume("s", "s", 99)), 0.0) == []
             link.ping(0.0)
             link.goodbye("done", "")
             assert link.receive_data(frame(FrameType.PING, 0, {"id": 1}), 0.0) == []

@@ -8,19 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rshell.errors import RemoteProtocolError
+from rshell.protocol.codec import COUNT_LIMIT, Body, encode_json
 from rshell.protocol.messages import (
-    SEQUENCE_LIMIT,
     Attach,
     Attached,
     Auth,
-    Body,
     Failure,
     Goodbye,
     Hello,
     Open,
     Opened,
     decode_number,
-    encode_json,
     encode_number,
 )
 
@@ -71,7 +69,7 @@ def test_auth_comes_back_as_it_was(data: str, mechanism: str, done: bool, identi
     assert Auth.decode(auth.encode()) == auth
 
 
-@given(texts, texts, st.integers(0, SEQUENCE_LIMIT))
+@given(texts, texts, st.integers(0, COUNT_LIMIT))
 def test_attach_and_attached_come_back_as_they_were(
     session: str, secret: str, received: int
 ) -> None:
@@ -90,7 +88,7 @@ def test_channel_bodies_come_back_as_they_were(
     assert Opened.decode(Opened(window, values).encode()) == Opened(window, values)
 
 
-@given(st.integers(0, SEQUENCE_LIMIT))
+@given(st.integers(0, COUNT_LIMIT))
 def test_numbers_come_back_as_they_were(value: int) -> None:
     assert decode_number("ACK", "received", encode_number("received", value), 0) == value
 
@@ -100,7 +98,7 @@ def test_bytes_that_are_no_utf8_survive_as_lone_surrogates(name: bytes) -> None:
     text = name.decode("utf-8", "surrogateescape")
     raw = encode_json({"cwd": text})
     assert raw.isascii()
-    values = Body.decode("OPEN", raw).values
+    values = Body.parse("OPEN", raw).values
     assert values["cwd"].encode("utf-8", "surrogateescape") == name
 
 
@@ -129,13 +127,13 @@ def test_bytes_that_are_no_utf8_survive_as_lone_surrogates(name: bytes) -> None:
 )
 def test_a_body_that_is_no_json_object_is_the_peers_error(raw: bytes) -> None:
     with pytest.raises(RemoteProtocolError, match="not an ASCII JSON object"):
-        Body.decode("MESSAGE", raw)
+        Body.parse("MESSAGE", raw)
 
 
 @given(st.binary(max_size=60))
 def test_random_bytes_raise_nothing_else(raw: bytes) -> None:
     try:
-        Body.decode("MESSAGE", raw)
+        Body.parse("MESSAGE", raw)
     except RemoteProtocolError:
         pass
 
@@ -256,7 +254,7 @@ def test_durations_are_positive_and_finite(value: object) -> None:
 
 
 def test_infinity_by_overflow_is_no_duration() -> None:
-    body = Body.decode("X", b'{"timeout":1e999}')
+    body = Body.parse("X", b'{"timeout":1e999}')
     with pytest.raises(RemoteProtocolError):
         body.seconds("timeout")
 

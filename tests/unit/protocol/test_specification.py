@@ -9,6 +9,7 @@ import pytest
 
 from docs.render_states import render
 from rshell.errors import RemoteProtocolError
+from rshell.protocol.codec import Body, encode_json
 from rshell.protocol.events import Event
 from rshell.protocol.frames import FrameType
 from rshell.protocol.link import Link
@@ -16,14 +17,13 @@ from rshell.protocol.messages import (
     Attach,
     Attached,
     Auth,
-    Body,
     Failure,
     Goodbye,
     Hello,
     Open,
     Opened,
+    Resume,
     decode_number,
-    encode_json,
     encode_number,
 )
 from rshell.protocol.session import Role, Session
@@ -36,13 +36,13 @@ BLOCKS = dict(re.findall(r"^```hex (\S+)\n(.*?)^```$", PAGE, re.MULTILINE | re.D
 
 # What the page says that each vector holds: type, channel and body.
 VECTORS: dict[str, tuple[FrameType, int, Any]] = {
-    "hello-client": (FrameType.HELLO, 0, Hello(1, 1, 262144, "rshell")),
-    "hello-server": (FrameType.HELLO, 0, Hello(1, 1, 262144, "rshell", ("EXTERNAL",))),
+    "hello-client": (FrameType.HELLO, 0, Hello((1, 1), 262144, "rshell")),
+    "hello-server": (FrameType.HELLO, 0, Hello((1, 1), 262144, "rshell", ("EXTERNAL",))),
     "auth-first": (FrameType.AUTH, 0, Auth("", mechanism="EXTERNAL")),
     "auth-step": (FrameType.AUTH, 0, Auth("r=abc,s=AAAA,i=4096")),
     "auth-done": (FrameType.AUTH, 0, Auth("", done=True, identity="ann")),
     "attach-new": (FrameType.ATTACH, 0, Attach()),
-    "attach-resume": (FrameType.ATTACH, 0, Attach("s1", "first", 5)),
+    "attach-resume": (FrameType.ATTACH, 0, Attach(Resume("s1", "first", 5))),
     "attached": (FrameType.ATTACHED, 0, Attached("s1", "second", 7)),
     "ping": (FrameType.PING, 0, {"id": 1}),
     "pong": (FrameType.PONG, 0, {"id": 1}),
@@ -85,7 +85,7 @@ def decode(frame_type: FrameType, example: Any, raw: bytes) -> Any:
         for key, value in example.items():
             if isinstance(value, int):
                 return {key: decode_number(frame_type.name, key, raw, 0)}
-        return Body.decode(frame_type.name, raw).values
+        return Body.parse(frame_type.name, raw).values
     if isinstance(example, Failure):
         return Failure.decode(frame_type.name, raw)
     return type(example).decode(raw)

@@ -10,7 +10,7 @@ import pytest
 
 from rshell import ChannelReset
 from rshell.channels.shell.messages import ShellRequest
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.transport.channel import Channel
 from tests.support.guests import BRIEF, SIZE
 from tests.support.session import tls_session

@@ -10,7 +10,7 @@ from rshell import ExitStatus, JobInfo
 from rshell.channels.job.messages import JobRequest, RecordDecoder, encode_dropped, encode_output
 from rshell.channels.process.messages import STDERR, STDOUT, ProcessRequest
 from rshell.errors import LocalProtocolError, RemoteProtocolError
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 
 BAD_NAMES = ("", ".", "..", "../x", "a/b", "/", "-x", ".x", "a b", "a\n", "é", "a" * 65, "a\0b")
 

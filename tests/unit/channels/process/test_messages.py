@@ -19,7 +19,7 @@ from rshell.channels.process.messages import (
     encode_status,
 )
 from rshell.errors import RemoteProtocolError
-from rshell.protocol.messages import Body, encode_json
+from rshell.protocol.codec import Body, encode_json
 from rshell.values import ExitStatus, TerminalSize
 
 TEXT = st.text(st.characters(min_codepoint=1), max_size=20)

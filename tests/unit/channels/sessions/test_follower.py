@@ -10,7 +10,7 @@ from rshell import ChannelReset, Limits
 from rshell.channels.sessions.follower import Follower
 from rshell.channels.sessions.ring import Ring
 from rshell.channels.shell.messages import ShellEnding
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.transport.channel import Channel
 from rshell.values import ExitStatus
 from tests.support.session import memory_session, until

@@ -8,7 +8,7 @@ import pytest
 
 from rshell.channels.sessions.messages import SessionInfo, SessionsRequest
 from rshell.errors import LocalProtocolError, RemoteProtocolError
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.values import TerminalSize
 
 INFO = SessionInfo(

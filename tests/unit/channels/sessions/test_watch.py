@@ -16,7 +16,7 @@ from rshell.channels.sessions.watch import (
 )
 from rshell.channels.shell.messages import Joined, ShellEnding, ShellRequest
 from rshell.errors import ChannelReset, RemoteProtocolError
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.transport.channel import Channel
 from rshell.values import ExitStatus, Limits, TerminalSize
 from tests.support.session import memory_session, until

@@ -11,7 +11,7 @@ import pytest
 from rshell.channels.shell.line import ShellLine, open_line
 from rshell.channels.shell.messages import Joined, ShellEnding, ShellRequest
 from rshell.errors import ChannelReset, RemoteProtocolError
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.transport.channel import Channel
 from rshell.values import ExitStatus, TerminalSize
 from tests.support.session import memory_session, until

@@ -20,7 +20,7 @@ from rshell.channels.shell.messages import (
     ShellRequest,
 )
 from rshell.errors import LocalProtocolError, RemoteProtocolError
-from rshell.protocol.messages import encode_json
+from rshell.protocol.codec import encode_json
 from rshell.values import ExitStatus, TerminalSize
 
 TEXT = st.text(st.characters(min_codepoint=1), max_size=20)
