@@ -15,7 +15,7 @@ from enum import Enum
 from rshell.errors import ChannelRefused, ChannelReset, LocalProtocolError, RemoteProtocolError
 from rshell.protocol.budget import MemoryBudget
 from rshell.protocol.channel import ChannelState, Half, Queued
-from rshell.protocol.codec import Body, Json, encode_json
+from rshell.protocol.codec import Json, encode_json, parse_object
 from rshell.protocol.events import (
     ChannelClosed,
     ChannelOpened,
@@ -269,11 +269,11 @@ class Session:
             channel.send_window = SendWindow(opened.window)
             return [] if channel.is_discarding else [ChannelOpened(channel, opened.reply)]
         if frame_type is FrameType.MESSAGE:
-            message = Body.parse("MESSAGE", frame.body).values
+            message = parse_object("MESSAGE", frame.body)
             size = len(frame.body)
             return [] if channel.is_discarding else [MessageReceived(channel, message, size)]
         if frame_type is FrameType.EOF:
-            Body.parse("EOF", frame.body)
+            parse_object("EOF", frame.body)
             return [] if channel.is_discarding else [EofReceived(channel)]
         return self._receive_end(channel, frame_type, frame.body)
 
@@ -322,7 +322,7 @@ class Session:
         """CLOSE, REFUSED and RESET: the peer's half is closed, so ours follows."""
         cause: ChannelRefused | ChannelReset | None = None
         if frame_type is FrameType.CLOSE:
-            Body.parse("CLOSE", body)
+            parse_object("CLOSE", body)
         elif frame_type is FrameType.REFUSED:
             refused = Refused.from_bytes(body)
             cause = ChannelRefused(refused.code, refused.reason)

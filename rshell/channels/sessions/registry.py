@@ -46,7 +46,7 @@ class NamedShells:
             await _watch(self._find(context.identity, request.name), channel, context)
             return
         hub, is_new = await self._obtain(context, request)
-        seat = hub.attach(channel, context, request.terminal, is_new=is_new)
+        seat = hub.attach(channel, context, request.terminal.size, is_new=is_new)
         try:
             await channel.wait_closed()
         finally:

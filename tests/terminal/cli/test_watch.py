@@ -12,7 +12,7 @@ from typing import cast
 
 import pytest
 
-from rshell.channels.sessions.watch import CommandBegun, SessionWatch, Skipped, WatchEvent
+from rshell.channels.sessions.watch import SessionWatch, WatchEvent
 from rshell.channels.shell.messages import Joined, ShellEnding
 from rshell.cli.watch import run_watch
 from rshell.client.client import Client

@@ -22,7 +22,7 @@ from rshell.values import ExitStatus, Limits, TerminalSize
 from tests.support.session import memory_session, until
 
 SIZE = TerminalSize(columns=80, rows=24)
-REQUEST = ShellRequest(terminal=SIZE, name="work", share=True)
+REQUEST = ShellRequest(terminal=Terminal(SIZE), name="work", share=True)
 FOUND = Joined(True, 3, SIZE, running="make")
 DONE = ShellEnding(3, ExitStatus(code=0), "/", 0, 0, 0.5)
 BEGUN = CommandBegun(4, "ls", "/")

@@ -17,7 +17,7 @@ from rshell.values import ExitStatus, TerminalSize
 from tests.support.session import memory_session, until
 
 SIZE = TerminalSize(columns=80, rows=24)
-NAMED = ShellRequest(terminal=SIZE, name="work")
+NAMED = ShellRequest(terminal=Terminal(SIZE), name="work")
 WELCOME: Json = {"shell": "/bin/sh", "cwd": "/", "home": "/", "user": "me", "host": "here"}
 
 Serve = Callable[[Channel], Awaitable[None]]
@@ -111,7 +111,7 @@ async def test_a_session_that_is_ended_says_why() -> None:
 
 
 @pytest.mark.parametrize(
-    ("request_", "error"), [(NAMED, None), (ShellRequest(terminal=SIZE), ChannelReset)]
+    ("request_", "error"), [(NAMED, None), (ShellRequest(terminal=Terminal(SIZE)), ChannelReset)]
 )
 async def test_leaving_lets_a_named_session_go_and_ends_any_other(
     request_: ShellRequest, error: type[Exception] | None
@@ -145,7 +145,7 @@ async def test_a_reply_that_is_not_of_a_named_session_is_refused(reply: Json, me
         with pytest.raises(RemoteProtocolError, match=message):
             await open_line(both.live, NAMED)
         await until(lambda: channels[0].is_over)
-        line = await open_line(both.live, ShellRequest(terminal=SIZE))
+        line = await open_line(both.live, ShellRequest(terminal=Terminal(SIZE)))
         assert isinstance(line, ShellLine) and line.found is None and line.name == ""
 
 

@@ -160,7 +160,7 @@ SIZE = TerminalSize(80, 24)
 
 @pytest.mark.parametrize("share", [False, True])
 def test_a_named_session_is_asked_for_with_its_terminal(share: bool) -> None:
-    request = ShellRequest(terminal=SIZE, term="vt100", name="a.b", share=share)
+    request = ShellRequest(terminal=Terminal(SIZE), term="vt100", name="a.b", share=share)
     assert ShellRequest.decode(over_the_wire(request.encode())) == request
 
 
@@ -171,7 +171,7 @@ def test_a_named_session_that_can_not_be_is_refused_by_both_ends(wrong: dict[str
     with pytest.raises(LocalProtocolError):
         given: dict[str, Any] = {"terminal": SIZE, "name": "a"} | wrong
         ShellRequest(**given)
-    values = ShellRequest(terminal=SIZE, name="a").encode()
+    values = ShellRequest(terminal=Terminal(SIZE), name="a").encode()
     with pytest.raises(RemoteProtocolError):
         ShellRequest.decode(values | wrong)
 
