@@ -52,6 +52,7 @@ async def receive_list(channel: Channel, kind: type[M], end: type[Message]) -> l
                     return found
                 break
             found.append(item)
-        raise RemoteProtocolError("the server's list has no end, or stops short")
+        what = end.FIELDS[0].key
+        raise RemoteProtocolError(f"the server's list of {what} has no end, or stops short")
     finally:
         channel.close()

@@ -33,8 +33,7 @@ class Field:
 
     `says` is its type in the words of docs/protocol.md, `wanted` the same for error messages,
     `low` and `high` the range of its value or length where it has one. `write` makes JSON of the
-    value again. An `always` field is written even when it has its default. Where the default is
-    None, null counts as absent, unless `nullable` is False.
+    value again. An `always` field is written even when it has its default.
     """
 
     def __init__(
@@ -48,7 +47,6 @@ class Field:
         default: Any = _REQUIRED,
         key: str = "",
         always: bool = False,
-        nullable: bool = True,
         read: Callable[[Any], Any] | None = None,
         write: Callable[[Any], Any] | None = None,
     ) -> None:
@@ -57,7 +55,6 @@ class Field:
         self.default = default
         self.name, self.key = "", key
         self.always = always
-        self.nullable = nullable and default is None
         self.read, self.write = read, write
 
     @property
@@ -71,9 +68,9 @@ class Field:
 
     def decode(self, values: dict[str, Any], label: str) -> Any:
         """Return the checked value out of an object. Raises RemoteProtocolError."""
-        value = values.get(self.key)
-        if value is None and not self.is_required and (self.nullable or self.key not in values):
+        if self.key not in values and not self.is_required:
             return self.fresh_default()
+        value = values.get(self.key)  # null is no value of any type
         if not self.fits(value):
             raise RemoteProtocolError(f"{label} needs {self.key!r}: {self.wanted}")
         return value if self.read is None else self.read(value)
@@ -87,7 +84,8 @@ class Field:
 class Group(Field):
     """A value of several keys: `build` makes it of the values of `parts`, `split` undoes that.
 
-    `build` raises LocalProtocolError for values that don't fit each other.
+    `build` raises LocalProtocolError for values that don't fit each other. One that has a default
+    is absent where the key `anchor` is, or is null; without an anchor where all its keys are.
     """
 
     def __init__(
@@ -97,13 +95,15 @@ class Group(Field):
         split: Callable[[Any], Iterable[Any]],
         *,
         default: Any = _REQUIRED,
+        anchor: str = "",
     ) -> None:
         super().__init__("", "", bool, default=default)
         self.parts, self.build, self.split = parts, build, split
+        self.anchors = (anchor,) if anchor else tuple(part.key for part in parts)
 
     def decode(self, values: dict[str, Any], label: str) -> Any:
         """Return the value. Raises RemoteProtocolError, and what `build` raises."""
-        if not self.is_required and all(values.get(part.key) is None for part in self.parts):
+        if not self.is_required and all(values.get(key) is None for key in self.anchors):
             return self.default
         return self.build(*[part.decode(values, label) for part in self.parts])
 

@@ -44,7 +44,7 @@ class Attach(Message, label="ATTACH"):
     closed without a GOODBYE, which is what the end of the client's process looks like.
     """
 
-    resume: Resume | None = fields.merged(Resume, default=None)
+    resume: Resume | None = fields.merged(Resume, default=None, anchor="session")
     linger: float | None = fields.timeout(default=None)
 
 
@@ -61,7 +61,7 @@ class Goodbye(Message, label="GOODBYE"):
 
     code: str = fields.text(100)
     reason: str = fields.sentence(default="", always=True)
-    versions: tuple[int, int] | None = fields.versions(default=None, nullable=False)
+    versions: tuple[int, int] | None = fields.versions(default=None)
 
 
 class Open(Message, label="OPEN"):

@@ -32,7 +32,7 @@ class Desk:
             Command(("/bin/sh", "-c", script), cwd=None, env=dict(os.environ)),
             shown=script,
             name=name,
-            merge=False,
+            merge_stderr=False,
             audit=lambda event, facts: self.audited.append((event, facts)),
         )
 

@@ -99,7 +99,7 @@ class Jobs:
             raise ChannelRefused("failed", str(error)) from error
         self._starting[identity] += 1
         try:
-            info = JobInfo(name, shorten_command(shown), started=time.time())
+            info = JobInfo(name, shorten_command(shown), time.time(), "running")
             job = await self._spawn(store, identity, info, command, merge_stderr, audit)
         except BaseException:
             store.remove(identity, name)

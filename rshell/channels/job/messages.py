@@ -61,7 +61,7 @@ class JobReply(Message, label="the reply"):
     name: str = fields.name()
 
 
-class JobInfo(Message, type="job"):
+class JobInfo(Message, type="job", label="the job"):
     """A job as its server knows it.
 
     `state` is "running", "exited", "signaled" or "lost": its server ended without seeing the
@@ -76,7 +76,7 @@ class JobInfo(Message, type="job"):
     name: str = fields.name()
     command: str = fields.shown_command()
     started: float = fields.moment()
-    state: str = fields.choice(*STATES, default="running", always=True)
+    state: str = fields.choice(*STATES)
     status: ExitStatus | None = fields.status(default=None)
     ended: float | None = fields.moment(default=None)
     duration: float | None = fields.duration(default=None)
@@ -87,19 +87,21 @@ class JobInfo(Message, type="job"):
 
     def check(self) -> None:
         """Raise LocalProtocolError for a status that does not fit the state."""
-        kind = "" if self.status is None else "signaled" if self.status.signal else "exited"
-        if kind != (self.state if self.state in ("exited", "signaled") else ""):
+        status = self.status
+        if (status is None) != (self.state not in ("exited", "signaled")) or (
+            status is not None and (status.signal is not None) != (self.state == "signaled")
+        ):
             raise LocalProtocolError("the job's status does not fit its state")
 
 
-class LogEnd(Message, type="end"):
+class LogEnd(Message, type="end", label="the end of the log"):
     """The end of a log: how many bytes of it were sent, and how the job stands."""
 
     count: int = fields.integer(key="bytes")
     job: JobInfo = fields.nested(JobInfo)
 
 
-class JobsEnd(Message, type="end"):
+class JobsEnd(Message, type="end", label="the end of the list of jobs"):
     """The end of a list of jobs: how many it held."""
 
     count: int = fields.integer(key="jobs")

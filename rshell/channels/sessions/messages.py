@@ -26,7 +26,7 @@ class SessionsRequest(Message, label="the request"):
             raise LocalProtocolError("'end' needs the 'name' of a session")
 
 
-class SessionInfo(Message, type="session"):
+class SessionInfo(Message, type="session", label="the session"):
     """A named session as its server knows it.
 
     `created` is in seconds since 1970 on the server's clock. `attached` says whether a client
@@ -42,10 +42,10 @@ class SessionInfo(Message, type="session"):
     shell: str = fields.text()
     cwd: str = fields.text()
     size: TerminalSize = fields.size()
-    running: str | None = fields.shown_command(default=None, nullable=False)
+    running: str | None = fields.shown_command(default=None)
 
 
-class SessionsEnd(Message, type="end"):
+class SessionsEnd(Message, type="end", label="the end of the list of sessions"):
     """The end of a list of sessions: how many it held."""
 
     count: int = fields.integer(key="sessions")

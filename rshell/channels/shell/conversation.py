@@ -158,7 +158,7 @@ class Conversation:
     async def _candidates(self, question: Question, word: CursorWord) -> Completions:
         shell = self._owner.shell
         number, typed = question.number, word.words[-1]
-        nothing = Completions(number, word.start)
+        nothing = Completions(number, word.start, (), ())
         home = shell.environment.get("HOME", "/")
         if shell.recipe.can_complete and word.words[-2:-1] != (">",):
             lines = shell.recipe.complete(number, word.words, word.index, question.text)

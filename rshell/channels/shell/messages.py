@@ -125,9 +125,9 @@ class Joined(Message, label="the reply"):
     size: TerminalSize = fields.size()
     kept: int = fields.integer()
     dropped: int = fields.integer()
-    running: str | None = fields.shown_command(default=None, nullable=False)
+    running: str | None = fields.shown_command(default=None)
     modes: str = fields.ascii_text(_MODES_LIMIT, default="")
-    last: ShellEnding | None = fields.nested(ShellEnding, default=None, nullable=False)
+    last: ShellEnding | None = fields.nested(ShellEnding, default=None)
 
 
 class Leave(Message, type="leave"):
@@ -189,8 +189,8 @@ class Completions(Message, type="completions"):
 
     number: int = fields.integer(1)
     start: int = fields.integer(0, 2**20)
-    texts: tuple[str, ...] = fields.texts(default=(), always=True)
-    labels: tuple[str, ...] = fields.texts(default=(), always=True)
+    texts: tuple[str, ...] = fields.texts()
+    labels: tuple[str, ...] = fields.texts()
 
     def check(self) -> None:
         """Raise LocalProtocolError unless each text has its label."""

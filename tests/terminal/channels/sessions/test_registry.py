@@ -12,6 +12,7 @@ import pytest
 
 import rshell
 from rshell import ChannelRefused, ChannelReset
+from rshell.channels.process.messages import Terminal
 from rshell.channels.shell.messages import ShellRequest
 from rshell.security.credentials import local_token
 from rshell.security.files import private_directory, server_directory

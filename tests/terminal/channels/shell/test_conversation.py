@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from rshell import ChannelReset
+from rshell.channels.process.messages import Terminal
 from rshell.channels.shell.messages import ShellRequest
 from rshell.protocol.codec import Json
 from rshell.transport.channel import Channel

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from rshell.channels.process.messages import Terminal
 from rshell.channels.shell.line import ShellLine, open_line
 from rshell.channels.shell.messages import Joined, ShellEnding, ShellRequest
 from rshell.errors import ChannelReset, RemoteProtocolError
@@ -32,7 +33,7 @@ class Server:
 
     def __init__(self, *early: Json, running: str | None = None, number: int = 7) -> None:
         self.early = early
-        self.joined = Joined(True, number, SIZE, running=running)
+        self.joined = Joined(True, number, SIZE, 0, 0, running=running)
         self.channels: list[Channel] = []
         self.heard: list[Json] = []
 
@@ -130,7 +131,7 @@ async def test_leaving_lets_a_named_session_go_and_ends_any_other(
     [
         (WELCOME, "knows no named sessions"),
         (WELCOME | {"attached": 1}, "attached"),
-        (WELCOME | Joined(True, 1, SIZE).encode() | {"number": -1}, "number"),
+        (WELCOME | Joined(True, 1, SIZE, 0, 0).encode() | {"number": -1}, "number"),
     ],
 )
 async def test_a_reply_that_is_not_of_a_named_session_is_refused(reply: Json, message: str) -> None:
