@@ -22,9 +22,10 @@ from rshell.channels.process.client import (
     run_process,
     start_process,
 )
+from rshell.channels.process.messages import Terminal
 from rshell.client.reconnector import Reconnector
 from rshell.errors import OutputTruncated, ProcessTimeout, SessionClosed
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.transport.channel import Channel
 from rshell.values import Bounds, ExitStatus, TerminalSize
 
@@ -160,7 +161,7 @@ class Client:
                 cwd=cwd,
                 env=env,
                 clear_env=clear_env,
-                merge=merge_stderr,
+                merge_stderr=merge_stderr,
                 timeout=timeout,
             )
         except (ProcessTimeout, OutputTruncated) as error:
@@ -201,9 +202,8 @@ class Client:
             env=env or {},
             clear_env=clear_env,
             stdin=stdin == PIPE or terminal is not None,
-            merge=merge_stderr,
-            terminal=terminal,
-            term=term if terminal is not None else "",
+            merge_stderr=merge_stderr,
+            terminal=None if terminal is None else Terminal(terminal, term),
             timeout=timeout,
         )
         return Opening(lambda: start_process(self._live, request, encoding))
@@ -232,8 +232,7 @@ class Client:
             env=env or {},
             clear_env=clear_env,
             stdin=stdin == PIPE,
-            terminal=terminal,
-            term=term if terminal is not None else "",
+            terminal=None if terminal is None else Terminal(terminal, term),
         )
         return Opening(lambda: start_shell(self._live, request))
 
@@ -256,7 +255,7 @@ class Client:
         from rshell.channels.shell.line import open_line
         from rshell.channels.shell.messages import ShellRequest
 
-        request = ShellRequest(terminal=size, term=term, env=env or {}, name=name)
+        request = ShellRequest(terminal=Terminal(size, term), env=env or {}, name=name)
         return Opening(lambda: open_line(self._live, request))
 
     async def start_job(
@@ -278,7 +277,7 @@ class Client:
         from rshell.channels.job.client import start_job
 
         request = make_request(
-            command, cwd=cwd, env=env or {}, clear_env=clear_env, merge=merge_stderr
+            command, cwd=cwd, env=env or {}, clear_env=clear_env, merge_stderr=merge_stderr
         )
         return await start_job(self._live, request, name)
 
@@ -342,7 +341,7 @@ class Client:
         from rshell.channels.sessions.watch import watch_session
         from rshell.channels.shell.messages import ShellRequest
 
-        request = ShellRequest(terminal=size, name=name, share=True)
+        request = ShellRequest(terminal=Terminal(size), name=name, share=True)
         return Opening(lambda: watch_session(self._live, request))
 
     def open_channel(self, kind: str, request: Json | None = None) -> Opening[Channel]:

@@ -21,7 +21,7 @@ from rshell.protocol.events import (
     SessionAttached,
 )
 from rshell.protocol.link import Link
-from rshell.protocol.messages import Attach, Auth, Hello
+from rshell.protocol.messages import Attach, Auth, Hello, Resume
 from rshell.protocol.session import Role, Session
 from rshell.security.certificates import binding
 from rshell.security.credentials import Trust
@@ -111,10 +111,8 @@ class ClientLink:
         self.link.accept(auth.identity)
         session = self.live.session
         linger = self._linger or None
-        attach = Attach(linger=linger)
-        if session.id:
-            attach = Attach(session.id, session.secret, session.received, linger)
-        self.link.attach(session, attach, self.driver.now)
+        resume = Resume(session.id, session.secret, session.received) if session.id else None
+        self.link.attach(session, Attach(resume, linger), self.driver.now)
 
     def _answer(self, auth: Auth) -> None:
         if self._scram is None or self._steps != 1:

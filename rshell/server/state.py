@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import NamedTuple, Optional
 
 from rshell.errors import ConfigurationError
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.security.certificates import (
     CertificateFiles,
     certificate_der,

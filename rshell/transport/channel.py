@@ -17,9 +17,9 @@ from typing import Any, Protocol, Union
 from rshell.aio import Changes
 from rshell.errors import ChannelReset, LocalProtocolError, RshellError
 from rshell.protocol.channel import ChannelState, Half
+from rshell.protocol.codec import Json
 from rshell.protocol.events import ChannelOpened, DataReceived, EofReceived, MessageReceived
 from rshell.protocol.frames import FrameType
-from rshell.protocol.messages import Json
 from rshell.protocol.replay import Buffer
 from rshell.protocol.session import Session
 from rshell.transport.streams import ByteReader

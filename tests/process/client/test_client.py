@@ -18,7 +18,7 @@ from rshell.errors import (
     ProcessTimeout,
     SessionClosed,
 )
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.transport.channel import Channel
 from rshell.values import Bounds, TerminalSize
 from tests.support.commands import until

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from rshell.errors import ChannelRefused, ChannelReset, LinkLost, LocalProtocolError, RshellError
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.transport.channel import Channel
 from rshell.values import Bounds
 from tests.support.commands import until as wait_until

@@ -13,7 +13,7 @@ from rshell.channels.base import Context
 from rshell.channels.shell import check
 from rshell.channels.shell.check import wants_more
 from rshell.execution.spawn_queue import SpawnQueue
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.values import Bounds
 from tests.support.execution import no_leak
 
