@@ -121,7 +121,7 @@ class Editor:
         """Return the next command.
 
         Raises KeyboardInterrupt for Ctrl-C, EOFError for Ctrl-D on an empty line, and
-        SessionDetached for Ctrl-X Ctrl-D in a named session.
+        SessionDetached for Ctrl-X Ctrl-D in a named shell.
         """
         return await self._session.prompt_async()
 
