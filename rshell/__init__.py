@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from rshell.channels.job.client import JobLogs
     from rshell.channels.job.messages import JobInfo
     from rshell.channels.process.client import PIPE, CompletedProcess, Process
-    from rshell.channels.sessions.messages import NamedShellInfo
-    from rshell.channels.sessions.watch import CommandBegun, ShellWatch, Skipped
     from rshell.channels.shell.client import Shell, ShellResult
     from rshell.channels.shell.line import ShellLine
     from rshell.channels.shell.messages import ShellEnding
+    from rshell.channels.shell.named.messages import NamedShellInfo
+    from rshell.channels.shell.named.watch import CommandBegun, ShellWatch, Skipped
     from rshell.client.client import Client
     from rshell.client.connect import connect
     from rshell.errors import (
@@ -63,11 +63,11 @@ _HOMES = {
     "rshell.channels.job.client": ("JobLogs",),
     "rshell.channels.job.messages": ("JobInfo",),
     "rshell.channels.process.client": ("PIPE", "CompletedProcess", "Process"),
-    "rshell.channels.sessions.messages": ("NamedShellInfo",),
+    "rshell.channels.shell.named.messages": ("NamedShellInfo",),
     "rshell.channels.shell.client": ("Shell", "ShellResult"),
     "rshell.channels.shell.line": ("ShellLine",),
     "rshell.channels.shell.messages": ("ShellEnding",),
-    "rshell.channels.sessions.watch": ("CommandBegun", "ShellWatch", "Skipped"),
+    "rshell.channels.shell.named.watch": ("CommandBegun", "ShellWatch", "Skipped"),
     "rshell.client.client": ("Client",),
     "rshell.client.connect": ("connect",),
     "rshell.errors": (

@@ -20,8 +20,8 @@ from rshell.values import Limits
 
 if TYPE_CHECKING:  # a client starts no commands
     from rshell.channels.job.jobs import Jobs
-    from rshell.channels.sessions.messages import NamedShellInfo
     from rshell.channels.shell.messages import ShellRequest
+    from rshell.channels.shell.named.messages import NamedShellInfo
     from rshell.execution.spawn_queue import SpawnQueue
     from rshell.security.scram import Verifier
 
@@ -31,7 +31,7 @@ NO_NAMED = (
 )
 
 
-class NamedSessions(Protocol):
+class NamedShells(Protocol):
     """The named shells of a server. Methods raise ChannelRefused with the code for the peer."""
 
     async def serve(self, channel: Channel, context: Context, request: ShellRequest) -> None:
@@ -69,7 +69,7 @@ class Context:
     audit: Callable[[str, Json], None]
     clean_up: Callable[[Coroutine[Any, Any, None]], None]
     jobs: Jobs | None = None
-    named: NamedSessions | None = None
+    named: NamedShells | None = None
     verifier: Verifier | None = None
     work: Work = field(default_factory=Work)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from rshell.channels.sessions.messages import NamedShellInfo
+from rshell.channels.shell.named.messages import NamedShellInfo
 from rshell.cli.options import Options
 from rshell.cli.prompt.status import format_seconds
 from rshell.cli.tables import aligned, command_cell, print_result

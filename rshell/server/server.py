@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 
 from rshell.channels.base import Context, Handler, own_name
 from rshell.channels.job.jobs import Jobs
-from rshell.channels.sessions.registry import NamedShells
+from rshell.channels.shell.named.table import NamedShellTable
 from rshell.channels.work import Work
 from rshell.errors import RshellError, SessionClosed
 from rshell.execution.exits import use_default_sigchld
@@ -85,7 +85,7 @@ class Server:
         self._work = Work()
         self._jobs = None if jobs is None else Jobs(jobs, self._spawner, limits, self._work)
         # Whoever keeps jobs is there for more than one session.
-        self._named = None if jobs is None else NamedShells(limits, audit.write)
+        self._named = None if jobs is None else NamedShellTable(limits, audit.write)
         self._registry = Registry(limits, self._end_session)
         self._tasks: set[asyncio.Task[None]] = set()
         self._entrance = Entrance(self, audit, self._own)

@@ -1,6 +1,6 @@
 """The server's side of a `shell` channel: one with a shell of its own, or at a named shell.
 
-Strategy: a plain shell lives and dies with its channel. One with a name lives in `NamedShells`;
+Strategy: a plain shell lives and dies with its channel. One with a name lives in `NamedShellTable`;
 its channels come and go, and all they do here is wait for their own end.
 """
 

@@ -7,7 +7,7 @@ import pytest
 from rshell import BUILTIN_HANDLERS, ChannelRefused
 from rshell.channels.job.server import serve_job
 from rshell.channels.process.server import serve_process
-from rshell.channels.sessions.server import serve_sessions
+from rshell.channels.shell.named.server import serve_sessions
 from rshell.channels.shell.server import serve_shell
 from tests.support.session import tls_session
 

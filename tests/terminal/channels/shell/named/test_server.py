@@ -10,7 +10,7 @@ import pytest
 
 import rshell
 from rshell import ChannelRefused, ChannelReset
-from rshell.channels.sessions.messages import NamedShellInfo
+from rshell.channels.shell.named.messages import NamedShellInfo
 from rshell.client.client import Client
 from rshell.protocol.messages import Json
 from rshell.values import TerminalSize

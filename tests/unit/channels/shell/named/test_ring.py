@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rshell.channels.sessions.ring import Ring
+from rshell.channels.shell.named.ring import Ring
 
 PIECES = st.lists(st.one_of(st.binary(max_size=20), st.integers(0, 9000).map(bytes)), max_size=40)
 

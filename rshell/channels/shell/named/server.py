@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rshell.channels.base import NO_NAMED, Context, NamedSessions
-from rshell.channels.sessions.messages import NamedShellsRequest
+from rshell.channels.base import NO_NAMED, Context, NamedShells
+from rshell.channels.shell.named.messages import NamedShellsRequest
 from rshell.errors import ChannelRefused, RemoteProtocolError
 from rshell.transport.channel import Channel
 
@@ -28,7 +28,7 @@ async def serve_sessions(channel: Channel, context: Context) -> None:
 
 
 async def _answer(
-    channel: Channel, context: Context, named: NamedSessions, request: NamedShellsRequest
+    channel: Channel, context: Context, named: NamedShells, request: NamedShellsRequest
 ) -> None:
     if request.verb == "list":
         infos = named.list(context.identity)

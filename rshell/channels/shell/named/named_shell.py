@@ -23,12 +23,12 @@ from typing import Any
 
 from rshell.channels.base import Context
 from rshell.channels.process.messages import encode_size
-from rshell.channels.sessions.follower import Follower
-from rshell.channels.sessions.messages import NamedShellInfo
-from rshell.channels.sessions.ring import Ring
-from rshell.channels.sessions.seat import Seat
 from rshell.channels.shell.conversation import welcome
 from rshell.channels.shell.messages import Joined, RunCommand, ShellEnding, ShellRequest
+from rshell.channels.shell.named.attachment import Attachment
+from rshell.channels.shell.named.messages import NamedShellInfo
+from rshell.channels.shell.named.output_cursor import OutputCursor
+from rshell.channels.shell.named.ring import Ring
 from rshell.channels.shell.persistent import PersistentShell
 from rshell.channels.work import Task
 from rshell.errors import ChannelRefused, LocalProtocolError, RemoteProtocolError, SpawnError
@@ -40,7 +40,7 @@ from rshell.values import TerminalSize, shorten_command
 _NUDGE = 0.1  # seconds with another size
 
 
-class Hub:
+class NamedShell:
     """The session `request.name` of `context.identity`, and the outlet of its shell.
 
     `on_over(hub)` is called once, when it has ended. `audit` is the server's log.
@@ -51,7 +51,7 @@ class Hub:
         context: Context,
         request: ShellRequest,
         audit: Callable[[str, Json], None],
-        on_over: Callable[[Hub], None],
+        on_over: Callable[[NamedShell], None],
     ) -> None:
         assert request.name is not None and request.terminal is not None
         self.name = request.name
@@ -67,8 +67,8 @@ class Hub:
         self._size = request.terminal
         own = replace(context, clean_up=self._clean_up)
         self.shell = PersistentShell(self, own, request, self._done, self._fail)
-        self._seat: Seat | None = None
-        self._watchers: list[Follower] = []
+        self._seat: Attachment | None = None
+        self._watchers: list[OutputCursor] = []
         self._task: Task | None = None  # while a command runs
         self._number = 0
         self._modes = ModeTracker()  # those of the terminal, at the ring's end
@@ -132,7 +132,7 @@ class Hub:
 
     def attach(
         self, channel: Channel, context: Context, size: TerminalSize, *, is_new: bool
-    ) -> Seat:
+    ) -> Attachment:
         """Accept a channel and give it the session; another one that had it is moved away."""
         if self._seat is not None:
             self._release(self._seat, is_moved=True)
@@ -140,7 +140,7 @@ class Hub:
             self._waiting.cancel()
             self._waiting = None
         start = max(self._seen, self.ring.start)
-        self._seat = seat = Seat(self, channel, context, start)
+        self._seat = seat = Attachment(self, channel, context, start)
         joined = replace(
             self._joined(is_attached=not is_new),
             size=size,
@@ -167,7 +167,7 @@ class Hub:
         seat.conversation.begin(feeds=True)
         return seat
 
-    def detach(self, seat: Seat) -> None:
+    def detach(self, seat: Attachment) -> None:
         """The attached channel is over, or its handler. Harmless when another has its place."""
         seat.follower.give_up()
         if self._seat is not seat:
@@ -178,12 +178,12 @@ class Hub:
         self._wait_for_somebody()
         self.shell.resume()
 
-    def watch(self, channel: Channel, context: Context) -> Follower:
+    def watch(self, channel: Channel, context: Context) -> OutputCursor:
         """Accept a channel that is sent what comes from now on."""
         joined = replace(self._joined(is_attached=True), modes=self._modes.restore().decode())
         channel.accept(welcome(self.shell) | joined.encode())
         context.audit("shell-watched", {"channel": channel.number, "name": self.name})
-        watcher = Follower(channel, self.ring, self.ring.end)
+        watcher = OutputCursor(channel, self.ring, self.ring.end)
         self._watchers.append(watcher)
         channel.on_room = watcher.pump
         channel.listen(lambda _: channel.reset("bad-message", "who watches has no say here"))
@@ -191,12 +191,12 @@ class Hub:
             self._nudge()  # a program on the screen draws it for this one, too
         return watcher
 
-    def unwatch(self, watcher: Follower) -> None:
+    def unwatch(self, watcher: OutputCursor) -> None:
         """A watcher is over. Harmless when it is gone."""
         if watcher in self._watchers:
             self._watchers.remove(watcher)
 
-    def _release(self, seat: Seat, *, is_moved: bool) -> None:
+    def _release(self, seat: Attachment, *, is_moved: bool) -> None:
         """Take the attached channel's place from it."""
         self._seat = None
         seat.conversation.close()
@@ -289,7 +289,7 @@ class Hub:
         for follower in self._followers():
             follower.pump()
 
-    def _has_room(self, seat: Seat) -> None:
+    def _has_room(self, seat: Attachment) -> None:
         seat.follower.pump()  # which may have to end what a shell has left behind
         self.shell.resume()
 
@@ -349,7 +349,7 @@ class Hub:
             self._task.end()
             self._task = None
 
-    def _followers(self) -> list[Follower]:
+    def _followers(self) -> list[OutputCursor]:
         return ([] if self._seat is None else [self._seat.follower]) + self._watchers
 
     def _tell_watchers(self, message: Json | ShellEnding) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rshell.channels.answers import receive_answer, receive_list
-from rshell.channels.sessions.messages import NamedShellInfo, NamedShellsRequest
+from rshell.channels.shell.named.messages import NamedShellInfo, NamedShellsRequest
 from rshell.transport.channel import Channel
 from rshell.transport.live_session import LiveSession
 

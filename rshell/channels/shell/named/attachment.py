@@ -14,10 +14,10 @@ from __future__ import annotations
 from typing import Protocol
 
 from rshell.channels.base import Context
-from rshell.channels.sessions.follower import Follower
-from rshell.channels.sessions.ring import Ring
 from rshell.channels.shell.conversation import Conversation
 from rshell.channels.shell.messages import RunCommand
+from rshell.channels.shell.named.output_cursor import OutputCursor
+from rshell.channels.shell.named.ring import Ring
 from rshell.channels.shell.persistent import PersistentShell
 from rshell.errors import ChannelReset, RemoteProtocolError, SessionClosed
 from rshell.protocol.messages import Json
@@ -25,7 +25,7 @@ from rshell.transport.channel import Channel
 from rshell.values import TerminalSize
 
 
-class NamedSession(Protocol):
+class Attachable(Protocol):
     """The session that has the seat."""
 
     name: str
@@ -39,7 +39,7 @@ class NamedSession(Protocol):
         """Give the terminal another size."""
 
 
-class Seat:
+class Attachment:
     """A channel attached to `session`, sent its output from `position` on.
 
     `context` is that of the channel, `taken` counts the bytes of input that the shell was given
@@ -47,14 +47,14 @@ class Seat:
     """
 
     def __init__(
-        self, session: NamedSession, channel: Channel, context: Context, position: int
+        self, session: Attachable, channel: Channel, context: Context, position: int
     ) -> None:
         self.channel = channel
         self.context = context
         self.shell = session.shell
         self.taken = session.shell.taken
         self.facts: Json = {"channel": channel.number, "name": session.name}
-        self.follower = Follower(channel, session.ring, position)
+        self.follower = OutputCursor(channel, session.ring, position)
         self.conversation = Conversation(channel, context, self)
         self._session = session
         self._shown: int | None = None  # the position that the client has named

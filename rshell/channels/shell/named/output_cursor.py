@@ -15,8 +15,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from rshell.channels.process.messages import STDOUT
-from rshell.channels.sessions.ring import Ring
 from rshell.channels.shell.messages import ShellEnding
+from rshell.channels.shell.named.ring import Ring
 from rshell.errors import LocalProtocolError
 from rshell.protocol.messages import Json
 from rshell.transport.channel import Channel
@@ -25,7 +25,7 @@ _BLOCK = 240 * 1024  # bytes in one write; below any frame of ours
 _MESSAGES = 1000  # that wait for one channel
 
 
-class Follower:
+class OutputCursor:
     """Sends `channel` what comes in `ring` from `position` on. `pump` after each change."""
 
     def __init__(self, channel: Channel, ring: Ring, position: int) -> None:

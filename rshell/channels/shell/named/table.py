@@ -15,9 +15,9 @@ from collections.abc import Callable
 
 from rshell.channels.base import Context
 from rshell.channels.process.messages import STDIN
-from rshell.channels.sessions.hub import Hub
-from rshell.channels.sessions.messages import NamedShellInfo
 from rshell.channels.shell.messages import ShellRequest
+from rshell.channels.shell.named.messages import NamedShellInfo
+from rshell.channels.shell.named.named_shell import NamedShell
 from rshell.errors import ChannelRefused
 from rshell.protocol.messages import Json
 from rshell.security.scram import Verifier
@@ -27,13 +27,13 @@ from rshell.values import Limits
 _SHUTDOWN = "the server is shutting down"
 
 
-class NamedShells:
+class NamedShellTable:
     """The named shells of a server. Methods raise ChannelRefused with the code for the peer."""
 
     def __init__(self, limits: Limits, audit: Callable[[str, Json], None]) -> None:
         self._limits = limits
         self._audit = audit
-        self._hubs: dict[tuple[str, str], Hub] = {}
+        self._hubs: dict[tuple[str, str], NamedShell] = {}
         self._closed = False
 
     async def serve(self, channel: Channel, context: Context, request: ShellRequest) -> None:
@@ -65,7 +65,7 @@ class NamedShells:
         await hub.wait_gone()
         return info
 
-    async def _obtain(self, context: Context, request: ShellRequest) -> tuple[Hub, bool]:
+    async def _obtain(self, context: Context, request: ShellRequest) -> tuple[NamedShell, bool]:
         """Return the session of `context.identity` that `request` names, and whether it is new.
 
         It is there at the moment of returning. Cancelling the one who makes it leaves nothing.
@@ -77,7 +77,7 @@ class NamedShells:
                 return hub, False
             await hub.started.wait()
         self._check_limits(context.identity)
-        hub = self._hubs[key] = Hub(context, request, self._audit, self._forget)
+        hub = self._hubs[key] = NamedShell(context, request, self._audit, self._forget)
         await hub.start()
         return hub, True
 
@@ -96,7 +96,7 @@ class NamedShells:
         for hub in hubs:
             await hub.wait_gone()
 
-    def _find(self, identity: str, name: str) -> Hub:
+    def _find(self, identity: str, name: str) -> NamedShell:
         hub = self._hubs.get((identity, name))
         if hub is None or not hub.started.is_set():
             raise ChannelRefused(
@@ -115,11 +115,11 @@ class NamedShells:
         if len(self._hubs) >= self._limits.named_shells:
             raise ChannelRefused("busy", "the server has as many named shells as it takes")
 
-    def _forget(self, hub: Hub) -> None:
+    def _forget(self, hub: NamedShell) -> None:
         self._hubs.pop((hub.identity, hub.name), None)
 
 
-async def _watch(hub: Hub, channel: Channel, context: Context) -> None:
+async def _watch(hub: NamedShell, channel: Channel, context: Context) -> None:
     watcher = hub.watch(channel, context)
     try:
         async for _ in channel.stream(STDIN):

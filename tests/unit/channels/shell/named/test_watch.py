@@ -7,14 +7,14 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from rshell.channels.sessions.watch import (
+from rshell.channels.shell.messages import Joined, ShellEnding, ShellRequest
+from rshell.channels.shell.named.watch import (
     CommandBegun,
     ShellWatch,
     Skipped,
     WatchEvent,
     watch_named_shell,
 )
-from rshell.channels.shell.messages import Joined, ShellEnding, ShellRequest
 from rshell.errors import ChannelReset, RemoteProtocolError
 from rshell.protocol.messages import Json
 from rshell.transport.channel import Channel

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from rshell.channels.sessions.messages import NamedShellInfo, NamedShellsRequest
+from rshell.channels.shell.named.messages import NamedShellInfo, NamedShellsRequest
 from rshell.errors import LocalProtocolError, RemoteProtocolError
 from rshell.protocol.messages import Json
 from rshell.values import TerminalSize

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from rshell import ChannelReset, Limits
-from rshell.channels.sessions.follower import Follower
-from rshell.channels.sessions.ring import Ring
 from rshell.channels.shell.messages import ShellEnding
+from rshell.channels.shell.named.output_cursor import OutputCursor
+from rshell.channels.shell.named.ring import Ring
 from rshell.protocol.messages import Json
 from rshell.transport.channel import Channel
 from rshell.values import ExitStatus
@@ -21,13 +21,13 @@ DONE = ShellEnding(1, ExitStatus(0), "/", 0, 0, 0.0)
 
 
 @asynccontextmanager
-async def followed(ring: Ring) -> AsyncIterator[tuple[Follower, Channel]]:
+async def followed(ring: Ring) -> AsyncIterator[tuple[OutputCursor, Channel]]:
     """Yield a follower of a ring, and the channel at the client's end."""
-    made: asyncio.Future[Follower] = asyncio.get_running_loop().create_future()
+    made: asyncio.Future[OutputCursor] = asyncio.get_running_loop().create_future()
 
     async def serve(channel: Channel) -> None:
         channel.accept()
-        follower = Follower(channel, ring, ring.end)
+        follower = OutputCursor(channel, ring, ring.end)
         channel.on_room = follower.pump
         made.set_result(follower)
         await channel.wait_closed()
