@@ -17,8 +17,8 @@ from rshell.values import ExitStatus, TerminalSize
 if TYPE_CHECKING:
     from rshell.channels.job.client import JobLogs
     from rshell.channels.job.messages import JobInfo
+    from rshell.channels.shell.named.client import ShellWatch
     from rshell.channels.shell.named.messages import NamedShellInfo
-    from rshell.channels.shell.named.watch import ShellWatch
 
 Command = str | Sequence[str]
 
@@ -112,7 +112,7 @@ class LastingWork:
         a name that no named shell can have. Cancelling is safe.
         """
         from rshell.channels.shell.messages import ShellRequest
-        from rshell.channels.shell.named.watch import watch_named_shell
+        from rshell.channels.shell.named.client import watch_named_shell
 
         request = ShellRequest(terminal=size, name=name, share=True)
         return Opening(lambda: watch_named_shell(self._live, request))

@@ -25,8 +25,8 @@ from pathlib import Path
 from rshell.channels.base import Context
 from rshell.channels.process.messages import STDERR, STDOUT
 from rshell.channels.process.server import user_shell
+from rshell.channels.shell.completion import Questions
 from rshell.channels.shell.messages import RunCommand, ShellEnding, ShellRequest
-from rshell.channels.shell.questions import Questions
 from rshell.channels.shell.recipe import Answer, Report, ShellRecipe
 from rshell.channels.shell.shell_process import Outlet, ShellProcess, start_shell
 from rshell.errors import SpawnError

@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from rshell.channels.shell.line import ShellLine
+from rshell.channels.shell.client import ShellLine
 from rshell.channels.shell.messages import ShellEnding
 from rshell.cli.prompt.escapes import Escape, EscapeFilter
 from rshell.cli.prompt.pump import OutputPump

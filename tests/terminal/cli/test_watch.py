@@ -13,7 +13,7 @@ from typing import cast
 import pytest
 
 from rshell.channels.shell.messages import Joined, ShellEnding
-from rshell.channels.shell.named.watch import CommandBegun, ShellWatch, Skipped, WatchEvent
+from rshell.channels.shell.named.client import CommandBegun, ShellWatch, Skipped, WatchEvent
 from rshell.cli.watch import run_watch
 from rshell.client.client import Client
 from rshell.errors import ChannelReset, LinkLost, RshellError

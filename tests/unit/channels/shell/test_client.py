@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rshell.channels.shell.line import ShellLine, open_line
+from rshell.channels.shell.client import ShellLine, open_line
 from rshell.channels.shell.messages import Joined, ShellEnding, ShellRequest
 from rshell.errors import ChannelReset, RemoteProtocolError
 from rshell.protocol.messages import Json
