@@ -82,7 +82,7 @@ class Conversation:
             self._feeder = asyncio.create_task(self._feed())
 
     def close(self) -> None:
-        """Stop listening. Harmless when closed."""
+        """Stop listening."""
         self._is_closed = True
         for task in (self._feeder, self._question):
             if task is not None:
