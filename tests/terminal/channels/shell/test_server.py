@@ -17,6 +17,9 @@ from tests.support.guests import BRIEF, SIZE
 from tests.support.processes import gone
 from tests.support.session import tls_session
 
+PLAIN = ShellRequest(terminal=SIZE).encode()
+NAMED = ShellRequest(terminal=SIZE, name="work").encode()
+
 
 async def reply_to(channel: Channel, message: Json) -> Json:
     channel.send_message(message)
@@ -25,14 +28,17 @@ async def reply_to(channel: Channel, message: Json) -> Json:
     return reply
 
 
-@pytest.mark.parametrize(
-    "request_", [{"cwd": 5}, {"env": []}, {"stdin": "yes"}, {"clear_env": 1}, {"terminal": "big"}]
-)
-async def test_a_request_that_makes_no_sense_is_refused(request_: Json) -> None:
+async def test_a_request_that_makes_no_sense_is_refused() -> None:
+    wrong: list[Json] = [
+        *({"cwd": 5}, {"env": []}, {"stdin": "yes"}, {"clear_env": 1}, {"terminal": "big"}),
+        *({"name": "a"}, {"share": True}),
+    ]
+    wrong += [NAMED | {"name": "a/b"}, NAMED | {"name": 5}, PLAIN | {"share": True}]
     async with tls_session() as client:
-        with pytest.raises(ChannelRefused) as caught:
-            await client.open_channel("shell", request_)
-        assert caught.value.code == "bad-request"
+        for request in wrong:
+            with pytest.raises(ChannelRefused) as caught:
+                await client.open_channel("shell", request)
+            assert caught.value.code == "bad-request", request
 
 
 async def test_the_reply_says_which_shell_and_where(program: str) -> None:
@@ -40,27 +46,26 @@ async def test_the_reply_says_which_shell_and_where(program: str) -> None:
         assert (channel.reply["shell"], channel.reply["cwd"]) == (program, "/")
 
 
-@pytest.mark.parametrize(
-    "message",
-    [
+async def test_a_message_that_makes_no_sense_ends_the_shell() -> None:
+    wrong: list[Json] = [
         {"type": "run"},
         {"type": "run", "number": 1, "command": "a\0b"},
         {"type": "run", "number": 0, "command": "x"},
         {"type": "signal", "name": "SIGNONE"},
         {"type": 5},
         {},
-    ],
-)
-async def test_a_message_that_makes_no_sense_ends_the_shell(message: Json) -> None:
-    async with tls_session(limits=BRIEF) as client, client.open_channel("shell") as channel:
-        done = await reply_to(channel, {"type": "run", "number": 1, "command": "echo $$"})
-        assert done["exit_status"] == 0
-        pid = int(await channel.stream(1).readline())
-        channel.send_message(message)
-        await channel.wait_closed()
-        assert isinstance(channel.error, ChannelReset)
-        assert channel.error.code == "bad-message"
-        await gone(pid)
+    ]
+    async with tls_session(limits=BRIEF) as client:
+        for message in wrong:
+            async with client.open_channel("shell") as channel:
+                done = await reply_to(channel, {"type": "run", "number": 1, "command": "echo $$"})
+                assert done["exit_status"] == 0
+                pid = int(await channel.stream(1).readline())
+                channel.send_message(message)
+                await channel.wait_closed()
+                assert isinstance(channel.error, ChannelReset), message
+                assert channel.error.code == "bad-message", message
+                await gone(pid)
 
 
 async def test_a_second_command_while_one_runs_ends_the_shell() -> None:
@@ -98,7 +103,7 @@ async def test_a_shell_that_is_none_is_refused_and_not_started_again_and_again(
     shell.write_text(f"#!/bin/sh\necho x >> '{starts}'\nexec {program} 100\n")
     shell.chmod(0o700)
     monkeypatch.setenv("SHELL", str(shell))
-    limits = Limits(kill_grace=0.5, open_timeout=5.0)
+    limits = Limits(kill_grace=0.5, open_timeout=2.0)
     async with tls_session(limits=limits) as client:
         with pytest.raises((ChannelRefused, ChannelReset)):
             await client.open_shell()
@@ -136,9 +141,6 @@ async def test_what_was_run_is_in_the_audit_log_and_what_was_typed_is_not(tmp_pa
     assert len(logs) == 1
     assert '"shell": "echo to be logged"' in logs[0].read_text()
 
-
-PLAIN = ShellRequest(terminal=SIZE).encode()
-NAMED = ShellRequest(terminal=SIZE, name="work").encode()
 
 # A plain shell and a named one are spoken to in the same way.
 either = pytest.mark.parametrize("request_", [PLAIN, NAMED], ids=["plain", "named"])

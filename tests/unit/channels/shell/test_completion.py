@@ -17,9 +17,61 @@ from rshell.channels.shell.completion import (
     from_files,
     from_path,
     from_shell,
+    quote_candidate,
 )
 from rshell.channels.shell.messages import Completions
 from tests.support.session import DEADLINE
+
+
+def test_the_word_at_the_cursor_is_found() -> None:
+    for line, words, start, quote in (
+        ("", ("",), 0, ""),
+        ("ls", ("ls",), 0, ""),
+        ("ls ", ("ls", ""), 3, ""),
+        ("ls a\\ b", ("ls", "a b"), 3, ""),
+        ("ls 'a b", ("ls", "a b"), 3, "'"),
+        ('ls "a \\"b', ("ls", 'a "b'), 3, '"'),
+        ("ls pre'a b", ("ls", "prea b"), 3, "'"),
+        ("ls ''", ("ls", ""), 3, ""),
+        ("ls '' x", ("ls", "", "x"), 6, ""),
+        ("ls 'a|b' c", ("ls", "a|b", "c"), 9, ""),
+        ("one; two | thr", ("thr",), 11, ""),
+        ("(cd x && ma", ("ma",), 9, ""),
+        ("cat <in", ("cat", ">", "in"), 5, ""),
+        ("make >log", ("make", ">", "log"), 6, ""),
+        ("sudo apt ins", ("apt", "ins"), 9, ""),
+        ("A=1 B='2 3' make te", ("make", "te"), 17, ""),
+        ("if sudo A=1 ls x", ("ls", "x"), 15, ""),
+        ("sudo", ("sudo",), 0, ""),
+        ("A=1", ("A=1",), 0, ""),
+    ):
+        found = find_word(line)
+        assert (found.words, found.start, found.quote) == (words, start, quote), line
+        assert found.index == len(words) - 1, line
+
+
+def test_what_follows_a_bare_colon_or_equals_sign_is_known() -> None:
+    for line, rest, start in (
+        ("git push origin HEAD:ma", "ma", 21),
+        ("ls --color=al", "al", 11),
+        ("scp a=b:c d", "d", 10),
+        ("echo a=b:'c d", "c d", 9),
+        ("echo 'a:b'c", "a:bc", 5),
+        ("echo a\\:b", "a:b", 5),
+        ("echo a:", "", 7),
+        ("echo a: b", "b", 8),
+    ):
+        found = find_word(line)
+        assert (found.rest, found.rest_start) == (rest, start), line
+
+
+def test_a_name_that_is_a_tilde_is_told_from_the_home_directory() -> None:
+    """`rm -rf ` and a Tab beside a directory called `~` made it the home directory."""
+    for typed, has_home in (("~", True), ("\\~", False), ("'~", False)):
+        found = find_word(f"rm -rf {typed}")
+        assert (found.words[-1], found.has_home) == ("~", has_home), typed
+    assert quote_candidate("~/x", "") == "\\~/x"
+    assert quote_candidate("~/x", "", has_home=True) == "~/x"
 
 
 def files(line: str, cwd: Path, *, home: str = "/", programs: bool = False) -> Completions:
