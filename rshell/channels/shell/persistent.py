@@ -6,7 +6,7 @@ command that does not yield to an interrupt within `kill_grace` seconds costs th
 which is the worst that a command can do.
 
 On a terminal, a shell that exits of itself was asked to (`exit`, `logout`, the end of its
-input). Not by a failure under `set -e`, which nobody means to be the end of a session.
+input). Not by a failure under `set -e`, which nobody means to be the end of their shell.
 
 Hazard: everything here runs in callbacks of the loop. What takes longer is a clean-up of the
 context's, and looks whether its shell still is the present one.

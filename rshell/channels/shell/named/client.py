@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass
+from typing import Union
 
 from rshell.channels.base import receive_answer, receive_list
 from rshell.channels.process.messages import STDOUT, decode_size
@@ -32,7 +33,7 @@ async def list_named_shells(live: LiveSession) -> list[NamedShellInfo]:
 
 
 async def end_named_shell(live: LiveSession, name: str) -> NamedShellInfo:
-    """End a session and return it as it stood before. Cancelling does not save it."""
+    """End a named shell and return it as it stood before. Cancelling does not save it."""
     channel = await _ask(live, NamedShellsRequest("end", name))
     return NamedShellInfo.decode(await receive_answer(channel))
 
@@ -45,7 +46,7 @@ async def _ask(live: LiveSession, request: NamedShellsRequest) -> Channel:
 
 @dataclass(frozen=True, slots=True)
 class CommandBegun:
-    """A command begins in the watched session, in `cwd`; of a long one its beginning."""
+    """A command begins in the watched shell, in `cwd`; of a long one its beginning."""
 
     number: int
     command: str
@@ -63,17 +64,16 @@ _UNKNOWN = TerminalSize(columns=1, rows=1)
 
 _EVENTS = 10_000  # that wait for a reader who does not read
 
-WatchEvent = bytes | CommandBegun | ShellEnding | TerminalSize | Skipped
+WatchEvent = Union[bytes, CommandBegun, ShellEnding, TerminalSize, Skipped]
 
 
 class ShellWatch:
     """A named shell as it goes on: `async for event in watch`.
 
     An event is a block of what the terminal shows, a `CommandBegun`, the `ShellEnding` that ends
-    it, the terminal's new `TerminalSize`, or `Skipped`. `found` is the session as it was at the
-    beginning. The iteration ends when the session's shell leaves. Raises ChannelReset, with the
-    code "killed" where somebody ended the session, and what cuts the session with the server
-    short.
+    it, the terminal's new `TerminalSize`, or `Skipped`. `found` is the shell as it was at the
+    beginning. The iteration ends when the shell leaves. Raises ChannelReset, with the
+    code "killed" where somebody ended the shell, and what cuts the session short.
     One task may step; cancelling a step loses nothing. Leaving its block stops watching.
     """
 
@@ -169,7 +169,7 @@ async def watch_named_shell(live: LiveSession, request: ShellRequest) -> ShellWa
     """Begin to watch; `request` has a name and `share`.
 
     Raises ChannelRefused, RemoteProtocolError for a server without named shells, and what cuts
-    the session with the server short. Cancelling is safe.
+    the session short. Cancelling is safe.
     """
     channel = live.open_channel("shell", request.encode())
     watch = ShellWatch(channel)  # now: what is told at once has its place before the output

@@ -106,9 +106,9 @@ async def test_who_gives_up_while_the_shell_is_started_leaves_nothing() -> None:
             await asyncio.gather(opening, return_exceptions=True)
             if not opening.cancelled():
                 opening.result().close()  # it was faster
-            while sessions := await listed(client):
-                if not sessions[0]["attached"]:
-                    break  # it was faster, and the session is there
+            while shells := await listed(client):
+                if not shells[0]["attached"]:
+                    break  # it was faster, and the shell is there
             second = await attach(client)
             second.channel.close()
             async with client.open_channel("sessions", {"verb": "end", "name": "work"}) as channel:
@@ -151,7 +151,7 @@ async def test_so_many_are_open_at_once() -> None:
             await attach(client, "c")
         assert caught.value.code == "busy"
         assert (await attach(client, "a")).joined.attached
-        assert [session["name"] for session in await listed(client)] == ["a", "b"]
+        assert [shell["name"] for shell in await listed(client)] == ["a", "b"]
     async with inn(replace(BRIEF, named_shells=1)) as server, guest(server) as client:
         await attach(client, "a")
         with pytest.raises(ChannelRefused, match="the server has as many") as caught:

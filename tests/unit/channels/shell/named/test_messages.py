@@ -30,7 +30,7 @@ def test_a_request_arrives_as_it_was(request_: NamedShellsRequest) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "-x", "a/b", "a" * 65])
-def test_names_that_no_session_can_have_are_refused_by_both_ends(name: str) -> None:
+def test_names_that_no_named_shell_can_have_are_refused_by_both_ends(name: str) -> None:
     with pytest.raises(LocalProtocolError, match="not a named shell's name"):
         NamedShellsRequest("end", name)
     with pytest.raises(RemoteProtocolError, match="not a named shell's name"):
@@ -52,7 +52,7 @@ def test_requests_that_make_no_sense_are_refused(values: Json, message: str) -> 
 
 
 @pytest.mark.parametrize("info", [INFO, replace(INFO, attached=False, running=None)])
-def test_a_session_arrives_as_it_was(info: NamedShellInfo) -> None:
+def test_a_named_shell_arrives_as_it_was(info: NamedShellInfo) -> None:
     assert NamedShellInfo.decode(info.encode()) == info
 
 
@@ -75,6 +75,6 @@ def test_a_long_command_is_shortened() -> None:
         {"running": "x" * 1025},
     ],
 )
-def test_a_session_that_makes_no_sense_is_refused(wrong: Json) -> None:
+def test_a_named_shell_that_makes_no_sense_is_refused(wrong: Json) -> None:
     with pytest.raises(RemoteProtocolError):
         NamedShellInfo.decode(INFO.encode() | wrong)
