@@ -20,8 +20,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rshell.channels.process.messages import Notice
 from rshell.errors import RemoteProtocolError
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json, M, Message, read_message
 from rshell.transport.channel import Channel
 from rshell.values import Limits
 
@@ -96,7 +97,7 @@ class Task:
         """Send the notice that was given, if one was. A channel that is not open drops it."""
         text = self._work.notice()
         if text and self._channel is not None:
-            self._channel.send_message({"type": "notice", "text": text}, urgent=True)
+            self._channel.send_message(Notice(text).encode(), urgent=True)
 
     def end(self) -> None:
         """It runs no more. Calling this again does nothing."""
@@ -147,10 +148,19 @@ class Work:
         self._tasks.pop(task, None)
 
 
-# Answers of kinds whose channel is one question. An answer that stops short raises.
+# What a server answers. An answer that stops short raises.
 
 
-async def receive_answer(channel: Channel) -> Json:
+def read_reply(channel: Channel, kind: type[M]) -> M:
+    """Return what OPENED said. A bad one resets the channel and raises RemoteProtocolError."""
+    try:
+        return kind.decode(channel.reply)
+    except RemoteProtocolError as error:
+        channel.reset("bad-message", str(error))
+        raise
+
+
+async def receive_answer(channel: Channel, kind: type[M]) -> M:
     """Return the one message of an answer, and close the channel.
 
     Raises RemoteProtocolError where there is none, and what cut the channel short. Cancelling
@@ -160,26 +170,28 @@ async def receive_answer(channel: Channel) -> Json:
         message = await channel.receive_message()
     finally:
         channel.close()
-    if message is None:
+    answer = None if message is None else read_message(message, kind)
+    if answer is None:
         raise RemoteProtocolError("the server closed the channel without an answer")
-    return message
+    return answer
 
 
-async def receive_list(channel: Channel, what: str) -> list[Json]:
-    """Return the messages of a list up to its `end`, whose key `what` is their number.
+async def receive_list(channel: Channel, kind: type[M], end: type[Message]) -> list[M]:
+    """Return the messages of a list up to its `end`, which holds their number.
 
     Raises RemoteProtocolError for a list without its end, or with another number, and what cut
     the channel short. The channel is closed then, too, and when this is cancelled.
     """
-    found: list[Json] = []
+    found: list[M] = []
     try:
         while (message := await channel.receive_message()) is not None:
-            if message.get("type") != "end":
-                found.append(message)
-            elif message.get(what) == len(found):
-                return found
-            else:
+            item = read_message(message, kind, end)
+            if not isinstance(item, kind):
+                if item == end(len(found)):
+                    return found
                 break
+            found.append(item)
+        what = end.FIELDS[0].key
         raise RemoteProtocolError(f"the server's list of {what} has no end, or stops short")
     finally:
         channel.close()

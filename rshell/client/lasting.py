@@ -47,7 +47,7 @@ class LastingWork:
         from rshell.channels.job.client import start_job
 
         request = make_request(
-            command, cwd=cwd, env=env or {}, clear_env=clear_env, merge=merge_stderr
+            command, cwd=cwd, env=env or {}, clear_env=clear_env, merge_stderr=merge_stderr
         )
         return await start_job(self._live, request, name)
 
@@ -111,8 +111,9 @@ class LastingWork:
         Opening raises ChannelRefused with the code "unknown-session", and LocalProtocolError for
         a name that no named shell can have. Cancelling is safe.
         """
+        from rshell.channels.process.messages import Terminal
         from rshell.channels.shell.messages import ShellRequest
         from rshell.channels.shell.named.client import watch_named_shell
 
-        request = ShellRequest(terminal=size, name=name, share=True)
+        request = ShellRequest(terminal=Terminal(size), name=name, share=True)
         return Opening(lambda: watch_named_shell(self._live, request))

@@ -11,27 +11,35 @@ that runs, as they would on a terminal.
 Hazard: a client may attach to a named shell while its command ends. The ending can be here before
 anybody has asked for it, and is kept for `follow`.
 
-Hazard: a server that has never heard of named shells ignores the name and gives a shell that ends
-with its client. The reply tells the two apart.
+Hazard: a server that has never heard of named shells ignores the name, and gives a shell that ends
+with its client; the reply tells the two apart.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from rshell.channels.base import read_reply
 from rshell.channels.process.client import CompletedProcess, ProcessInput
-from rshell.channels.process.messages import STDERR, STDIN, STDOUT, encode_size
+from rshell.channels.process.messages import STDERR, STDIN, STDOUT, Notice, Resize, Signal
 from rshell.channels.shell.messages import (
     COMMAND_LIMIT,
+    Cancel,
+    Check,
     Checked,
+    Complete,
     Completions,
+    Leave,
+    Moved,
     Question,
     RunCommand,
     ShellEnding,
+    ShellReply,
     ShellRequest,
+    Unread,
 )
 from rshell.channels.shell.named.client import read_joined
 from rshell.errors import (
@@ -41,7 +49,8 @@ from rshell.errors import (
     RemoteProtocolError,
     RshellError,
 )
-from rshell.protocol.messages import SECONDS_LIMIT, Json
+from rshell.protocol.codec import Json, read_message
+from rshell.protocol.fields import SECONDS_LIMIT
 from rshell.transport.channel import Channel
 from rshell.transport.live_session import LiveSession
 from rshell.values import TerminalSize
@@ -60,8 +69,9 @@ class ShellLine:
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
-        self.cwd = str(channel.reply.get("cwd", ""))
-        self.program = str(channel.reply.get("shell", ""))
+        self.reply = read_reply(channel, ShellReply)
+        self.cwd = self.reply.cwd
+        self.program = self.reply.shell
         self.on_done: Callable[[ShellEnding], None] = lambda done: None
         self.on_unread: Callable[[str], None] = lambda text: None
         self.on_restart: Callable[[ShellEnding], None] = lambda done: None
@@ -118,19 +128,16 @@ class ShellLine:
         return await self._ending()
 
     async def _ending(self) -> ShellEnding:
-        done = await self.outcome()
-        assert done is not None
-        return done if done.left else await self._with_late(done)
-
-    async def _with_late(self, done: ShellEnding) -> ShellEnding:
-        """Wait for the input that was on its way when the command ended."""
-        late = self._late
-        assert late is not None
+        """Wait for the ending, then for the input that was on its way when it came."""
+        done, late = await self.outcome(), self._late
+        assert done is not None and late is not None
+        if done.left:
+            return done
         while len("".join(late).encode(errors="surrogateescape")) < self._sent - done.taken:
             self._returned = asyncio.get_running_loop().create_future()
             await self._or_closed(self._returned)
         self._late = None
-        return replace(done, unread=done.unread + "".join(late)) if late else done
+        return done.replace(unread=done.unread + "".join(late)) if late else done
 
     def write_nowait(self, data: bytes) -> None:
         """Send input for the terminal of the running command; keep to the channel's room."""
@@ -171,17 +178,17 @@ class ShellLine:
 
         Raises ValueError as `run` does.
         """
-        answer = await self._ask("complete", text)
+        answer = await self._ask(Complete, text)
         assert isinstance(answer, Completions)
         return answer
 
     async def wants_more(self, text: str) -> bool:
         """Whether `text` is incomplete for the shell. Cancelling is safe; as `complete`."""
-        answer = await self._ask("check", text)
+        answer = await self._ask(Check, text)
         assert isinstance(answer, Checked)
         return answer.incomplete
 
-    async def _ask(self, kind: str, text: str) -> Completions | Checked:
+    async def _ask(self, kind: type[Question], text: str) -> Completions | Checked:
         self._question += 1
         number = self._question
         if "\0" in text or len(text) > COMMAND_LIMIT:
@@ -189,7 +196,7 @@ class ShellLine:
         answer: asyncio.Future[Completions | Checked] = asyncio.get_running_loop().create_future()
         self._questions[number] = answer
         try:
-            self.channel.send_message(Question(kind, number, text).encode(), urgent=True)
+            self.channel.send_message(kind(number, text).encode(), urgent=True)
             return await answer
         except LocalProtocolError as error:
             raise ValueError(f"this question is too long to be sent: {error}") from error
@@ -198,15 +205,15 @@ class ShellLine:
 
     def signal(self, name: str) -> None:
         """Send a signal to the running command, if one runs."""
-        self.channel.send_message({"type": "signal", "name": name}, urgent=True)
+        self.channel.send_message(Signal(name).encode(), urgent=True)
 
     def cancel(self) -> None:
         """Interrupt the running command; if it does not yield, the shell is ended."""
-        self.channel.send_message({"type": "cancel"}, urgent=True)
+        self.channel.send_message(Cancel().encode(), urgent=True)
 
     def resize(self, size: TerminalSize) -> None:
         """Tell the shell's terminal its new size."""
-        self.channel.send_message({"type": "resize"} | encode_size(size), urgent=True)
+        self.channel.send_message(Resize(size).encode(), urgent=True)
 
     def close(self, shown: int | None = None) -> None:
         """End the shell and what runs in it, or leave a named shell to itself.
@@ -216,25 +223,23 @@ class ShellLine:
         """
         if self.name:
             if shown is not None:
-                self.channel.send_message({"type": "leave", "shown": shown}, urgent=True)
+                self.channel.send_message(Leave(shown).encode(), urgent=True)
             self.channel.close()
         else:
             self.channel.reset("cancelled", "the client closed the shell")
 
     def _on_message(self, message: Json) -> None:
         try:
-            kind = message.get("type")
-            if kind == "done":
-                self._ended(ShellEnding.decode(message))
-            elif kind == "completions":
-                self._answer(Completions.decode(message))
-            elif kind == "checked":
-                self._answer(Checked.decode(message))
-            elif kind == "unread":
-                self._take_back(str(message.get("text", "")))
-            elif kind == "notice":
-                self.on_notice(str(message.get("text", "")))
-            elif kind == "moved":
+            heard = read_message(message, ShellEnding, Completions, Checked, Unread, Notice, Moved)
+            if isinstance(heard, ShellEnding):
+                self._ended(heard)
+            elif isinstance(heard, (Completions, Checked)):
+                self._answer(heard)
+            elif isinstance(heard, Unread):
+                self._take_back(heard.text)
+            elif isinstance(heard, Notice):
+                self.on_notice(heard.text)
+            elif isinstance(heard, Moved):
                 self._is_moved = True
         except RemoteProtocolError as error:
             self.channel.reset("bad-message", str(error))

@@ -15,27 +15,32 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from dataclasses import replace
 from typing import Protocol
 
 from rshell.channels.base import Context, Task, own_name
-from rshell.channels.process.messages import STDIN, decode_size
+from rshell.channels.process.messages import STDIN, Resize, Signal
 from rshell.channels.process.server import resolve_signal
 from rshell.channels.shell import completion
 from rshell.channels.shell.check import wants_more
 from rshell.channels.shell.completion import CursorWord, LookUps, find_word
 from rshell.channels.shell.messages import (
+    Cancel,
+    Check,
     Checked,
+    Complete,
     Completions,
+    Leave,
     Question,
     RunCommand,
     ShellEnding,
+    ShellReply,
     ShellRequest,
+    Unread,
     split_unread,
 )
 from rshell.channels.shell.persistent import PersistentShell
 from rshell.errors import LocalProtocolError, RemoteProtocolError, RshellError, SpawnError
-from rshell.protocol.messages import SEQUENCE_LIMIT, Body, Json
+from rshell.protocol.codec import Json, Message, read_message
 from rshell.transport.channel import Channel
 from rshell.values import TerminalSize
 
@@ -53,7 +58,7 @@ class ShellOwner(Protocol):
     def resize(self, size: TerminalSize) -> None:
         """Give the terminal another size."""
 
-    def send(self, message: Json) -> None:
+    def send(self, message: Message) -> None:
         """Send the client a message, after the output before it."""
 
     def leave(self, shown: int) -> None:
@@ -91,22 +96,23 @@ class Conversation:
     def _on_message(self, message: Json) -> None:
         if self._is_closed:
             return
-        body = Body("the message", message)
         shell = self._owner.shell
         try:
-            kind = body.text("type")
-            if kind == "run":
-                self._owner.run(RunCommand.decode(message))
-            elif kind == "signal":
-                shell.signal(resolve_signal(body.text("name", limit=32)))
-            elif kind == "cancel":
+            asked = read_message(
+                message, RunCommand, Signal, Cancel, Resize, Leave, Complete, Check
+            )
+            if isinstance(asked, RunCommand):
+                self._owner.run(asked)
+            elif isinstance(asked, Signal):
+                shell.signal(resolve_signal(asked.name))
+            elif isinstance(asked, Cancel):
                 shell.cancel()
-            elif kind == "resize":
-                self._owner.resize(decode_size(body))
-            elif kind == "leave":
-                self._owner.leave(body.integer("shown", 0, SEQUENCE_LIMIT))
-            elif kind in ("complete", "check"):
-                self._ask(Question.decode(message))
+            elif isinstance(asked, Resize):
+                self._owner.resize(asked.size)
+            elif isinstance(asked, Leave):
+                self._owner.leave(asked.shown)
+            elif isinstance(asked, Question):
+                self._ask(asked)
         except RemoteProtocolError as error:
             self._channel.reset("bad-message", str(error))
 
@@ -120,7 +126,7 @@ class Conversation:
                 if late:
                     text = late.decode(errors="surrogateescape")
                     for piece in split_unread(text):
-                        self._owner.send({"type": "unread", "text": piece})
+                        self._owner.send(Unread(piece))
         except RshellError:
             return  # the channel was cut short, which its handler is told as well
         shell.end_input()
@@ -133,7 +139,7 @@ class Conversation:
         self._question = asyncio.create_task(self._answer(question))
 
     async def _answer(self, question: Question) -> None:
-        if question.kind == "check":
+        if isinstance(question, Check):
             program = self._owner.shell.program
             more = await wants_more(self._context, program, question.text)
             self._channel.send_message(Checked(question.number, more).encode())
@@ -148,12 +154,12 @@ class Conversation:
                 return
             except LocalProtocolError:  # long names; nobody reads so many
                 half = len(found.texts) // 2
-                found = replace(found, texts=found.texts[:half], labels=found.labels[:half])
+                found = found.replace(texts=found.texts[:half], labels=found.labels[:half])
 
     async def _candidates(self, question: Question, word: CursorWord) -> Completions:
         shell = self._owner.shell
         number, typed = question.number, word.words[-1]
-        nothing = Completions(number, word.start)
+        nothing = Completions(number, word.start, (), ())
         home = shell.environment.get("HOME", "/")
         if shell.recipe.can_complete and word.words[-2:-1] != (">",):
             lines = shell.recipe.complete(number, word.words, word.index, question.text)
@@ -173,13 +179,14 @@ class Conversation:
 
 def welcome(shell: PersistentShell) -> Json:
     """Return what the reply of OPENED says of every shell."""
-    return {
-        "shell": shell.program,
-        "cwd": shell.cwd,
-        "home": shell.environment.get("HOME", ""),
-        "user": own_name(),
-        "host": socket.gethostname(),
-    }
+    reply = ShellReply(
+        shell=shell.program,
+        cwd=shell.cwd,
+        home=shell.environment.get("HOME", ""),
+        user=own_name(),
+        host=socket.gethostname(),
+    )
+    return reply.encode()
 
 
 class PlainShell:
@@ -225,16 +232,17 @@ class PlainShell:
         """Give the terminal another size."""
         self.shell.resize(size)
 
-    def send(self, message: Json) -> None:
+    def send(self, message: Message) -> None:
         """Send the client a message."""
-        self._channel.send_message(message)
+        self._channel.send_message(message.encode())
 
     def leave(self, shown: int) -> None:
         """Do nothing: this shell ends with its channel, and nobody will want the rest."""
 
     def _done(self, done: ShellEnding) -> None:
-        for message in done.split():
-            self._channel.send_message(message)
+        first, late = done.split()
+        for message in (first, *late):
+            self._channel.send_message(message.encode())
         if self.shell.running is None:  # else another shell has taken the place of one that died
             self._end_task()
         self._audit("ended", done.facts())

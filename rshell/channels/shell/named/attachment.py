@@ -19,7 +19,7 @@ from rshell.channels.shell.named.output_cursor import OutputCursor, OutputRing
 from rshell.channels.shell.persistent import PersistentShell
 from rshell.channels.shell.server import Conversation
 from rshell.errors import ChannelReset, RemoteProtocolError, SessionClosed
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json, Message
 from rshell.transport.channel import Channel
 from rshell.values import TerminalSize
 
@@ -66,7 +66,7 @@ class Attachment:
         """Give the terminal another size."""
         self._named.resize(size)
 
-    def send(self, message: Json) -> None:
+    def send(self, message: Message) -> None:
         """Send the client a message, after the output before it."""
         self.cursor.tell(message)
 

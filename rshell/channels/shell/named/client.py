@@ -12,52 +12,46 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
 from typing import Union
 
-from rshell.channels.base import receive_answer, receive_list
-from rshell.channels.process.messages import STDOUT, decode_size
-from rshell.channels.shell.messages import Joined, ShellEnding, ShellRequest
-from rshell.channels.shell.named.messages import NamedShellInfo, NamedShellsRequest
+from rshell.channels.base import read_reply, receive_answer, receive_list
+from rshell.channels.process.messages import STDOUT
+from rshell.channels.shell.messages import (
+    CommandBegun,
+    Joined,
+    Resized,
+    ShellEnding,
+    ShellRequest,
+    Skipped,
+)
+from rshell.channels.shell.named.messages import (
+    NamedShellInfo,
+    NamedShellsEnd,
+    NamedShellsRequest,
+)
 from rshell.errors import RemoteProtocolError, RshellError
-from rshell.protocol.messages import SEQUENCE_LIMIT, Body, Json
+from rshell.protocol.codec import Json, read_message
 from rshell.transport.channel import Channel
 from rshell.transport.live_session import LiveSession
-from rshell.values import COMMAND_SHOWN, TerminalSize
+from rshell.values import TerminalSize
 
 
 async def list_named_shells(live: LiveSession) -> list[NamedShellInfo]:
     """Return our named shells on the server, the oldest first. Safe to cancel."""
     channel = await _ask(live, NamedShellsRequest("list"))
-    return [NamedShellInfo.decode(message) for message in await receive_list(channel, "sessions")]
+    return await receive_list(channel, NamedShellInfo, NamedShellsEnd)
 
 
 async def end_named_shell(live: LiveSession, name: str) -> NamedShellInfo:
     """End a named shell and return it as it stood before. Cancelling does not save it."""
     channel = await _ask(live, NamedShellsRequest("end", name))
-    return NamedShellInfo.decode(await receive_answer(channel))
+    return await receive_answer(channel, NamedShellInfo)
 
 
 async def _ask(live: LiveSession, request: NamedShellsRequest) -> Channel:
     channel = live.open_channel("sessions", request.encode())
     await channel.wait_opened()
     return channel
-
-
-@dataclass(frozen=True, slots=True)
-class CommandBegun:
-    """A command begins in the watched shell, in `cwd`; of a long one its beginning."""
-
-    number: int
-    command: str
-    cwd: str
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """So many bytes are missing here: this watcher reads too slowly."""
-
-    bytes: int
 
 
 _UNKNOWN = TerminalSize(columns=1, rows=1)
@@ -80,7 +74,7 @@ class ShellWatch:
     """
 
     def __init__(self, channel: Channel) -> None:
-        self.found = Joined(False, 0, _UNKNOWN)  # until the answer has come
+        self.found = Joined(False, 0, _UNKNOWN, 0, 0)  # until the answer has come
         self._channel = channel
         self._reader = channel.stream(STDOUT)
         self._told: deque[tuple[int, WatchEvent]] = deque()  # with the bytes before each
@@ -150,21 +144,11 @@ class ShellWatch:
 
 def _decode(message: Json) -> WatchEvent | None:
     """Return what a message says, None for one of a later version."""
-    kind = message.get("type")
-    if kind == "done":
-        return ShellEnding.decode(message)
-    body = Body("the message", message)
-    if kind == "command":
-        return CommandBegun(
-            number=body.integer("number", 1, SEQUENCE_LIMIT),
-            command=body.text("command", limit=COMMAND_SHOWN),
-            cwd=body.text("cwd"),
-        )
-    if kind == "resized":
-        return decode_size(body)
-    if kind == "skipped":
-        return Skipped(body.integer("bytes", 1, SEQUENCE_LIMIT))
-    return None
+    event = read_message(message, ShellEnding, CommandBegun, Resized, Skipped)
+    if isinstance(event, Resized):
+        return event.size
+    assert event is None or isinstance(event, (ShellEnding, CommandBegun, Skipped))
+    return event
 
 
 async def watch_named_shell(live: LiveSession, request: ShellRequest) -> ShellWatch:
@@ -182,10 +166,8 @@ async def watch_named_shell(live: LiveSession, request: ShellRequest) -> ShellWa
 
 def read_joined(channel: Channel) -> Joined:
     """Return what the reply says of a named shell; a bad one resets the channel and raises."""
-    try:
-        if "attached" not in channel.reply:
-            raise RemoteProtocolError("the server knows no named shells")
-        return Joined.decode(channel.reply)
-    except RemoteProtocolError as error:
+    if "attached" not in channel.reply:
+        error = RemoteProtocolError("the server knows no named shells")
         channel.reset("bad-message", str(error))
-        raise
+        raise error
+    return read_reply(channel, Joined)

@@ -22,19 +22,26 @@ from functools import partial
 from typing import Any
 
 from rshell.channels.base import Context, Task
-from rshell.channels.process.messages import encode_size
-from rshell.channels.shell.messages import Joined, RunCommand, ShellEnding, ShellRequest
+from rshell.channels.shell.messages import (
+    CommandBegun,
+    Joined,
+    Moved,
+    Resized,
+    RunCommand,
+    ShellEnding,
+    ShellRequest,
+)
 from rshell.channels.shell.named.attachment import Attachment
 from rshell.channels.shell.named.messages import NamedShellInfo
 from rshell.channels.shell.named.output_cursor import OutputCursor, OutputRing
 from rshell.channels.shell.persistent import PersistentShell
 from rshell.channels.shell.server import welcome
 from rshell.errors import ChannelRefused, LocalProtocolError, RemoteProtocolError, SpawnError
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json, Message
 from rshell.security.scram import Verifier
 from rshell.terminal.modes import ModeTracker
 from rshell.transport.channel import Channel
-from rshell.values import TerminalSize, shorten_command
+from rshell.values import TerminalSize
 
 _NUDGE = 0.1  # seconds with another size
 
@@ -65,7 +72,7 @@ class NamedShell:
         self._context = context
         self._audit = audit
         self._on_over = on_over
-        self._size = request.terminal
+        self._size = request.terminal.size
         own = replace(context, clean_up=self._clean_up)
         self.shell = PersistentShell(self, own, request, self._done, self._fail)
         self._attached: Attachment | None = None
@@ -142,8 +149,7 @@ class NamedShell:
             self._waiting = None
         start = max(self._seen, self.ring.start)
         self._attached = attachment = Attachment(self, channel, context, start)
-        joined = replace(
-            self._joined(is_attached=not is_new),
+        joined = self._joined(is_attached=not is_new).replace(
             size=size,
             kept=self.ring.end - start,
             dropped=start - self._seen,
@@ -181,7 +187,7 @@ class NamedShell:
 
     def watch(self, channel: Channel, context: Context) -> OutputCursor:
         """Accept a channel that is sent what comes from now on."""
-        joined = replace(self._joined(is_attached=True), modes=self._modes.restore().decode())
+        joined = self._joined(is_attached=True).replace(modes=self._modes.restore().decode())
         channel.accept(welcome(self.shell) | joined.encode())
         context.audit("shell-watched", {"channel": channel.number, "name": self.name})
         watcher = OutputCursor(channel, self.ring, self.ring.end)
@@ -209,7 +215,7 @@ class NamedShell:
             self._is_last_unseen = self._last is not None
         if is_moved and not attachment.channel.is_over:
             attachment.context.audit("shell-moved", attachment.facts)
-            attachment.channel.send_message({"type": "moved"})
+            attachment.channel.send_message(Moved().encode())
             attachment.channel.close()
         else:
             attachment.context.audit("shell-detached", attachment.facts)
@@ -227,6 +233,8 @@ class NamedShell:
             attached=is_attached,
             number=self._number,
             size=self._size,
+            kept=0,
+            dropped=0,
             running=None if running is None else running.command,
         )
 
@@ -241,9 +249,7 @@ class NamedShell:
         self._number = command.number
         cwd = self.shell.cwd
         self._write("command", {"shell": command.command, "cwd": cwd})
-        message: Json = {"type": "command", "number": command.number, "cwd": cwd}
-        message["command"] = shorten_command(command.command)
-        self._tell_watchers(message)
+        self._tell_watchers(CommandBegun(command.number, command.command, cwd))
         if self._attached is not None:
             self._task = self._attached.context.working(self._attached.channel)
         self.shell.run(command)
@@ -254,7 +260,7 @@ class NamedShell:
         self.shell.resize(size)
         if size != self._size:
             self._size = size
-            self._tell_watchers({"type": "resized"} | encode_size(size))
+            self._tell_watchers(Resized(size))
 
     def _nudge(self) -> None:
         self._stop_nudging()
@@ -297,16 +303,15 @@ class NamedShell:
     def _done(self, done: ShellEnding) -> None:
         self._write("ended", done.facts())
         self._modes.reset()  # as every front end does when a program has ended
-        self._last = replace(done, stdout=0, stderr=0, taken=0, unread="")
+        self._last = done.replace(stdout=0, stderr=0, taken=0, unread="")
         self._last_position = self.ring.end
         attachment = self._attached
         self._is_last_unseen = attachment is None or attachment.channel.is_over
         if attachment is not None:
-            first, *rest = replace(done, taken=max(0, done.taken - attachment.taken)).split()
-            attachment.cursor.tell(ShellEnding.decode(first))  # as that, for it counts bytes
-            for message in rest:
+            first, late = done.replace(taken=max(0, done.taken - attachment.taken)).split()
+            for message in (first, *late):
                 attachment.cursor.tell(message)
-        self._tell_watchers(replace(done, unread="", taken=0))
+        self._tell_watchers(done.replace(unread="", taken=0))
         if self.shell.running is None and self._task is not None:  # else another shell waits for it
             task, self._task = self._task, None
             if attachment is None:
@@ -353,7 +358,7 @@ class NamedShell:
     def _cursors(self) -> list[OutputCursor]:
         return ([] if self._attached is None else [self._attached.cursor]) + self._watchers
 
-    def _tell_watchers(self, message: Json | ShellEnding) -> None:
+    def _tell_watchers(self, message: Message) -> None:
         for watcher in self._watchers:
             watcher.tell(message)
 

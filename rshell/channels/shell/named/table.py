@@ -16,11 +16,15 @@ from collections.abc import Callable
 from rshell.channels.base import Context
 from rshell.channels.process.messages import STDIN
 from rshell.channels.shell.messages import ShellRequest
-from rshell.channels.shell.named.messages import NamedShellInfo, NamedShellsRequest
+from rshell.channels.shell.named.messages import (
+    NamedShellInfo,
+    NamedShellsEnd,
+    NamedShellsRequest,
+)
 from rshell.channels.shell.named.named_shell import NamedShell
 from rshell.channels.shell.server import PlainShell
 from rshell.errors import ChannelRefused, RemoteProtocolError
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.security.scram import Verifier
 from rshell.transport.channel import Channel
 from rshell.values import Limits
@@ -71,7 +75,7 @@ class NamedShellTable:
                 channel.accept()
                 for info in infos:
                     channel.send_message(info.encode())
-                channel.send_message({"type": "end", "sessions": len(infos)})
+                channel.send_message(NamedShellsEnd(len(infos)).encode())
             else:
                 assert request.name is not None
                 info = await self._end(context.identity, request.name)
@@ -106,7 +110,7 @@ class NamedShellTable:
             await _watch(self._find(context.identity, request.name), channel, context)
             return
         shell, is_new = await self._obtain(context, request)
-        attachment = shell.attach(channel, context, request.terminal, is_new=is_new)
+        attachment = shell.attach(channel, context, request.terminal.size, is_new=is_new)
         try:
             await channel.wait_closed()
         finally:

@@ -13,7 +13,7 @@ from rshell.channels.job.messages import encode_dropped, encode_output
 from rshell.channels.process.messages import STDOUT
 from rshell.client.client import Client
 from rshell.errors import LocalProtocolError, RemoteProtocolError
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.transport.channel import Channel
 from tests.support.session import tls_session
 from tests.unit.channels.job.test_messages import BAD_NAMES

@@ -14,7 +14,7 @@ from rshell.channels.base import Context, Work
 from rshell.channels.shell import check
 from rshell.channels.shell.check import wants_more
 from rshell.execution.spawn_queue import SpawnQueue
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.values import Limits
 from tests.support.execution import no_leak
 

@@ -10,15 +10,16 @@ from pathlib import Path
 import pytest
 
 from rshell import ChannelRefused, ChannelReset, Limits
+from rshell.channels.process.messages import Terminal
 from rshell.channels.shell.messages import ShellRequest
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.transport.channel import Channel
 from tests.support.guests import BRIEF, SIZE
 from tests.support.processes import gone
 from tests.support.session import tls_session
 
-PLAIN = ShellRequest(terminal=SIZE).encode()
-NAMED = ShellRequest(terminal=SIZE, name="work").encode()
+PLAIN = ShellRequest(terminal=Terminal(SIZE)).encode()
+NAMED = ShellRequest(terminal=Terminal(SIZE), name="work").encode()
 
 
 async def reply_to(channel: Channel, message: Json) -> Json:

@@ -138,11 +138,10 @@ def test_a_crowd_is_cut_and_what_cannot_be_read_is_empty(place: Path) -> None:
     found = files("cat n", place)
     assert found.labels == tuple(f"n{number:04}" for number in range(_CANDIDATES))
     assert len(found.texts) == _CANDIDATES
-    assert files("cat nowhere/x", place) == Completions(7, 4)
-    assert files("cat n0000/x", place) == Completions(7, 4)
-    shell = from_shell(
-        7, find_word("n"), set(), [f"n{number:04}" for number in range(_CANDIDATES + 1)]
-    )
+    assert files("cat nowhere/x", place) == Completions(7, 4, (), ())
+    assert files("cat n0000/x", place) == Completions(7, 4, (), ())
+    names = [f"n{number:04}" for number in range(_CANDIDATES + 1)]
+    shell = from_shell(7, find_word("n"), set(), names)
     assert len(shell.texts) == len(shell.labels) == _CANDIDATES
 
 

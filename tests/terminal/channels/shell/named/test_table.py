@@ -13,10 +13,11 @@ import pytest
 
 import rshell
 from rshell import ChannelRefused, ChannelReset
+from rshell.channels.process.messages import Terminal
 from rshell.channels.shell.messages import ShellRequest
 from rshell.channels.shell.named.messages import NamedShellInfo
 from rshell.client.client import Client
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.security.credentials import local_token
 from rshell.security.files import private_directory, server_directory
 from rshell.security.tokens import TokenStore
@@ -96,7 +97,7 @@ async def test_of_many_who_ask_at_once_one_makes_it() -> None:
 
 
 async def test_who_gives_up_while_the_shell_is_started_leaves_nothing() -> None:
-    request = ShellRequest(name="work", terminal=SIZE).encode()
+    request = ShellRequest(name="work", terminal=Terminal(SIZE)).encode()
     async with inn() as server, guest(server) as client:
         for passes in range(0, 40, 4):
             opening = asyncio.ensure_future(client.open_channel("shell", request).__aenter__())
@@ -116,7 +117,7 @@ async def test_who_gives_up_while_the_shell_is_started_leaves_nothing() -> None:
 
 
 async def test_who_waits_for_a_maker_that_gives_up_makes_it() -> None:
-    request = ShellRequest(name="work", terminal=SIZE).encode()
+    request = ShellRequest(name="work", terminal=Terminal(SIZE)).encode()
     async with inn() as server, guest(server) as one, guest(server) as two:
         opening = asyncio.ensure_future(one.open_channel("shell", request).__aenter__())
         await asyncio.sleep(0)

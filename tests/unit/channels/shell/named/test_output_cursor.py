@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rshell import ChannelReset, Limits
-from rshell.channels.shell.messages import ShellEnding
+from rshell.channels.shell.messages import Moved, ShellEnding, Unread
 from rshell.channels.shell.named.output_cursor import OutputCursor, OutputRing
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.transport.channel import Channel
 from rshell.values import ExitStatus
 from tests.support.session import memory_session, until
@@ -113,13 +113,13 @@ async def test_messages_come_at_their_place_in_the_output() -> None:
         assert (cursor.room, cursor.position) == (0, 6 + WINDOW)
         cursor.tell(DONE)
         ring.append(b"later")
-        cursor.tell({"type": "x"})
+        cursor.tell(Moved())
         cursor.tell(DONE)
         cursor.finish()
         assert len(await channel.stream(1).readexactly(WINDOW)) == WINDOW
         assert await channel.stream(1).readexactly(9) == b"latelater"
         first, other, second = await messages(channel)
-        assert (first["stdout"], other, second["stdout"]) == (WINDOW + 4, {"type": "x"}, 5)
+        assert (first["stdout"], other, second["stdout"]) == (WINDOW + 4, {"type": "moved"}, 5)
         assert channel.error is None
 
 
@@ -173,6 +173,6 @@ async def test_one_that_takes_no_messages_is_cut_off() -> None:
 async def test_one_that_takes_no_message_of_that_length_is_cut_off_alone() -> None:
     ring = OutputRing(1000)
     async with followed(ring) as (cursor, channel):
-        cursor.tell({"type": "x", "text": "x" * 300_000})
+        cursor.tell(Unread("x" * 300_000))
         await channel.wait_closed()
         assert isinstance(channel.error, ChannelReset)
