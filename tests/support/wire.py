@@ -30,7 +30,7 @@ from rshell.values import Limits
 
 PLENTY = 2**40
 IDENTITY = "tester"
-HELLO = Hello((1, 1), Limits().frame, "test", ("EXTERNAL",)).encode()
+HELLO = Hello((1, 1), Limits().frame, "test", ("EXTERNAL",)).to_bytes()
 FIRST_AUTH = Auth("", mechanism="EXTERNAL")
 
 
