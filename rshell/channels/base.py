@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # a client starts no commands
     from rshell.channels.sessions.messages import SessionInfo
     from rshell.channels.shell.messages import ShellRequest
     from rshell.execution.spawn_queue import SpawnQueue
-    from rshell.security.scram import Verifier
+    from rshell.protocol.scram import Verifier
 
 NO_NAMED = (
     "named sessions end with their server, and this one serves a single connection. "

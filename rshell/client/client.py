@@ -57,7 +57,7 @@ class Client(LastingWork):
     @property
     def identity(self) -> str:
         """Who the server takes us for."""
-        return self.links.link.link.identity
+        return self.links.link.identity
 
     @property
     def round_trip(self) -> float | None:

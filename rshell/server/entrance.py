@@ -133,7 +133,7 @@ class Entrance:
         except OSError as error:
             sock.close()  # reset before we looked
             link.driver.stream_lost(error)
-        if link.link.closed is not None:  # whoever closed it found no stream to wait for
+        if link.link.error is not None:  # its closing found no stream to wait for
             await link.driver.done.wait()
 
     def _admits(self, source: str) -> bool:

@@ -14,7 +14,7 @@ import logging
 from collections.abc import Callable
 
 from rshell.errors import ConfigurationError
-from rshell.security.scram import Verifier
+from rshell.protocol.scram import Verifier
 from rshell.security.tokens import TokenStore
 
 _LOOK = 1.0  # seconds between two looks

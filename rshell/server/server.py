@@ -32,9 +32,9 @@ from rshell.execution.reaper_client import Reaper
 from rshell.execution.spawn_queue import SpawnQueue
 from rshell.protocol.codec import Json
 from rshell.protocol.messages import Attach
+from rshell.protocol.scram import ScramServer
 from rshell.protocol.session import Role, Session
 from rshell.security.certificates import binding, fingerprint
-from rshell.security.scram import ServerLogin
 from rshell.security.tokens import TokenStore
 from rshell.server.audit import AuditLog
 from rshell.server.drain import Drain
@@ -152,10 +152,10 @@ class Server:
 
     # What links ask for.
 
-    def new_login(self) -> ServerLogin:
-        """Return the server's side of one login."""
+    def new_scram(self) -> ScramServer:
+        """Return the server's side of one login by token."""
         assert self._tokens is not None
-        return ServerLogin(self._tokens.lookup, self._tokens.fake_key, self._binding)
+        return ScramServer(self._tokens.lookup, self._tokens.fake_key, self._binding)
 
     def logged_in(self, link: ServerLink) -> None:
         """A login succeeded."""
@@ -194,7 +194,7 @@ class Server:
             clean_up=self._own,
             jobs=self._jobs,
             named=self._named,
-            verifier=link.verifier,
+            verifier=link.login.verifier,
             work=self._work,
         )
         return LiveSession(session, partial(self._serve, context))
@@ -242,10 +242,10 @@ class Server:
         """End what belongs to tokens that are no longer there."""
         # Every login is compared, not the lists before and after: a token that is added,
         # used and revoked between two looks is in neither.
-        for link in [link for link in self._entrance.links if link.is_revoked(lookup)]:
+        for link in [link for link in self._entrance.links if link.login.is_revoked(lookup)]:
             link.close("revoked", _REVOKED)
         for kept in self._registry:
-            if kept.timer is not None and kept.link.is_revoked(lookup):
+            if kept.timer is not None and kept.link.login.is_revoked(lookup):
                 self._end_session(kept, SessionClosed("revoked", _REVOKED, by="local"))
         if self._named is not None:
             self._named.end_revoked(lookup)

@@ -1,14 +1,14 @@
 """The driver: feeds a `Link` from a byte stream and writes what the link wants to say.
 
-Strategy: every call into the core goes through here and ends in `flush`, the one place that
-writes. Reading never waits for writing: windows bound what a peer may send, so no read is ever
-paused, and an acknowledgement or a PING gets through while the way out is full.
+Every call into the core goes through here and ends in `flush`, the one place that writes. Reading
+never waits for writing: windows bound what a peer may send, and therefore no read is ever paused,
+and an acknowledgement or a PING gets through while the way out is full.
 
-Hazard: handling an event may call `flush` again. Nested calls are put off to the outer one, so
+Hazard: handling an event may call `flush` again. Nested calls are put off to the outer one, and
 all frames that one read causes leave in one write.
 
 Hazard: asyncio says that there is room in the middle of its own writing. A write that fails in
-there, or a close, would end the transport twice. So the driver writes a moment later.
+there, or a close, would end the transport twice. The driver therefore writes a moment later.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from rshell.errors import LinkLost, RshellError
+from rshell.errors import LinkLost
 from rshell.protocol.channel import ChannelState
-from rshell.protocol.events import Event, LinkClosed
-from rshell.protocol.link import Link
-from rshell.protocol.replay import Buffer
+from rshell.protocol.frames import Buffer
+from rshell.protocol.link import Event, Link
 
 _ROUNDS = 8  # of writing and refilling, before other clients get their turn
 
@@ -35,14 +34,14 @@ class ByteStream(Protocol):
         """Return how many bytes may be written before the stream holds its limit."""
 
     def close(self) -> None:
-        """Write what is kept, then close. Harmless when it is closed."""
+        """Write what is kept, then close. Does nothing when it is closed."""
 
     def abort(self) -> None:
-        """Close at once; what is kept is lost. Harmless when it is closed."""
+        """Close at once; what is kept is lost. Does nothing when it is closed."""
 
 
 class LinkOwner(Protocol):
-    """Who acts on what a link says."""
+    """The object that acts on what a link says."""
 
     def handle(self, event: Event) -> None:
         """Act on one event. Called in order, never reentrantly."""
@@ -81,7 +80,7 @@ class Driver:
     def stream_opened(self, stream: ByteStream) -> None:
         """Take a stream that can be closed, and carry frames later."""
         self.stream = stream
-        if self.link.closed is not None:  # it was given up while the stream was being made
+        if self.link.error is not None:  # it was given up while the stream was being made
             stream.abort()
 
     def stream_ready(self) -> None:
@@ -104,17 +103,8 @@ class Driver:
     def stream_lost(self, error: Exception | None) -> None:
         """The stream is gone. `error` says why, None after an orderly end."""
         self.stream = None
-        if self.link.closed is None:
-            if isinstance(error, RshellError):
-                self.link.closed = error
-                self._act([LinkClosed(error)])
-            elif error is not None:
-                silent = isinstance(error, OSError) and not isinstance(error, ConnectionError)
-                self.link.closed = LinkLost(f"the link was cut: {error}", silent=silent)
-                self.link.closed.__cause__ = error
-                self._act([LinkClosed(self.link.closed)])
-            else:
-                self._act(self.link.receive_eof())
+        if events := self.link.receive_lost(error):
+            self._act(events)
         self._stop_timers()
         self.done.set()
 
@@ -126,7 +116,7 @@ class Driver:
         self.flush()
 
     def abort(self) -> None:
-        """Drop the link without a word. Harmless when it is over."""
+        """Drop the link without a word. Does nothing when it is over."""
         self._stop_timers()
         if self.stream is not None:
             self.stream.abort()
@@ -137,7 +127,7 @@ class Driver:
         if self._busy or stream is None:
             return
         if not self._is_ready:
-            if self.link.closed is not None:
+            if self.link.error is not None:
                 stream.abort()
             return
         link, session = self.link, self.link.session
@@ -156,7 +146,7 @@ class Driver:
                 self._loop.call_soon(self.flush)
         finally:
             self._busy = False
-        if link.closed is not None:
+        if link.error is not None:
             self._close_stream(stream)
         else:
             self._arm()
@@ -176,7 +166,7 @@ class Driver:
         self.flush()
 
     def _close_stream(self, stream: ByteStream) -> None:
-        if isinstance(self.link.closed, LinkLost):
+        if isinstance(self.link.error, LinkLost):
             stream.abort()  # nobody takes what is kept
             return
         stream.close()
@@ -199,7 +189,7 @@ class Driver:
     def _tick(self) -> None:
         self._timer = None
         self._act(self.link.tick(self._loop.time()))
-        if self.link.closed is None:
+        if self.link.error is None:
             self._arm()
 
     def _stop_timers(self) -> None:

@@ -14,17 +14,16 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from rshell.errors import ChannelError, RshellError, SessionClosed
-from rshell.protocol.channel import ChannelState
-from rshell.protocol.codec import Json
-from rshell.protocol.events import (
-    ChannelClosed,
+from rshell.protocol.channel import (
+    ChannelEvent,
     ChannelOpened,
     ChannelRequested,
+    ChannelState,
     DataReceived,
     EofReceived,
-    Event,
     MessageReceived,
 )
+from rshell.protocol.codec import Json
 from rshell.protocol.session import Session
 from rshell.transport.channel import Channel
 from rshell.transport.driver import Driver
@@ -87,14 +86,11 @@ class LiveSession:
 
     # What a link's owner calls.
 
-    def handle(self, event: Event) -> None:
+    def handle(self, event: ChannelEvent) -> None:
         """Act on an event of a channel."""
         if isinstance(event, ChannelRequested):
             self._start(event.channel, event.request)
             return
-        assert isinstance(
-            event, ChannelOpened | DataReceived | EofReceived | MessageReceived | ChannelClosed
-        )
         channel = self._channels.get(event.channel.number)
         if channel is None:
             return  # its user has let go of it

@@ -16,7 +16,7 @@ import socket
 import threading
 from typing import cast
 
-from rshell.protocol.replay import Buffer
+from rshell.protocol.frames import Buffer
 from rshell.transport.driver import Driver
 from rshell.values import Limits
 

@@ -20,7 +20,7 @@ from rshell.channels.sessions.messages import SessionInfo
 from rshell.channels.shell.messages import ShellRequest
 from rshell.errors import ChannelRefused
 from rshell.protocol.codec import Json
-from rshell.security.scram import Verifier
+from rshell.protocol.scram import Verifier
 from rshell.transport.channel import Channel
 from rshell.values import Limits
 

@@ -8,17 +8,15 @@ import random
 import pytest
 
 from rshell.errors import LinkLost, RemoteProtocolError, SessionClosed, UntrustedServer
-from rshell.protocol.events import LinkClosed
 from rshell.protocol.frames import FrameType
-from rshell.protocol.handshake import Stage
-from rshell.protocol.link import Link
+from rshell.protocol.login import LinkClosed, Stage
 from rshell.protocol.session import Role
 from rshell.transport.channel import Channel
 from rshell.transport.driver import Driver
 from rshell.values import Limits
 from tests.support.memory import MemoryStream, join_in_memory
 from tests.support.session import DEADLINE, ServerEnd, memory_session, until
-from tests.support.wire import frame
+from tests.support.wire import frame, new_link
 
 MIB = 1024 * 1024
 
@@ -58,7 +56,7 @@ def lone_server(limits: Limits | None = None) -> tuple[Driver, Witness]:
     """A driver of a server's link, with no stream yet."""
     now = asyncio.get_running_loop().time()
     witness = Witness()
-    link = Link(Role.SERVER, limits or Limits(), now, mechanisms=("EXTERNAL",))
+    link = new_link(Role.SERVER, limits, now)
     return Driver(link, witness), witness
 
 
@@ -164,8 +162,8 @@ async def test_an_end_in_the_middle_of_a_frame_says_so() -> None:
     driver.receive_data(memoryview(frame(FrameType.HELLO)[:5]))
     driver.stream_lost(None)
     assert driver.done.is_set()
-    assert isinstance(driver.link.closed, LinkLost)
-    assert "middle of a frame" in str(driver.link.closed)
+    assert isinstance(driver.link.error, LinkLost)
+    assert "middle of a frame" in str(driver.link.error)
     assert len(witness.events) == 1
 
 
@@ -214,7 +212,7 @@ async def test_garbage_is_answered_by_a_goodbye_and_closed() -> None:
     driver.stream_opened(stream)
     driver.stream_ready()
     driver.receive_data(memoryview(b"GET / HTTP/1.1\r\n\r\n"))
-    assert isinstance(driver.link.closed, RemoteProtocolError)
+    assert isinstance(driver.link.error, RemoteProtocolError)
     assert b'"code":"' in stream.written
     assert stream.did == ["close"]
     assert len(witness.events) == 1
@@ -234,8 +232,8 @@ async def test_a_login_that_does_not_come_is_given_up() -> None:
     async with asyncio.timeout(DEADLINE):
         await driver.done.wait()  # also because the other end does not take the GOODBYE
         await quiet.done.wait()
-    assert isinstance(driver.link.closed, RemoteProtocolError)
-    assert driver.link.closed.code == "login-timeout"
+    assert isinstance(driver.link.error, RemoteProtocolError)
+    assert driver.link.error.code == "login-timeout"
     assert isinstance(witness.events[-1], LinkClosed)
 
 
@@ -287,9 +285,9 @@ async def test_the_error_of_the_stream_is_the_cause_of_the_end() -> None:
         driver, witness = lone_server()
         driver.stream_opened(Recorder())
         driver.stream_lost(error)
-        assert isinstance(driver.link.closed, kind)
+        assert isinstance(driver.link.error, kind)
         assert len(witness.events) == 1
-        assert error is None or error in (driver.link.closed, driver.link.closed.__cause__)
+        assert error is None or error in (driver.link.error, driver.link.error.__cause__)
 
 
 async def test_a_silent_peer_is_given_up() -> None:

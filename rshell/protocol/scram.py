@@ -1,13 +1,13 @@
 """Login by SCRAM-SHA-256-PLUS: both ends prove that they know a secret that never travels.
 
-Strategy: RFC 5802 with the hash of RFC 7677 and the channel binding `tls-server-end-point`
-of RFC 5929. Four messages, text in and text out; who carries them is another layer's affair:
+RFC 5802 with the hash of RFC 7677 and the channel binding `tls-server-end-point` of RFC 5929. Four
+messages, text in and text out, which AUTH frames carry (login.py):
 
-    ClientLogin.first() -> ServerLogin.challenge() -> ClientLogin.final()
-    -> ServerLogin.finish() -> ClientLogin.verify()
+    ScramClient.first() -> ScramServer.challenge() -> ScramClient.final()
+    -> ScramServer.finish() -> ScramClient.verify()
 
 Only printable ASCII is accepted in messages, identities and secrets: SASLprep (RFC 4013)
-leaves such text as it is, so nothing has to be normalised.
+leaves such text as it is, and nothing has to be normalised.
 
 Hazards:
 - A client that skips `verify()` talks to a server that proved nothing.
@@ -63,7 +63,7 @@ class Verifier:
     salt: bytes
     iterations: int
     stored_key: bytes = field(repr=False)
-    server_key: bytes = field(repr=False)  # whoever holds it can pose as the server
+    server_key: bytes = field(repr=False)  # its holder can pose as the server
 
     def __post_init__(self) -> None:
         if len(self.stored_key) != _DIGEST_SIZE or len(self.server_key) != _DIGEST_SIZE:
@@ -101,7 +101,7 @@ class Verifier:
         return cls(salt, _check_iterations(body.get("iterations")), stored_key, server_key)
 
 
-class ClientLogin:
+class ScramClient:
     """The client's half of one login; call `first`, `final` and `verify` once each, in order.
 
     `binding` is the SHA-256 digest of the certificate that the server presented. None offers
@@ -163,7 +163,7 @@ class ClientLogin:
             raise ScramError("the server did not prove that it knows the token")
 
 
-class ServerLogin:
+class ScramServer:
     """The server's half of one login; call `challenge` and `finish` once each, in order.
 
     `lookup` gives the verifier of an identity, or None; what it raises passes through.
