@@ -17,7 +17,7 @@ a GOODBYE before it is always LinkLost. No channel is ever ended by it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Union
 
 from rshell.errors import (
@@ -67,6 +67,7 @@ from rshell.protocol.messages import (
     encode_number,
 )
 from rshell.protocol.session import Role, Session
+from rshell.protocol.trace import FrameTrace
 from rshell.values import Limits
 
 Event = Union[LinkEvent, ChannelEvent]  # noqa: UP007 - evaluated, also by the oldest Python
@@ -78,7 +79,8 @@ class Link:
     A server is given its `login`; a client begins its own by `log_in`. `now` is the present time
     in seconds of the clock that all later calls use. `handshake` says how far the link has come,
     and what the peer is. `error` says why the link is over. `is_proved` says that the peer has
-    sent something since ATTACHED, which shows that it has the session's new secret.
+    sent something since ATTACHED, which shows that it has the session's new secret. `trace`, where
+    it is set, is shown every frame.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class Link:
         self.session: Session | None = None
         self.is_proved = False
         self.error: RshellError | None = None
+        self.trace: FrameTrace | None = None
         self._decoder = FrameDecoder(limits.frame_before_login)
         self._liveness = Liveness(limits, now)
         self._control = Bucket("control frames", limits.control_burst, limits.control_rate, now)
@@ -178,6 +181,8 @@ class Link:
         session = self._carried_session()
         if session is not None and session.has_output():
             session.collect(out, room)
+        if self.trace is not None:
+            self.trace.sent(out)
         return out
 
     def has_output(self) -> bool:
@@ -201,8 +206,11 @@ class Link:
         if self._is_superseded:
             return self._lose("the session went on over another link")
         self._liveness.heard(now)
+        frames: Iterator[Frame] = self._decoder.feed(data)
+        if self.trace is not None:
+            frames = self.trace.received(frames)
         try:
-            for frame in self._decoder.feed(data):
+            for frame in frames:
                 events += self._receive(frame, now)
                 if self.error is not None:
                     return events

@@ -4,6 +4,9 @@ Every call into the core goes through here and ends in `flush`, the one place th
 never waits for writing: windows bound what a peer may send, and therefore no read is ever paused,
 and an acknowledgement or a PING gets through while the way out is full.
 
+A trace of all frames goes to the logger `rshell.frames` where that is at DEBUG when the link
+begins; with RSHELL_TRACE=1 in the environment it also goes to stderr (protocol/trace.py).
+
 Hazard: handling an event may call `flush` again. Nested calls are put off to the outer one, and
 all frames that one read causes leave in one write.
 
@@ -14,12 +17,17 @@ there, or a close, would end the transport twice. The driver therefore writes a 
 from __future__ import annotations
 
 import asyncio
+import itertools
+import logging
+import os
+import sys
 from typing import Protocol
 
 from rshell.errors import LinkLost
 from rshell.protocol.channel import ChannelState
 from rshell.protocol.frames import Buffer
 from rshell.protocol.link import Event, Link
+from rshell.protocol.trace import FrameTrace
 
 _ROUNDS = 8  # of writing and refilling, before other clients get their turn
 
@@ -61,6 +69,7 @@ class Driver:
     def __init__(self, link: Link, owner: LinkOwner) -> None:
         self.link = link
         self.owner = owner
+        link.trace = _open_trace(link.role.name.lower())
         self.stream: ByteStream | None = None
         self.done = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -197,3 +206,19 @@ class Driver:
             if timer is not None:
                 timer.cancel()
         self._timer = self._closer = None
+
+
+_links = itertools.count(1)
+
+
+def _open_trace(role: str) -> FrameTrace | None:
+    """Return what shows the frames of a new link of this process, None where nobody asks for it."""
+    log = logging.getLogger("rshell.frames")
+    if os.environ.get("RSHELL_TRACE", "0") not in ("", "0") and not log.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        log.addHandler(handler)
+        log.setLevel(logging.DEBUG)
+        log.propagate = False  # or a program that shows its own log would show each frame twice
+    number = next(_links)
+    return FrameTrace(f"{role} {number}", log.debug) if log.isEnabledFor(logging.DEBUG) else None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
+from collections.abc import Iterator
 
 import pytest
 
@@ -333,3 +335,52 @@ async def test_frames_that_one_read_causes_leave_in_one_write() -> None:
             channel.reset("cancelled", "enough")
         await until(lambda: not session.server_live.session.channels)
         assert len(writes) < len(channels)
+
+
+# The trace of frames.
+
+
+@pytest.fixture
+def frame_log() -> Iterator[logging.Logger]:
+    """The logger of the trace, left as it was found."""
+    log = logging.getLogger("rshell.frames")
+    before = log.handlers[:], log.level, log.propagate
+    log.handlers[:] = []
+    log.setLevel(logging.NOTSET)
+    log.propagate = True
+    yield log
+    log.handlers[:] = before[0]
+    log.setLevel(before[1])
+    log.propagate = before[2]
+
+
+async def test_frames_are_traced_only_where_somebody_asks_for_it(
+    frame_log: logging.Logger, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for value in (None, "", "0"):
+        if value is not None:
+            monkeypatch.setenv("RSHELL_TRACE", value)
+        assert lone_server()[0].link.trace is None
+    with caplog.at_level(logging.DEBUG, "rshell.frames"):
+        async with memory_session(echo) as session:
+            await session.open()
+        lines = [record.getMessage() for record in caplog.records]
+        first = [line.split()[0] + line.split()[2] for line in lines if " HELLO 0 " in line]
+        assert sorted(first) == ["client<", "client>", "server<", "server>"]
+        assert len({line.split()[1] for line in lines}) == 2  # each link has its number
+        assert any(line.endswith(' OPEN 1 45 {"kind":"test","window":1048576}') for line in lines)
+
+
+async def test_a_variable_traces_to_stderr_and_each_frame_once(
+    frame_log: logging.Logger,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("RSHELL_TRACE", "1")
+    async with memory_session(echo) as session:
+        await session.open()
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.count(" > HELLO 0 ") == output.err.count(" < HELLO 0 ") == 2
+    assert caplog.records == []  # a program's own log shows them not a second time
