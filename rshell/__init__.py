@@ -52,8 +52,7 @@ if TYPE_CHECKING:
         VersionMismatch,
     )
     from rshell.security.certificates import CertificateFiles
-    from rshell.server.serve import serve
-    from rshell.server.server import Server
+    from rshell.server.server import Server, serve
     from rshell.transport.channel import Channel
     from rshell.values import Address, ExitStatus, Limits, TerminalSize
 
@@ -98,8 +97,7 @@ _HOMES = {
         "VersionMismatch",
     ),
     "rshell.security.certificates": ("CertificateFiles",),
-    "rshell.server.serve": ("serve",),
-    "rshell.server.server": ("Server",),
+    "rshell.server.server": ("Server", "serve"),
     "rshell.transport.channel": ("Channel",),
     "rshell.values": ("Address", "ExitStatus", "Limits", "TerminalSize"),
 }

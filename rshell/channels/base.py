@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rshell.channels.work import Work
 from rshell.protocol.codec import Json
 from rshell.transport.channel import Channel
-from rshell.values import Limits
+from rshell.values import Bounds
 
 if TYPE_CHECKING:  # a client starts no commands
     from rshell.channels.job.jobs import Jobs
@@ -62,7 +62,7 @@ class Context:
 
     identity: str
     session: str
-    limits: Limits
+    limits: Bounds
     cwd: str
     environment: Mapping[str, str]
     spawner: SpawnQueue

@@ -8,44 +8,33 @@ proved that it knows the token too, which the core sees to (protocol/login.py).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
-from rshell.client.trust import Trust
 from rshell.errors import ConnectError, LinkLost, RshellError
-from rshell.protocol.channel import ChannelState
-from rshell.protocol.link import Event, Link
-from rshell.protocol.login import (
-    AttachRequested,
-    ClientLogin,
-    LinkClosed,
-    LoggedIn,
-    LoginFailed,
-    SessionAttached,
-)
+from rshell.protocol.link import Link
+from rshell.protocol.login import ClientLogin, LinkClosed, LinkEvent, LoggedIn, SessionAttached
 from rshell.protocol.messages import Attach, Resume
 from rshell.protocol.scram import ScramClient
 from rshell.protocol.session import Role, Session
 from rshell.security.certificates import binding
-from rshell.security.credentials import check_fingerprint
+from rshell.security.credentials import Trust, check_fingerprint
 from rshell.transport.channel import Channel
 from rshell.transport.driver import Driver
 from rshell.transport.live_session import LiveSession, as_session_error
-from rshell.values import Address, Limits
+from rshell.values import Address, Bounds
 
 
 class ClientLink:
     """One link of a client, from login to its end. `identity` is what the server calls us.
 
     It carries a new session, or resumes that of `live`. When it is cut after it was attached,
-    the session ends; but with `is_kept` a reconnector decides: `lost` then says why, and
-    `on_lost` is called.
+    the session ends; but with `is_kept` it is detached, and a reconnector decides.
     """
 
     def __init__(
         self,
         address: Address | None,
         trust: Trust | None,
-        limits: Limits,
+        limits: Bounds,
         live: LiveSession | None = None,
         *,
         is_kept: bool = False,
@@ -53,8 +42,6 @@ class ClientLink:
         loop = asyncio.get_running_loop()
         self.attached: asyncio.Future[None] = loop.create_future()
         self.identity = ""
-        self.lost: LinkLost | None = None
-        self.on_lost: Callable[[ClientLink], None] = lambda link: None
         self.live = live or LiveSession(Session(Role.CLIENT, limits), _refuse_channel)
         self._is_kept = is_kept
         self._linger = min(limits.linger, limits.resume_window) if is_kept else 0.0
@@ -81,23 +68,17 @@ class ClientLink:
 
     # What the driver calls.
 
-    def handle(self, event: Event) -> None:
+    def handle(self, event: LinkEvent) -> None:
         """Act on one event of the link."""
         if isinstance(event, LoggedIn):
             self.identity = event.identity
             self._attach()
         elif isinstance(event, SessionAttached):
-            self.live.driver = self.driver
+            self.live.attach(self.driver)
             if not self.attached.done():
                 self.attached.set_result(None)
         elif isinstance(event, LinkClosed):
             self._closed(event.cause)
-        elif not isinstance(event, (LoginFailed, AttachRequested)):  # which servers alone hear
-            self.live.handle(event)
-
-    def has_room(self, channel: ChannelState) -> None:
-        """A channel that asked for room has it."""
-        self.live.has_room(channel)
 
     def _attach(self) -> None:
         session = self.live.session
@@ -108,10 +89,8 @@ class ClientLink:
         if self.attached.done():
             if self.live.driver is not self.driver:
                 return  # another link carries the session by now
-            self.live.driver = None
             if isinstance(cause, LinkLost) and self._is_kept:
-                self.lost = cause
-                self.on_lost(self)
+                self.live.detach(cause)
             else:
                 self.live.end(as_session_error(cause))
             return

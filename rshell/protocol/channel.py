@@ -220,6 +220,6 @@ class ChannelClosed(NamedTuple):
     cause: RshellError | None
 
 
-ChannelEvent = Union[  # noqa: UP007 - evaluated, also by the oldest Python
+ChannelEvent = Union[
     ChannelRequested, ChannelOpened, DataReceived, EofReceived, MessageReceived, ChannelClosed
 ]

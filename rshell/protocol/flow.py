@@ -38,7 +38,7 @@ from collections import deque
 
 from rshell.errors import LocalProtocolError, RemoteProtocolError, ResumeFailed
 from rshell.protocol.frames import Buffer
-from rshell.values import Limits
+from rshell.values import Bounds
 
 SentFrame = tuple[Buffer, ...]
 
@@ -283,7 +283,7 @@ class Liveness:
 
     __slots__ = ("_dead", "_heard", "_idle", "_next_id", "_pinged", "_sent", "round_trip")
 
-    def __init__(self, limits: Limits, now: float) -> None:
+    def __init__(self, limits: Bounds, now: float) -> None:
         self._idle = limits.ping_idle
         self._dead = limits.ping_dead
         self._heard = now

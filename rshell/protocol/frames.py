@@ -17,7 +17,7 @@ from typing import NamedTuple, Union
 
 from rshell.errors import RemoteProtocolError
 
-Buffer = Union[bytes, bytearray, memoryview]  # noqa: UP007 - evaluated, also by the oldest Python
+Buffer = Union[bytes, bytearray, memoryview]
 
 HEADER = struct.Struct("!IBI")
 _DATA_HEADER = struct.Struct("!IBIB")

@@ -68,9 +68,9 @@ from rshell.protocol.messages import (
 )
 from rshell.protocol.session import Role, Session
 from rshell.protocol.trace import FrameTrace
-from rshell.values import Limits
+from rshell.values import Bounds
 
-Event = Union[LinkEvent, ChannelEvent]  # noqa: UP007 - evaluated, also by the oldest Python
+Event = Union[LinkEvent, ChannelEvent]
 
 
 class Link:
@@ -86,7 +86,7 @@ class Link:
     def __init__(
         self,
         role: Role,
-        limits: Limits,
+        limits: Bounds,
         now: float,
         *,
         login: ServerLogin | None = None,

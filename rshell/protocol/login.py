@@ -90,9 +90,7 @@ class LinkClosed(NamedTuple):
 
 
 LINK_EVENTS = (LoggedIn, LoginFailed, AttachRequested, SessionAttached, LinkClosed)
-LinkEvent = Union[  # noqa: UP007 - evaluated, also by the oldest Python
-    LoggedIn, LoginFailed, AttachRequested, SessionAttached, LinkClosed
-]
+LinkEvent = Union[LoggedIn, LoginFailed, AttachRequested, SessionAttached, LinkClosed]
 
 
 class Stage(Enum):

@@ -26,10 +26,11 @@ import hmac
 import re
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from rshell.errors import LocalProtocolError
+from rshell.values import frozen
 
 LARGEST_MESSAGE = 4096  # characters
 FEWEST_ITERATIONS = 4096  # RFC 7677 section 4
@@ -52,7 +53,7 @@ class ScramError(ValueError):
     """
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Verifier:
     """What a server keeps instead of a secret: enough to check a proof, not enough to make one.
 
@@ -290,7 +291,7 @@ def _attributes(text: str, names: str) -> list[str]:
     if any(part.startswith("m=") for part in parts):
         raise ScramError("a login message with an unknown mandatory extension")
     values = []
-    for name, part in zip(names, parts, strict=False):
+    for name, part in zip(names, parts):  # noqa: B905 - either may be the longer one
         if not part.startswith(f"{name}="):
             raise ScramError(f"a login message without {name}= in its place")
         values.append(part[2:])
@@ -352,4 +353,5 @@ def _hmac(key: bytes, message: bytes) -> bytes:
 
 
 def _xor(left: bytes, right: bytes) -> bytes:
-    return bytes(a ^ b for a, b in zip(left, right, strict=True))
+    mixed = int.from_bytes(left, "big") ^ int.from_bytes(right, "big")
+    return mixed.to_bytes(_DIGEST_SIZE, "big")

@@ -13,22 +13,23 @@ Hazards:
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Network, ip_address
 
-from rshell.values import Limits
+from rshell.values import Bounds
 
 
-@dataclass(slots=True)
 class _Entry:
-    failures: int = 0
-    until: float = 0.0  # the end of the wait, or the last failure where there is no wait
+    __slots__ = ("failures", "until")
+
+    def __init__(self) -> None:
+        self.failures = 0
+        self.until = 0.0  # the end of the wait, or the last failure where there is no wait
 
 
 class Penalties:
     """Failed logins by source; holds at most `limits.penalty_sources` sources."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Bounds) -> None:
         self._limits = limits
         # Both in the order of the last failure, the oldest first.
         self._noted: OrderedDict[str, _Entry] = OrderedDict()
@@ -95,7 +96,7 @@ def fold_source(source: str) -> str:
     return str(IPv6Network((int(address), 64), strict=False))
 
 
-def early_drop(unfinished: int, limits: Limits, chance: float) -> bool:
+def early_drop(unfinished: int, limits: Bounds, chance: float) -> bool:
     """Decide whether to drop a new link while `unfinished` others have not logged in yet.
 
     `chance` is a random number in [0, 1). Never below half of `limits.unfinished_logins`, then

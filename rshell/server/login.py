@@ -9,11 +9,11 @@ import logging
 from typing import Protocol
 
 from rshell.errors import ConfigurationError, ResumeFailed, RshellError, SessionClosed
-from rshell.protocol.channel import ChannelState
-from rshell.protocol.link import Event, Link
+from rshell.protocol.link import Link
 from rshell.protocol.login import (
     AttachRequested,
     LinkClosed,
+    LinkEvent,
     LoggedIn,
     LoginFailed,
     ServerLogin,
@@ -24,7 +24,7 @@ from rshell.protocol.scram import ScramServer
 from rshell.protocol.session import Role
 from rshell.transport.driver import Driver
 from rshell.transport.live_session import LiveSession
-from rshell.values import Limits
+from rshell.values import Bounds
 
 _log = logging.getLogger("rshell.server")
 
@@ -32,7 +32,7 @@ _log = logging.getLogger("rshell.server")
 class LinkHost(Protocol):
     """What a link needs of its server."""
 
-    limits: Limits
+    limits: Bounds
 
     def new_scram(self) -> ScramServer:
         """Return the server's side of one login by token, bound to its certificate.
@@ -72,7 +72,7 @@ class ServerLink:
         self.driver = Driver(self.link, self)
         self._host = host
 
-    def handle(self, event: Event) -> None:
+    def handle(self, event: LinkEvent) -> None:
         """Act on one event of the link."""
         if isinstance(event, LoggedIn):
             self.identity = event.identity
@@ -83,18 +83,11 @@ class ServerLink:
             self._attach(event.attach)
         elif isinstance(event, SessionAttached):
             assert self.live is not None
-            self.live.driver = self.driver
+            self.live.attach(self.driver)
         elif isinstance(event, LinkClosed):
             if isinstance(event.cause, ConfigurationError):
                 _log.error("nobody can log in: %s", event.cause)
             self._host.link_closed(self, event.cause)
-        elif self.live is not None:
-            self.live.handle(event)
-
-    def has_room(self, channel: ChannelState) -> None:
-        """A channel that asked for room has it."""
-        if self.live is not None:
-            self.live.has_room(channel)
 
     def close(self, code: str, reason: str) -> None:
         """End the link and the session on it. Does nothing when it is over."""
@@ -113,4 +106,5 @@ class ServerLink:
             self.close(error.code, str(error))
             return
         for event in self.link.accept_attach(self.live.session, attach, self.driver.now):
-            self.handle(event)
+            if isinstance(event, (SessionAttached, LinkClosed)):
+                self.handle(event)

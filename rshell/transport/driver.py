@@ -24,9 +24,10 @@ import sys
 from typing import Protocol
 
 from rshell.errors import LinkLost
-from rshell.protocol.channel import ChannelState
+from rshell.protocol.channel import ChannelEvent, ChannelState
 from rshell.protocol.frames import Buffer
 from rshell.protocol.link import Event, Link
+from rshell.protocol.login import LINK_EVENTS, LinkEvent
 from rshell.protocol.trace import FrameTrace
 
 _ROUNDS = 8  # of writing and refilling, before other clients get their turn
@@ -49,9 +50,16 @@ class ByteStream(Protocol):
 
 
 class LinkOwner(Protocol):
-    """The object that acts on what a link says."""
+    """The object that acts on what a link says of itself."""
 
-    def handle(self, event: Event) -> None:
+    def handle(self, event: LinkEvent) -> None:
+        """Act on one event. Called in order, never reentrantly."""
+
+
+class ChannelOwner(Protocol):
+    """The object that acts on what happens in the channels of a link's session."""
+
+    def handle(self, event: ChannelEvent) -> None:
         """Act on one event. Called in order, never reentrantly."""
 
     def has_room(self, channel: ChannelState) -> None:
@@ -60,6 +68,8 @@ class LinkOwner(Protocol):
 
 class Driver:
     """Joins a link, the byte stream under it and the owner above it.
+
+    `live` is the session that the link carries, once one was attached.
 
     The stream calls `stream_opened` once it exists, `stream_ready` once it can carry frames,
     then `receive_data`, `receive_eof` and `stream_writable`, and `stream_lost` last. `done` is
@@ -70,6 +80,7 @@ class Driver:
         self.link = link
         self.owner = owner
         link.trace = _open_trace(link.role.name.lower())
+        self.live: ChannelOwner | None = None
         self.stream: ByteStream | None = None
         self.done = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -148,7 +159,8 @@ class Driver:
                     stream.write(buffers)
                 roomy = session.take_roomy() if session is not None else ()
                 for channel in roomy:
-                    self.owner.has_room(channel)
+                    if self.live is not None:
+                        self.live.has_room(channel)
                 if not roomy and (not buffers or not link.has_output()):
                     break
             else:
@@ -165,7 +177,10 @@ class Driver:
             self._busy = True
             try:
                 for event in events:
-                    self.owner.handle(event)
+                    if isinstance(event, LINK_EVENTS):
+                        self.owner.handle(event)
+                    elif self.live is not None:
+                        self.live.handle(event)
             finally:
                 self._busy = False
         else:

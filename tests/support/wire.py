@@ -28,11 +28,11 @@ from rshell.protocol.login import (
 )
 from rshell.protocol.messages import Attach, Auth, Hello
 from rshell.protocol.session import Role, Session
-from rshell.values import Limits
+from rshell.values import Bounds
 
 PLENTY = 2**40
 IDENTITY = "tester"
-HELLO = Hello((1, 1), Limits().frame, "test", ("EXTERNAL",)).encode()
+HELLO = Hello((1, 1), Bounds().frame, "test", ("EXTERNAL",)).encode()
 FIRST_AUTH = Auth("", mechanism="EXTERNAL")
 
 
@@ -99,17 +99,17 @@ def describe(event: Event) -> tuple[object, ...]:
             return (name, str(event))
 
 
-def new_link(role: Role, limits: Limits | None = None, now: float = 0.0) -> Link:
+def new_link(role: Role, limits: Bounds | None = None, now: float = 0.0) -> Link:
     """Return a fresh link. A server takes its client for IDENTITY; a client has yet to log in."""
     login = ServerLogin(IDENTITY) if role is Role.SERVER else None
-    return Link(role, limits or Limits(), now, login=login)
+    return Link(role, limits or Bounds(), now, login=login)
 
 
 def at_stage(
-    role: Role, stage: Stage, limits: Limits | None = None, now: float = 0.0
+    role: Role, stage: Stage, limits: Bounds | None = None, now: float = 0.0
 ) -> tuple[Link, Session]:
     """Return a link that has come to `stage`, its output taken, and the session it may carry."""
-    limits = limits or Limits()
+    limits = limits or Bounds()
     link = new_link(role, limits, now)
     if role is Role.SERVER:
         session = Session(role, limits, id="session-1", secret="secret-1")
@@ -122,7 +122,7 @@ def at_stage(
     return link, session
 
 
-def attached(role: Role, limits: Limits | None = None, now: float = 0.0) -> tuple[Link, Session]:
+def attached(role: Role, limits: Bounds | None = None, now: float = 0.0) -> tuple[Link, Session]:
     """Return a link that carries a session, its output taken."""
     return at_stage(role, Stage.ATTACHED, limits, now)
 

@@ -22,7 +22,7 @@ from rshell.errors import ChannelRefused
 from rshell.protocol.codec import Json
 from rshell.protocol.scram import Verifier
 from rshell.transport.channel import Channel
-from rshell.values import Limits
+from rshell.values import Bounds
 
 _SHUTDOWN = "the server is shutting down"
 
@@ -30,7 +30,7 @@ _SHUTDOWN = "the server is shutting down"
 class NamedShells:
     """The named sessions of a server. Methods raise ChannelRefused with the code for the peer."""
 
-    def __init__(self, limits: Limits, audit: Callable[[str, Json], None]) -> None:
+    def __init__(self, limits: Bounds, audit: Callable[[str, Json], None]) -> None:
         self._limits = limits
         self._audit = audit
         self._hubs: dict[tuple[str, str], Hub] = {}

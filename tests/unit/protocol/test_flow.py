@@ -20,7 +20,7 @@ from rshell.protocol.flow import (
 )
 from rshell.protocol.frames import FrameType
 from rshell.protocol.session import Session
-from rshell.values import Limits
+from rshell.values import Bounds
 from tests.support.helpings import client_with, everything, helping, receive
 from tests.support.rows import row
 
@@ -457,7 +457,7 @@ def test_a_steady_sender_below_the_rate_is_never_stopped() -> None:
 
 
 def live() -> Liveness:
-    return Liveness(Limits(ping_idle=15.0, ping_dead=45.0), now=100.0)
+    return Liveness(Bounds(ping_idle=15.0, ping_dead=45.0), now=100.0)
 
 
 def test_a_ping_is_due_after_idle_and_death_comes_after_silence() -> None:

@@ -23,7 +23,7 @@ from rshell.protocol.link import Event, Link
 from rshell.protocol.login import AttachRequested, ClientLogin, LinkClosed, Stage
 from rshell.protocol.messages import Attach, Goodbye, Hello, Resume
 from rshell.protocol.session import Role, Session
-from rshell.values import Limits
+from rshell.values import Bounds
 from tests.support.pair import Pair
 from tests.support.rows import row
 from tests.support.wire import (
@@ -63,7 +63,7 @@ def server_events(pieces: list[bytes]) -> tuple[list[tuple[object, ...]], list[t
     How channel frames interleave with link frames is free, so they are left out.
     """
     link = new_link(Role.SERVER)
-    session = Session(Role.SERVER, Limits(), id="session-1", secret="secret-1")
+    session = Session(Role.SERVER, Bounds(), id="session-1", secret="secret-1")
     heard: list[tuple[object, ...]] = []
     said = bytearray(take(link))
 
@@ -188,7 +188,7 @@ def test_the_peers_smaller_frames_are_respected() -> None:
     first = frame(FrameType.AUTH, 0, FIRST_AUTH.encode())
     link.receive_data(frame(FrameType.HELLO, 0, small) + first, 0.0)
     link.receive_data(frame(FrameType.ATTACH), 0.0)
-    session = Session(Role.SERVER, Limits())
+    session = Session(Role.SERVER, Bounds())
     link.accept_attach(session, Attach(), 0.0)
     link.receive_data(frame(FrameType.OPEN, 1, OPEN), 0.0)
     session.accept(session.channels[1])
@@ -208,7 +208,7 @@ def test_the_highest_common_version_is_taken() -> None:
         ((1, 9), (3, 4), 4),
     ]:
         with row(ours, theirs, version):
-            link = Link(Role.SERVER, Limits(), 0.0, versions=ours)
+            link = Link(Role.SERVER, Bounds(), 0.0, versions=ours)
             hello = Hello(theirs, 2**18, "test")
             assert link.receive_data(frame(FrameType.HELLO, 0, hello.to_bytes()), 0.0) == []
             assert link.handshake.peer == hello
@@ -216,8 +216,8 @@ def test_the_highest_common_version_is_taken() -> None:
 
 
 def test_no_common_version_tells_both_ends_both_ranges() -> None:
-    server = Link(Role.SERVER, Limits(), 0.0, versions=(3, 4))
-    client = Link(Role.CLIENT, Limits(), 0.0, versions=(1, 2))
+    server = Link(Role.SERVER, Bounds(), 0.0, versions=(3, 4))
+    client = Link(Role.CLIENT, Bounds(), 0.0, versions=(1, 2))
     hello = decode_frames(take(server))[0][2]
     server.receive_data(take(client), 0.0)
     assert isinstance(server.error, VersionMismatch)
@@ -229,7 +229,7 @@ def test_no_common_version_tells_both_ends_both_ranges() -> None:
 
 
 def test_a_refused_login_is_told_as_such() -> None:
-    client, server = Link(Role.CLIENT, Limits(), 0.0), Link(Role.SERVER, Limits(), 0.0)
+    client, server = Link(Role.CLIENT, Bounds(), 0.0), Link(Role.SERVER, Bounds(), 0.0)
     server.goodbye("auth", "wrong token")
     client.receive_data(take(server), 0.0)
     assert isinstance(client.error, AuthenticationFailed)
@@ -260,7 +260,7 @@ def test_every_call_on_a_link_that_is_over_does_nothing() -> None:
             link, _ = at_stage(role, stage)
             link.receive_eof()
             cause = link.error
-            fresh = Session(role, Limits())
+            fresh = Session(role, Bounds())
             link.log_in(ClientLogin())
             link.attach(fresh, Attach(), 0.0)
             assert link.accept_attach(fresh, Attach(Resume("s", "s", 99)), 0.0) == []
@@ -443,7 +443,7 @@ def test_link_frames_are_not_acknowledged() -> None:
 
 # Floods.
 
-flood_limits = Limits(
+flood_limits = Bounds(
     control_burst=50, control_rate=10.0, ping_burst=20, ping_rate=2.0, queued_replies=30, channels=8
 )
 

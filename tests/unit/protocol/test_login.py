@@ -42,7 +42,7 @@ from rshell.protocol.login import (
 from rshell.protocol.messages import Auth, Goodbye
 from rshell.protocol.scram import ScramClient, ScramError, ScramServer, Verifier
 from rshell.protocol.session import Role
-from rshell.values import Limits
+from rshell.values import Bounds
 from tests.support.wire import (
     FIRST_AUTH,
     HELLO,
@@ -289,7 +289,7 @@ def server_of(verifier: Verifier | None = VERIFIER) -> ServerLogin:
 
 def joined(client: ClientLogin, server: ServerLogin) -> tuple[Link, Link, list[object]]:
     """Let two ends talk until neither says more; return them and what both heard."""
-    ends = Link(Role.CLIENT, Limits(), 0.0), Link(Role.SERVER, Limits(), 0.0, login=server)
+    ends = Link(Role.CLIENT, Bounds(), 0.0), Link(Role.SERVER, Bounds(), 0.0, login=server)
     ends[0].log_in(client)
     heard: list[object] = []
     for _ in range(4):
@@ -378,7 +378,7 @@ def test_a_server_that_can_not_look_says_so_and_counts_nothing_against_the_clien
 def test_a_challenge_is_good_for_one_guess() -> None:
     """A second proof for the same challenge would make guessing cheap."""
     client = ScramClient("ann", "wrong", BINDING)
-    server = Link(Role.SERVER, Limits(), 0.0, login=server_of())
+    server = Link(Role.SERVER, Bounds(), 0.0, login=server_of())
     first = frame(FrameType.AUTH, 0, Auth(client.first(), mechanism=SCRAM).encode())
     assert server.receive_data(FRAMES[FrameType.HELLO] + first, 0.0) == []
     *_, (_, _, challenge) = decode_frames(take(server))

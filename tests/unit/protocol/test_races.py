@@ -25,11 +25,11 @@ from rshell.protocol.frames import FrameType
 from rshell.protocol.link import Event
 from rshell.protocol.login import LinkClosed
 from rshell.protocol.session import Role
-from rshell.values import Limits
+from rshell.values import Bounds
 from tests.support.rows import row
 from tests.support.wire import attached, take
 
-LIMITS = Limits(
+LIMITS = Bounds(
     window=2000,
     window_smallest=500,
     window_largest=8000,

@@ -12,7 +12,7 @@ from rshell.protocol.messages import Attach, Resume
 from rshell.protocol.scram import ScramClient, ScramServer, Verifier
 from rshell.protocol.session import Role, Session
 from rshell.protocol.trace import FrameTrace, describe_frame
-from rshell.values import Limits
+from rshell.values import Bounds
 from tests.support.wire import frame, take
 
 SECRET = "5ecre7"
@@ -123,14 +123,14 @@ def test_a_link_shows_what_it_sends_and_receives_in_order_and_a_token_never() ->
     lines: list[str] = []
     verifier = Verifier.from_secret(SECRET)
     scram = ScramServer(lambda _: verifier, bytes(32), bytes(32))
-    client = Link(Role.CLIENT, Limits(), 0.0)
-    server = Link(Role.SERVER, Limits(), 0.0, login=ServerLogin(None, lambda: scram))
+    client = Link(Role.CLIENT, Bounds(), 0.0)
+    server = Link(Role.SERVER, Bounds(), 0.0, login=ServerLogin(None, lambda: scram))
     client.trace = FrameTrace("client 1", lines.append)
     client.log_in(ClientLogin(ScramClient("ann", SECRET, bytes(32))))
     for _ in range(2):
         server.receive_data(take(client), 0.0)
         client.receive_data(take(server), 0.0)
-    session = Session(Role.CLIENT, Limits())
+    session = Session(Role.CLIENT, Bounds())
     client.attach(session, Attach(Resume("s1", SECRET, 0)), 0.0)
     channel = session.open("talk", {"command": SECRET})
     server.receive_data(take(client), 0.0)

@@ -14,7 +14,7 @@ from rshell.channels.shell import check
 from rshell.channels.shell.check import wants_more
 from rshell.execution.spawn_queue import SpawnQueue
 from rshell.protocol.codec import Json
-from rshell.values import Limits
+from rshell.values import Bounds
 from tests.support.execution import no_leak
 
 
@@ -27,7 +27,7 @@ def a_host(processes: int = 10) -> Context:
         raise AssertionError("something was left to clean up")
 
     turns = SpawnQueue(processes)
-    return Context("someone", "session", Limits(), "/", dict(os.environ), turns, audit, clean_up)
+    return Context("someone", "session", Bounds(), "/", dict(os.environ), turns, audit, clean_up)
 
 
 @pytest.fixture

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from rshell import ChannelRefused, ChannelReset, Limits
+from rshell import ChannelRefused, ChannelReset
 from rshell.protocol.codec import Json
 from rshell.transport.channel import Channel
+from rshell.values import Bounds
 from tests.support.processes import gone
 from tests.support.session import tls_session
 
-BRIEF = Limits(kill_grace=0.5)
+BRIEF = Bounds(kill_grace=0.5)
 
 
 async def reply_to(channel: Channel, message: Json) -> Json:
@@ -96,7 +97,7 @@ async def test_a_shell_that_is_none_is_refused_and_not_started_again_and_again(
     shell.write_text(f"#!/bin/sh\necho x >> '{starts}'\nexec {program} 100\n")
     shell.chmod(0o700)
     monkeypatch.setenv("SHELL", str(shell))
-    limits = Limits(kill_grace=0.5, open_timeout=5.0)
+    limits = Bounds(kill_grace=0.5, open_timeout=5.0)
     async with tls_session(limits=limits) as client:
         with pytest.raises((ChannelRefused, ChannelReset)):
             await client.open_shell()

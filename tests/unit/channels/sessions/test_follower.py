@@ -6,16 +6,16 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from rshell import ChannelReset, Limits
+from rshell import ChannelReset
 from rshell.channels.sessions.follower import Follower
 from rshell.channels.sessions.ring import Ring
 from rshell.channels.shell.messages import Moved, ShellEnding, Unread
 from rshell.protocol.codec import Json
 from rshell.transport.channel import Channel
-from rshell.values import ExitStatus
+from rshell.values import Bounds, ExitStatus
 from tests.support.session import memory_session, until
 
-NARROW = Limits(window=64 * 1024, window_largest=64 * 1024)
+NARROW = Bounds(window=64 * 1024, window_largest=64 * 1024)
 WINDOW = 64 * 1024
 DONE = ShellEnding(1, ExitStatus(0), "/", 0, 0, 0.0)
 
