@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from rshell.errors import ConfigurationError
+from rshell.protocol.scram import Verifier
 from rshell.security.certificates import parse_fingerprint
 from rshell.security.files import locked, read_private, write_private
-from rshell.security.scram import Verifier
 from rshell.values import Address
 
 _VERSION = 1
