@@ -248,8 +248,8 @@ class Client:
         With a `name` it outlives this client, and the identity's shell of that name is taken up
         again where there is one; `env` is then as it was. Leaving the block leaves it to itself.
         Programs that want whole replies use `open_shell`. Opening raises ChannelRefused and, for
-        a name that no named shell can have, LocalProtocolError. Cancelling ends what was
-        started, except for a named shell.
+        a name that no named shell can have, LocalProtocolError. Cancelling ends what was started,
+        except for a named shell.
         """
         from rshell.channels.shell.client import open_line
         from rshell.channels.shell.messages import ShellRequest
