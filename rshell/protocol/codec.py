@@ -27,7 +27,7 @@ from rshell.protocol import fields
 from rshell.protocol.fields import Field
 
 if TYPE_CHECKING:
-    from typing_extensions import dataclass_transform
+    from typing import dataclass_transform
 else:
 
     def dataclass_transform(**_: object) -> Callable[[type], type]:

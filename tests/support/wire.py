@@ -32,7 +32,7 @@ from rshell.values import Bounds
 
 PLENTY = 2**40
 IDENTITY = "tester"
-HELLO = Hello((1, 1), Bounds().frame, "test", ("EXTERNAL",)).encode()
+HELLO = Hello((1, 1), Bounds().frame, "test", ("EXTERNAL",)).to_bytes()
 FIRST_AUTH = Auth("", mechanism="EXTERNAL")
 
 

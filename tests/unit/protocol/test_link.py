@@ -81,7 +81,7 @@ def server_events(pieces: list[bytes]) -> tuple[list[tuple[object, ...]], list[t
 
 
 LOGIN = [
-    frame(FrameType.HELLO, 0, HELLO) + frame(FrameType.AUTH, 0, FIRST_AUTH.encode()),
+    frame(FrameType.HELLO, 0, HELLO) + frame(FrameType.AUTH, 0, FIRST_AUTH.to_bytes()),
     frame(FrameType.ATTACH),
 ]
 SESSION = [
