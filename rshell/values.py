@@ -197,9 +197,9 @@ class Limits:
     jobs_kept: int = 50  # that have ended; the oldest are removed
     job_age: float = 14 * 86400.0  # seconds after its end until a job is removed
     job_log: int = 16 * 1024 * 1024  # bytes on the disk for each of a job's streams; the newest
-    # Named sessions.
-    named_sessions: int = 64  # server: at once
-    named_sessions_each: int = 16  # of one identity
+    # Named shells.
+    named_shells: int = 64  # server: at once
+    named_shells_each: int = 16  # of one identity
     named_output: int = 1024 * 1024  # bytes of each, kept for who attaches next; the newest
     named_seconds: float = 7 * 86400.0  # with nobody attached, until it is ended
 

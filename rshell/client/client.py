@@ -1,7 +1,7 @@
 """A session from the client's side: run commands, open shells and channels.
 
 One `Client` is one session, and everything in it runs at once over one link. Methods that open
-something return an `Opening`: await it, or use it with `async with`. Jobs and named sessions
+something return an `Opening`: await it, or use it with `async with`. Jobs and named shells
 outlive the client. A method imports what it alone needs: a program that runs one command starts a
 tenth sooner.
 """
@@ -34,10 +34,9 @@ if TYPE_CHECKING:
 
     from rshell.channels.job.client import JobLogs
     from rshell.channels.job.messages import JobInfo
-    from rshell.channels.sessions.messages import SessionInfo
-    from rshell.channels.sessions.watch import SessionWatch
-    from rshell.channels.shell.client import Shell
-    from rshell.channels.shell.line import ShellLine
+    from rshell.channels.shell.client import Shell, ShellLine
+    from rshell.channels.shell.named.client import ShellWatch
+    from rshell.channels.shell.named.messages import NamedShellInfo
 
     class RunOptions(TypedDict, total=False):
         """What `run` takes whatever it returns."""
@@ -249,10 +248,10 @@ class Client:
         With a `name` it outlives this client, and the identity's shell of that name is taken up
         again where there is one; `env` is then as it was. Leaving the block leaves it to itself.
         Programs that want whole replies use `open_shell`. Opening raises ChannelRefused and, for
-        a name that no session can have, LocalProtocolError. Cancelling ends what was started,
-        except for a named session.
+        a name that no named shell can have, LocalProtocolError. Cancelling ends what was started,
+        except for a named shell.
         """
-        from rshell.channels.shell.line import open_line
+        from rshell.channels.shell.client import open_line
         from rshell.channels.shell.messages import ShellRequest
 
         request = ShellRequest(terminal=Terminal(size, term), env=env or {}, name=name)
@@ -316,33 +315,33 @@ class Client:
 
         return await kill_job(self._live, name)
 
-    async def sessions(self) -> list[SessionInfo]:
-        """Return this identity's named sessions on the server, the oldest first. Safe to cancel."""
-        from rshell.channels.sessions.client import list_sessions
+    async def named_shells(self) -> list[NamedShellInfo]:
+        """Return this identity's named shells on the server, the oldest first. Safe to cancel."""
+        from rshell.channels.shell.named.client import list_named_shells
 
-        return await list_sessions(self._live)
+        return await list_named_shells(self._live)
 
-    async def end_session(self, name: str) -> SessionInfo:
-        """End a named session and what runs in it; return it as it stood before.
+    async def end_named_shell(self, name: str) -> NamedShellInfo:
+        """End a named shell and what runs in it; return it as it stood before.
 
         Cancelling does not save it. Raises ChannelRefused with the code "unknown-session", and
-        LocalProtocolError for a name that no session can have.
+        LocalProtocolError for a name that no named shell can have.
         """
-        from rshell.channels.sessions.client import end_session
+        from rshell.channels.shell.named.client import end_named_shell
 
-        return await end_session(self._live, name)
+        return await end_named_shell(self._live, name)
 
-    def watch_session(self, name: str, size: TerminalSize) -> Opening[SessionWatch]:
-        """Watch a named session without touching it; `size` is that of the watcher's terminal.
+    def watch_named_shell(self, name: str, size: TerminalSize) -> Opening[ShellWatch]:
+        """Watch a named shell without touching it; `size` is that of the watcher's terminal.
 
         Opening raises ChannelRefused with the code "unknown-session", and LocalProtocolError for
-        a name that no session can have. Cancelling is safe.
+        a name that no named shell can have. Cancelling is safe.
         """
-        from rshell.channels.sessions.watch import watch_session
         from rshell.channels.shell.messages import ShellRequest
+        from rshell.channels.shell.named.client import watch_named_shell
 
         request = ShellRequest(terminal=Terminal(size), name=name, share=True)
-        return Opening(lambda: watch_session(self._live, request))
+        return Opening(lambda: watch_named_shell(self._live, request))
 
     def open_channel(self, kind: str, request: Json | None = None) -> Opening[Channel]:
         """Open a channel of any kind. Raises ChannelRefused where the server has no such kind."""

@@ -1,7 +1,7 @@
 """`rshell.serve`, and the server: who is logged in, and what runs for them.
 
 Everything that lives is reachable from the `Server`, and closing it closes it all: the entrance
-first, then links with a word, then handlers, detached jobs and named sessions, then what those left
+first, then links with a word, then handlers, detached jobs and named shells, then what those left
 to clean up, the reaper last. Each link is independent; none waits for what another does.
 
 Hazard: `asyncio.Server.wait_closed` hangs on Python 3.12 and later while connections live; it
@@ -21,18 +21,18 @@ from pathlib import Path
 from typing import BinaryIO
 
 from rshell.aio import Opening, Tasks
-from rshell.channels.base import Context, Handler, own_name
-from rshell.channels.builtin import BUILTIN_HANDLERS
+from rshell.channels.base import Context, Handler, Work, own_name
 from rshell.channels.job.jobs import Jobs
-from rshell.channels.sessions.registry import NamedShells
-from rshell.channels.work import Work
+from rshell.channels.job.server import serve_job
+from rshell.channels.process.server import serve_process
+from rshell.channels.shell.named.table import NamedShellTable
 from rshell.errors import ConfigurationError, RshellError, SessionClosed
 from rshell.execution.exits import use_default_sigchld
 from rshell.execution.reaper_client import Reaper
 from rshell.execution.spawn_queue import SpawnQueue
 from rshell.protocol.codec import Json
 from rshell.protocol.messages import Attach
-from rshell.protocol.scram import ScramServer
+from rshell.protocol.scram import ScramServer, Verifier
 from rshell.protocol.session import Role, Session
 from rshell.security.certificates import (
     CertificateFiles,
@@ -69,6 +69,7 @@ def serve(
     *,
     unix: Path | str | None = None,
     handlers: Mapping[str, Handler] | None = None,
+    commands: bool | None = None,
     state: Path | str | None = None,
     certificate: CertificateFiles | None = None,
     cwd: str | None = None,
@@ -78,7 +79,9 @@ def serve(
 
     Listens over TLS on every address of `host` ("localhost" is both loopbacks), on `port` or,
     with 0, on one that is free; and, or instead with `host=None`, on the Unix socket `unix`.
-    `handlers` are the channel kinds offered, by name; without them, those that run commands.
+    `handlers` are channel kinds of your own, by name. A server that has some offers no others,
+    unless `commands` asks for the kinds that run commands as well; without them, those are what
+    it offers.
     `state` keeps key, certificate, tokens, the audit log and detached jobs. Commands start in
     `cwd`, the user's home without one. They run as the user of this process, always.
 
@@ -89,7 +92,8 @@ def serve(
         bounds = Bounds.of(limits)
         place = private_directory(Path(state) if state is not None else server_directory())
         server = Server(
-            handlers=BUILTIN_HANDLERS if handlers is None else handlers,
+            handlers=handlers or {},
+            commands=handlers is None if commands is None else commands,
             limits=bounds,
             cwd=cwd or home_directory(),
             audit=AuditLog(place / "audit.jsonl"),
@@ -116,13 +120,15 @@ class Server:
 
     `fingerprint` is that of its certificate. `token_line` logs this user in:
     `connect(server.addresses[0], token=server.token_line)`. It is None where no token is needed
-    (a Unix socket, stdio) or this user's own was revoked and removed.
+    (a Unix socket, stdio) or this user's own was revoked and removed. `commands` asks for the kinds
+    that run commands, beside those of `handlers`, which come first where names are the same.
     """
 
     def __init__(
         self,
         *,
         handlers: Mapping[str, Handler],
+        commands: bool = True,
         limits: Bounds,
         cwd: str,
         audit: AuditLog,
@@ -132,7 +138,6 @@ class Server:
         self.limits = limits
         self.fingerprint = ""
         self.token_line: str | None = None
-        self._handlers = dict(handlers)
         self._cwd = cwd
         self._environment = {k: v for k, v in os.environ.items() if k not in _KEPT_BACK}
         self._audit = audit
@@ -141,7 +146,10 @@ class Server:
         self._work = Work()
         self._jobs = None if jobs is None else Jobs(jobs, self._spawner, limits, self._work)
         # A server that keeps jobs is there for more than one session.
-        self._named = None if jobs is None else NamedShells(limits, audit.write)
+        self._named = NamedShellTable(
+            limits, audit.write, self._verifier_of, keeps=jobs is not None
+        )
+        self._handlers = (self._command_kinds() if commands else {}) | dict(handlers)
         self._sessions = SessionTable(limits, self._end_session)
         self._tasks = Tasks(_log_failure)
         self._entrance = Entrance(self, audit, self._tasks.own)
@@ -205,6 +213,15 @@ class Server:
         await stream.connect(incoming, outgoing)
         await link.driver.done.wait()
 
+    def _command_kinds(self) -> dict[str, Handler]:
+        """Return the handlers of the kinds that every server has."""
+        return {
+            "job": partial(serve_job, self._jobs, self._work),
+            "process": serve_process,
+            "sessions": self._named.serve_sessions,
+            "shell": self._named.serve_shell,
+        }
+
     # What links ask for.
 
     def new_scram(self) -> ScramServer:
@@ -248,12 +265,13 @@ class Server:
             spawner=self._spawner,
             audit=partial(self._write_audit, link.identity, session.id),
             clean_up=self._tasks.own,
-            jobs=self._jobs,
-            named=self._named,
-            verifier=link.login.verifier,
-            work=self._work,
+            working=partial(self._work.begin, session.id),
         )
         return LiveSession(session, partial(self._serve, context))
+
+    def _verifier_of(self, session: str) -> Verifier | None:
+        """Return what the login of a session was checked against; None without a token."""
+        return self._sessions[session].link.login.verifier
 
     def link_closed(self, link: ServerLink, cause: RshellError) -> None:
         """A link is over; its session goes on, waits for another link, or ends."""
@@ -302,8 +320,7 @@ class Server:
         for kept in self._sessions:
             if kept.timer is not None and kept.link.login.is_revoked(lookup):
                 self._end_session(kept, SessionClosed("revoked", _REVOKED, by="local"))
-        if self._named is not None:
-            self._named.end_revoked(lookup)
+        self._named.end_revoked(lookup)
 
     # The end.
 
@@ -359,8 +376,7 @@ class Server:
             self._end_session(kept, SessionClosed("shutdown", _SHUTDOWN, by="local"))
         if self._jobs is not None:
             self._tasks.own(self._jobs.close())
-        if self._named is not None:
-            self._tasks.own(self._named.close())
+        self._tasks.own(self._named.close())
         await self._tasks.join()
         await self._reaper.close()
         self._audit.write("stopped", {})

@@ -28,7 +28,7 @@ import secrets
 from collections.abc import Callable, Iterator
 
 from rshell.aio import timeout
-from rshell.channels.work import Work
+from rshell.channels.base import Work
 from rshell.errors import LinkLost, ResumeFailed, RshellError
 from rshell.protocol.messages import Attach
 from rshell.server.login import ServerLink
@@ -66,6 +66,9 @@ class SessionTable:
 
     def __len__(self) -> int:
         return len(self._sessions)
+
+    def __getitem__(self, id: str) -> KeptSession:
+        return self._sessions[id]
 
     def __iter__(self) -> Iterator[KeptSession]:
         return iter(list(self._sessions.values()))

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from rshell.channels.answers import read_reply
+from rshell.channels.base import read_reply
 from rshell.channels.process.messages import (
     STDERR,
     STDIN,

@@ -1,7 +1,8 @@
-"""Watching a named session: what its terminal shows, and what happens there, in order.
+"""The client's side of named shells: which there are, ending one, and watching one.
 
-Strategy: the channel hands out its stream and its messages separately. Each message is noted with
-the number of bytes that had arrived before it, and is given out when they have been.
+A watcher is told what the terminal shows and what happens there, in order, while the channel hands
+out its stream and its messages separately. Each message is noted with the number of bytes that had
+arrived before it, and is given out when they have been.
 
 Hazard: reading grants credit, and must stop when the owner stops: a watcher that is too slow is
 told so by the server (`Skipped`), rather than filling memory here.
@@ -11,9 +12,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from typing import Union
 
+from rshell.channels.base import read_reply, receive_answer, receive_list
 from rshell.channels.process.messages import STDOUT
-from rshell.channels.shell.line import read_joined
 from rshell.channels.shell.messages import (
     CommandBegun,
     Joined,
@@ -22,27 +24,50 @@ from rshell.channels.shell.messages import (
     ShellRequest,
     Skipped,
 )
+from rshell.channels.shell.named.messages import (
+    NamedShellInfo,
+    NamedShellsEnd,
+    NamedShellsRequest,
+)
 from rshell.errors import RemoteProtocolError, RshellError
 from rshell.protocol.codec import Json, read_message
 from rshell.transport.channel import Channel
 from rshell.transport.live_session import LiveSession
 from rshell.values import TerminalSize
 
+
+async def list_named_shells(live: LiveSession) -> list[NamedShellInfo]:
+    """Return our named shells on the server, the oldest first. Safe to cancel."""
+    channel = await _ask(live, NamedShellsRequest("list"))
+    return await receive_list(channel, NamedShellInfo, NamedShellsEnd)
+
+
+async def end_named_shell(live: LiveSession, name: str) -> NamedShellInfo:
+    """End a named shell and return it as it stood before. Cancelling does not save it."""
+    channel = await _ask(live, NamedShellsRequest("end", name))
+    return await receive_answer(channel, NamedShellInfo)
+
+
+async def _ask(live: LiveSession, request: NamedShellsRequest) -> Channel:
+    channel = live.open_channel("sessions", request.encode())
+    await channel.wait_opened()
+    return channel
+
+
 _UNKNOWN = TerminalSize(columns=1, rows=1)
 
 _EVENTS = 10_000  # that wait for a reader who does not read
 
-WatchEvent = bytes | CommandBegun | ShellEnding | TerminalSize | Skipped
+WatchEvent = Union[bytes, CommandBegun, ShellEnding, TerminalSize, Skipped]
 
 
-class SessionWatch:
-    """A named session as it goes on: `async for event in watch`.
+class ShellWatch:
+    """A named shell as it goes on: `async for event in watch`.
 
     An event is a block of what the terminal shows, a `CommandBegun`, the `ShellEnding` that ends
-    it, the terminal's new `TerminalSize`, or `Skipped`. `found` is the session as it was at the
-    beginning. The iteration ends when the session's shell leaves. Raises ChannelReset, with the
-    code "killed" where somebody ended the session, and what cuts the session with the server
-    short.
+    it, the terminal's new `TerminalSize`, or `Skipped`. `found` is the shell as it was at the
+    beginning. The iteration ends when the shell leaves. Raises ChannelReset, with the
+    code "killed" where somebody ended the shell, and what cuts the session short.
     One task may step; cancelling a step loses nothing. Leaving its block stops watching.
     """
 
@@ -59,7 +84,7 @@ class SessionWatch:
         self._error: RshellError | None = None
         channel.listen(self._on_message)
 
-    async def __aenter__(self) -> SessionWatch:
+    async def __aenter__(self) -> ShellWatch:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -68,7 +93,7 @@ class SessionWatch:
             await asyncio.gather(self._reading, return_exceptions=True)
         self._channel.close()
 
-    def __aiter__(self) -> SessionWatch:
+    def __aiter__(self) -> ShellWatch:
         return self
 
     async def __anext__(self) -> WatchEvent:
@@ -124,14 +149,23 @@ def _decode(message: Json) -> WatchEvent | None:
     return event
 
 
-async def watch_session(live: LiveSession, request: ShellRequest) -> SessionWatch:
+async def watch_named_shell(live: LiveSession, request: ShellRequest) -> ShellWatch:
     """Begin to watch; `request` has a name and `share`.
 
-    Raises ChannelRefused, RemoteProtocolError for a server without named sessions, and what cuts
-    the session with the server short. Cancelling is safe.
+    Raises ChannelRefused, RemoteProtocolError for a server without named shells, and what cuts
+    the session short. Cancelling is safe.
     """
     channel = live.open_channel("shell", request.encode())
-    watch = SessionWatch(channel)  # now: what is told at once has its place before the output
+    watch = ShellWatch(channel)  # now: what is told at once has its place before the output
     await channel.wait_opened()
     watch.found = read_joined(channel)
     return watch
+
+
+def read_joined(channel: Channel) -> Joined:
+    """Return what the reply says of a named shell; a bad one resets the channel and raises."""
+    if "attached" not in channel.reply:
+        error = RemoteProtocolError("the server knows no named shells")
+        channel.reset("bad-message", str(error))
+        raise error
+    return read_reply(channel, Joined)

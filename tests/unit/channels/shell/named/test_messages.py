@@ -1,15 +1,15 @@
-"""What is asked about named sessions, and what is answered."""
+"""What is asked about named shells, and what is answered."""
 
 from __future__ import annotations
 
 import pytest
 
-from rshell.channels.sessions.messages import SessionInfo, SessionsEnd, SessionsRequest
+from rshell.channels.shell.named.messages import NamedShellInfo, NamedShellsEnd, NamedShellsRequest
 from rshell.errors import LocalProtocolError, RemoteProtocolError
 from rshell.protocol.codec import Json
 from rshell.values import TerminalSize
 
-INFO = SessionInfo(
+INFO = NamedShellInfo(
     name="work",
     identity="me",
     created=5.5,
@@ -22,14 +22,14 @@ INFO = SessionInfo(
 )
 
 
-def test_names_that_no_session_can_have_are_refused_by_both_ends() -> None:
-    assert SessionsRequest("list").encode() == {"verb": "list"}
-    assert SessionsRequest("end", "a.b").encode() == {"verb": "end", "name": "a.b"}
+def test_names_that_no_named_shell_can_have_are_refused_by_both_ends() -> None:
+    assert NamedShellsRequest("list").encode() == {"verb": "list"}
+    assert NamedShellsRequest("end", "a.b").encode() == {"verb": "end", "name": "a.b"}
     for name in ("", "-x", "a/b", "a" * 65):
-        with pytest.raises(LocalProtocolError, match="not a session's name"):
-            SessionsRequest("end", name)
+        with pytest.raises(LocalProtocolError, match="not a named shell's name"):
+            NamedShellsRequest("end", name)
         with pytest.raises(RemoteProtocolError, match="needs 'name': a name"):
-            SessionsRequest.decode({"verb": "end", "name": name})
+            NamedShellsRequest.decode({"verb": "end", "name": name})
 
 
 def test_requests_that_make_no_sense_are_refused() -> None:
@@ -41,12 +41,12 @@ def test_requests_that_make_no_sense_are_refused() -> None:
     ]
     for values, message in wrongs:
         with pytest.raises(RemoteProtocolError, match=message):
-            SessionsRequest.decode(values)
+            NamedShellsRequest.decode(values)
 
 
-def test_a_session_arrives_as_it_was_but_for_a_long_command() -> None:
+def test_a_named_shell_arrives_as_it_was_but_for_a_long_command() -> None:
     for info in (INFO, INFO.replace(attached=False, running=None)):
-        assert SessionInfo.decode(info.encode()) == info
+        assert NamedShellInfo.decode(info.encode()) == info
     assert INFO.encode() == {
         "type": "session",
         "name": "work",
@@ -61,12 +61,12 @@ def test_a_session_arrives_as_it_was_but_for_a_long_command() -> None:
         "running": "vi",
     }
     assert "running" not in INFO.replace(running=None).encode()
-    shown = SessionInfo.decode(INFO.replace(running="x" * 5000).encode()).running
+    shown = NamedShellInfo.decode(INFO.replace(running="x" * 5000).encode()).running
     assert shown == "x" * 1021 + "..."
-    assert SessionsEnd(3).encode() == {"type": "end", "sessions": 3}
+    assert NamedShellsEnd(3).encode() == {"type": "end", "sessions": 3}
 
 
-def test_a_session_that_makes_no_sense_is_refused() -> None:
+def test_a_named_shell_that_makes_no_sense_is_refused() -> None:
     wrongs: list[Json] = [
         {"name": "a/b"},
         {"identity": None},
@@ -81,5 +81,5 @@ def test_a_session_that_makes_no_sense_is_refused() -> None:
     ]
     for wrong in wrongs:
         with pytest.raises(RemoteProtocolError):
-            SessionInfo.decode(INFO.encode() | wrong)
+            NamedShellInfo.decode(INFO.encode() | wrong)
             pytest.fail(f"took {wrong}")

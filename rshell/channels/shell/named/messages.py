@@ -10,10 +10,10 @@ from rshell.values import TerminalSize
 VERBS = ("list", "end")
 
 
-class SessionsRequest(Message, label="the request"):
-    """What is asked of a server's named sessions: one of `VERBS`; "end" needs a `name`.
+class NamedShellsRequest(Message, label="the request"):
+    """What is asked of a server's named shells: one of `VERBS`; "end" needs a `name`.
 
-    Raises LocalProtocolError for a name that no session can have.
+    Raises LocalProtocolError for a name that no shell can have.
     """
 
     verb: str = fields.choice(*VERBS)
@@ -21,13 +21,13 @@ class SessionsRequest(Message, label="the request"):
 
     def check(self) -> None:
         """Raise LocalProtocolError for a name that can't be, and for an end of nothing."""
-        fields.check_name(self.name, "a session's")
+        fields.check_name(self.name, "a named shell's")
         if self.name is None and self.verb == "end":
-            raise LocalProtocolError("'end' needs the 'name' of a session")
+            raise LocalProtocolError("'end' needs the 'name' of a shell")
 
 
-class SessionInfo(Message, type="session", label="the session"):
-    """A named session as its server knows it.
+class NamedShellInfo(Message, type="session", label="the named shell"):
+    """A named shell as its server knows it.
 
     `created` is in seconds since 1970 on the server's clock. `attached` says whether a client
     uses it, `watchers` how many more look on. `shell` is its program and `cwd` its directory,
@@ -45,7 +45,7 @@ class SessionInfo(Message, type="session", label="the session"):
     running: str | None = fields.shown_command(default=None)
 
 
-class SessionsEnd(Message, type="end", label="the end of the list of sessions"):
-    """The end of a list of sessions: how many it held."""
+class NamedShellsEnd(Message, type="end", label="the end of the list of named shells"):
+    """The end of a list of named shells: how many it held."""
 
     count: int = fields.integer(key="sessions")
