@@ -19,10 +19,9 @@ from rshell.transport.channel import Channel
 from rshell.values import Limits
 
 if TYPE_CHECKING:  # a client starts no commands
-    from rshell.channels.job.jobs import Jobs
     from rshell.channels.sessions.messages import SessionInfo
     from rshell.channels.shell.messages import ShellRequest
-    from rshell.execution.spawn_queue import SpawnQueue
+    from rshell.execution.spawn import SpawnQueue
     from rshell.security.scram import Verifier
 
 NO_NAMED = (
@@ -54,10 +53,10 @@ class Context:
     `identity` is who logged in; `cwd` is where commands start, `environment` what they
     inherit. `audit(event, facts)` writes a line of the audit log. `clean_up(coroutine)` runs
     what must end after the channel, owned by the server, which waits for it when it stops.
-    `jobs` are the commands that outlive their client and `named` the shells that do, None where
-    the server keeps none. `verifier` is what a token was checked against, None where the login
-    needed none. `work` is what a stopping server waits for: enter there what should not be cut
-    short.
+    `jobs` answers questions about the commands that outlive their client and `named` has the
+    shells that do, None where the server keeps none. `verifier` is what a token was checked
+    against, None where the login needed none. `work` is what a stopping server waits for: enter
+    there what should not be cut short.
     """
 
     identity: str
@@ -68,7 +67,7 @@ class Context:
     spawner: SpawnQueue
     audit: Callable[[str, Json], None]
     clean_up: Callable[[Coroutine[Any, Any, None]], None]
-    jobs: Jobs | None = None
+    jobs: Callable[[Channel, Context], Awaitable[None]] | None = None
     named: NamedSessions | None = None
     verifier: Verifier | None = None
     work: Work = field(default_factory=Work)

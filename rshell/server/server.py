@@ -29,7 +29,7 @@ from rshell.channels.work import Work
 from rshell.errors import RshellError, SessionClosed
 from rshell.execution.exits import use_default_sigchld
 from rshell.execution.reaper_client import Reaper
-from rshell.execution.spawn_queue import SpawnQueue
+from rshell.execution.spawn import SpawnQueue
 from rshell.protocol.messages import Attach, Json
 from rshell.protocol.session import Role, Session
 from rshell.security.certificates import binding, fingerprint
@@ -191,7 +191,7 @@ class Server:
             spawner=self._spawner,
             audit=partial(self._write_audit, link.identity, session.id),
             clean_up=self._own,
-            jobs=self._jobs,
+            jobs=None if self._jobs is None else self._jobs.serve,
             named=self._named,
             verifier=link.verifier,
             work=self._work,

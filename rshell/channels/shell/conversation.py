@@ -20,7 +20,7 @@ from rshell.channels.base import Context, own_name
 from rshell.channels.process.messages import STDIN, decode_size
 from rshell.channels.process.server import resolve_signal
 from rshell.channels.shell import completion
-from rshell.channels.shell.check import wants_more
+from rshell.channels.shell.completeness import wants_more
 from rshell.channels.shell.lookups import LookUps
 from rshell.channels.shell.messages import (
     Checked,

@@ -12,7 +12,7 @@ import pytest
 from rshell import Limits
 from rshell.channels.base import Context
 from rshell.channels.process.messages import STDERR, STDIN, STDOUT
-from rshell.execution.spawn_queue import SpawnQueue
+from rshell.execution.spawn import SpawnQueue
 from rshell.transport.channel import Channel
 from tests.support.session import tls_session
 

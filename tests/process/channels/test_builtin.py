@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rshell import BUILTIN_HANDLERS, ChannelRefused
-from rshell.channels.job.server import serve_job
+from rshell.channels.builtin import serve_job
 from rshell.channels.process.server import serve_process
 from rshell.channels.sessions.server import serve_sessions
 from rshell.channels.shell.server import serve_shell
