@@ -42,19 +42,14 @@ _WANTS_MORE = re.compile(
 )
 
 
-async def wants_more(
-    context: Context, shell: str, text: str, *, deadline: float = _DEADLINE
-) -> bool:
-    """Return whether `text` is the beginning of something longer. Cancelling is safe.
-
-    A shell that takes longer than `deadline`, in seconds, is not heard.
-    """
+async def wants_more(context: Context, shell: str, text: str) -> bool:
+    """Return whether `text` is the beginning of something longer. Cancelling is safe."""
     if wants_more_text(text):
         return True
     if not may_be_incomplete(text):
         return False
     try:
-        async with asyncio.timeout(deadline):
+        async with asyncio.timeout(_DEADLINE):
             return says_incomplete(await _complaint(context, shell, text))
     except (SpawnError, OSError, TimeoutError):
         return False  # then the shell itself will say what it thinks of it

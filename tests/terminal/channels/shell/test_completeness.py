@@ -11,7 +11,10 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from rshell.channels.base import Context
+from rshell.channels.shell import completeness
 from rshell.channels.shell.completeness import (
     may_be_incomplete,
     says_incomplete,
@@ -23,7 +26,11 @@ from rshell.protocol.messages import Json
 from rshell.values import Limits
 from tests.support.execution import no_leak
 
-DEADLINE = 20.0  # a judge is heard on a busy machine too
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hear the judge on a busy machine too."""
+    monkeypatch.setattr(completeness, "_DEADLINE", 20.0)
 
 
 def test_a_text_that_goes_on_is_told_from_one_that_only_looks_so() -> None:
@@ -128,10 +135,6 @@ def a_context(processes: int = 10) -> Context:
     return Context("someone", "session", Limits(), "/", dict(os.environ), turns, audit, clean_up)
 
 
-async def is_longer(shell: str, text: str) -> bool:
-    return await wants_more(a_context(), shell, text, deadline=DEADLINE)
-
-
 async def test_every_shell_tells_the_whole_from_the_beginning(program: str) -> None:
     with no_leak():
         for text, wants in [
@@ -146,13 +149,13 @@ async def test_every_shell_tells_the_whole_from_the_beginning(program: str) -> N
             ("echo ')' )", False),
             ("echo '\udcff", True),
         ]:
-            assert await is_longer(program, text) is wants, text
+            assert await wants_more(a_context(), program, text) is wants, text
 
 
 async def test_the_text_is_never_run(tmp_path: Path, program: str) -> None:
     made = tmp_path / "made"
-    assert not await is_longer(program, f"{{ : >'{made}'; }}")
-    assert await is_longer(program, f": >'{made}'; echo \"")
+    assert not await wants_more(a_context(), program, f"{{ : >'{made}'; }}")
+    assert await wants_more(a_context(), program, f": >'{made}'; echo \"")
     assert not made.exists()
 
 
@@ -164,14 +167,17 @@ async def test_a_shell_that_complains_without_end_or_reads_nothing_is_heard(
     shell.write_text("#!/bin/sh\necho unexpected EOF >&2\n", encoding="ascii")
     shell.chmod(0o700)
     with no_leak():
-        assert await is_longer(str(shell), "echo '" + "x" * 2_000_000)
+        assert await wants_more(a_context(), str(shell), "echo '" + "x" * 2_000_000)
 
 
-async def test_a_judge_that_takes_too_long_is_not_heard(tmp_path: Path) -> None:
+async def test_a_judge_that_takes_too_long_is_not_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(completeness, "_DEADLINE", 0.2)
     shell = tmp_path / "shell"
     shell.write_text("#!/bin/sh\necho unexpected EOF >&2\nexec sleep 100\n", encoding="ascii")
     shell.chmod(0o700)
-    assert not await wants_more(a_context(), str(shell), "echo '", deadline=0.2)
+    assert not await wants_more(a_context(), str(shell), "echo '")
 
 
 async def test_without_a_judge_the_text_is_run_as_it_is() -> None:

@@ -53,7 +53,7 @@ async def test_what_is_typed_while_nothing_runs_is_given_back(request_: Json) ->
 async def test_questions_are_answered_and_stale_ones_may_not_be(
     request_: Json, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("check", "questions"):  # a slow machine's answers count, too
+    for module in ("completeness", "questions"):  # a slow machine's answers count, too
         monkeypatch.setattr(f"rshell.channels.shell.{module}._DEADLINE", 20.0)
     async with spoken_to(request_) as channel:
         for number in range(1, 20):
