@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from rshell.channels.job.messages import JobInfo
     from rshell.channels.process.client import PIPE, CompletedProcess, Process
     from rshell.channels.sessions.messages import SessionInfo
-    from rshell.channels.sessions.watch import CommandBegun, SessionWatch, Skipped
+    from rshell.channels.sessions.watch import SessionWatch
     from rshell.channels.shell.client import Shell, ShellResult
     from rshell.channels.shell.line import ShellLine
-    from rshell.channels.shell.messages import ShellEnding
+    from rshell.channels.shell.messages import CommandBegun, ShellEnding, Skipped
     from rshell.client.client import Client
     from rshell.client.connect import connect
     from rshell.errors import (
@@ -66,8 +66,8 @@ _HOMES = {
     "rshell.channels.sessions.messages": ("SessionInfo",),
     "rshell.channels.shell.client": ("Shell", "ShellResult"),
     "rshell.channels.shell.line": ("ShellLine",),
-    "rshell.channels.shell.messages": ("ShellEnding",),
-    "rshell.channels.sessions.watch": ("CommandBegun", "SessionWatch", "Skipped"),
+    "rshell.channels.shell.messages": ("CommandBegun", "ShellEnding", "Skipped"),
+    "rshell.channels.sessions.watch": ("SessionWatch",),
     "rshell.client.client": ("Client",),
     "rshell.client.connect": ("connect",),
     "rshell.errors": (

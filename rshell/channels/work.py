@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from rshell.channels.process.messages import Notice
 from rshell.transport.channel import Channel
 
 
@@ -45,7 +46,7 @@ class Task:
         """Send the notice that was given, if one was. Lost on a channel that is not open."""
         text = self._work.notice()
         if text and self._channel is not None:
-            self._channel.send_message({"type": "notice", "text": text}, urgent=True)
+            self._channel.send_message(Notice(text).encode(), urgent=True)
 
     def end(self) -> None:
         """It runs no more. Harmless when it has ended."""

@@ -14,8 +14,8 @@ import os
 import signal
 from functools import partial
 
-from rshell.channels.sessions.watch import CommandBegun, SessionWatch, Skipped, WatchEvent
-from rshell.channels.shell.messages import ShellEnding
+from rshell.channels.sessions.watch import SessionWatch, WatchEvent
+from rshell.channels.shell.messages import CommandBegun, ShellEnding, Skipped
 from rshell.cli.notices import command_line, is_dumb, notice
 from rshell.cli.prompt.escapes import Escape, EscapeFilter
 from rshell.cli.signals import on_signals

@@ -47,7 +47,7 @@ class LastingWork:
         from rshell.channels.job.client import start_job
 
         request = make_request(
-            command, cwd=cwd, env=env or {}, clear_env=clear_env, merge=merge_stderr
+            command, cwd=cwd, env=env or {}, clear_env=clear_env, merge_stderr=merge_stderr
         )
         return await start_job(self._live, request, name)
 
@@ -111,8 +111,9 @@ class LastingWork:
         Opening raises ChannelRefused with the code "unknown-session", and LocalProtocolError for
         a name that no session can have. Cancelling is safe.
         """
+        from rshell.channels.process.messages import Terminal
         from rshell.channels.sessions.watch import watch_session
         from rshell.channels.shell.messages import ShellRequest
 
-        request = ShellRequest(terminal=size, name=name, share=True)
+        request = ShellRequest(terminal=Terminal(size), name=name, share=True)
         return Opening(lambda: watch_session(self._live, request))

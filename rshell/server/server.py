@@ -30,7 +30,8 @@ from rshell.errors import RshellError, SessionClosed
 from rshell.execution.exits import use_default_sigchld
 from rshell.execution.reaper_client import Reaper
 from rshell.execution.spawn import SpawnQueue
-from rshell.protocol.messages import Attach, Json
+from rshell.protocol.codec import Json
+from rshell.protocol.messages import Attach
 from rshell.protocol.session import Role, Session
 from rshell.security.certificates import binding, fingerprint
 from rshell.security.scram import ServerLogin
@@ -168,7 +169,7 @@ class Server:
 
     def find_session(self, link: ServerLink, attach: Attach) -> LiveSession:
         """Return the session that a link which has logged in asks for, new or kept."""
-        if attach.session is None:
+        if attach.resume is None:
             if self._drain is not None:
                 raise SessionClosed("shutdown", _SHUTDOWN, by="local")
             if len(self._registry) >= self.limits.sessions:

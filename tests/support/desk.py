@@ -10,7 +10,7 @@ from pathlib import Path
 from rshell.channels.job.jobs import Jobs, RunningJob
 from rshell.channels.work import Work
 from rshell.execution.spawn import Command, SpawnQueue
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.values import Limits
 
 BRIEF = Limits(kill_grace=0.3)
@@ -30,7 +30,7 @@ class Desk:
             Command(("/bin/sh", "-c", script), cwd=None, env=dict(os.environ)),
             shown=script,
             name=name,
-            merge=False,
+            merge_stderr=False,
             audit=lambda event, facts: self.audited.append((event, facts)),
         )
 

@@ -8,9 +8,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import rshell
+from rshell.channels.process.messages import Terminal
 from rshell.channels.shell.messages import Joined, ShellEnding, ShellRequest
 from rshell.client.client import Client
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.security.files import private_directory, server_directory
 from rshell.server.server import Server
 from rshell.transport.channel import Channel
@@ -72,10 +73,11 @@ class Guest:
         return self.seen
 
 
-async def attach(client: Client, name: str = "work", **request: Any) -> Guest:
+async def attach(
+    client: Client, name: str = "work", *, terminal: TerminalSize = SIZE, **request: Any
+) -> Guest:
     """Attach to a session of /bin/sh-like shells, or make it."""
-    request.setdefault("terminal", SIZE)
-    asked = ShellRequest(name=name, **request)
+    asked = ShellRequest(name=name, terminal=Terminal(terminal), **request)
     return Guest(await client.open_channel("shell", asked.encode()))
 
 

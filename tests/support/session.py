@@ -14,7 +14,8 @@ from rshell.channels.base import Handler
 from rshell.client.client import Client
 from rshell.client.login import ClientLink
 from rshell.errors import RshellError
-from rshell.protocol.messages import Attach, Json
+from rshell.protocol.codec import Json
+from rshell.protocol.messages import Attach
 from rshell.protocol.session import Role, Session
 from rshell.security.scram import ServerLogin
 from rshell.server.login import ServerLink

@@ -20,27 +20,36 @@ import shlex
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from rshell.channels.base import Context
-from rshell.channels.job.messages import JobInfo, JobRequest, encode_dropped, encode_output
+from rshell.channels.job.messages import (
+    JobInfo,
+    JobReply,
+    JobRequest,
+    JobsEnd,
+    LogEnd,
+    encode_dropped,
+    encode_output,
+)
 from rshell.channels.job.store import JobStore, LogReader, LogWriter, Output
-from rshell.channels.process.messages import STDERR, STDIN, STDOUT, encode_status
+from rshell.channels.process.messages import STDERR, STDIN, STDOUT
 from rshell.channels.process.server import user_shell
 from rshell.channels.work import Work
 from rshell.errors import ChannelRefused, ConfigurationError, RemoteProtocolError, SpawnError
 from rshell.execution.piped_process import PipedProcess
 from rshell.execution.spawn import Command, SpawnQueue
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.transport.channel import Channel
-from rshell.values import Limits
+from rshell.values import Limits, shorten_command
 
 NO_JOBS = (
     "jobs end with their server, and this one serves a single session. "
     "Start rshell-server on its own."
 )
 _BLOCK = 64 * 1024  # bytes of log that are put together before they are sent
+# What the audit log says of a job that has ended.
+_FACTS = ["exit_status", "signal", "signal_number", "stdout", "stderr", "duration", "ended_by"]
 
 Audit = Callable[[str, Json], None]
 Key = tuple[str, str]  # identity and name
@@ -60,7 +69,7 @@ class RunningJob:
         self._ended_by = ""
         self._changed: asyncio.Future[None] | None = None
 
-    async def start(self, spawner: SpawnQueue, command: Command, *, merge: bool) -> None:
+    async def start(self, spawner: SpawnQueue, command: Command, *, merge_stderr: bool) -> None:
         """Start the command. Raises SpawnError and OSError; cancelling leaves nothing."""
         self._piped = await PipedProcess.start(
             spawner,
@@ -68,7 +77,7 @@ class RunningJob:
             self,
             self._limits,
             inputs={STDIN: False},
-            outputs={STDOUT: STDOUT, STDERR: STDOUT if merge else STDERR},
+            outputs={STDOUT: STDOUT, STDERR: STDOUT if merge_stderr else STDERR},
         )
 
     def on_end(self, callback: Callable[[JobInfo], None]) -> None:
@@ -82,7 +91,7 @@ class RunningJob:
         if self.is_over:
             return self._info
         counts, duration = self._log.counts, self._piped.duration
-        return replace(self._info, duration=duration, stdout=counts[STDOUT], stderr=counts[STDERR])
+        return self._info.replace(duration=duration, stdout=counts[STDOUT], stderr=counts[STDERR])
 
     @property
     def is_over(self) -> bool:
@@ -125,8 +134,7 @@ class RunningJob:
         status = self._piped.exit_status
         assert status is not None and self._on_end is not None
         self._log.close()
-        self._info = replace(
-            self.info,
+        self._info = self.info.replace(
             state="exited" if status.signal is None else "signaled",
             status=status,
             ended=time.time(),
@@ -182,7 +190,7 @@ class Jobs:
         *,
         shown: str,
         name: str | None,
-        merge: bool,
+        merge_stderr: bool,
         audit: Audit,
     ) -> str:
         """Start a command and return its name; `shown` is what listings say of it.
@@ -203,11 +211,11 @@ class Jobs:
             raise ChannelRefused("failed", f"there is a job {name!r} already") from error
         except ConfigurationError as error:
             raise ChannelRefused("failed", str(error)) from error
-        info = JobInfo(name=name, command=shown, started=time.time()).shortened()
+        info = JobInfo(name, shorten_command(shown), time.time(), "running")
         job = RunningJob(info, LogWriter(store.directory(identity, name), limits.job_log), limits)
         self._starting[identity] += 1
         try:
-            await job.start(self._spawner, command, merge=merge)
+            await job.start(self._spawner, command, merge_stderr=merge_stderr)
         except BaseException as error:
             store.remove(identity, name)
             if isinstance(error, (SpawnError, OSError)):
@@ -284,13 +292,13 @@ class Jobs:
 
     async def _answer(self, channel: Channel, context: Context, request: JobRequest) -> None:
         if request.verb == "start":
-            channel.accept({"name": await self._start(context, request)})
+            channel.accept(JobReply(await self._start(context, request)).encode())
         elif request.verb == "list":
             infos = self.list(context.identity)
             channel.accept()
             for info in infos:
                 channel.send_message(info.encode())
-            channel.send_message({"type": "end", "jobs": len(infos)})
+            channel.send_message(JobsEnd(len(infos)).encode())
         else:
             assert request.name is not None
             job = self.find(context.identity, request.name)
@@ -324,15 +332,14 @@ class Jobs:
             Command(argv, cwd, environment),
             shown=shown,
             name=request.name,
-            merge=process.merge,
+            merge_stderr=process.merge_stderr,
             audit=context.audit,
         )
 
 
 def _facts(info: JobInfo) -> Json:
-    facts: Json = {} if info.status is None else encode_status(info.status)
-    facts |= {"stdout": info.stdout, "stderr": info.stderr, "duration": info.duration}
-    return facts | ({"ended_by": info.ended_by} if info.ended_by else {})
+    values = info.encode()
+    return {key: values[key] for key in _FACTS if key in values}
 
 
 async def _send_log(
@@ -363,7 +370,7 @@ async def _send_log(
         for piece in reader.missing({STDOUT: info.stdout, STDERR: info.stderr}):
             await channel.write(block := _encode(piece))
             sent += len(block)
-    channel.send_message({"type": "end", "bytes": sent, "job": info.encode()})
+    channel.send_message(LogEnd(sent, info).encode())
     channel.close()
 
 

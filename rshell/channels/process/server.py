@@ -21,14 +21,17 @@ from rshell.channels.process.messages import (
     STDIN,
     STDOUT,
     ProcessEnding,
+    ProcessReply,
     ProcessRequest,
-    decode_size,
+    Resize,
+    Signal,
+    StdinClosed,
 )
 from rshell.errors import RemoteProtocolError, SpawnError
 from rshell.execution.piped_process import PipedProcess
 from rshell.execution.pipes import PipeSink
 from rshell.execution.spawn import Command
-from rshell.protocol.messages import Body, Json
+from rshell.protocol.codec import Json, read_message
 from rshell.transport.channel import Channel
 from rshell.values import ExitStatus
 
@@ -102,11 +105,12 @@ class _Run:
         cwd = str(Path(context.cwd) / request.cwd) if request.cwd else context.cwd
         self._audit("command", {"argv": list(argv), "cwd": cwd, "terminal": bool(request.terminal)})
         inputs, outputs = {STDIN: request.stdin}, {STDOUT: STDOUT, STDERR: STDERR}
-        if request.merge:
+        if request.merge_stderr:
             outputs[STDERR] = STDOUT
+        size = None
         if request.terminal is not None:
-            environment["TERM"] = request.term or environment.get("TERM", "dumb")
-            inputs, outputs = {}, {}
+            environment["TERM"] = request.terminal.term or environment.get("TERM", "dumb")
+            inputs, outputs, size = {}, {}, request.terminal.size
         return await PipedProcess.start(
             context.spawner,
             Command(argv, cwd, environment),
@@ -114,12 +118,12 @@ class _Run:
             context.limits,
             inputs=inputs,
             outputs=outputs,
-            terminal=request.terminal,
+            terminal=size,
         )
 
     def _begin(self, piped: PipedProcess) -> None:
         channel = self._channel
-        channel.accept({"pid": piped.process.pid})
+        channel.accept(ProcessReply(piped.process.pid).encode())
         self._work.tell()  # what was said before could not reach it
         channel.on_room = piped.resume
         channel.listen(self._on_message)
@@ -143,21 +147,19 @@ class _Run:
                 sink.close()
         except BrokenPipeError:
             sink.close()
-            self._channel.send_message({"type": "stdin-closed"}, urgent=True)
+            self._channel.send_message(StdinClosed().encode(), urgent=True)
             async for _ in reader:
                 pass
 
     def _on_message(self, message: Json) -> None:
         piped = self._piped
         assert piped is not None  # it listens only then
-        body = Body("the message", message)
         try:
-            kind = body.text("type")
-            if kind == "signal":
-                number = resolve_signal(body.text("name", limit=32))
-                piped.process.signal_group(number)
-            elif kind == "resize":
-                piped.resize(decode_size(body))
+            asked = read_message(message, Signal, Resize)
+            if isinstance(asked, Signal):
+                piped.process.signal_group(resolve_signal(asked.name))
+            elif isinstance(asked, Resize):
+                piped.resize(asked.size)
         except RemoteProtocolError as error:
             self._channel.reset("bad-message", str(error))
             if self._task is not None:
@@ -168,7 +170,7 @@ class _Run:
     def _report_failed_start(self, error: SpawnError) -> None:
         """A command that can't be started ends as it does in a shell: a line and a status."""
         text = f"rshell: {error}\n".encode(errors="surrogateescape")
-        stream = STDOUT if self._request.merge or self._request.terminal else STDERR
+        stream = STDOUT if self._request.merge_stderr or self._request.terminal else STDERR
         self._channel.accept()
         if not self._channel.is_over:
             self._channel.write_nowait(text, stream)

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 
 from rshell.channels.process.messages import STDOUT
 from rshell.channels.sessions.ring import Ring
-from rshell.channels.shell.messages import ShellEnding
+from rshell.channels.shell.messages import ShellEnding, Skipped
 from rshell.errors import LocalProtocolError
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Message
 from rshell.transport.channel import Channel
 
 _BLOCK = 240 * 1024  # bytes in one write; below any frame of ours
@@ -34,7 +33,7 @@ class Follower:
         self._position = position
         self._base = position  # of the first byte that the channel was sent
         self._counted = 0  # bytes sent since the last ending
-        self._waiting: deque[tuple[int, Json | ShellEnding | None]] = deque()
+        self._waiting: deque[tuple[int, Message | None]] = deque()
         self._on_delivered: list[tuple[int, Callable[[], None]]] = []
 
     @property
@@ -61,7 +60,7 @@ class Follower:
         """Return the position after the first `count` bytes of the channel."""
         return self._base + count
 
-    def tell(self, message: Json | ShellEnding) -> None:
+    def tell(self, message: Message) -> None:
         """Send a message after all the output that there is now."""
         if len(self._waiting) + self.channel.waiting_messages >= _MESSAGES:
             self._waiting.clear()
@@ -114,21 +113,21 @@ class Follower:
                 skipped = ring.start - self._position
                 self._position += skipped
                 self._base += skipped
-                channel.send_message({"type": "skipped", "bytes": skipped})
+                channel.send_message(Skipped(skipped).encode())
                 continue
             data = ring.read(self._position, min(room, until - self._position, _BLOCK))
             self._position += len(data)
             self._counted += len(data)
             channel.write_nowait(data, STDOUT)
 
-    def _send(self, message: Json | ShellEnding | None) -> None:
+    def _send(self, message: Message | None) -> None:
         if message is None:
             self.channel.close()
             return
         if isinstance(message, ShellEnding):
-            message = replace(message, stdout=self._counted, stderr=0).encode()
+            message = message.replace(stdout=self._counted, stderr=0)
             self._counted = 0
         try:
-            self.channel.send_message(message)
+            self.channel.send_message(message.encode())
         except LocalProtocolError as error:  # longer than this peer takes
             self.channel.reset("failed", str(error))

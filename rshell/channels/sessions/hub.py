@@ -22,20 +22,27 @@ from functools import partial
 from typing import Any
 
 from rshell.channels.base import Context
-from rshell.channels.process.messages import encode_size
 from rshell.channels.sessions.follower import Follower
 from rshell.channels.sessions.messages import SessionInfo
 from rshell.channels.sessions.ring import Ring
 from rshell.channels.sessions.seat import Seat
 from rshell.channels.shell.conversation import welcome
-from rshell.channels.shell.messages import Joined, RunCommand, ShellEnding, ShellRequest
+from rshell.channels.shell.messages import (
+    CommandBegun,
+    Joined,
+    Moved,
+    Resized,
+    RunCommand,
+    ShellEnding,
+    ShellRequest,
+)
 from rshell.channels.shell.persistent import PersistentShell
 from rshell.channels.work import Task
 from rshell.errors import ChannelRefused, LocalProtocolError, RemoteProtocolError, SpawnError
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json, Message
 from rshell.terminal.modes import ModeTracker
 from rshell.transport.channel import Channel
-from rshell.values import TerminalSize, shorten_command
+from rshell.values import TerminalSize
 
 _NUDGE = 0.1  # seconds with another size
 
@@ -64,7 +71,7 @@ class Hub:
         self._context = context
         self._audit = audit
         self._on_over = on_over
-        self._size = request.terminal
+        self._size = request.terminal.size
         own = replace(context, clean_up=self._clean_up)
         self.shell = PersistentShell(self, own, request, self._done, self._fail)
         self._seat: Seat | None = None
@@ -141,8 +148,7 @@ class Hub:
             self._waiting = None
         start = max(self._seen, self.ring.start)
         self._seat = seat = Seat(self, channel, context, start)
-        joined = replace(
-            self._joined(is_attached=not is_new),
+        joined = self._joined(is_attached=not is_new).replace(
             size=size,
             kept=self.ring.end - start,
             dropped=start - self._seen,
@@ -180,7 +186,7 @@ class Hub:
 
     def watch(self, channel: Channel, context: Context) -> Follower:
         """Accept a channel that is sent what comes from now on."""
-        joined = replace(self._joined(is_attached=True), modes=self._modes.restore().decode())
+        joined = self._joined(is_attached=True).replace(modes=self._modes.restore().decode())
         channel.accept(welcome(self.shell) | joined.encode())
         context.audit("shell-watched", {"channel": channel.number, "name": self.name})
         watcher = Follower(channel, self.ring, self.ring.end)
@@ -208,7 +214,7 @@ class Hub:
             self._is_last_unseen = self._last is not None
         if is_moved and not seat.channel.is_over:
             seat.context.audit("shell-moved", seat.facts)
-            seat.channel.send_message({"type": "moved"})
+            seat.channel.send_message(Moved().encode())
             seat.channel.close()
         else:
             seat.context.audit("shell-detached", seat.facts)
@@ -226,6 +232,8 @@ class Hub:
             attached=is_attached,
             number=self._number,
             size=self._size,
+            kept=0,
+            dropped=0,
             running=None if running is None else running.command,
         )
 
@@ -240,9 +248,7 @@ class Hub:
         self._number = command.number
         cwd = self.shell.cwd
         self._write("command", {"shell": command.command, "cwd": cwd})
-        message: Json = {"type": "command", "number": command.number, "cwd": cwd}
-        message["command"] = shorten_command(command.command)
-        self._tell_watchers(message)
+        self._tell_watchers(CommandBegun(command.number, command.command, cwd))
         if self._seat is not None:
             self._task = self._context.work.begin(self._seat.context.session, self._seat.channel)
         self.shell.run(command)
@@ -253,7 +259,7 @@ class Hub:
         self.shell.resize(size)
         if size != self._size:
             self._size = size
-            self._tell_watchers({"type": "resized"} | encode_size(size))
+            self._tell_watchers(Resized(size))
 
     def _nudge(self) -> None:
         self._stop_nudging()
@@ -296,16 +302,15 @@ class Hub:
     def _done(self, done: ShellEnding) -> None:
         self._write("ended", done.facts())
         self._modes.reset()  # as every front end does when a program has ended
-        self._last = replace(done, stdout=0, stderr=0, taken=0, unread="")
+        self._last = done.replace(stdout=0, stderr=0, taken=0, unread="")
         self._last_position = self.ring.end
         seat = self._seat
         self._is_last_unseen = seat is None or seat.channel.is_over
         if seat is not None:
-            first, *rest = replace(done, taken=max(0, done.taken - seat.taken)).split()
-            seat.follower.tell(ShellEnding.decode(first))  # as that, for it counts bytes
-            for message in rest:
+            first, late = done.replace(taken=max(0, done.taken - seat.taken)).split()
+            for message in (first, *late):
                 seat.follower.tell(message)
-        self._tell_watchers(replace(done, unread="", taken=0))
+        self._tell_watchers(done.replace(unread="", taken=0))
         if self.shell.running is None and self._task is not None:  # else another shell waits for it
             task, self._task = self._task, None
             if seat is None:
@@ -352,7 +357,7 @@ class Hub:
     def _followers(self) -> list[Follower]:
         return ([] if self._seat is None else [self._seat.follower]) + self._watchers
 
-    def _tell_watchers(self, message: Json | ShellEnding) -> None:
+    def _tell_watchers(self, message: Message) -> None:
         for watcher in self._watchers:
             watcher.tell(message)
 

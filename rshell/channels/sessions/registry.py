@@ -19,7 +19,7 @@ from rshell.channels.sessions.hub import Hub
 from rshell.channels.sessions.messages import SessionInfo
 from rshell.channels.shell.messages import ShellRequest
 from rshell.errors import ChannelRefused
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.security.scram import Verifier
 from rshell.transport.channel import Channel
 from rshell.values import Limits
@@ -46,7 +46,7 @@ class NamedShells:
             await _watch(self._find(context.identity, request.name), channel, context)
             return
         hub, is_new = await self._obtain(context, request)
-        seat = hub.attach(channel, context, request.terminal, is_new=is_new)
+        seat = hub.attach(channel, context, request.terminal.size, is_new=is_new)
         try:
             await channel.wait_closed()
         finally:

@@ -20,7 +20,7 @@ from rshell.channels.shell.conversation import Conversation
 from rshell.channels.shell.messages import RunCommand
 from rshell.channels.shell.persistent import PersistentShell
 from rshell.errors import ChannelReset, RemoteProtocolError, SessionClosed
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json, Message
 from rshell.transport.channel import Channel
 from rshell.values import TerminalSize
 
@@ -67,7 +67,7 @@ class Seat:
         """Give the terminal another size."""
         self._session.resize(size)
 
-    def send(self, message: Json) -> None:
+    def send(self, message: Message) -> None:
         """Send the client a message, after the output before it."""
         self.follower.tell(message)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rshell.channels.base import NO_NAMED, Context, NamedSessions
-from rshell.channels.sessions.messages import SessionsRequest
+from rshell.channels.sessions.messages import SessionsEnd, SessionsRequest
 from rshell.errors import ChannelRefused, RemoteProtocolError
 from rshell.transport.channel import Channel
 
@@ -35,7 +35,7 @@ async def _answer(
         channel.accept()
         for info in infos:
             channel.send_message(info.encode())
-        channel.send_message({"type": "end", "sessions": len(infos)})
+        channel.send_message(SessionsEnd(len(infos)).encode())
     else:
         assert request.name is not None
         info = await named.end(context.identity, request.name)

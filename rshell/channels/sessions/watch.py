@@ -11,33 +11,22 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
 
-from rshell.channels.process.messages import STDOUT, decode_size
+from rshell.channels.process.messages import STDOUT
 from rshell.channels.shell.line import read_joined
-from rshell.channels.shell.messages import Joined, ShellEnding, ShellRequest
+from rshell.channels.shell.messages import (
+    CommandBegun,
+    Joined,
+    Resized,
+    ShellEnding,
+    ShellRequest,
+    Skipped,
+)
 from rshell.errors import RemoteProtocolError, RshellError
-from rshell.protocol.messages import SEQUENCE_LIMIT, Body, Json
+from rshell.protocol.codec import Json, read_message
 from rshell.transport.channel import Channel
 from rshell.transport.live_session import LiveSession
-from rshell.values import COMMAND_SHOWN, TerminalSize
-
-
-@dataclass(frozen=True, slots=True)
-class CommandBegun:
-    """A command begins in the watched session, in `cwd`; of a long one its beginning."""
-
-    number: int
-    command: str
-    cwd: str
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """So many bytes are missing here: this watcher reads too slowly."""
-
-    bytes: int
-
+from rshell.values import TerminalSize
 
 _UNKNOWN = TerminalSize(columns=1, rows=1)
 
@@ -58,7 +47,7 @@ class SessionWatch:
     """
 
     def __init__(self, channel: Channel) -> None:
-        self.found = Joined(False, 0, _UNKNOWN)  # until the answer has come
+        self.found = Joined(False, 0, _UNKNOWN, 0, 0)  # until the answer has come
         self._channel = channel
         self._reader = channel.stream(STDOUT)
         self._told: deque[tuple[int, WatchEvent]] = deque()  # with the bytes before each
@@ -128,21 +117,11 @@ class SessionWatch:
 
 def _decode(message: Json) -> WatchEvent | None:
     """Return what a message says, None for one of a later version."""
-    kind = message.get("type")
-    if kind == "done":
-        return ShellEnding.decode(message)
-    body = Body("the message", message)
-    if kind == "command":
-        return CommandBegun(
-            number=body.integer("number", 1, SEQUENCE_LIMIT),
-            command=body.text("command", limit=COMMAND_SHOWN),
-            cwd=body.text("cwd"),
-        )
-    if kind == "resized":
-        return decode_size(body)
-    if kind == "skipped":
-        return Skipped(body.integer("bytes", 1, SEQUENCE_LIMIT))
-    return None
+    event = read_message(message, ShellEnding, CommandBegun, Resized, Skipped)
+    if isinstance(event, Resized):
+        return event.size
+    assert event is None or isinstance(event, (ShellEnding, CommandBegun, Skipped))
+    return event
 
 
 async def watch_session(live: LiveSession, request: ShellRequest) -> SessionWatch:

@@ -72,7 +72,7 @@ def _files(
                     continue
                 names.append((entry.name, is_directory))
     except OSError:
-        return Completions(number, start)
+        return Completions(number, start, (), ())
     texts, labels = [], []
     for name, is_directory in sorted(names)[:MOST]:
         # Without a slash, a `~` is a user's, and no file's.

@@ -13,28 +13,35 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from dataclasses import replace
 from typing import Protocol
 
 from rshell.channels.base import Context, own_name
-from rshell.channels.process.messages import STDIN, decode_size
+from rshell.channels.process.messages import STDIN, Resize, Signal
 from rshell.channels.process.server import resolve_signal
 from rshell.channels.shell import completion
 from rshell.channels.shell.completeness import wants_more
 from rshell.channels.shell.lookups import LookUps
 from rshell.channels.shell.messages import (
+    Cancel,
+    Check,
     Checked,
+    Complete,
     Completions,
+    Leave,
     Question,
     RunCommand,
+    ShellReply,
+    Unread,
     split_unread,
 )
 from rshell.channels.shell.persistent import PersistentShell
 from rshell.channels.shell.words import CursorWord, find_word
 from rshell.errors import LocalProtocolError, RemoteProtocolError, RshellError
-from rshell.protocol.messages import SEQUENCE_LIMIT, Body, Json
+from rshell.protocol.codec import Json, Message, read_message
 from rshell.transport.channel import Channel
 from rshell.values import TerminalSize
+
+_ASKED = (RunCommand, Signal, Cancel, Resize, Leave, Complete, Check)
 
 
 class ShellOwner(Protocol):
@@ -50,7 +57,7 @@ class ShellOwner(Protocol):
     def resize(self, size: TerminalSize) -> None:
         """Give the terminal another size."""
 
-    def send(self, message: Json) -> None:
+    def send(self, message: Message) -> None:
         """Send the client a message, after the output before it."""
 
     def leave(self, shown: int) -> None:
@@ -88,22 +95,23 @@ class Conversation:
     def _on_message(self, message: Json) -> None:
         if self._is_closed:
             return
-        body = Body("the message", message)
         shell = self._owner.shell
         try:
-            kind = body.text("type")
-            if kind == "run":
-                self._owner.run(RunCommand.decode(message))
-            elif kind == "signal":
-                shell.signal(resolve_signal(body.text("name", limit=32)))
-            elif kind == "cancel":
+            asked = read_message(
+                message, RunCommand, Signal, Cancel, Resize, Leave, Complete, Check
+            )
+            if isinstance(asked, RunCommand):
+                self._owner.run(asked)
+            elif isinstance(asked, Signal):
+                shell.signal(resolve_signal(asked.name))
+            elif isinstance(asked, Cancel):
                 shell.cancel()
-            elif kind == "resize":
-                self._owner.resize(decode_size(body))
-            elif kind == "leave":
-                self._owner.leave(body.integer("shown", 0, SEQUENCE_LIMIT))
-            elif kind in ("complete", "check"):
-                self._ask(Question.decode(message))
+            elif isinstance(asked, Resize):
+                self._owner.resize(asked.size)
+            elif isinstance(asked, Leave):
+                self._owner.leave(asked.shown)
+            elif isinstance(asked, Question):
+                self._ask(asked)
         except RemoteProtocolError as error:
             self._channel.reset("bad-message", str(error))
 
@@ -117,7 +125,7 @@ class Conversation:
                 if late:
                     text = late.decode(errors="surrogateescape")
                     for piece in split_unread(text):
-                        self._owner.send({"type": "unread", "text": piece})
+                        self._owner.send(Unread(piece))
         except RshellError:
             return  # the channel was cut short, which its handler is told as well
         shell.end_input()
@@ -130,7 +138,7 @@ class Conversation:
         self._question = asyncio.create_task(self._answer(question))
 
     async def _answer(self, question: Question) -> None:
-        if question.kind == "check":
+        if isinstance(question, Check):
             program = self._owner.shell.program
             more = await wants_more(self._context, program, question.text)
             self._channel.send_message(Checked(question.number, more).encode())
@@ -145,12 +153,12 @@ class Conversation:
                 return
             except LocalProtocolError:  # long names; nobody reads so many
                 half = len(found.texts) // 2
-                found = replace(found, texts=found.texts[:half], labels=found.labels[:half])
+                found = found.replace(texts=found.texts[:half], labels=found.labels[:half])
 
     async def _candidates(self, question: Question, word: CursorWord) -> Completions:
         shell = self._owner.shell
         number, typed = question.number, word.words[-1]
-        nothing = Completions(number, word.start)
+        nothing = Completions(number, word.start, (), ())
         home = shell.environment.get("HOME", "/")
         if shell.recipe.can_complete and word.words[-2:-1] != (">",):
             lines = shell.recipe.complete(number, word.words, word.index, question.text)
@@ -170,10 +178,11 @@ class Conversation:
 
 def welcome(shell: PersistentShell) -> Json:
     """Return what the reply of OPENED says of every shell."""
-    return {
-        "shell": shell.program,
-        "cwd": shell.cwd,
-        "home": shell.environment.get("HOME", ""),
-        "user": own_name(),
-        "host": socket.gethostname(),
-    }
+    reply = ShellReply(
+        shell=shell.program,
+        cwd=shell.cwd,
+        home=shell.environment.get("HOME", ""),
+        user=own_name(),
+        host=socket.gethostname(),
+    )
+    return reply.encode()

@@ -15,22 +15,30 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
-from rshell.channels.process.messages import STDIN, encode_size
+from rshell.channels.answers import read_reply
+from rshell.channels.process.messages import STDIN, Notice, Resize, Signal
 from rshell.channels.shell.messages import (
     COMMAND_LIMIT,
+    Cancel,
+    Check,
     Checked,
+    Complete,
     Completions,
     Joined,
+    Leave,
+    Moved,
     Question,
     RunCommand,
     ShellEnding,
+    ShellReply,
     ShellRequest,
+    Unread,
 )
 from rshell.errors import ChannelReset, LocalProtocolError, RemoteProtocolError, RshellError
-from rshell.protocol.messages import SECONDS_LIMIT, Json
+from rshell.protocol.codec import Json, read_message
+from rshell.protocol.fields import SECONDS_LIMIT
 from rshell.transport.channel import Channel
 from rshell.transport.live_session import LiveSession
 from rshell.values import TerminalSize
@@ -47,8 +55,9 @@ class ShellLine:
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
-        self.cwd = str(channel.reply.get("cwd", ""))
-        self.program = str(channel.reply.get("shell", ""))
+        self.reply = read_reply(channel, ShellReply)
+        self.cwd = self.reply.cwd
+        self.program = self.reply.shell
         self.on_done: Callable[[ShellEnding], None] = lambda done: None
         self.on_unread: Callable[[str], None] = lambda text: None
         self.on_restart: Callable[[ShellEnding], None] = lambda done: None
@@ -117,7 +126,7 @@ class ShellLine:
             self._returned = asyncio.get_running_loop().create_future()
             await self._or_closed(self._returned)
         self._late = None
-        return replace(done, unread=done.unread + "".join(late)) if late else done
+        return done.replace(unread=done.unread + "".join(late)) if late else done
 
     def write_nowait(self, data: bytes) -> None:
         """Send input for the terminal of the running command; keep to the channel's room."""
@@ -158,17 +167,17 @@ class ShellLine:
 
         Raises ValueError as `run` does.
         """
-        answer = await self._ask("complete", text)
+        answer = await self._ask(Complete, text)
         assert isinstance(answer, Completions)
         return answer
 
     async def wants_more(self, text: str) -> bool:
         """Whether `text` is incomplete for the shell. Cancelling is safe; as `complete`."""
-        answer = await self._ask("check", text)
+        answer = await self._ask(Check, text)
         assert isinstance(answer, Checked)
         return answer.incomplete
 
-    async def _ask(self, kind: str, text: str) -> Completions | Checked:
+    async def _ask(self, kind: type[Question], text: str) -> Completions | Checked:
         self._question += 1
         number = self._question
         if "\0" in text or len(text) > COMMAND_LIMIT:
@@ -176,7 +185,7 @@ class ShellLine:
         answer: asyncio.Future[Completions | Checked] = asyncio.get_running_loop().create_future()
         self._questions[number] = answer
         try:
-            self.channel.send_message(Question(kind, number, text).encode(), urgent=True)
+            self.channel.send_message(kind(number, text).encode(), urgent=True)
             return await answer
         except LocalProtocolError as error:
             raise ValueError(f"this question is too long to be sent: {error}") from error
@@ -185,15 +194,15 @@ class ShellLine:
 
     def signal(self, name: str) -> None:
         """Send a signal to the running command. Harmless when none runs."""
-        self.channel.send_message({"type": "signal", "name": name}, urgent=True)
+        self.channel.send_message(Signal(name).encode(), urgent=True)
 
     def cancel(self) -> None:
         """Interrupt the running command; if it does not yield, the shell is ended."""
-        self.channel.send_message({"type": "cancel"}, urgent=True)
+        self.channel.send_message(Cancel().encode(), urgent=True)
 
     def resize(self, size: TerminalSize) -> None:
         """Tell the shell's terminal its new size."""
-        self.channel.send_message({"type": "resize"} | encode_size(size), urgent=True)
+        self.channel.send_message(Resize(size).encode(), urgent=True)
 
     def close(self, shown: int | None = None) -> None:
         """End the shell and what runs in it, or leave a named session to itself.
@@ -204,25 +213,23 @@ class ShellLine:
         """
         if self.name:
             if shown is not None:
-                self.channel.send_message({"type": "leave", "shown": shown}, urgent=True)
+                self.channel.send_message(Leave(shown).encode(), urgent=True)
             self.channel.close()
         else:
             self.channel.reset("cancelled", "the client closed the shell")
 
     def _on_message(self, message: Json) -> None:
         try:
-            kind = message.get("type")
-            if kind == "done":
-                self._ended(ShellEnding.decode(message))
-            elif kind == "completions":
-                self._answer(Completions.decode(message))
-            elif kind == "checked":
-                self._answer(Checked.decode(message))
-            elif kind == "unread":
-                self._take_back(str(message.get("text", "")))
-            elif kind == "notice":
-                self.on_notice(str(message.get("text", "")))
-            elif kind == "moved":
+            heard = read_message(message, ShellEnding, Completions, Checked, Unread, Notice, Moved)
+            if isinstance(heard, ShellEnding):
+                self._ended(heard)
+            elif isinstance(heard, (Completions, Checked)):
+                self._answer(heard)
+            elif isinstance(heard, Unread):
+                self._take_back(heard.text)
+            elif isinstance(heard, Notice):
+                self.on_notice(heard.text)
+            elif isinstance(heard, Moved):
                 self._is_moved = True
         except RemoteProtocolError as error:
             self.channel.reset("bad-message", str(error))
@@ -266,13 +273,11 @@ async def open_line(live: LiveSession, request: ShellRequest) -> ShellLine:
 
 def read_joined(channel: Channel) -> Joined:
     """Return what the reply says of a named session; a bad one resets the channel and raises."""
-    try:
-        if "attached" not in channel.reply:
-            raise RemoteProtocolError("the server knows no named sessions")
-        return Joined.decode(channel.reply)
-    except RemoteProtocolError as error:
+    if "attached" not in channel.reply:
+        error = RemoteProtocolError("the server knows no named sessions")
         channel.reset("bad-message", str(error))
-        raise
+        raise error
+    return read_reply(channel, Joined)
 
 
 async def open_shell_channel(live: LiveSession, request: ShellRequest) -> Channel:

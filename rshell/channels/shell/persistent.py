@@ -19,7 +19,6 @@ import re
 import signal
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from rshell.channels.base import Context
@@ -61,7 +60,7 @@ class PersistentShell:
             request.env
         )
         if request.terminal is not None:
-            self.environment["TERM"] = request.term or self.environment.get("TERM", "dumb")
+            self.environment["TERM"] = request.terminal.term or self.environment.get("TERM", "dumb")
         self.recipe = ShellRecipe.choose(
             self.program,
             terminal=request.terminal is not None,
@@ -70,7 +69,7 @@ class PersistentShell:
         self._outlet = outlet
         self._context = context
         self._request = request
-        self._size = request.terminal
+        self._size = None if request.terminal is None else request.terminal.size
         self._on_done = on_done
         self._on_failure = on_failure
         self.taken = 0
@@ -320,7 +319,7 @@ class PersistentShell:
             self._finish(status, restarted=True)
             return
         if self.has_terminal:  # a person is told at once
-            self._on_done(replace(self._ending(0, status, self._count()), restarted=True))
+            self._on_done(self._ending(0, status, self._count()).replace(restarted=True))
         self._tell_waiting()
 
     # Endings.
@@ -337,8 +336,8 @@ class PersistentShell:
         self._stop_timer()
         number = self._running.number
         unread = self._shell.take_unread() if self._shell is not None else b""
-        done = replace(
-            self._ending(number, status, self._count() if sent is None else sent),
+        ending = self._ending(number, status, self._count() if sent is None else sent)
+        done = ending.replace(
             duration=time.monotonic() - self._started,
             timed_out=self._timed_out,
             restarted=restarted,

@@ -12,7 +12,7 @@ from rshell.channels.shell.messages import RunCommand, ShellEnding, ShellRequest
 from rshell.channels.shell.persistent import PersistentShell
 from rshell.channels.work import Task
 from rshell.errors import ChannelRefused, RemoteProtocolError, SpawnError
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json, Message
 from rshell.transport.channel import Channel
 from rshell.values import TerminalSize
 
@@ -82,16 +82,17 @@ class _PlainShell:
         """Give the terminal another size."""
         self.shell.resize(size)
 
-    def send(self, message: Json) -> None:
+    def send(self, message: Message) -> None:
         """Send the client a message."""
-        self._channel.send_message(message)
+        self._channel.send_message(message.encode())
 
     def leave(self, shown: int) -> None:
         """Do nothing: this shell ends with its channel, and nobody will want the rest."""
 
     def _done(self, done: ShellEnding) -> None:
-        for message in done.split():
-            self._channel.send_message(message)
+        first, late = done.split()
+        for message in (first, *late):
+            self._channel.send_message(message.encode())
         if self.shell.running is None:  # else another shell has taken the place of one that died
             self._end_task()
         self._audit("ended", done.facts())

@@ -46,13 +46,13 @@ class Prompt:
     """One session at the prompt."""
 
     def __init__(self, client: Client, line: ShellLine, where: str, size: TerminalSize) -> None:
-        reply = line.channel.reply
+        reply = line.reply
         self._client = client
         self._line = line
         self._status = Status(
-            user=str(reply.get("user", "")),
-            host=str(reply.get("host", "")),
-            home=str(reply.get("home", "")),
+            user=reply.user,
+            host=reply.host,
+            home=reply.home,
             cwd=line.cwd,
             where=where,
             session=line.name,

@@ -6,7 +6,7 @@ import pytest
 
 from rshell import ChannelRefused, TerminalSize
 from rshell.channels.base import Context
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.transport.channel import Channel
 from tests.support.session import tls_session
 

@@ -12,8 +12,8 @@ from typing import cast
 
 import pytest
 
-from rshell.channels.sessions.watch import CommandBegun, SessionWatch, Skipped, WatchEvent
-from rshell.channels.shell.messages import Joined, ShellEnding
+from rshell.channels.sessions.watch import SessionWatch, WatchEvent
+from rshell.channels.shell.messages import CommandBegun, Joined, ShellEnding, Skipped
 from rshell.cli.watch import run_watch
 from rshell.client.client import Client
 from rshell.errors import ChannelReset, LinkLost, RshellError
@@ -49,7 +49,7 @@ class Session:
         goes_on: bool = False,
         found: Joined | None = None,
     ) -> None:
-        self.found = found or Joined(True, 1, SIZE)
+        self.found = found or Joined(True, 1, SIZE, 0, 0)
         self._events = events
         self._error = error
         self._goes_on = goes_on
@@ -157,12 +157,12 @@ async def test_output_is_shown_as_it_is_and_commands_on_lines_of_their_own(dim: 
 
 
 async def test_what_runs_already_is_named(dim: str) -> None:
-    session = Session(b"x", found=Joined(True, 1, SIZE, running="make"))
+    session = Session(b"x", found=Joined(True, 1, SIZE, 0, 0, running="make"))
     assert dim.format("$ make") + "x" in (await watch(session))[1]
 
 
 async def test_missing_bytes_and_a_larger_terminal_are_told_the_latter_once(dim: str) -> None:
-    found = Joined(True, 1, LARGER)
+    found = Joined(True, 1, LARGER, 0, 0)
     _, shown = await watch(Session(b"half", Skipped(7), LARGER, SIZE, LARGER, found=found))
     assert "half\r\nrshell: 7 bytes are missing here" in shown
     assert shown.count("rshell: work is 81 by 24, larger than this window\r\n") == 1

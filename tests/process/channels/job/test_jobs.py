@@ -16,7 +16,7 @@ from rshell import ChannelRefused, ExitStatus, JobInfo
 from rshell.channels.job.jobs import RunningJob
 from rshell.client.client import Client
 from rshell.execution.spawn import Command
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from tests.support.desk import BRIEF, desk
 from tests.support.processes import descriptors, gone, is_running
 from tests.support.session import tls_session
@@ -128,7 +128,7 @@ async def test_what_cannot_start_leaves_nothing(tmp_path: Path) -> None:
         ):
             with pytest.raises(ChannelRefused, match=message):
                 await own.jobs.start(
-                    "me", command, shown="x", name="x", merge=False, audit=lambda *_: None
+                    "me", command, shown="x", name="x", merge_stderr=False, audit=lambda *_: None
                 )
             assert own.jobs.list("me") == []
             assert not list((tmp_path / "jobs").rglob("x"))

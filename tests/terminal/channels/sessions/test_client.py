@@ -6,7 +6,7 @@ import pytest
 
 from rshell import ChannelRefused, LocalProtocolError, RemoteProtocolError, SessionInfo
 from rshell.channels.base import Context
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.transport.channel import Channel
 from rshell.values import TerminalSize
 from tests.support.session import tls_session

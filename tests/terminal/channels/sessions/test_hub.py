@@ -295,7 +295,7 @@ async def test_a_watcher_sees_what_happens_from_then_on() -> None:
         started = await second.message("command")
         assert (started["number"], started["command"]) == (2, "cd /; echo seen")
         assert await second.see(b"seen\r\n") == b"seen\r\n"
-        assert await second.done() == replace(done, stdout=6, taken=0)
+        assert await second.done() == done.replace(stdout=6, taken=0)
         first.say("resize", columns=90, rows=20)
         assert await second.message("resized") == {"type": "resized", "columns": 90, "rows": 20}
         second.channel.close()

@@ -12,6 +12,7 @@ import pytest
 
 import rshell
 from rshell import ChannelRefused, ChannelReset
+from rshell.channels.process.messages import Terminal
 from rshell.channels.shell.messages import ShellRequest
 from rshell.security.credentials import local_token
 from rshell.security.files import private_directory, server_directory
@@ -90,7 +91,7 @@ async def test_of_many_who_ask_at_once_one_makes_it() -> None:
 
 
 async def test_who_gives_up_while_the_shell_is_started_leaves_nothing() -> None:
-    request = ShellRequest(name="work", terminal=SIZE).encode()
+    request = ShellRequest(name="work", terminal=Terminal(SIZE)).encode()
     async with inn() as server, guest(server) as client:
         for passes in range(0, 40, 4):
             opening = asyncio.ensure_future(client.open_channel("shell", request).__aenter__())
@@ -110,7 +111,7 @@ async def test_who_gives_up_while_the_shell_is_started_leaves_nothing() -> None:
 
 
 async def test_who_waits_for_a_maker_that_gives_up_makes_it() -> None:
-    request = ShellRequest(name="work", terminal=SIZE).encode()
+    request = ShellRequest(name="work", terminal=Terminal(SIZE)).encode()
     async with inn() as server, guest(server) as one, guest(server) as two:
         opening = asyncio.ensure_future(one.open_channel("shell", request).__aenter__())
         await asyncio.sleep(0)
@@ -160,7 +161,7 @@ async def test_requests_that_make_no_sense_are_refused(wrong: dict[str, object])
     async with inn() as server, guest(server) as client:
         with pytest.raises(ChannelRefused) as caught:
             await client.open_channel(
-                "shell", ShellRequest(name="a", terminal=SIZE).encode() | wrong
+                "shell", ShellRequest(name="a", terminal=Terminal(SIZE)).encode() | wrong
             )
         assert caught.value.code == "bad-request"
 

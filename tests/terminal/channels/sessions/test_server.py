@@ -12,7 +12,7 @@ import rshell
 from rshell import ChannelRefused, ChannelReset
 from rshell.channels.sessions.messages import SessionInfo
 from rshell.client.client import Client
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.values import TerminalSize
 from tests.support.audit import audited
 from tests.support.guests import BRIEF, attach, guest, inn, listed, watch

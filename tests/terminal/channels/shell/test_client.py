@@ -25,7 +25,7 @@ from rshell import (
     ShellResult,
 )
 from rshell.channels.shell.client import start_shell
-from rshell.channels.shell.messages import ShellRequest
+from rshell.channels.shell.messages import ShellReply, ShellRequest
 from rshell.channels.shell.recipe import quote
 from rshell.client.client import Client
 from rshell.transport.channel import Channel
@@ -517,6 +517,7 @@ async def test_fifty_shells_leave_no_descriptor(program: str) -> None:
 # Servers that don't tell the truth.
 
 
+WELCOME = ShellReply("/bin/fake", "/somewhere", "/", "me", "here").encode()
 DONE: dict[str, Any] = {"type": "done", "number": 1, "exit_status": 0, "cwd": "/"}
 DONE |= {"stdout": 0, "stderr": 0, "duration": 0.5}
 
@@ -525,7 +526,7 @@ def fake(*messages: dict[str, Any], out: bytes = b"") -> Any:
     """A server that answers the first command with some output and these messages."""
 
     async def serve(channel: Channel) -> None:
-        channel.accept({"shell": "/bin/fake", "cwd": "/somewhere"})
+        channel.accept(WELCOME)
         await channel.receive_message()
         await channel.write(out, 1)
         for message in messages:
@@ -568,7 +569,7 @@ async def test_an_ending_that_does_not_fit_is_an_error_and_never_a_status(serve:
 
 async def test_a_lost_link_ends_every_call() -> None:
     async def serve(channel: Channel) -> None:
-        channel.accept()
+        channel.accept(WELCOME)
         await channel.wait_closed()
 
     async with memory_session(serve) as session:

@@ -22,7 +22,7 @@ from rshell.channels.shell.completeness import (
     wants_more_text,
 )
 from rshell.execution.spawn import SpawnQueue
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.values import Limits
 from tests.support.execution import no_leak
 

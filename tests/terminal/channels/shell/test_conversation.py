@@ -9,14 +9,15 @@ from contextlib import asynccontextmanager
 import pytest
 
 from rshell import ChannelReset
+from rshell.channels.process.messages import Terminal
 from rshell.channels.shell.messages import ShellRequest
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.transport.channel import Channel
 from tests.support.guests import BRIEF, SIZE
 from tests.support.session import tls_session
 
-PLAIN = ShellRequest(terminal=SIZE).encode()
-NAMED = ShellRequest(terminal=SIZE, name="work").encode()
+PLAIN = ShellRequest(terminal=Terminal(SIZE)).encode()
+NAMED = ShellRequest(terminal=Terminal(SIZE), name="work").encode()
 
 # A plain shell and a named one are spoken to in the same way.
 either = pytest.mark.parametrize("request_", [PLAIN, NAMED], ids=["plain", "named"])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rshell import ChannelRefused, ChannelReset, Limits
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.transport.channel import Channel
 from tests.support.processes import gone
 from tests.support.session import tls_session

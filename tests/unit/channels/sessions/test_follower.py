@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 from rshell import ChannelReset, Limits
 from rshell.channels.sessions.follower import Follower
 from rshell.channels.sessions.ring import Ring
-from rshell.channels.shell.messages import ShellEnding
-from rshell.protocol.messages import Json
+from rshell.channels.shell.messages import Moved, ShellEnding, Unread
+from rshell.protocol.codec import Json
 from rshell.transport.channel import Channel
 from rshell.values import ExitStatus
 from tests.support.session import memory_session, until
@@ -55,13 +55,13 @@ async def test_messages_come_at_their_place_in_the_output() -> None:
         assert (follower.room, follower.position) == (0, 6 + WINDOW)
         follower.tell(DONE)
         ring.append(b"later")
-        follower.tell({"type": "x"})
+        follower.tell(Moved())
         follower.tell(DONE)
         follower.finish()
         assert len(await channel.stream(1).readexactly(WINDOW)) == WINDOW
         assert await channel.stream(1).readexactly(9) == b"latelater"
         first, other, second = await messages(channel)
-        assert (first["stdout"], other, second["stdout"]) == (WINDOW + 4, {"type": "x"}, 5)
+        assert (first["stdout"], other, second["stdout"]) == (WINDOW + 4, {"type": "moved"}, 5)
         assert channel.error is None
 
 
@@ -115,6 +115,6 @@ async def test_one_that_takes_no_messages_is_cut_off() -> None:
 async def test_one_that_takes_no_message_of_that_length_is_cut_off_alone() -> None:
     ring = Ring(1000)
     async with followed(ring) as (follower, channel):
-        follower.tell({"type": "x", "text": "x" * 300_000})
+        follower.tell(Unread("x" * 300_000))
         await channel.wait_closed()
         assert isinstance(channel.error, ChannelReset)

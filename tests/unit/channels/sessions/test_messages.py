@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
-from rshell.channels.sessions.messages import SessionInfo, SessionsRequest
+from rshell.channels.sessions.messages import SessionInfo, SessionsEnd, SessionsRequest
 from rshell.errors import LocalProtocolError, RemoteProtocolError
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.values import TerminalSize
 
 INFO = SessionInfo(
@@ -24,46 +22,52 @@ INFO = SessionInfo(
 )
 
 
-@pytest.mark.parametrize("request_", [SessionsRequest("list"), SessionsRequest("end", "a.b")])
-def test_a_request_arrives_as_it_was(request_: SessionsRequest) -> None:
-    assert SessionsRequest.decode(request_.encode()) == request_
+def test_names_that_no_session_can_have_are_refused_by_both_ends() -> None:
+    assert SessionsRequest("list").encode() == {"verb": "list"}
+    assert SessionsRequest("end", "a.b").encode() == {"verb": "end", "name": "a.b"}
+    for name in ("", "-x", "a/b", "a" * 65):
+        with pytest.raises(LocalProtocolError, match="not a session's name"):
+            SessionsRequest("end", name)
+        with pytest.raises(RemoteProtocolError, match="needs 'name': a name"):
+            SessionsRequest.decode({"verb": "end", "name": name})
 
 
-@pytest.mark.parametrize("name", ["", "-x", "a/b", "a" * 65])
-def test_names_that_no_session_can_have_are_refused_by_both_ends(name: str) -> None:
-    with pytest.raises(LocalProtocolError, match="not a session's name"):
-        SessionsRequest("end", name)
-    with pytest.raises(RemoteProtocolError, match="not a session's name"):
-        SessionsRequest.decode({"verb": "end", "name": name})
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({}, "verb"),
-        ({"verb": "stop"}, "no verb 'stop'"),
-        ({"verb": "end"}, "needs the 'name'"),
+def test_requests_that_make_no_sense_are_refused() -> None:
+    wrongs: list[tuple[Json, str]] = [
+        ({}, "'verb': one of list, end"),
+        ({"verb": "stop"}, "'verb': one of list, end"),
+        ({"verb": "end"}, "'end' needs the 'name'"),
         ({"verb": "end", "name": 5}, "name"),
-    ],
-)
-def test_requests_that_make_no_sense_are_refused(values: Json, message: str) -> None:
-    with pytest.raises(RemoteProtocolError, match=message):
-        SessionsRequest.decode(values)
+    ]
+    for values, message in wrongs:
+        with pytest.raises(RemoteProtocolError, match=message):
+            SessionsRequest.decode(values)
 
 
-@pytest.mark.parametrize("info", [INFO, replace(INFO, attached=False, running=None)])
-def test_a_session_arrives_as_it_was(info: SessionInfo) -> None:
-    assert SessionInfo.decode(info.encode()) == info
-
-
-def test_a_long_command_is_shortened() -> None:
-    shown = SessionInfo.decode(replace(INFO, running="x" * 5000).encode()).running
+def test_a_session_arrives_as_it_was_but_for_a_long_command() -> None:
+    for info in (INFO, INFO.replace(attached=False, running=None)):
+        assert SessionInfo.decode(info.encode()) == info
+    assert INFO.encode() == {
+        "type": "session",
+        "name": "work",
+        "identity": "me",
+        "created": 5.5,
+        "attached": True,
+        "watchers": 2,
+        "shell": "/bin/sh",
+        "cwd": "/\udcff",
+        "columns": 80,
+        "rows": 24,
+        "running": "vi",
+    }
+    assert "running" not in INFO.replace(running=None).encode()
+    shown = SessionInfo.decode(INFO.replace(running="x" * 5000).encode()).running
     assert shown == "x" * 1021 + "..."
+    assert SessionsEnd(3).encode() == {"type": "end", "sessions": 3}
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
+def test_a_session_that_makes_no_sense_is_refused() -> None:
+    wrongs: list[Json] = [
         {"name": "a/b"},
         {"identity": None},
         {"created": "now"},
@@ -73,8 +77,9 @@ def test_a_long_command_is_shortened() -> None:
         {"columns": 0},
         {"rows": True},
         {"running": "x" * 1025},
-    ],
-)
-def test_a_session_that_makes_no_sense_is_refused(wrong: Json) -> None:
-    with pytest.raises(RemoteProtocolError):
-        SessionInfo.decode(INFO.encode() | wrong)
+        {"running": None},
+    ]
+    for wrong in wrongs:
+        with pytest.raises(RemoteProtocolError):
+            SessionInfo.decode(INFO.encode() | wrong)
+            pytest.fail(f"took {wrong}")

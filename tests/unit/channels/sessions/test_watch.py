@@ -7,23 +7,22 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from rshell.channels.process.messages import Terminal
 from rshell.channels.sessions.watch import (
-    CommandBegun,
     SessionWatch,
-    Skipped,
     WatchEvent,
     watch_session,
 )
-from rshell.channels.shell.messages import Joined, ShellEnding, ShellRequest
+from rshell.channels.shell.messages import CommandBegun, Joined, ShellEnding, ShellRequest, Skipped
 from rshell.errors import ChannelReset, RemoteProtocolError
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.transport.channel import Channel
 from rshell.values import ExitStatus, Limits, TerminalSize
 from tests.support.session import memory_session, until
 
 SIZE = TerminalSize(columns=80, rows=24)
-REQUEST = ShellRequest(terminal=SIZE, name="work", share=True)
-FOUND = Joined(True, 3, SIZE, running="make")
+REQUEST = ShellRequest(terminal=Terminal(SIZE), name="work", share=True)
+FOUND = Joined(True, 3, SIZE, 0, 0, running="make")
 DONE = ShellEnding(3, ExitStatus(code=0), "/", 0, 0, 0.5)
 BEGUN = CommandBegun(4, "ls", "/")
 COMMAND: Json = {"type": "command", "number": 4, "command": "ls", "cwd": "/"}

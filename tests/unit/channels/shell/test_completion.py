@@ -76,8 +76,8 @@ def test_a_crowd_is_cut_and_what_cannot_be_read_is_empty(place: Path) -> None:
     found = files("cat n", place)
     assert found.labels == tuple(f"n{number:04}" for number in range(MOST))
     assert len(found.texts) == MOST
-    assert files("cat nowhere/x", place) == Completions(7, 4)
-    assert files("cat n0000/x", place) == Completions(7, 4)
+    assert files("cat nowhere/x", place) == Completions(7, 4, (), ())
+    assert files("cat n0000/x", place) == Completions(7, 4, (), ())
     shell = from_shell(7, find_word("n"), set(), [f"n{number:04}" for number in range(MOST + 1)])
     assert len(shell.texts) == len(shell.labels) == MOST
 
