@@ -296,17 +296,20 @@ async def run_process(
                     await process.stdin.close()
                 ending = await process.wait_ending()
         except ChannelReset:
-            if watch.is_passed and max_output is not None:
-                raise OutputTruncated(
-                    f"the output passed {max_output} bytes and the command was ended",
-                    max_output=max_output,
-                    stdout=process.stdout.take(),
-                    stderr=process.stderr.take(),
-                ) from None
-            raise
+            if not watch.is_passed:
+                raise
+            ending = None
         except TimeoutError:
             ending = None
         stdout, stderr = process.stdout.take(), process.stderr.take()
+    # Asked of one that has ended as well: it may have done so in the same breath.
+    if watch.is_passed and max_output is not None:
+        raise OutputTruncated(
+            f"the output passed {max_output} bytes and the command was ended",
+            max_output=max_output,
+            stdout=stdout,
+            stderr=stderr,
+        )
     if timeout is not None and (ending is None or ending.timed_out):
         raise ProcessTimeout(
             f"the command passed its timeout of {timeout:g} s and was ended: {command!r}",
