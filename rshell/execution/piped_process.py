@@ -25,7 +25,7 @@ from rshell.execution.pipes import PipeSink, PipeSource, input_pipe, output_pipe
 from rshell.execution.running_process import RunningProcess
 from rshell.execution.spawn import Command, SpawnQueue
 from rshell.terminal.pty import open_pty, set_size
-from rshell.values import ExitStatus, Limits, TerminalSize
+from rshell.values import Bounds, ExitStatus, TerminalSize
 
 TERMINAL_STREAM = 1  # what a terminal shows comes as this stream
 
@@ -57,7 +57,7 @@ class PipedProcess:
 
     process: RunningProcess
 
-    def __init__(self, outlet: Outlet, limits: Limits) -> None:
+    def __init__(self, outlet: Outlet, limits: Bounds) -> None:
         self.sources: dict[int, PipeSource] = {}
         self.sinks: dict[int, PipeSink] = {}
         self.slave = -1
@@ -78,7 +78,7 @@ class PipedProcess:
         spawner: SpawnQueue,
         command: Command,
         outlet: Outlet,
-        limits: Limits,
+        limits: Bounds,
         *,
         inputs: Mapping[int, bool],
         outputs: Mapping[int, int],
@@ -238,7 +238,7 @@ class PipedProcess:
         return await self.process.wait()
 
     async def end(self, grace: float | None = None) -> None:
-        """End the process and all of its session; `Limits.kill_grace` lies before the SIGKILL.
+        """End the process and all of its session; `Bounds.kill_grace` lies before the SIGKILL.
 
         Its output need not have been handed on by then. Cancelling sends the SIGKILL at once.
         """

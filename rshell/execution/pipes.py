@@ -6,8 +6,8 @@ full, and not before. A user may hold 64 MiB in pipes by default, after which ea
 page or two, and a thousand idle commands must not hold a mebibyte each.
 
 Hazards:
-- A background child may keep the write end open for ever, so the end of a command's output is
-  what is in the pipe when the leader has exited, not the end of file.
+- A background child may keep the write end open for ever. The end of a command's output is what
+  is in the pipe when the leader has exited, not the end of file.
 - A terminal holds more than FIONREAD tells: the kernel keeps output that did not fit into the
   line discipline. It is read until nothing is there, up to a bound, in case a child goes on.
 - A pty's master reports EIO, not an end of file, once no slave is open.

@@ -1,12 +1,12 @@
 """The client's side of a `job` channel: starting, listing, reading, waiting and killing.
 
-Strategy: one channel for each question. An answer that stops short is an exception, never a
+Each question has a channel of its own. An answer that stops short is an exception, never a
 shorter list, a shorter log or a status.
 """
 
 from __future__ import annotations
 
-from rshell.channels.answers import read_reply, receive_answer, receive_list
+from rshell.channels.base import read_reply, receive_answer, receive_list
 from rshell.channels.job.messages import (
     JobInfo,
     JobReply,

@@ -22,7 +22,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from rshell.channels.base import Context
+from rshell.aio import Changes
+from rshell.channels.base import Context, Work
 from rshell.channels.job.messages import (
     JobInfo,
     JobReply,
@@ -35,15 +36,14 @@ from rshell.channels.job.messages import (
 from rshell.channels.job.store import JobStore, LogReader, LogWriter, Output
 from rshell.channels.process.messages import STDERR, STDIN, STDOUT
 from rshell.channels.process.server import user_shell
-from rshell.channels.work import Work
 from rshell.errors import ChannelRefused, ConfigurationError, RemoteProtocolError, SpawnError
 from rshell.execution.piped_process import PipedProcess
 from rshell.execution.spawn import Command, SpawnQueue
 from rshell.protocol.codec import Json
 from rshell.transport.channel import Channel
-from rshell.values import Limits, shorten_command
+from rshell.values import Bounds, shorten_command
 
-NO_JOBS = (
+_NO_JOBS = (
     "jobs end with their server, and this one serves a single session. "
     "Start rshell-server on its own."
 )
@@ -60,14 +60,14 @@ class RunningJob:
 
     _piped: PipedProcess
 
-    def __init__(self, info: JobInfo, log: LogWriter, limits: Limits) -> None:
+    def __init__(self, info: JobInfo, log: LogWriter, limits: Bounds) -> None:
         self.room = limits.read_block
         self._info = info
         self._log = log
         self._limits = limits
         self._on_end: Callable[[JobInfo], None] | None = None
         self._ended_by = ""
-        self._changed: asyncio.Future[None] | None = None
+        self._changes = Changes()
 
     async def start(self, spawner: SpawnQueue, command: Command, *, merge_stderr: bool) -> None:
         """Start the command. Raises SpawnError and OSError; cancelling leaves nothing."""
@@ -104,15 +104,12 @@ class RunningJob:
     def write_nowait(self, data: bytes, stream: int = 0) -> None:
         """Keep output."""
         self._log.write(stream, data)
-        self._notify()
+        self._changes.notify()
 
     async def wait_change(self) -> None:
         """Wait for more output or the end; returns at once when it is over. Safe to cancel."""
-        if self.is_over:
-            return
-        if self._changed is None:
-            self._changed = asyncio.get_running_loop().create_future()
-        await asyncio.shield(self._changed)
+        if not self.is_over:
+            await self._changes.wait()
 
     async def wait(self) -> JobInfo:
         """Wait for the end and return what is known then. Safe to cancel."""
@@ -142,18 +139,18 @@ class RunningJob:
             held_open=self._piped.is_held_open,
         )
         self._on_end(self._info)
-        self._notify()
-
-    def _notify(self) -> None:
-        if self._changed is not None and not self._changed.done():
-            self._changed.set_result(None)
-        self._changed = None
+        self._changes.notify()
 
 
 class Jobs:
-    """The jobs in `directory`. Its methods raise ChannelRefused with the code for the peer."""
+    """The jobs in `directory`; without one there are none, and every question is refused.
 
-    def __init__(self, directory: Path, spawner: SpawnQueue, limits: Limits, work: Work) -> None:
+    Its methods raise ChannelRefused with the code for the peer.
+    """
+
+    def __init__(
+        self, directory: Path | None, spawner: SpawnQueue, limits: Bounds, work: Work
+    ) -> None:
         self._directory = directory
         self._spawner = spawner
         self._limits = limits
@@ -253,6 +250,8 @@ class Jobs:
     def _load(self) -> JobStore:
         if self._closed:
             raise ChannelRefused("failed", "the server is shutting down")
+        if self._directory is None:
+            raise ChannelRefused("failed", _NO_JOBS)
         if self._store is None:
             try:
                 self._store = JobStore(self._directory)

@@ -1,6 +1,6 @@
 """The client's side of a `process` channel: `Process` while it runs, `CompletedProcess` after.
 
-Strategy: a process ends when the server says how, and the byte counts in that ending match what
+A process ends when the server says how, and the byte counts in that ending match what
 arrived. Anything else that ends the channel is an exception, never a status.
 
 Hazard: stdout and stderr share one window. Who reads only one of them while the other fills
@@ -16,7 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from rshell.channels.answers import read_reply
+from rshell import aio
+from rshell.channels.base import read_reply
 from rshell.channels.process.messages import (
     STDERR,
     STDIN,
@@ -40,7 +41,7 @@ from rshell.protocol.codec import Json, read_message
 from rshell.transport.channel import Channel
 from rshell.transport.live_session import LiveSession
 from rshell.transport.streams import ByteReader, TextReader
-from rshell.values import ExitStatus, Limits, TerminalSize
+from rshell.values import Bounds, ExitStatus, TerminalSize
 
 PIPE = subprocess.PIPE
 
@@ -120,7 +121,7 @@ class ProcessInput:
             raise BrokenPipeError("the remote process does not read its stdin")
 
     async def close(self) -> None:
-        """End the input: the process reads its end of file. Harmless when it is closed."""
+        """End the input: the process reads its end of file. May be called again."""
         self._is_closed = True
         self._channel.send_eof()
 
@@ -200,7 +201,7 @@ class Process(Generic[Reader]):
     def send_signal(self, signal: int | str) -> None:
         """Send a signal, by name ("SIGINT") or number, to the remote process group.
 
-        Harmless when it has ended. It overtakes input that is still on its way.
+        Does nothing once it has ended. It overtakes input that is still on its way.
         """
         name = signals.Signals(signal).name if isinstance(signal, int) else signal
         self._channel.send_message(Signal(name).encode(), urgent=True)
@@ -257,7 +258,7 @@ async def run_process(
     command: str | Sequence[str],
     *,
     input: bytes | None,
-    limits: Limits,
+    limits: Bounds,
     max_output: int | None = None,
     cwd: str | None = None,
     env: Mapping[str, str] | None = None,
@@ -287,7 +288,7 @@ async def run_process(
             reader.collect(watch.arrived)
         backstop = None if timeout is None else timeout + limits.kill_grace + _TIMEOUT_MARGIN
         try:
-            async with asyncio.timeout(backstop):
+            async with aio.timeout(backstop):
                 if input is not None and process.stdin is not None:
                     try:
                         await process.stdin.write(input)

@@ -73,7 +73,7 @@ class _Run:
         self._feeder: asyncio.Task[None] | None = None
         self._is_reported = False
         self._task = asyncio.current_task()
-        self._work = context.work.begin(context.session, channel)
+        self._work = context.working(channel)
 
     async def serve(self) -> None:
         """Start the command, wait for its end, and report it."""

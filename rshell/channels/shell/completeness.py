@@ -12,13 +12,14 @@ says what it thinks of it.
 
 from __future__ import annotations
 
-import asyncio
 import re
+from typing import TYPE_CHECKING
 
-from rshell.channels.base import Context
+from rshell.aio import timeout
 from rshell.errors import SpawnError
-from rshell.execution.piped_process import PipedProcess
-from rshell.execution.spawn import Command
+
+if TYPE_CHECKING:  # a client, whose prompt looks at texts, starts no commands
+    from rshell.channels.base import Context
 
 _DEADLINE = 3.0  # seconds; a text that is not judged by then is run as it is
 _ENOUGH = 16384  # bytes of complaints
@@ -49,7 +50,7 @@ async def wants_more(context: Context, shell: str, text: str) -> bool:
     if not may_be_incomplete(text):
         return False
     try:
-        async with asyncio.timeout(_DEADLINE):
+        async with timeout(_DEADLINE):
             return says_incomplete(await _complaint(context, shell, text))
     except (SpawnError, OSError, TimeoutError):
         return False  # then the shell itself will say what it thinks of it
@@ -75,6 +76,9 @@ class _Complaint:
 
 
 async def _complaint(context: Context, shell: str, text: str) -> str:
+    from rshell.execution.piped_process import PipedProcess
+    from rshell.execution.spawn import Command
+
     outlet = _Complaint()
     command = Command((shell, "-n"), "/", {**context.environment, "LC_ALL": "C"})
     piped = await PipedProcess.start(

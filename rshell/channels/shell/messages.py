@@ -22,8 +22,8 @@ class ShellRequest(Message, label="the request"):
     """Which shell to start. `stdin` False gives its commands an empty stdin.
 
     With a `terminal` its commands have that instead of pipes. With a `name` as well it is the
-    named session to attach to, made where there is none; `share` only watches one that is there.
-    Raises LocalProtocolError for a name that no session can have, or one without a terminal.
+    named shell to attach to, made where there is none; `share` only watches one that is there.
+    Raises LocalProtocolError for a name that no shell can have, or one without a terminal.
     """
 
     cwd: str | None = fields.text(default=None)
@@ -36,11 +36,11 @@ class ShellRequest(Message, label="the request"):
 
     def check(self) -> None:
         """Raise LocalProtocolError for a name that can't be, and for what needs a name."""
-        fields.check_name(self.name, "a session's")
+        fields.check_name(self.name, "a named shell's")
         if self.name is not None and self.terminal is None:
-            raise LocalProtocolError("a session with a name needs a terminal")
+            raise LocalProtocolError("a named shell needs a terminal")
         if self.share and self.name is None:
-            raise LocalProtocolError("only a session with a name can be watched")
+            raise LocalProtocolError("only a named shell can be watched")
 
 
 class ShellReply(Message, label="the reply"):
@@ -111,7 +111,7 @@ class ShellEnding(Message, type="done"):
 
 
 class Joined(Message, label="the reply"):
-    """What the reply of OPENED says of a named session, beside the keys of `ShellReply`.
+    """What the reply of OPENED says of a named shell, beside the keys of `ShellReply`.
 
     `attached` says that it was there already. `number` is the largest of a command so far and
     `running` the command that runs now, None when none does. `kept` counts the bytes at the

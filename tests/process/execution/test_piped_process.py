@@ -14,7 +14,7 @@ import pytest
 from rshell.errors import SpawnError
 from rshell.execution.piped_process import PipedProcess
 from rshell.execution.spawn import Command, SpawnQueue
-from rshell.values import ExitStatus, Limits, TerminalSize
+from rshell.values import Bounds, ExitStatus, TerminalSize
 from tests.support.execution import (
     DEADLINE,
     ROOM,
@@ -27,7 +27,7 @@ from tests.support.execution import (
 )
 
 BOTH = {1: 1, 2: 2}
-BRIEF = Limits(kill_grace=0.1)
+BRIEF = Bounds(kill_grace=0.1)
 SIZE = TerminalSize(columns=100, rows=30)
 
 

@@ -10,8 +10,8 @@ import pytest
 from docs.render_states import render
 from rshell.channels.job import messages as job
 from rshell.channels.process import messages as process
-from rshell.channels.sessions import messages as sessions
 from rshell.channels.shell import messages as shell
+from rshell.channels.shell.named import messages as named
 from rshell.errors import RemoteProtocolError
 from rshell.protocol.codec import Message, encode_json, parse_object
 from rshell.protocol.events import Event
@@ -33,7 +33,7 @@ from rshell.protocol.messages import (
     encode_number,
 )
 from rshell.protocol.session import Role, Session
-from rshell.values import Limits
+from rshell.values import Bounds
 from tests.support.commands import ROOT
 from tests.support.messages import all_messages
 from tests.support.wire import decode_frames, describe, frame, take
@@ -125,9 +125,9 @@ def test_frames_of_a_later_version_are_skipped(name: str, counted: int) -> None:
 
 
 def dialogue_ends() -> tuple[Link, Link, Session]:
-    client = Link(Role.CLIENT, Limits(), 0.0)
-    server = Link(Role.SERVER, Limits(), 0.0, mechanisms=("EXTERNAL",))
-    return client, server, Session(Role.SERVER, Limits(), id="s1", secret="first")
+    client = Link(Role.CLIENT, Bounds(), 0.0)
+    server = Link(Role.SERVER, Bounds(), 0.0, mechanisms=("EXTERNAL",))
+    return client, server, Session(Role.SERVER, Bounds(), id="s1", secret="first")
 
 
 def login(client: Link, server: Link, session: Session) -> tuple[list[bytes], list[bytes]]:
@@ -139,7 +139,7 @@ def login(client: Link, server: Link, session: Session) -> tuple[list[bytes], li
     answered = [take(server)]
     client.receive_data(answered[0], 0.0)
     client.accept("ann")
-    client.attach(Session(Role.CLIENT, Limits()), Attach(), 0.0)
+    client.attach(Session(Role.CLIENT, Bounds()), Attach(), 0.0)
     said.append(take(client))
     server.receive_data(said[1], 0.0)
     server.accept_attach(session, Attach(), 0.0)
@@ -209,14 +209,14 @@ TABLES: dict[str, type[Message]] = {
     "shell reply": shell.ShellReply,
     "done": shell.ShellEnding,
     "joined": shell.Joined,
-    "sessions request": sessions.SessionsRequest,
-    "session": sessions.SessionInfo,
+    "sessions request": named.NamedShellsRequest,
+    "session": named.NamedShellInfo,
     "job request": job.JobRequest,
     "job": job.JobInfo,
 }
 # Those that a sentence names: the keys are all that it shows as such.
 SENTENCES: dict[type[Message], str] = {
-    sessions.SessionsEnd: r"then `end` with (.*?) \|",
+    named.NamedShellsEnd: r"then `end` with (.*?) \|",
     job.JobsEnd: r"then `end` with (`jobs`.*?) \|",
     job.LogEnd: r"then `end` with (`bytes`.*?), an object like",
     job.JobReply: r"the reply of OPENED has (.*?);",
@@ -353,7 +353,7 @@ def test_the_page_names_every_code_that_the_core_uses() -> None:
 
 
 def test_the_page_states_the_limits_of_the_code() -> None:
-    limits = Limits()
+    limits = Bounds()
     for number in (
         limits.frame_before_login,
         limits.frame,

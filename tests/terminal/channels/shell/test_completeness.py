@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rshell.channels.base import Context
+from rshell.channels.base import Context, Work
 from rshell.channels.shell import completeness
 from rshell.channels.shell.completeness import (
     may_be_incomplete,
@@ -23,7 +24,7 @@ from rshell.channels.shell.completeness import (
 )
 from rshell.execution.spawn import SpawnQueue
 from rshell.protocol.codec import Json
-from rshell.values import Limits
+from rshell.values import Bounds
 from tests.support.execution import no_leak
 
 
@@ -132,7 +133,11 @@ def a_context(processes: int = 10) -> Context:
         raise AssertionError("something was left to clean up")
 
     turns = SpawnQueue(processes)
-    return Context("someone", "session", Limits(), "/", dict(os.environ), turns, audit, clean_up)
+    working = partial(Work().begin, "")
+    environment = dict(os.environ)
+    return Context(
+        "someone", "session", Bounds(), "/", environment, turns, audit, clean_up, working
+    )
 
 
 async def test_every_shell_tells_the_whole_from_the_beginning(program: str) -> None:
