@@ -41,13 +41,13 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
 from rshell.errors import SpawnError
 from rshell.execution.reaper_client import Reaper
 from rshell.execution.running_process import RunningProcess
+from rshell.values import frozen
 
 NOT_FOUND = 127
 NOT_EXECUTABLE = 126
@@ -79,7 +79,7 @@ _PASSED_ON = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP)
 _SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Command:
     """What to run: `argv` without a shell, in the directory `cwd` (None: this process's own).
 

@@ -9,11 +9,9 @@ waits for ever; merge them (`merge_stderr=True`), read both, or use `run`, which
 
 from __future__ import annotations
 
-import asyncio
 import signal as signals
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from rshell import aio
@@ -41,7 +39,7 @@ from rshell.protocol.codec import Json, read_message
 from rshell.transport.channel import Channel
 from rshell.transport.live_session import LiveSession
 from rshell.transport.streams import ByteReader, TextReader
-from rshell.values import Bounds, ExitStatus, TerminalSize
+from rshell.values import Bounds, ExitStatus, TerminalSize, frozen
 
 PIPE = subprocess.PIPE
 
@@ -51,7 +49,7 @@ Reader = TypeVar("Reader", ByteReader, TextReader)
 _TIMEOUT_MARGIN = 10.0  # seconds for the server's own word about a timeout
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CompletedProcess(Generic[Text]):
     """A command that has ended.
 
