@@ -54,6 +54,9 @@ class Registry:
     def __len__(self) -> int:
         return len(self._sessions)
 
+    def __getitem__(self, id: str) -> KeptSession:
+        return self._sessions[id]
+
     def __iter__(self) -> Iterator[KeptSession]:
         return iter(list(self._sessions.values()))
 

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from rshell.channels.base import Work
 from rshell.channels.job.jobs import Jobs
 from rshell.channels.job.running_job import RunningJob
-from rshell.channels.work import Work
 from rshell.execution.spawn import Command
 from rshell.execution.spawn_queue import SpawnQueue
 from rshell.protocol.messages import Json

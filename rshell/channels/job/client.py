@@ -6,7 +6,7 @@ shorter list, a shorter log or a status.
 
 from __future__ import annotations
 
-from rshell.channels.answers import receive_answer, receive_list
+from rshell.channels.base import receive_answer, receive_list
 from rshell.channels.job.messages import JobInfo, JobRequest, RecordDecoder
 from rshell.channels.process.messages import ProcessRequest
 from rshell.errors import JobLost, RemoteProtocolError

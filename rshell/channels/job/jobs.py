@@ -17,12 +17,12 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from rshell.channels.base import Work
 from rshell.channels.job.log import LogReader, LogWriter
 from rshell.channels.job.messages import JobInfo
 from rshell.channels.job.running_job import RunningJob
 from rshell.channels.job.store import JobStore
 from rshell.channels.process.messages import STDERR, STDOUT, encode_status
-from rshell.channels.work import Work
 from rshell.errors import ChannelRefused, ConfigurationError, SpawnError
 from rshell.execution.pipes import output_pipe
 from rshell.execution.spawn import Command

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from rshell.channels.base import Context
+from rshell.channels.base import Context, Work
 from rshell.channels.job.jobs import Jobs
 from rshell.channels.job.log import LogReader, Output
 from rshell.channels.job.messages import JobInfo, JobRequest, encode_dropped, encode_output
@@ -23,14 +23,14 @@ from rshell.transport.channel import Channel
 _BLOCK = 64 * 1024  # bytes of log that are put together before they are sent
 
 
-async def serve_job(channel: Channel, context: Context) -> None:
+async def serve_job(jobs: Jobs | None, work: Work, channel: Channel, context: Context) -> None:
     """Answer one request about the jobs of `context.identity`."""
     try:
         request = JobRequest.decode(channel.request)
     except RemoteProtocolError as error:
         channel.refuse("bad-request", str(error))
         return
-    if context.jobs is None:
+    if jobs is None:
         channel.refuse(
             "failed",
             "jobs end with their server, and this one serves a single session. "
@@ -38,8 +38,8 @@ async def serve_job(channel: Channel, context: Context) -> None:
         )
         return
     try:
-        with context.work.begin(context.session, is_command=False):
-            await _answer(channel, context, context.jobs, request)
+        with work.begin(context.session, is_command=False):
+            await _answer(channel, context, jobs, request)
     except ChannelRefused as error:
         channel.refuse(error.code, error.reason)
 

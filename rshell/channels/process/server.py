@@ -80,7 +80,7 @@ class _Run:
         self._is_reported = False
         self._drained = asyncio.Event()
         self._task = asyncio.current_task()
-        self._work = context.work.begin(context.session, channel)
+        self._work = context.working(channel)
         self._started = time.monotonic()
 
     async def serve(self) -> None:

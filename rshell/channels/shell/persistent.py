@@ -1,9 +1,9 @@
 """The shell that stays: one process after another, one command at a time.
 
-Strategy: a command ends with the shell's report, or with the shell's death. A shell that died is
+A command ends with the shell's report, or with the shell's death. A shell that died is
 replaced in the directory it was last in, unless it was asked to leave, and the ending says so. A
 command that does not yield to an interrupt within `kill_grace` seconds costs the shell its life,
-so the worst that a command can do is that.
+which is the worst that a command can do.
 
 On a terminal, a shell that exits of itself was asked to (`exit`, `logout`, the end of its
 input). Not by a failure under `set -e`, which nobody means to be the end of a session.
@@ -25,8 +25,8 @@ from pathlib import Path
 from rshell.channels.base import Context
 from rshell.channels.process.messages import STDERR, STDOUT
 from rshell.channels.process.server import user_shell
+from rshell.channels.shell.completion import Questions
 from rshell.channels.shell.messages import RunCommand, ShellEnding, ShellRequest
-from rshell.channels.shell.questions import Questions
 from rshell.channels.shell.recipe import Answer, Report, ShellRecipe
 from rshell.channels.shell.shell_process import Outlet, ShellProcess, start_shell
 from rshell.errors import SpawnError
@@ -170,7 +170,7 @@ class PersistentShell:
             self._shell.resize(size)
 
     def close(self) -> None:
-        """End the shell and what runs in it, without waiting. Harmless when closed."""
+        """End the shell and what runs in it, without waiting."""
         self._is_closed = True
         self._stop_timer()
         self._questions.forget()
@@ -214,7 +214,7 @@ class PersistentShell:
             self._timer = loop.call_later(command.timeout, self._time_out)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the running command. Harmless when none runs.
+        """Send a signal to the running command, if one runs.
 
         One that asks for its end keeps a command that waits for the shell from beginning.
         """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rshell import ChannelRefused, TerminalSize
+from rshell import ChannelRefused, LocalProtocolError, TerminalSize
 from rshell.channels.base import Context
 from rshell.protocol.messages import Json
 from rshell.transport.channel import Channel
@@ -22,15 +22,15 @@ async def test_each_method_asks_for_just_what_it_says() -> None:
 
     handlers = dict.fromkeys(("job", "sessions", "shell"), serve)
     async with tls_session(handlers=handlers) as client:
-        watching = client.watch_session("work", SIZE)
+        watching = client.watch_named_shell("work", SIZE)
         assert asked == []  # nothing happens before it is opened
         for question in (
             client.start_job(["echo", "a"], name="j"),
             client.jobs(),
             client.wait_job("j"),
             client.kill_job("j"),
-            client.sessions(),
-            client.end_session("work"),
+            client.named_shells(),
+            client.end_named_shell("work"),
             watching,
         ):
             with pytest.raises(ChannelRefused, match="only looking"):
@@ -47,3 +47,14 @@ async def test_each_method_asks_for_just_what_it_says() -> None:
         ("sessions", {"verb": "list"}),
         ("sessions", {"verb": "end", "name": "work"}),
     ]
+
+
+async def test_no_name_that_can_not_be_leaves_here() -> None:
+    async with tls_session(handlers={}) as client:
+        for name in ("../x", "", "a b", "-x", "a" * 65):
+            with pytest.raises(LocalProtocolError, match="not a named shell's name"):
+                await client.end_named_shell(name)
+            with pytest.raises(LocalProtocolError, match="not a named shell's name"):
+                client.watch_named_shell(name, SIZE)
+            with pytest.raises(LocalProtocolError, match="not a named shell's name"):
+                client.open_line(SIZE, term="dumb", name=name)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rshell import Limits, ProcessTimeout, Shell
-from rshell.channels.shell.line import ShellLine
+from rshell.channels.shell.client import ShellLine
 from rshell.values import TerminalSize
 from tests.support.commands import until
 from tests.support.processes import gone
@@ -139,7 +139,7 @@ async def test_a_command_that_is_stopped_while_the_shell_is_taken_back_does_not_
     stop: Callable[[ShellLine], None], bash: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # It must not pass before the shell has asked and is deaf.
-    monkeypatch.setattr("rshell.channels.shell.questions._DEADLINE", 20.0)
+    monkeypatch.setattr("rshell.channels.shell.completion._ANSWER_SECONDS", 20.0)
     home = Path(os.environ["HOME"])
     (home / ".bashrc").write_text(STUCK)
     async with tls_session() as client, client.open_line(SIZE, term="xterm") as line:

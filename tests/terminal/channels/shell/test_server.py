@@ -1,19 +1,21 @@
-"""The server's side of a shell channel: requests, messages, and shells that can't be started."""
+"""A shell's channel at the server: what is asked, typed and answered, and what is refused."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from rshell import ChannelRefused, ChannelReset, Limits
+from rshell.channels.shell.messages import ShellRequest
 from rshell.protocol.messages import Json
 from rshell.transport.channel import Channel
+from tests.support.guests import BRIEF, SIZE
 from tests.support.processes import gone
 from tests.support.session import tls_session
-
-BRIEF = Limits(kill_grace=0.5)
 
 
 async def reply_to(channel: Channel, message: Json) -> Json:
@@ -133,3 +135,81 @@ async def test_what_was_run_is_in_the_audit_log_and_what_was_typed_is_not(tmp_pa
     logs = list(tmp_path.rglob("audit.jsonl"))
     assert len(logs) == 1
     assert '"shell": "echo to be logged"' in logs[0].read_text()
+
+
+PLAIN = ShellRequest(terminal=SIZE).encode()
+NAMED = ShellRequest(terminal=SIZE, name="work").encode()
+
+# A plain shell and a named one are spoken to in the same way.
+either = pytest.mark.parametrize("request_", [PLAIN, NAMED], ids=["plain", "named"])
+
+
+@asynccontextmanager
+async def spoken_to(request: Json) -> AsyncIterator[Channel]:
+    async with (
+        tls_session(limits=BRIEF) as client,
+        client.open_channel("shell", request) as channel,
+    ):
+        yield channel
+
+
+async def receive(channel: Channel) -> Json:
+    message = await channel.receive_message()
+    assert message is not None
+    return message
+
+
+@either
+async def test_what_is_typed_while_nothing_runs_is_given_back(request_: Json) -> None:
+    async with spoken_to(request_) as channel:
+        await channel.write(b"early\xff")
+        assert await receive(channel) == {"type": "unread", "text": "early\udcff"}
+        channel.send_message({"type": "run", "number": 1, "command": "read -r x"})
+        await channel.write(b"line\rmore")
+        done = await receive(channel)
+        late = "" if done.get("unread") else (await receive(channel))["text"]
+        assert (done["type"], done.get("unread", "") + late) == ("done", "more")
+
+
+@either
+async def test_questions_are_answered_and_stale_ones_may_not_be(
+    request_: Json, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("check._DEADLINE", "completion._ANSWER_SECONDS"):  # a slow machine's count, too
+        monkeypatch.setattr(f"rshell.channels.shell.{name}", 20.0)
+    async with spoken_to(request_) as channel:
+        for number in range(1, 20):
+            channel.send_message({"type": "check", "number": number, "text": "if true"})
+        while (answer := await receive(channel))["number"] < 19:
+            assert answer["type"] == "checked"
+        assert answer == {"type": "checked", "number": 19, "incomplete": True}
+        channel.send_message({"type": "complete", "number": 20, "text": "cd /et"})
+        found = await receive(channel)
+        assert (found["type"], found["number"]) == ("completions", 20)
+        assert any("etc" in text for text in found["texts"])
+
+
+@either
+async def test_a_message_that_makes_no_sense_ends_the_channel(request_: Json) -> None:
+    async with spoken_to(request_) as channel:
+        channel.send_message({"type": "resize", "columns": 0, "rows": 5})
+        await channel.wait_closed()
+        assert isinstance(channel.error, ChannelReset)
+        assert channel.error.code == "bad-message"
+
+
+@either
+async def test_a_channel_that_is_reset_while_much_is_typed_leaves_nothing(request_: Json) -> None:
+    async with tls_session(limits=BRIEF) as client:
+        for passes in range(0, 20, 2):
+            channel = await client.open_channel("shell", request_)
+            number = channel.reply.get("number", 0) + 1
+            if "running" not in channel.reply:
+                channel.send_message({"type": "run", "number": number, "command": "sleep 100"})
+            channel.send_message({"type": "check", "number": 1, "text": "("})
+            writing = asyncio.ensure_future(channel.write(b"x" * 2_000_000))
+            for _ in range(passes):
+                await asyncio.sleep(0)
+            channel.reset("cancelled", "enough")
+            with pytest.raises(ChannelReset):
+                await writing

@@ -1,15 +1,25 @@
-"""Candidates from real directories: odd names, hidden ones, too many, and no directory at all."""
+"""The word at the cursor, candidates for it, and looks into directories."""
 
 from __future__ import annotations
 
+import asyncio
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
-from rshell.channels.shell.completion import MOST, from_files, from_path, from_shell
+from rshell.channels.shell.completion import (
+    _CANDIDATES,
+    _LOOKS,
+    LookUps,
+    find_word,
+    from_files,
+    from_path,
+    from_shell,
+)
 from rshell.channels.shell.messages import Completions
-from rshell.channels.shell.words import find_word
+from tests.support.session import DEADLINE
 
 
 def files(line: str, cwd: Path, *, home: str = "/", programs: bool = False) -> Completions:
@@ -71,15 +81,17 @@ def test_a_home_is_looked_into_and_stays_a_tilde(place: Path, tmp_path: Path) ->
 
 
 def test_a_crowd_is_cut_and_what_cannot_be_read_is_empty(place: Path) -> None:
-    for number in range(MOST + 20):
+    for number in range(_CANDIDATES + 20):
         (place / f"n{number:04}").touch()
     found = files("cat n", place)
-    assert found.labels == tuple(f"n{number:04}" for number in range(MOST))
-    assert len(found.texts) == MOST
+    assert found.labels == tuple(f"n{number:04}" for number in range(_CANDIDATES))
+    assert len(found.texts) == _CANDIDATES
     assert files("cat nowhere/x", place) == Completions(7, 4)
     assert files("cat n0000/x", place) == Completions(7, 4)
-    shell = from_shell(7, find_word("n"), set(), [f"n{number:04}" for number in range(MOST + 1)])
-    assert len(shell.texts) == len(shell.labels) == MOST
+    shell = from_shell(
+        7, find_word("n"), set(), [f"n{number:04}" for number in range(_CANDIDATES + 1)]
+    )
+    assert len(shell.texts) == len(shell.labels) == _CANDIDATES
 
 
 def test_only_what_can_be_executed_is_a_program(place: Path) -> None:
@@ -123,3 +135,35 @@ def test_a_link_that_can_not_be_followed_hides_nothing(place: Path) -> None:
     (place / "loop").symlink_to("loop")
     (place / "directory").mkdir()
     assert files("ls ", place).texts == ("directory/", "loop ")
+
+
+def refuse() -> str:
+    raise PermissionError("not yours")
+
+
+async def test_what_is_found_or_raised_comes_back() -> None:
+    looks = LookUps()
+    for _ in range(_LOOKS + 1):
+        assert await looks.run(lambda: "found", "nothing") == "found"
+        with pytest.raises(PermissionError):
+            await looks.run(refuse, "nothing")
+
+
+async def test_looks_that_hang_are_few_and_keep_neither_loop_nor_process() -> None:
+    looks = LookUps()
+    go = threading.Event()
+
+    def hang() -> str:
+        go.wait(DEADLINE)
+        return "late"
+
+    hanging = [asyncio.create_task(looks.run(hang, "nothing")) for _ in range(_LOOKS)]
+    await asyncio.sleep(0)
+    assert await looks.run(lambda: "found", "nothing") == "nothing"
+    threads = [thread for thread in threading.enumerate() if "looking" in thread.name]
+    assert len(threads) == _LOOKS and all(thread.daemon for thread in threads)
+    hanging[0].cancel()
+    await asyncio.gather(hanging[0], return_exceptions=True)
+    go.set()
+    assert await asyncio.gather(*hanging[1:]) == ["late"] * (_LOOKS - 1)
+    assert await looks.run(lambda: "found", "nothing") == "found"

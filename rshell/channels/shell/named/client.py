@@ -1,7 +1,8 @@
-"""Watching a named session: what its terminal shows, and what happens there, in order.
+"""The client's side of named shells: which there are, ending one, and watching one.
 
-Strategy: the channel hands out its stream and its messages separately. Each message is noted with
-the number of bytes that had arrived before it, and is given out when they have been.
+A watcher is told what the terminal shows and what happens there, in order, while the channel hands
+out its stream and its messages separately. Each message is noted with the number of bytes that had
+arrived before it, and is given out when they have been.
 
 Hazard: reading grants credit, and must stop when the owner stops: a watcher that is too slow is
 told so by the server (`Skipped`), rather than filling memory here.
@@ -13,14 +14,33 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass
 
+from rshell.channels.base import receive_answer, receive_list
 from rshell.channels.process.messages import STDOUT, decode_size
-from rshell.channels.shell.line import read_joined
 from rshell.channels.shell.messages import Joined, ShellEnding, ShellRequest
+from rshell.channels.shell.named.messages import NamedShellInfo, NamedShellsRequest
 from rshell.errors import RemoteProtocolError, RshellError
 from rshell.protocol.messages import SEQUENCE_LIMIT, Body, Json
 from rshell.transport.channel import Channel
 from rshell.transport.live_session import LiveSession
 from rshell.values import COMMAND_SHOWN, TerminalSize
+
+
+async def list_named_shells(live: LiveSession) -> list[NamedShellInfo]:
+    """Return our named shells on the server, the oldest first. Safe to cancel."""
+    channel = await _ask(live, NamedShellsRequest("list"))
+    return [NamedShellInfo.decode(message) for message in await receive_list(channel, "sessions")]
+
+
+async def end_named_shell(live: LiveSession, name: str) -> NamedShellInfo:
+    """End a session and return it as it stood before. Cancelling does not save it."""
+    channel = await _ask(live, NamedShellsRequest("end", name))
+    return NamedShellInfo.decode(await receive_answer(channel))
+
+
+async def _ask(live: LiveSession, request: NamedShellsRequest) -> Channel:
+    channel = live.open_channel("sessions", request.encode())
+    await channel.wait_opened()
+    return channel
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +66,8 @@ _EVENTS = 10_000  # that wait for a reader who does not read
 WatchEvent = bytes | CommandBegun | ShellEnding | TerminalSize | Skipped
 
 
-class SessionWatch:
-    """A named session as it goes on: `async for event in watch`.
+class ShellWatch:
+    """A named shell as it goes on: `async for event in watch`.
 
     An event is a block of what the terminal shows, a `CommandBegun`, the `ShellEnding` that ends
     it, the terminal's new `TerminalSize`, or `Skipped`. `found` is the session as it was at the
@@ -70,7 +90,7 @@ class SessionWatch:
         self._error: RshellError | None = None
         channel.listen(self._on_message)
 
-    async def __aenter__(self) -> SessionWatch:
+    async def __aenter__(self) -> ShellWatch:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -79,7 +99,7 @@ class SessionWatch:
             await asyncio.gather(self._reading, return_exceptions=True)
         self._channel.close()
 
-    def __aiter__(self) -> SessionWatch:
+    def __aiter__(self) -> ShellWatch:
         return self
 
     async def __anext__(self) -> WatchEvent:
@@ -145,14 +165,25 @@ def _decode(message: Json) -> WatchEvent | None:
     return None
 
 
-async def watch_session(live: LiveSession, request: ShellRequest) -> SessionWatch:
+async def watch_named_shell(live: LiveSession, request: ShellRequest) -> ShellWatch:
     """Begin to watch; `request` has a name and `share`.
 
-    Raises ChannelRefused, RemoteProtocolError for a server without named sessions, and what cuts
+    Raises ChannelRefused, RemoteProtocolError for a server without named shells, and what cuts
     the session with the server short. Cancelling is safe.
     """
     channel = live.open_channel("shell", request.encode())
-    watch = SessionWatch(channel)  # now: what is told at once has its place before the output
+    watch = ShellWatch(channel)  # now: what is told at once has its place before the output
     await channel.wait_opened()
     watch.found = read_joined(channel)
     return watch
+
+
+def read_joined(channel: Channel) -> Joined:
+    """Return what the reply says of a named shell; a bad one resets the channel and raises."""
+    try:
+        if "attached" not in channel.reply:
+            raise RemoteProtocolError("the server knows no named shells")
+        return Joined.decode(channel.reply)
+    except RemoteProtocolError as error:
+        channel.reset("bad-message", str(error))
+        raise

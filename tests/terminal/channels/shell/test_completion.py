@@ -1,18 +1,105 @@
-"""Questions to a real shell: answered, late, overtaken, and a shell that can't be got back."""
+"""Words as real shells read them, and questions to a real shell."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
+import subprocess
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from rshell.channels.shell import questions as module
-from rshell.channels.shell.questions import Questions
+from rshell.channels.shell import completion as module
+from rshell.channels.shell.completion import Questions, find_word, quote_candidate
 from rshell.channels.shell.recipe import REPORT_FD, Answer, Report
 from rshell.transport.channel import Channel
 from rshell.values import ExitStatus
 from tests.terminal.channels.shell.test_shell_process import Running, on_shell
+
+# A newline is written as only some shells read it.
+NAMES = st.text(
+    st.characters(exclude_characters="\0\n", exclude_categories=["Cs"]), min_size=1, max_size=30
+)
+QUOTES = st.sampled_from(["", "'", '"'])
+
+
+@pytest.mark.parametrize(
+    ("line", "words", "start", "quote"),
+    [
+        ("", ("",), 0, ""),
+        ("ls", ("ls",), 0, ""),
+        ("ls ", ("ls", ""), 3, ""),
+        ("ls a\\ b", ("ls", "a b"), 3, ""),
+        ("ls 'a b", ("ls", "a b"), 3, "'"),
+        ('ls "a \\"b', ("ls", 'a "b'), 3, '"'),
+        ("ls pre'a b", ("ls", "prea b"), 3, "'"),
+        ("ls ''", ("ls", ""), 3, ""),
+        ("ls '' x", ("ls", "", "x"), 6, ""),
+        ("ls 'a|b' c", ("ls", "a|b", "c"), 9, ""),
+        ("one; two | thr", ("thr",), 11, ""),
+        ("(cd x && ma", ("ma",), 9, ""),
+        ("cat <in", ("cat", ">", "in"), 5, ""),
+        ("make >log", ("make", ">", "log"), 6, ""),
+        ("sudo apt ins", ("apt", "ins"), 9, ""),
+        ("A=1 B='2 3' make te", ("make", "te"), 17, ""),
+        ("if sudo A=1 ls x", ("ls", "x"), 15, ""),
+        ("sudo", ("sudo",), 0, ""),
+        ("A=1", ("A=1",), 0, ""),
+    ],
+)
+def test_the_word_at_the_cursor_is_found(
+    line: str, words: tuple[str, ...], start: int, quote: str
+) -> None:
+    found = find_word(line)
+    assert (found.words, found.start, found.quote) == (words, start, quote)
+    assert found.index == len(words) - 1
+
+
+@pytest.mark.parametrize(
+    ("line", "rest", "start"),
+    [
+        ("git push origin HEAD:ma", "ma", 21),
+        ("ls --color=al", "al", 11),
+        ("scp a=b:c d", "d", 10),
+        ("echo a=b:'c d", "c d", 9),
+        ("echo 'a:b'c", "a:bc", 5),
+        ("echo a\\:b", "a:b", 5),
+        ("echo a:", "", 7),
+        ("echo a: b", "b", 8),
+    ],
+)
+def test_what_follows_a_bare_colon_or_equals_sign_is_known(
+    line: str, rest: str, start: int
+) -> None:
+    found = find_word(line)
+    assert (found.rest, found.rest_start) == (rest, start)
+
+
+@given(st.lists(st.tuples(NAMES, QUOTES), min_size=1, max_size=20))
+@settings(max_examples=60)
+def test_a_candidate_is_read_back_by_a_shell_as_the_same_name(names: list[tuple[str, str]]) -> None:
+    arguments = " ".join(quote_candidate(name, quote) + quote for name, quote in names)
+    script = f"printf '%s\\0' {arguments}\n".encode()
+    done = subprocess.run(["/bin/sh"], input=script, stdout=subprocess.PIPE, check=True, timeout=30)
+    assert done.stdout == b"".join(name.encode() + b"\0" for name, _ in names)
+
+
+@given(NAMES.filter(lambda name: "`" not in name), QUOTES)
+def test_a_candidate_is_one_word_when_it_is_completed_further(name: str, quote: str) -> None:
+    found = find_word("cat " + quote_candidate(name, quote))
+    assert found.words == ("cat", name)
+    assert (found.start, found.quote) == (4, quote)
+
+
+@pytest.mark.parametrize(("typed", "has_home"), [("~", True), ("\\~", False), ("'~", False)])
+def test_a_name_that_is_a_tilde_is_told_from_the_home_directory(typed: str, has_home: bool) -> None:
+    """`rm -rf ` and a Tab beside a directory called `~` made it the home directory."""
+    found = find_word(f"rm -rf {typed}")
+    assert (found.words[-1], found.has_home) == ("~", has_home)
+    assert quote_candidate("~/x", "") == "\\~/x"
+    assert quote_candidate("~/x", "", has_home=True) == "~/x"
+
 
 ENDLESS = b"sleep 100\n"
 
@@ -42,7 +129,7 @@ async def regained(running: Running, questions: Questions) -> None:
 
 
 async def test_a_question_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_DEADLINE", 20.0)
+    monkeypatch.setattr(module, "_ANSWER_SECONDS", 20.0)
 
     async def act(running: Running, _: Channel) -> None:
         questions = questions_to(running)
@@ -55,7 +142,7 @@ async def test_a_question_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_the_answer_to_another_question_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_DEADLINE", 20.0)
+    monkeypatch.setattr(module, "_ANSWER_SECONDS", 20.0)
 
     async def act(running: Running, _: Channel) -> None:
         questions = questions_to(running)
@@ -94,7 +181,7 @@ async def test_a_question_without_an_answer_gives_the_shell_back() -> None:
 async def test_a_question_that_is_overtaken_gives_the_shell_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "_DEADLINE", 20.0)  # it must not pass before the shell has begun
+    monkeypatch.setattr(module, "_ANSWER_SECONDS", 20.0)  # not before the shell has begun
 
     async def act(running: Running, _: Channel) -> None:
         questions = questions_to(running)
@@ -104,7 +191,7 @@ async def test_a_question_that_is_overtaken_gives_the_shell_back(
             questions.ask(running.shell, 5, answer_line(4)[:-1] + b"; " + ENDLESS)
         )
         await begun.wait()
-        monkeypatch.setattr(module, "_DEADLINE", 2.0)
+        monkeypatch.setattr(module, "_ANSWER_SECONDS", 2.0)
         assert questions.is_busy
         questions.overtake(running.shell)
         with pytest.raises(asyncio.CancelledError):
@@ -118,7 +205,7 @@ async def test_a_question_that_is_overtaken_gives_the_shell_back(
 async def test_a_shell_that_is_deaf_to_interrupts_is_ended_after_its_grace(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "_DEADLINE", 2.0)  # it must not pass before the shell is deaf
+    monkeypatch.setattr(module, "_ANSWER_SECONDS", 2.0)  # it must not pass before the shell is deaf
 
     async def act(running: Running, _: Channel) -> None:
         questions = questions_to(running, grace=0)

@@ -1,4 +1,4 @@
-"""Watching: every event in its place, whatever arrives together."""
+"""The client's side of named shells: answers that are checked, and watching."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from rshell.channels.sessions.watch import (
+from rshell.channels.shell.messages import Joined, ShellEnding, ShellRequest
+from rshell.channels.shell.named.client import (
     CommandBegun,
-    SessionWatch,
+    ShellWatch,
     Skipped,
     WatchEvent,
-    watch_session,
+    end_named_shell,
+    list_named_shells,
+    watch_named_shell,
 )
-from rshell.channels.shell.messages import Joined, ShellEnding, ShellRequest
-from rshell.errors import ChannelReset, RemoteProtocolError
+from rshell.channels.shell.named.messages import NamedShellInfo
+from rshell.errors import ChannelRefused, ChannelReset, RemoteProtocolError
 from rshell.protocol.messages import Json
 from rshell.transport.channel import Channel
 from rshell.values import ExitStatus, Limits, TerminalSize
@@ -68,7 +71,7 @@ async def test_events_come_in_the_order_in_which_they_were_sent() -> None:
     for piece in (1, 7, 64 * 1024):  # bytes that arrive together
         async with (
             memory_session(serve, piece=piece) as both,
-            await watch_session(both.live, REQUEST) as watch,
+            await watch_named_shell(both.live, REQUEST) as watch,
         ):
             assert watch.found == FOUND
             assert joined([event async for event in watch]) == expected
@@ -92,7 +95,7 @@ async def test_each_comes_as_soon_as_it_is_there_and_cancelling_a_step_loses_non
         await channel.wait_closed()
 
     async with memory_session(serve) as both:
-        async with await watch_session(both.live, REQUEST) as watch:
+        async with await watch_named_shell(both.live, REQUEST) as watch:
             for data, message, event in SAID:
                 step = asyncio.ensure_future(anext(watch))
                 for _ in range(10):
@@ -121,7 +124,7 @@ async def test_a_watcher_that_stops_reading_stops_the_server() -> None:
     limits = Limits(window=64 * 1024, window_largest=64 * 1024, channel_queue=1024)
     async with (
         memory_session(serve, limits=limits) as both,
-        await watch_session(both.live, REQUEST) as watch,
+        await watch_named_shell(both.live, REQUEST) as watch,
     ):
         assert await anext(watch)
         before = -1
@@ -145,7 +148,7 @@ async def test_what_was_told_before_the_end_is_told_before_the_error() -> None:
     ended = asyncio.Event()
     async with (
         memory_session(serve) as both,
-        await watch_session(both.live, REQUEST) as watch,
+        await watch_named_shell(both.live, REQUEST) as watch,
     ):
         await ended.wait()
         await until(lambda: not both.live.session.channels)
@@ -167,7 +170,7 @@ async def test_a_message_that_makes_no_sense_ends_it(message: Json) -> None:
 
     async with memory_session(serve) as both:
         with pytest.raises(ChannelReset, match="needs"):
-            async with await watch_session(both.live, REQUEST) as watch:
+            async with await watch_named_shell(both.live, REQUEST) as watch:
                 await anext(watch)
 
 
@@ -177,8 +180,8 @@ async def test_a_server_that_never_heard_of_it_is_an_error() -> None:
         await channel.wait_closed()
 
     async with memory_session(serve) as both:
-        with pytest.raises(RemoteProtocolError, match="knows no named sessions"):
-            await watch_session(both.live, REQUEST)
+        with pytest.raises(RemoteProtocolError, match="knows no named shells"):
+            await watch_named_shell(both.live, REQUEST)
 
 
 async def test_a_watch_that_is_left_unread_leaves_no_task() -> None:
@@ -188,10 +191,52 @@ async def test_a_watch_that_is_left_unread_leaves_no_task() -> None:
 
     async with memory_session(serve) as both:
         before = asyncio.all_tasks()
-        watch: SessionWatch = await watch_session(both.live, REQUEST)
+        watch: ShellWatch = await watch_named_shell(both.live, REQUEST)
         step = asyncio.ensure_future(anext(watch))
         await asyncio.sleep(0)
         step.cancel()
         await asyncio.gather(step, return_exceptions=True)
         await watch.__aexit__(None, None, None)
         await until(lambda: asyncio.all_tasks() <= before)
+
+
+WORK = NamedShellInfo("work", "me", 1.0, True, 2, "/bin/sh", "/tmp", SIZE, "make")
+IDLE = NamedShellInfo("idle", "me", 2.0, False, 0, "/bin/sh", "/", SIZE)
+
+
+async def test_named_shells_are_listed_and_ended() -> None:
+    async def serve(channel: Channel) -> None:
+        """Have the shell "work", and one that is not there any more."""
+        assert channel.kind == "sessions"
+        request = channel.request
+        if request == {"verb": "list"}:
+            channel.accept()
+            for info in (WORK, IDLE):
+                channel.send_message(info.encode())
+            channel.send_message({"type": "end", "sessions": 2})
+        elif request == {"verb": "end", "name": "work"}:
+            channel.accept()
+            channel.send_message(WORK.encode())
+        else:
+            channel.refuse("unknown-session", "there is no such shell of yours here")
+
+    async with memory_session(serve) as both:
+        assert await list_named_shells(both.live) == [WORK, IDLE]
+        assert await end_named_shell(both.live, "work") == WORK
+        with pytest.raises(ChannelRefused, match="no such shell") as caught:
+            await end_named_shell(both.live, "other")
+        assert caught.value.code == "unknown-session"
+
+
+@pytest.mark.parametrize("message", [{"type": "session"}, WORK.encode() | {"name": "\x1b[2J"}])
+async def test_a_named_shell_that_there_can_not_be_is_an_error(message: Json) -> None:
+    async def lie(channel: Channel) -> None:
+        channel.accept()
+        channel.send_message(message)
+        channel.send_message({"type": "end", "sessions": 1})
+
+    async with memory_session(lie) as both:
+        with pytest.raises(RemoteProtocolError):
+            await list_named_shells(both.live)
+        with pytest.raises(RemoteProtocolError):
+            await end_named_shell(both.live, "work")

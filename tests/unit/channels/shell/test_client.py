@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rshell.channels.shell.line import ShellLine, open_line
+from rshell.channels.shell.client import ShellLine, open_line
 from rshell.channels.shell.messages import Joined, ShellEnding, ShellRequest
 from rshell.errors import ChannelReset, RemoteProtocolError
 from rshell.protocol.messages import Json
@@ -28,7 +28,7 @@ def done(number: int, **more: Any) -> Json:
 
 
 class Server:
-    """A named session that was there already. `heard` is what the client has said."""
+    """A named shell that was there already. `heard` is what the client has said."""
 
     def __init__(self, *early: Json, running: str | None = None, number: int = 7) -> None:
         self.early = early
@@ -128,7 +128,7 @@ async def test_leaving_lets_a_named_session_go_and_ends_any_other(
 @pytest.mark.parametrize(
     ("reply", "message"),
     [
-        (WELCOME, "knows no named sessions"),
+        (WELCOME, "knows no named shells"),
         (WELCOME | {"attached": 1}, "attached"),
         (WELCOME | Joined(True, 1, SIZE).encode() | {"number": -1}, "number"),
     ],
