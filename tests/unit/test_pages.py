@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -12,6 +13,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md")
 
 _LINK = re.compile(r"\]\(([^)#:\s]*)(?:#([^)]*))?\)")
 _HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
+_MESSAGE = re.compile(r"(``?)(.+?)\1(?=, |$)")
 _FENCED = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 
 
@@ -42,3 +44,32 @@ def test_links_between_pages_lead_somewhere() -> None:
             elif anchor and anchor not in anchors(path):
                 dead.append(f"{page.name}: {target}#{anchor}")
     assert dead == []
+
+
+def texts_of_the_code() -> str:
+    """Return every string in the package, a NUL between two; what is filled in is "..."."""
+    found = []
+    for path in (ROOT / "rshell").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                parts = (
+                    part.value if isinstance(part, ast.Constant) else "..." for part in node.values
+                )
+                found.append("".join(map(str, parts)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    return "\0".join(found)
+
+
+def test_the_page_of_messages_quotes_the_code() -> None:
+    """Each message, in pieces where it has `...`, is in one string of the code in that order."""
+    texts = texts_of_the_code()
+    rows = [row for row in prose(DOCS / "errors.md").splitlines() if row.startswith("| `")]
+    messages = [message for row in rows for _, message in _MESSAGE.findall(row.split(" | ")[0][2:])]
+    assert len(messages) >= len(rows)
+    unknown = []
+    for message in messages:
+        pieces = [piece.strip(" .") for piece in message.split("...")]
+        if not re.search("[^\\0]*".join(re.escape(piece) for piece in pieces if piece), texts):
+            unknown.append(message)
+    assert unknown == []
