@@ -6,6 +6,7 @@ import ast
 import re
 from pathlib import Path
 
+from rshell.channels.shell.recipe import ShellRecipe
 from tests.support.commands import ROOT
 
 DOCS = ROOT / "docs"
@@ -73,3 +74,9 @@ def test_the_page_of_messages_quotes_the_code() -> None:
         if not re.search("[^\\0]*".join(re.escape(piece) for piece in pieces if piece), texts):
             unknown.append(message)
     assert unknown == []
+
+
+def test_the_page_of_execution_shows_the_recipe_as_it_is() -> None:
+    recipe = ShellRecipe.choose("bash", terminal=False, home="/")
+    lines = recipe.run(10, "COMMAND", 0).decode().replace("'%d 10 ", "'%d NUMBER ")
+    assert f"```\n{lines}```" in (DOCS / "execution.md").read_text(encoding="utf-8")
