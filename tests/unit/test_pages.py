@@ -15,6 +15,8 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md")
 _LINK = re.compile(r"\]\(([^)#:\s]*)(?:#([^)]*))?\)")
 _HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 _MESSAGE = re.compile(r"(``?)(.+?)\1(?=, |$)")
+_PAGES_OF_COMMANDS = ("commands", "errors", "security", "tutorial")
+_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 _FENCED = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 
 
@@ -80,3 +82,11 @@ def test_the_page_of_execution_shows_the_recipe_as_it_is() -> None:
     recipe = ShellRecipe.choose("bash", terminal=False, home="/")
     lines = recipe.run(10, "COMMAND", 0).decode().replace("'%d 10 ", "'%d NUMBER ")
     assert f"```\n{lines}```" in (DOCS / "execution.md").read_text(encoding="utf-8")
+
+
+def test_the_pages_name_options_that_there_are() -> None:
+    sources = (ROOT / "rshell" / "cli").rglob("*.py")
+    known = {"--quiet"}.union(*(_OPTION.findall(path.read_text("utf-8")) for path in sources))
+    for page in (ROOT / "README.md", *(DOCS / f"{name}.md" for name in _PAGES_OF_COMMANDS)):
+        text = page.read_text(encoding="utf-8").replace("#--json", "")
+        assert set(_OPTION.findall(text)) <= known | {"--help", "--version"}, page.name
