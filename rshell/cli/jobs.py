@@ -18,7 +18,7 @@ from rshell.cli.report import print_object
 from rshell.cli.streams import OutputDescriptor
 from rshell.cli.tables import aligned, command_cell, print_result
 from rshell.client.client import Client
-from rshell.terminal.sanitize import printable
+from rshell.terminal.output import printable
 
 _BROKEN_PIPE_STATUS = 128 + signal.SIGPIPE
 _STREAMS = {1: "stdout", 2: "stderr"}

@@ -12,7 +12,7 @@ from rshell.errors import ConfigurationError
 from rshell.security.credentials import Credentials
 from rshell.security.files import state_directory
 from rshell.security.tokens import TokenLine
-from rshell.terminal.raw import is_terminal
+from rshell.terminal.pty import is_terminal
 
 
 def store_login() -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from rshell.terminal.sanitize import printable
+from rshell.terminal.output import printable
 
 _DUMB = ("dumb", "unknown", "")
 

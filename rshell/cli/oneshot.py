@@ -27,10 +27,8 @@ from rshell.cli.signals import on_signals
 from rshell.cli.streams import InputDescriptor, OutputDescriptor
 from rshell.client.client import Client
 from rshell.errors import RshellError
-from rshell.terminal.modes import ModeTracker
-from rshell.terminal.pty import get_size
-from rshell.terminal.raw import is_terminal, raw_mode
-from rshell.terminal.sanitize import printable
+from rshell.terminal.output import ModeTracker, printable
+from rshell.terminal.pty import get_size, is_terminal, raw_mode
 from rshell.transport.streams import ByteReader
 
 TIMEOUT_STATUS = 124

@@ -103,7 +103,7 @@ class Options:
     @property
     def wants_prompt(self) -> bool:
         """Whether this is for somebody at a terminal who gave no command."""
-        from rshell.terminal.raw import is_terminal
+        from rshell.terminal.pty import is_terminal
 
         asks_for_command = self.command is not None or self.terminal or self.json or self.job
         if asks_for_command or (self.session is not None and not self.attaches_to):
@@ -226,7 +226,7 @@ def _find_session(
 
 def require_terminal(options: Options) -> None:
     """Raise UsageError where a named session is to be shown and there is no terminal for it."""
-    from rshell.terminal.raw import is_terminal
+    from rshell.terminal.pty import is_terminal
 
     session = options.session
     if session is None or session.verb in ("list", "end"):

@@ -69,7 +69,7 @@ def main(arguments: list[str]) -> int:
 
 def complain(error: BaseException) -> int:
     """Say in one line what went wrong; return the status for it."""
-    from rshell.terminal.sanitize import printable
+    from rshell.terminal.output import printable
 
     if sys.stderr is not None:  # it was closed when we started
         with suppress(OSError):  # it was a terminal, and has gone
@@ -151,7 +151,7 @@ def _limits(options: Options) -> Limits:
 
 def _tell_link(client: Client, options: Options) -> None:
     """Say on a terminal, or with -v, that the link was lost or is back."""
-    from rshell.terminal.raw import is_terminal
+    from rshell.terminal.pty import is_terminal
 
     if client.is_closed or not (options.verbose or is_terminal(2)):
         return
@@ -160,7 +160,7 @@ def _tell_link(client: Client, options: Options) -> None:
 
 
 def _say_why(options: Options, identity: str, round_trip: float | None) -> None:
-    from rshell.terminal.sanitize import printable
+    from rshell.terminal.output import printable
 
     took = "" if round_trip is None else f", round trip {round_trip * 1000:.1f} ms"
     print(f"rshell: connected to {options.where} as {printable(identity)}{took}", file=sys.stderr)

@@ -14,7 +14,7 @@ from rshell.cli.options import Options
 from rshell.cli.prompt.status import format_seconds
 from rshell.cli.tables import aligned, command_cell, print_result
 from rshell.client.client import Client
-from rshell.terminal.sanitize import printable
+from rshell.terminal.output import printable
 
 
 async def run_session(client: Client, options: Options) -> int:

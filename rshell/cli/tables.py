@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rshell.cli.report import print_object
-from rshell.terminal.sanitize import printable
+from rshell.terminal.output import printable
 
 _COMMAND_SHOWN = 60  # characters
 

@@ -22,9 +22,8 @@ from rshell.cli.signals import on_signals
 from rshell.cli.streams import OutputDescriptor
 from rshell.client.client import Client
 from rshell.errors import ChannelReset
-from rshell.terminal.modes import ModeTracker
-from rshell.terminal.pty import get_size
-from rshell.terminal.raw import raw_mode
+from rshell.terminal.output import ModeTracker
+from rshell.terminal.pty import get_size, raw_mode
 from rshell.values import TerminalSize
 
 _TERMINAL = 0

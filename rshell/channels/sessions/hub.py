@@ -33,7 +33,7 @@ from rshell.channels.shell.persistent import PersistentShell
 from rshell.channels.work import Task
 from rshell.errors import ChannelRefused, LocalProtocolError, RemoteProtocolError, SpawnError
 from rshell.protocol.messages import Json
-from rshell.terminal.modes import ModeTracker
+from rshell.terminal.output import ModeTracker
 from rshell.transport.channel import Channel
 from rshell.values import TerminalSize, shorten_command
 

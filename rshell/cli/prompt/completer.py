@@ -17,7 +17,7 @@ from prompt_toolkit.document import Document
 from rshell.channels.shell.line import ShellLine
 from rshell.channels.shell.messages import Completions
 from rshell.errors import RshellError
-from rshell.terminal.sanitize import printable
+from rshell.terminal.output import printable
 
 _DEADLINE = 0.5  # seconds: the server's own 300 ms, and the way
 

@@ -55,7 +55,7 @@ from rshell.channels.shell.line import ShellLine
 from rshell.cli.prompt.passthrough import SessionDetached
 from rshell.cli.prompt.status import Status
 from rshell.errors import RshellError
-from rshell.terminal.raw import process_output
+from rshell.terminal.pty import process_output
 
 _TERMINAL = 0
 _CHECK_DEADLINE = 5.0  # seconds; a text that is not judged by then is run as it is

@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from rshell.cli.streams import OutputDescriptor
-from rshell.terminal.modes import ModeTracker
+from rshell.terminal.output import ModeTracker
 from rshell.transport.streams import ByteReader
 
 _LAST_SECONDS = 2.0  # for a terminal that is slow or stuck to take what is left

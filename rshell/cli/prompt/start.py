@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING
 from rshell.cli.signals import on_signals
 from rshell.client.client import Client
 from rshell.errors import LinkLost, ResumeFailed, SessionClosed
-from rshell.terminal.pty import get_size
-from rshell.terminal.raw import raw_mode
+from rshell.terminal.pty import get_size, raw_mode
 
 if TYPE_CHECKING:
     from rshell.cli.prompt.app import Prompt

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rshell.channels.shell.messages import ShellEnding
-from rshell.terminal.sanitize import printable
+from rshell.terminal.output import printable
 
 Fragments = list[tuple[str, str]]
 

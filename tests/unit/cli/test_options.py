@@ -194,11 +194,11 @@ def test_a_session_without_a_terminal_is_refused_and_a_job_proposed(
 ) -> None:
     options = parse(arguments)
     for on_terminal in ({0}, {1}, set[int]()):
-        monkeypatch.setattr("rshell.terminal.raw.is_terminal", on_terminal.__contains__)
+        monkeypatch.setattr("rshell.terminal.pty.is_terminal", on_terminal.__contains__)
         assert not options.wants_prompt
         with pytest.raises(UsageError, match="--detach -c CMD"):
             require_terminal(options)
-    monkeypatch.setattr("rshell.terminal.raw.is_terminal", {0, 1}.__contains__)
+    monkeypatch.setattr("rshell.terminal.pty.is_terminal", {0, 1}.__contains__)
     require_terminal(options)
 
 
@@ -216,7 +216,7 @@ def test_a_session_without_a_terminal_is_refused_and_a_job_proposed(
 def test_who_gets_the_prompt_and_of_which_session(
     arguments: list[str], prompt: bool, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rshell.terminal.raw.is_terminal", {0, 1}.__contains__)
+    monkeypatch.setattr("rshell.terminal.pty.is_terminal", {0, 1}.__contains__)
     options = parse(arguments)
     require_terminal(options)
     assert (options.wants_prompt, options.attaches_to) == (prompt, name)
