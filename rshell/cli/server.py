@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rshell.cli.signals import on_signals
+from rshell.cli.streams import on_signals
 from rshell.errors import ConfigurationError, RshellError
 from rshell.values import DEFAULT_PORT
 
@@ -111,7 +111,7 @@ async def _serve(options: argparse.Namespace) -> int:
             try:
                 print(*lines, sep="\n", flush=True)
             except BrokenPipeError:
-                sys.stdout = sys.stderr  # whoever asked has read enough; serving goes on
+                sys.stdout = sys.stderr  # the reader has seen enough; serving goes on
             if await told.get() is signal.SIGTERM:
                 await _drain(server, told)
             print("rshell-server: stopping", file=sys.stderr)

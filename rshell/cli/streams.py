@@ -1,8 +1,13 @@
-"""Our own stdin, stdout and stderr, which may be files, pipes or terminals, and may block.
+"""What a command has of its own process: stdin, stdout and stderr, and the signals.
 
-Strategy: each descriptor that is used gets a thread that blocks in its place. Making them
-non-blocking instead would change them for every other process that shares them, such as the
-shell that started us, and files can't be waited for at all.
+The descriptors may be files, pipes or terminals, and may block. Each one that is used gets a
+thread that blocks in its place. Making them non-blocking instead would change them for every
+other process that shares them, such as the shell that started us, and files can't be waited for
+at all.
+
+A signal's handler is set for a stretch of the program and taken away after it, never where the
+signal was ignored when this process began. `nohup` and `&` in a script start programs that way,
+and mean it: a closed terminal, or a Ctrl-C for the script, is not for them.
 
 Hazard: a thread that is blocked in a read can't be stopped. The threads are daemons, and the
 program ends over their heads.
@@ -16,7 +21,13 @@ import fcntl
 import os
 import queue
 import select
+import signal
 import threading
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from functools import partial
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
 
 BLOCK = 240 * 1024
 _AHEAD = 2  # blocks read before anybody asked
@@ -24,6 +35,104 @@ _BEHIND = 4 * BLOCK  # bytes handed to the writer and not yet written
 _PIPE = 1024 * 1024
 _LAST_SECONDS = 2.0
 _PIECE = 16 * 1024  # of a block that a terminal is given at once: it may be slow, and we leave
+
+
+def keep_standard_descriptors() -> None:
+    """Open /dev/null in place of a closed stdin, stdout or stderr.
+
+    A socket of ours would take the number otherwise, and the command's output be written to it.
+    """
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+
+
+@contextlib.contextmanager
+def on_signals(handlers: Mapping[signal.Signals, Callable[[], object]]) -> Iterator[None]:
+    """Call `handlers[signal]()` in the running loop whenever that signal comes.
+
+    For the main thread. What is set again meanwhile, as by prompt_toolkit, is taken away as well.
+    """
+    loop = asyncio.get_running_loop()
+    handled = [number for number in handlers if signal.getsignal(number) is not signal.SIG_IGN]
+    try:
+        for number in handled:
+            loop.add_signal_handler(number, handlers[number])
+        yield
+    finally:
+        for number in handled:
+            loop.remove_signal_handler(number)
+
+
+class Left(Exception):
+    """The user leaves before the work has ended: `status` is what to exit with."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class Leaving:
+    """The ways out of work that is not done: signals, and whatever else calls `leave`.
+
+    The signals count inside its `async with` block. `on_leave` is called with what `unless_left`
+    raises.
+    """
+
+    def __init__(self) -> None:
+        self._taken = contextlib.ExitStack()
+        self.on_leave: Callable[[Left], None] = lambda left: None
+        self._left: Left | None = None
+        self._is_left = asyncio.Event()
+
+    async def __aenter__(self) -> None:
+        with contextlib.ExitStack() as taken:
+            self._take(taken)
+            self._taken = taken.pop_all()
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self._taken.close()
+
+    def _take(self, taken: contextlib.ExitStack) -> None:
+        """Enter what is to be left again after the block."""
+        # The default of these would leave the terminal raw, or the remote command to itself.
+        ending = (signal.SIGTERM, signal.SIGHUP)
+        taken.enter_context(
+            on_signals({number: partial(self._end, Left(128 + number)) for number in ending})
+        )
+
+    def leave(self, left: Left) -> None:
+        """Leave, unless that has begun already."""
+        if self._left is None:
+            self._end(left)
+
+    @property
+    def is_left(self) -> bool:
+        """Whether `leave` was called, or a signal came."""
+        return self._left is not None
+
+    def raise_if_left(self) -> None:
+        """Raise what `leave` was called with, if it was."""
+        if self._left is not None:
+            raise self._left
+
+    async def unless_left(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Return the result of `work`; cancel it and raise Left when the user leaves first."""
+        working = asyncio.create_task(work)
+        leaving = asyncio.create_task(self._is_left.wait())
+        try:
+            await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+            self.raise_if_left()  # even if the work is done: the next would not be left
+            return working.result()
+        finally:
+            for task in (working, leaving):
+                task.cancel()
+            await asyncio.gather(working, leaving, return_exceptions=True)
+
+    def _end(self, left: Left) -> None:
+        self._left = left
+        self._is_left.set()
+        self.on_leave(left)
 
 
 class InputDescriptor:
@@ -92,6 +201,17 @@ class OutputDescriptor:
             await self._change()
         if self._error is not None:
             raise self._error
+        self._hand_on(block)
+
+    def say(self, line: bytes) -> None:
+        """Hand on a line of our own, in order with the rest, without waiting.
+
+        It is dropped where nobody reads what came before it, or any more.
+        """
+        if self._pending < 2 * _BEHIND and self._error is None:
+            self._hand_on(line)
+
+    def _hand_on(self, block: bytes) -> None:
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, daemon=True)
             self._thread.start()
@@ -107,10 +227,10 @@ class OutputDescriptor:
             raise self._error
 
     async def finish(self, last: bytes = b"") -> None:
-        """Write what waits and then `last`, 2 s for each: who is slower, or has gone, goes without.
+        """Write what waits and then `last`, within 2 s for each; give up what takes longer.
 
-        For the ways out on which something must not be overtaken by what was handed on before.
-        What could not be written by then will not be. A slow reader so still gets `last`.
+        For the ways out on which `last` must not be overtaken by what was handed on before. A
+        reader that is too slow for the rest still gets `last`.
         """
         await self._try_to_write(b"")
         if last:
