@@ -238,11 +238,12 @@ class Prompt:
         if found is None or not found.attached:
             return await self._passthrough.run(":")  # which the rc file's output comes before
         terminal = self._terminal
-        await terminal.show(notice(f"attached to {self._line.name}", is_faint=True))
+        first = notice(f"attached to {self._line.name}", is_faint=True)
         if found.dropped:
-            await terminal.show(notice(f"{found.dropped} bytes before this were dropped"))
+            first += notice(f"{found.dropped} bytes before this were dropped")
         terminal.modes.feed(found.modes.encode())
-        await terminal.show(found.modes.encode())
+        # Not waited for: the pump would have its turn, and output no terminal yet.
+        terminal.output.say(first + found.modes.encode())
         terminal.check_size()  # since we asked for the size
         if found.running is not None:
             return await self._note(await self._passthrough.follow())
