@@ -13,12 +13,13 @@ from __future__ import annotations
 import getopt
 import os
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rshell.errors import ConfigurationError
-from rshell.security.files import config_directory
-from rshell.terminal.pty import is_terminal
 from rshell.values import DEFAULT_PORT, NAME_RULE, Address, is_name
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HELP = """\
 usage: rshell [OPTIONS] [HOST[:PORT]] [OPTIONS] [COMMAND...]
@@ -141,6 +142,8 @@ class Options:
     @property
     def wants_prompt(self) -> bool:
         """Whether this is for somebody at a terminal who gave no command."""
+        from rshell.terminal.pty import is_terminal
+
         asks_for_command = self.command is not None or self.terminal or self.json or self.job
         if asks_for_command or (self.session is not None and not self.attaches_to):
             return False
@@ -152,6 +155,8 @@ class Options:
 
         The prompt's toolbar says so itself.
         """
+        from rshell.terminal.pty import is_terminal
+
         return self.verbose or (is_terminal(2) and not self.wants_prompt)
 
     @property
@@ -273,6 +278,8 @@ def require_terminal(options: Options) -> None:
     session = options.session
     if session is None or session.verb in ("list", "end"):
         return
+    from rshell.terminal.pty import is_terminal
+
     if not (is_terminal(0) and is_terminal(1)):
         raise UsageError(
             "-S needs a terminal for stdin and stdout. For a script without one, start a job: "
@@ -347,6 +354,8 @@ class Config:
 
 def load_config(path: Path | None = None) -> Config:
     """Read the config file. Raises ConfigurationError naming the line or key that is wrong."""
+    from rshell.security.files import config_directory
+
     where = path or config_directory() / "config.toml"
     try:
         data = where.read_bytes()

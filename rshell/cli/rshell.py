@@ -11,11 +11,7 @@ import os
 import sys
 
 from rshell.cli.options import HELP, Options, parse, require_terminal
-from rshell.cli.report import complain, fail, tell_link
-from rshell.cli.streams import keep_standard_descriptors
 from rshell.errors import ConfigurationError, RshellError
-from rshell.terminal.output import printable
-from rshell.terminal.pty import is_terminal
 from rshell.values import Limits
 
 INTERRUPTED_STATUS = 130
@@ -30,6 +26,16 @@ def run() -> None:
         status = INTERRUPTED_STATUS
     # Threads that are blocked in a read would be waited for otherwise.
     os._exit(status)
+
+
+def keep_standard_descriptors() -> None:
+    """Open /dev/null in place of a closed stdin, stdout or stderr.
+
+    A socket of ours would take the number otherwise, and the command's output be written to it.
+    """
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
 
 
 def main(arguments: list[str]) -> int:
@@ -48,8 +54,14 @@ def main(arguments: list[str]) -> int:
         if options.action == "login":
             return store_login()
     except (RshellError, OSError) as error:
-        return complain(error)
+        return _fail(error)
     return _connect_and_run(options)
+
+
+def _fail(error: BaseException, *, as_json: bool = False) -> int:
+    from rshell.cli.report import fail
+
+    return fail(error, as_json)
 
 
 def store_login() -> int:
@@ -61,6 +73,7 @@ def store_login() -> int:
     from rshell.security.credentials import Credentials
     from rshell.security.files import state_directory
     from rshell.security.tokens import TokenLine
+    from rshell.terminal.pty import is_terminal
 
     if is_terminal(0):
         import getpass
@@ -83,7 +96,7 @@ def _connect_and_run(options: Options) -> int:
     try:
         return asyncio.run(_run(options))
     except (RshellError, OSError) as error:
-        return fail(error, options.json)
+        return _fail(error, as_json=options.json)
     except KeyboardInterrupt:
         return INTERRUPTED_STATUS
 
@@ -105,6 +118,8 @@ async def _run(options: Options) -> int:
         limits=limits,
     ) as client:
         if options.tells_link:
+            from rshell.cli.report import tell_link
+
             tell_link(client, _say, way_out=" (Ctrl-C twice gives up)")
         if options.verbose:
             _say_why(options, client.identity, client.round_trip)
@@ -132,6 +147,8 @@ def _limits(options: Options) -> Limits:
 
 
 def _say_why(options: Options, identity: str, round_trip: float | None) -> None:
+    from rshell.terminal.output import printable
+
     took = "" if round_trip is None else f", round trip {round_trip * 1000:.1f} ms"
     _say(f"connected to {options.where} as {printable(identity)}{took}")
 

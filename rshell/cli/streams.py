@@ -37,16 +37,6 @@ _LAST_SECONDS = 2.0
 _PIECE = 16 * 1024  # of a block that a terminal is given at once: it may be slow, and we leave
 
 
-def keep_standard_descriptors() -> None:
-    """Open /dev/null in place of a closed stdin, stdout or stderr.
-
-    A socket of ours would take the number otherwise, and the command's output be written to it.
-    """
-    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
-        os.set_inheritable(fd, True)
-    os.close(fd)
-
-
 @contextlib.contextmanager
 def on_signals(handlers: Mapping[signal.Signals, Callable[[], object]]) -> Iterator[None]:
     """Call `handlers[signal]()` in the running loop whenever that signal comes.

@@ -200,11 +200,11 @@ def test_a_session_without_a_terminal_is_refused_and_a_job_proposed(
     for more in ([], ["--share"]):
         options = parse(["-S", "a", "h", *more])
         for on_terminal in ({0}, {1}, set[int]()):
-            monkeypatch.setattr("rshell.cli.options.is_terminal", on_terminal.__contains__)
+            monkeypatch.setattr("rshell.terminal.pty.is_terminal", on_terminal.__contains__)
             assert not options.wants_prompt
             with pytest.raises(UsageError, match="--detach -c CMD"):
                 require_terminal(options)
-        monkeypatch.setattr("rshell.cli.options.is_terminal", {0, 1}.__contains__)
+        monkeypatch.setattr("rshell.terminal.pty.is_terminal", {0, 1}.__contains__)
         require_terminal(options)
 
 
@@ -221,7 +221,7 @@ PROMPTS: list[tuple[list[str], bool, str]] = [
 def test_who_gets_the_prompt_and_of_which_session(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("rshell.cli.options.is_terminal", {0, 1}.__contains__)
+    monkeypatch.setattr("rshell.terminal.pty.is_terminal", {0, 1}.__contains__)
     for arguments, prompt, name in PROMPTS:
         options = parse(arguments)
         require_terminal(options)
