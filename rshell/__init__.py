@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from rshell.channels.job.client import JobLogs
     from rshell.channels.job.messages import JobInfo
     from rshell.channels.process.client import PIPE, CompletedProcess, Process
-    from rshell.channels.sessions.messages import SessionInfo
-    from rshell.channels.sessions.watch import CommandBegun, SessionWatch, Skipped
+    from rshell.channels.sessions.messages import NamedShellInfo
+    from rshell.channels.sessions.watch import CommandBegun, ShellWatch, Skipped
     from rshell.channels.shell.client import Shell, ShellResult
     from rshell.channels.shell.line import ShellLine
     from rshell.channels.shell.messages import ShellEnding
@@ -63,11 +63,11 @@ _HOMES = {
     "rshell.channels.job.client": ("JobLogs",),
     "rshell.channels.job.messages": ("JobInfo",),
     "rshell.channels.process.client": ("PIPE", "CompletedProcess", "Process"),
-    "rshell.channels.sessions.messages": ("SessionInfo",),
+    "rshell.channels.sessions.messages": ("NamedShellInfo",),
     "rshell.channels.shell.client": ("Shell", "ShellResult"),
     "rshell.channels.shell.line": ("ShellLine",),
     "rshell.channels.shell.messages": ("ShellEnding",),
-    "rshell.channels.sessions.watch": ("CommandBegun", "SessionWatch", "Skipped"),
+    "rshell.channels.sessions.watch": ("CommandBegun", "ShellWatch", "Skipped"),
     "rshell.client.client": ("Client",),
     "rshell.client.connect": ("connect",),
     "rshell.errors": (
@@ -131,6 +131,7 @@ __all__ = [
     "Limits",
     "LinkLost",
     "LocalProtocolError",
+    "NamedShellInfo",
     "OpenTimeout",
     "OutputTruncated",
     "Process",
@@ -145,12 +146,11 @@ __all__ = [
     "ServerBusy",
     "ServerGone",
     "SessionClosed",
-    "SessionInfo",
-    "SessionWatch",
     "Shell",
     "ShellEnding",
     "ShellLine",
     "ShellResult",
+    "ShellWatch",
     "Skipped",
     "SpawnError",
     "TerminalSize",

@@ -201,9 +201,9 @@ class Limits:
     jobs_kept: int = 50  # that have ended; the oldest are removed
     job_age: float = 14 * 86400.0  # after its end a job is removed
     job_log: int = 16 * 1024 * 1024  # on the disk for each of a job's two streams; the newest
-    # Named sessions.
-    named_sessions: int = 64  # server: at once
-    named_sessions_each: int = 16  # of one identity
+    # Named shells.
+    named_shells: int = 64  # server: at once
+    named_shells_each: int = 16  # of one identity
     named_output: int = 1024 * 1024  # of each, kept for who attaches next; the newest
     named_seconds: float = 7 * 86400.0  # with nobody attached, until it is ended
     # Stopping.

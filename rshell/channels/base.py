@@ -20,19 +20,19 @@ from rshell.values import Limits
 
 if TYPE_CHECKING:  # a client starts no commands
     from rshell.channels.job.jobs import Jobs
-    from rshell.channels.sessions.messages import SessionInfo
+    from rshell.channels.sessions.messages import NamedShellInfo
     from rshell.channels.shell.messages import ShellRequest
     from rshell.execution.spawn_queue import SpawnQueue
     from rshell.security.scram import Verifier
 
 NO_NAMED = (
-    "named sessions end with their server, and this one serves a single connection. "
+    "named shells end with their server, and this one serves a single connection. "
     "Start rshell-server on its own."
 )
 
 
 class NamedSessions(Protocol):
-    """The named sessions of a server. Methods raise ChannelRefused with the code for the peer."""
+    """The named shells of a server. Methods raise ChannelRefused with the code for the peer."""
 
     async def serve(self, channel: Channel, context: Context, request: ShellRequest) -> None:
         """Attach a channel to the session that `request` names, or have it watch.
@@ -40,10 +40,10 @@ class NamedSessions(Protocol):
         Returns when the channel is over.
         """
 
-    def list(self, identity: str) -> list[SessionInfo]:
+    def list(self, identity: str) -> list[NamedShellInfo]:
         """Return an identity's sessions, the oldest first."""
 
-    async def end(self, identity: str, name: str) -> SessionInfo:
+    async def end(self, identity: str, name: str) -> NamedShellInfo:
         """End a session, and return it as it stood before. Cancelling does not save it."""
 
 

@@ -1,7 +1,7 @@
-"""What goes on without us, seen from outside: jobs and named sessions.
+"""What goes on without us, seen from outside: jobs and named shells.
 
-`--detach`, `--jobs`, `--logs`, `--wait` and `--kill-job` are for jobs; `--sessions`,
-`--kill-session` and `-S NAME --share` for named sessions, which the prompt attaches to.
+`--detach`, `--jobs`, `--logs`, `--wait` and `--kill-job` are for jobs; `--shells`,
+`--kill-shell` and `-S NAME --share` for named shells, which the prompt attaches to.
 
 What a job wrote comes out as it was, stdout on stdout and stderr on stderr, in order; what is ours
 to say about it goes to stderr. Names, directories and commands of a list come from elsewhere and
@@ -16,8 +16,8 @@ import time
 from typing import Any
 
 from rshell.channels.job.messages import JobInfo
-from rshell.channels.sessions.messages import SessionInfo
-from rshell.cli.options import JobOptions, Options, SessionOptions
+from rshell.channels.sessions.messages import NamedShellInfo
+from rshell.cli.options import JobOptions, NamedShellOptions, Options
 from rshell.cli.report import aligned, command_cell, format_seconds, print_object, print_result
 from rshell.cli.streams import OutputDescriptor
 from rshell.client.client import Client
@@ -32,8 +32,8 @@ async def run_lasting(client: Client, options: Options) -> int:
     try:
         if options.job is not None:
             return await _run_job(client, options.job, options)
-        assert options.session is not None
-        return await _run_session(client, options.session, options.json)
+        assert options.named is not None
+        return await _run_named(client, options.named, options.json)
     except BrokenPipeError:
         return _BROKEN_PIPE_STATUS  # `| head` has seen enough
 
@@ -127,24 +127,22 @@ def _tell_dropped(dropped: dict[int, int], told: dict[int, int]) -> dict[int, in
     return dict(dropped)
 
 
-async def _run_session(client: Client, session: SessionOptions, as_json: bool) -> int:
-    if session.verb == "watch":
+async def _run_named(client: Client, named: NamedShellOptions, as_json: bool) -> int:
+    if named.verb == "watch":
         from rshell.cli.watch import run_watch
 
-        return await run_watch(client, session.name)
-    if session.verb == "end":
-        info = await client.end_session(session.name)
-        print_result(describe_session(info), "", as_json)
+        return await run_watch(client, named.name)
+    if named.verb == "end":
+        info = await client.end_named_shell(named.name)
+        print_result(describe_named(info), "", as_json)
         return 0
-    infos = await client.sessions()
-    print_result(
-        {"sessions": [describe_session(info) for info in infos]}, session_table(infos), as_json
-    )
+    infos = await client.named_shells()
+    print_result({"shells": [describe_named(info) for info in infos]}, named_table(infos), as_json)
     return 0
 
 
-def describe_session(info: SessionInfo) -> dict[str, Any]:
-    """Return a session as one JSON object, every key in it always."""
+def describe_named(info: NamedShellInfo) -> dict[str, Any]:
+    """Return a named shell as one JSON object, every key in it always."""
     return {
         "name": info.name,
         "identity": info.identity,
@@ -159,7 +157,7 @@ def describe_session(info: SessionInfo) -> dict[str, Any]:
     }
 
 
-def session_table(infos: list[SessionInfo]) -> str:
+def named_table(infos: list[NamedShellInfo]) -> str:
     """Return a list for people: name, identity, age, who looks on, size and running command."""
     rows = [("NAME", "IDENTITY", "AGE", "STATE", "SIZE", "RUNNING")]
     for info in infos:
@@ -171,7 +169,7 @@ def session_table(infos: list[SessionInfo]) -> str:
                 info.name,
                 printable(info.identity),
                 format_seconds(age),
-                _session_state(info),
+                _named_state(info),
                 size,
                 running,
             )
@@ -179,7 +177,7 @@ def session_table(infos: list[SessionInfo]) -> str:
     return aligned(rows)
 
 
-def _session_state(info: SessionInfo) -> str:
+def _named_state(info: NamedShellInfo) -> str:
     """Return "attached", "detached" or "detached, 2 watching"."""
     state = "attached" if info.attached else "detached"
     return f"{state}, {info.watchers} watching" if info.watchers else state

@@ -123,7 +123,7 @@ async def _run(options: Options) -> int:
             tell_link(client, _say, way_out=" (Ctrl-C twice gives up)")
         if options.verbose:
             _say_why(options, client.identity, client.round_trip)
-        if options.job is not None or (options.session is not None and not options.attaches_to):
+        if options.job is not None or (options.named is not None and not options.attaches_to):
             from rshell.cli.lasting import run_lasting
 
             return await run_lasting(client, options)
@@ -138,7 +138,7 @@ def _limits(options: Options) -> Limits:
     """Return the limits of a client for these options.
 
     Somebody at a prompt comes back, whatever happened to the link; a script that was killed
-    does not. A named session goes on without us, so nothing else needs to be kept for long.
+    does not. A named shell goes on without us, so nothing else needs to be kept for long.
     """
     window = Limits().resume_window if options.resume_window is None else options.resume_window
     outlives = options.wants_prompt and not options.attaches_to

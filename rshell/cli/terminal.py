@@ -39,7 +39,7 @@ _WAITING = 1024 * 1024  # bytes read before they are taken
 _DUMB = ("dumb", "unknown", "")
 _HELP = {
     b".": "leave this session at once",
-    b"d": "detach: leave, and this session goes on",
+    b"d": "detach: leave, and this shell goes on",
     b"?": "this list",
     b"~": "send one ~",
 }

@@ -9,7 +9,7 @@ has ended, and on every way out.
 
 from __future__ import annotations
 
-from rshell.channels.sessions.watch import CommandBegun, SessionWatch, Skipped, WatchEvent
+from rshell.channels.sessions.watch import CommandBegun, ShellWatch, Skipped, WatchEvent
 from rshell.channels.shell.messages import ShellEnding
 from rshell.cli.report import tell_link
 from rshell.cli.streams import Left
@@ -27,7 +27,7 @@ async def run_watch(client: Client, name: str) -> int:
     Raises what cuts the session with the server short; the terminal is as it was found, too.
     """
     terminal = Terminal(left_status=0)
-    async with client.watch_session(name, terminal.size) as watch, terminal:
+    async with client.watch_named_shell(name, terminal.size) as watch, terminal:
         watcher = _Watcher(terminal, watch, name)
         tell_link(client, terminal.say)
         try:
@@ -39,7 +39,7 @@ async def run_watch(client: Client, name: str) -> int:
 class _Watcher:
     """Writes a named shell to the terminal."""
 
-    def __init__(self, terminal: Terminal, watch: SessionWatch, name: str) -> None:
+    def __init__(self, terminal: Terminal, watch: ShellWatch, name: str) -> None:
         self._terminal = terminal
         self._watch = watch
         self._name = name

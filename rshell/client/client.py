@@ -252,8 +252,8 @@ class Client(LastingWork):
         again where there is one; `env` is then as it was. Leaving the block leaves it to itself.
         Programs that want whole replies use `open_shell`.
 
-        Opening raises ChannelRefused and, for a name that no session can have,
-        LocalProtocolError. Cancelling ends what was started, except for a named session.
+        Opening raises ChannelRefused and, for a name that no named shell can have,
+        LocalProtocolError. Cancelling ends what was started, except for a named shell.
         """
         from rshell.channels.shell.line import open_line
         from rshell.channels.shell.messages import ShellRequest

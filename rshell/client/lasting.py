@@ -1,4 +1,4 @@
-"""What outlives a client's session with the server: jobs, and named sessions.
+"""What outlives a client's session with the server: jobs, and named shells.
 
 Strategy: a base class of `Client`, for that is where people look for these methods. They need
 nothing of a client but its live, and import what they need when they are called.
@@ -17,14 +17,14 @@ from rshell.values import ExitStatus, TerminalSize
 if TYPE_CHECKING:
     from rshell.channels.job.client import JobLogs
     from rshell.channels.job.messages import JobInfo
-    from rshell.channels.sessions.messages import SessionInfo
-    from rshell.channels.sessions.watch import SessionWatch
+    from rshell.channels.sessions.messages import NamedShellInfo
+    from rshell.channels.sessions.watch import ShellWatch
 
 Command = str | Sequence[str]
 
 
 class LastingWork:
-    """Jobs and named sessions of the identity that a client has."""
+    """Jobs and named shells of the identity that a client has."""
 
     _live: LiveSession
 
@@ -86,33 +86,33 @@ class LastingWork:
 
         return await kill_job(self._live, name)
 
-    async def sessions(self) -> list[SessionInfo]:
-        """Return this identity's named sessions on the server, the oldest first. Safe to cancel.
+    async def named_shells(self) -> list[NamedShellInfo]:
+        """Return this identity's named shells on the server, the oldest first. Safe to cancel.
 
         Raises ChannelRefused where the server has no such kind.
         """
-        from rshell.channels.sessions.client import list_sessions
+        from rshell.channels.sessions.client import list_named_shells
 
-        return await list_sessions(self._live)
+        return await list_named_shells(self._live)
 
-    async def end_session(self, name: str) -> SessionInfo:
-        """End a named session and what runs in it; return it as it stood before.
+    async def end_named_shell(self, name: str) -> NamedShellInfo:
+        """End a named shell and what runs in it; return it as it stood before.
 
         Cancelling does not save it. Raises ChannelRefused with the code "unknown-session", and
-        LocalProtocolError for a name that no session can have.
+        LocalProtocolError for a name that no named shell can have.
         """
-        from rshell.channels.sessions.client import end_session
+        from rshell.channels.sessions.client import end_named_shell
 
-        return await end_session(self._live, name)
+        return await end_named_shell(self._live, name)
 
-    def watch_session(self, name: str, size: TerminalSize) -> Opening[SessionWatch]:
-        """Watch a named session without touching it; `size` is that of the watcher's terminal.
+    def watch_named_shell(self, name: str, size: TerminalSize) -> Opening[ShellWatch]:
+        """Watch a named shell without touching it; `size` is that of the watcher's terminal.
 
         Opening raises ChannelRefused with the code "unknown-session", and LocalProtocolError for
-        a name that no session can have. Cancelling is safe.
+        a name that no named shell can have. Cancelling is safe.
         """
-        from rshell.channels.sessions.watch import watch_session
+        from rshell.channels.sessions.watch import watch_named_shell
         from rshell.channels.shell.messages import ShellRequest
 
         request = ShellRequest(terminal=size, name=name, share=True)
-        return Opening(lambda: watch_session(self._live, request))
+        return Opening(lambda: watch_named_shell(self._live, request))

@@ -1,7 +1,7 @@
 """A server: who is logged in, and what runs for them.
 
 Strategy: everything that lives is reachable from here, so that closing the server closes it
-all: the entrance first, then links with a word, then handlers, detached jobs and named sessions,
+all: the entrance first, then links with a word, then handlers, detached jobs and named shells,
 then what those left to clean up, the reaper last. Each link is independent; none waits for what
 another does.
 

@@ -1,4 +1,4 @@
-"""What the tests of named sessions share: a server, clients, and channels at its sessions."""
+"""What the tests of named shells share: a server, clients, and channels at its sessions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BRIEF = Limits(kill_grace=0.5)
 
 
 class Guest:
-    """A channel at a named session. `joined` is what the server said on the way in."""
+    """A channel at a named shell. `joined` is what the server said on the way in."""
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel

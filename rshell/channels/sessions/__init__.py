@@ -1,1 +1,1 @@
-"""Named sessions: shells that outlive their clients, and the kind `sessions` that lists them."""
+"""Named shells: shells that outlive their clients, and the kind `sessions` that lists them."""

@@ -1,4 +1,4 @@
-"""A channel that is sent a named session's output, and messages at their place in it.
+"""A channel that is sent a named shell's output, and messages at their place in it.
 
 Strategy: a follower has a position in the ring and moves on as far as its channel has room. A
 message is told at the ring's end of that moment and leaves when the follower has come so far, so

@@ -1,4 +1,4 @@
-"""A named session: a shell on a terminal that goes on without its clients.
+"""A named shell: a shell on a terminal that goes on without its clients.
 
 Strategy: all output goes into the ring; the attached channel and those who watch follow it, each
 at its own pace. The shell waits for the attached channel and for nobody else: with none attached
@@ -24,7 +24,7 @@ from typing import Any
 from rshell.channels.base import Context
 from rshell.channels.process.messages import encode_size
 from rshell.channels.sessions.follower import Follower
-from rshell.channels.sessions.messages import SessionInfo
+from rshell.channels.sessions.messages import NamedShellInfo
 from rshell.channels.sessions.ring import Ring
 from rshell.channels.sessions.seat import Seat
 from rshell.channels.shell.conversation import welcome
@@ -113,10 +113,10 @@ class Hub:
         """Wait until the session is over and all its processes have ended. Safe to cancel."""
         await self._gone.wait()
 
-    def info(self) -> SessionInfo:
+    def info(self) -> NamedShellInfo:
         """Return what listings say of it."""
         running = self.shell.running
-        return SessionInfo(
+        return NamedShellInfo(
             name=self.name,
             identity=self.identity,
             created=self.created,

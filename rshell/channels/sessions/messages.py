@@ -15,8 +15,8 @@ _WATCHERS_LIMIT = 2**31
 
 
 @dataclass(frozen=True, slots=True)
-class SessionsRequest:
-    """What is asked of a server's named sessions: one of `VERBS`; "end" needs a `name`.
+class NamedShellsRequest:
+    """What is asked of a server's named shells: one of `VERBS`; "end" needs a `name`.
 
     Raises LocalProtocolError for a name that no session can have.
     """
@@ -26,14 +26,14 @@ class SessionsRequest:
 
     def __post_init__(self) -> None:
         if self.name is not None and not is_name(self.name):
-            raise LocalProtocolError(f"not a session's name: {self.name!r}. {NAME_RULE}")
+            raise LocalProtocolError(f"not a named shell's name: {self.name!r}. {NAME_RULE}")
 
     def encode(self) -> Json:
         """Return the JSON object of OPEN."""
         return {"verb": self.verb} | ({} if self.name is None else {"name": self.name})
 
     @classmethod
-    def decode(cls, values: Json) -> SessionsRequest:
+    def decode(cls, values: Json) -> NamedShellsRequest:
         """Read the JSON object of OPEN. Raises RemoteProtocolError, which refuses the channel."""
         body = Body("the request", values)
         verb, name = body.text("verb", limit=32), body.optional_text("name")
@@ -48,8 +48,8 @@ class SessionsRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class SessionInfo:
-    """A named session as its server knows it.
+class NamedShellInfo:
+    """A named shell as its server knows it.
 
     `created` is in seconds since 1970 on the server's clock. `attached` says whether a client
     uses it, `watchers` how many more look on. `shell` is its program and `cwd` its directory,
@@ -77,7 +77,7 @@ class SessionInfo:
         return values
 
     @classmethod
-    def decode(cls, values: Json) -> SessionInfo:
+    def decode(cls, values: Json) -> NamedShellInfo:
         """Read the message. Raises RemoteProtocolError."""
         body = Body("the session", values)
         name = body.text("name", limit=64)

@@ -1,4 +1,4 @@
-"""All named sessions of a server, by identity and name.
+"""All named shells of a server, by identity and name.
 
 Strategy: who asks for a name first makes its session, and whoever comes meanwhile waits until
 its shell has started. A session takes its place among those that are allowed before that, and
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from rshell.channels.base import Context
 from rshell.channels.process.messages import STDIN
 from rshell.channels.sessions.hub import Hub
-from rshell.channels.sessions.messages import SessionInfo
+from rshell.channels.sessions.messages import NamedShellInfo
 from rshell.channels.shell.messages import ShellRequest
 from rshell.errors import ChannelRefused
 from rshell.protocol.messages import Json
@@ -28,7 +28,7 @@ _SHUTDOWN = "the server is shutting down"
 
 
 class NamedShells:
-    """The named sessions of a server. Methods raise ChannelRefused with the code for the peer."""
+    """The named shells of a server. Methods raise ChannelRefused with the code for the peer."""
 
     def __init__(self, limits: Limits, audit: Callable[[str, Json], None]) -> None:
         self._limits = limits
@@ -52,16 +52,16 @@ class NamedShells:
         finally:
             hub.detach(seat)
 
-    def list(self, identity: str) -> list[SessionInfo]:
+    def list(self, identity: str) -> list[NamedShellInfo]:
         """Return an identity's sessions, the oldest first."""
         hubs = (hub for (owner, _), hub in self._hubs.items() if owner == identity)
         return [hub.info() for hub in hubs if hub.started.is_set()]
 
-    async def end(self, identity: str, name: str) -> SessionInfo:
+    async def end(self, identity: str, name: str) -> NamedShellInfo:
         """End a session, and return it as it stood before. Cancelling does not save it."""
         hub = self._find(identity, name)
         info = hub.info()
-        hub.end("killed", "somebody ended this session")
+        hub.end("killed", "somebody ended this shell")
         await hub.wait_gone()
         return info
 
@@ -99,19 +99,21 @@ class NamedShells:
     def _find(self, identity: str, name: str) -> Hub:
         hub = self._hubs.get((identity, name))
         if hub is None or not hub.started.is_set():
-            raise ChannelRefused("unknown-session", f"there is no session {name!r} of yours here")
+            raise ChannelRefused(
+                "unknown-session", f"there is no named shell {name!r} of yours here"
+            )
         return hub
 
     def _check_limits(self, identity: str) -> None:
         if self._closed:
             raise ChannelRefused("failed", _SHUTDOWN)
         own = sum(owner == identity for owner, _ in self._hubs)
-        if own >= self._limits.named_sessions_each:
+        if own >= self._limits.named_shells_each:
             raise ChannelRefused(
-                "busy", f"{own} named sessions of yours are open, as many as this server allows"
+                "busy", f"{own} named shells of yours are open, as many as this server allows"
             )
-        if len(self._hubs) >= self._limits.named_sessions:
-            raise ChannelRefused("busy", "the server has as many named sessions as it takes")
+        if len(self._hubs) >= self._limits.named_shells:
+            raise ChannelRefused("busy", "the server has as many named shells as it takes")
 
     def _forget(self, hub: Hub) -> None:
         self._hubs.pop((hub.identity, hub.name), None)

@@ -1,4 +1,4 @@
-"""The newest output of a named session, for those who come later or read slowly.
+"""The newest output of a named shell, for those who come later or read slowly.
 
 Strategy: bytes have positions, counted from the session's beginning, and stay where they are:
 a reader keeps a position of its own and asks for what follows. The oldest are dropped as new

@@ -1,4 +1,4 @@
-"""The place of the channel that is attached to a named session, and what its client has seen.
+"""The place of the channel that is attached to a named shell, and what its client has seen.
 
 Strategy: a channel that ends leaves a position in the output, from which the next one is sent.
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from rshell.channels.base import NO_NAMED, Context, NamedSessions
-from rshell.channels.sessions.messages import SessionsRequest
+from rshell.channels.sessions.messages import NamedShellsRequest
 from rshell.errors import ChannelRefused, RemoteProtocolError
 from rshell.transport.channel import Channel
 
 
 async def serve_sessions(channel: Channel, context: Context) -> None:
-    """Answer one request about the named sessions of `context.identity`.
+    """Answer one request about the named shells of `context.identity`.
 
     An end that was asked for goes on without its asker.
     """
     try:
-        request = SessionsRequest.decode(channel.request)
+        request = NamedShellsRequest.decode(channel.request)
     except RemoteProtocolError as error:
         channel.refuse("bad-request", str(error))
         return
@@ -28,7 +28,7 @@ async def serve_sessions(channel: Channel, context: Context) -> None:
 
 
 async def _answer(
-    channel: Channel, context: Context, named: NamedSessions, request: SessionsRequest
+    channel: Channel, context: Context, named: NamedSessions, request: NamedShellsRequest
 ) -> None:
     if request.verb == "list":
         infos = named.list(context.identity)

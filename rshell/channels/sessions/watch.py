@@ -1,4 +1,4 @@
-"""Watching a named session: what its terminal shows, and what happens there, in order.
+"""Watching a named shell: what its terminal shows, and what happens there, in order.
 
 Strategy: the channel hands out its stream and its messages separately. Each message is noted with
 the number of bytes that had arrived before it, and is given out when they have been.
@@ -46,8 +46,8 @@ _EVENTS = 10_000  # that wait for a reader who does not read
 WatchEvent = bytes | CommandBegun | ShellEnding | TerminalSize | Skipped
 
 
-class SessionWatch:
-    """A named session as it goes on: `async for event in watch`.
+class ShellWatch:
+    """A named shell as it goes on: `async for event in watch`.
 
     An event is a block of what the terminal shows, a `CommandBegun`, the `ShellEnding` that ends
     it, the terminal's new `TerminalSize`, or `Skipped`. `found` is the session as it was at the
@@ -70,7 +70,7 @@ class SessionWatch:
         self._error: RshellError | None = None
         channel.listen(self._on_message)
 
-    async def __aenter__(self) -> SessionWatch:
+    async def __aenter__(self) -> ShellWatch:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -79,7 +79,7 @@ class SessionWatch:
             await asyncio.gather(self._reading, return_exceptions=True)
         self._channel.close()
 
-    def __aiter__(self) -> SessionWatch:
+    def __aiter__(self) -> ShellWatch:
         return self
 
     async def __anext__(self) -> WatchEvent:
@@ -145,14 +145,14 @@ def _decode(message: Json) -> WatchEvent | None:
     return None
 
 
-async def watch_session(live: LiveSession, request: ShellRequest) -> SessionWatch:
+async def watch_named_shell(live: LiveSession, request: ShellRequest) -> ShellWatch:
     """Begin to watch; `request` has a name and `share`.
 
-    Raises ChannelRefused, RemoteProtocolError for a server without named sessions, and what cuts
+    Raises ChannelRefused, RemoteProtocolError for a server without named shells, and what cuts
     the session with the server short. Cancelling is safe.
     """
     channel = live.open_channel("shell", request.encode())
-    watch = SessionWatch(channel)  # now: what is told at once has its place before the output
+    watch = ShellWatch(channel)  # now: what is told at once has its place before the output
     await channel.wait_opened()
     watch.found = read_joined(channel)
     return watch

@@ -1,13 +1,13 @@
 """The messages of a `shell` channel at the client: one command at a time, its ending, questions.
 
 Strategy: `ShellLine` speaks the channel's messages and leaves the output to its owner: `Shell`
-collects it, the interactive prompt writes it as it comes. In a named session, what was there
+collects it, the interactive prompt writes it as it comes. In a named shell, what was there
 before us is in `found`; a command that runs there already is followed like one of our own.
 
-Hazard: whoever attaches to a named session may come while its command ends. The ending can be
+Hazard: whoever attaches to a named shell may come while its command ends. The ending can be
 here before anybody has asked for it, and is kept for `follow`.
 
-Hazard: a server that has never heard of named sessions ignores the name and gives a shell that
+Hazard: a server that has never heard of named shells ignores the name and gives a shell that
 ends with its client. The reply tells the two apart.
 """
 
@@ -39,7 +39,7 @@ from rshell.values import TerminalSize
 class ShellLine:
     """The messages of a shell channel. `cwd` is the shell's directory, `program` its path.
 
-    `name` is that of a named session, else empty, and `found` how it was when we came, else None.
+    `name` is that of a named shell, else empty, and `found` how it was when we came, else None.
     `on_done` gets each ending at once, before later output; `on_unread` what was typed on the
     terminal while no command ran; `on_restart` how a shell ended that no command ran in;
     `on_notice` what the server has to say while a command runs. It is any text.
@@ -196,7 +196,7 @@ class ShellLine:
         self.channel.send_message({"type": "resize"} | encode_size(size), urgent=True)
 
     def close(self, shown: int | None = None) -> None:
-        """End the shell and what runs in it, or leave a named session to itself.
+        """End the shell and what runs in it, or leave a named shell to itself.
 
         `shown` is how many bytes of its output somebody has seen; the rest will be sent again
         to whoever attaches next. Without it, all that was sent counts as seen. Harmless when it
@@ -257,18 +257,18 @@ def _size(text: str) -> int:
 async def open_line(live: LiveSession, request: ShellRequest) -> ShellLine:
     """Open a shell channel and wait until the shell is ready.
 
-    Raises ChannelRefused, RemoteProtocolError for a server without named sessions where one is
+    Raises ChannelRefused, RemoteProtocolError for a server without named shells where one is
     asked for, and what cuts the session short. Cancelling ends what was started, except for a
-    named session.
+    named shell.
     """
     return ShellLine(await open_shell_channel(live, request))
 
 
 def read_joined(channel: Channel) -> Joined:
-    """Return what the reply says of a named session; a bad one resets the channel and raises."""
+    """Return what the reply says of a named shell; a bad one resets the channel and raises."""
     try:
         if "attached" not in channel.reply:
-            raise RemoteProtocolError("the server knows no named sessions")
+            raise RemoteProtocolError("the server knows no named shells")
         return Joined.decode(channel.reply)
     except RemoteProtocolError as error:
         channel.reset("bad-message", str(error))

@@ -34,7 +34,7 @@ class ShellRequest:
     """Which shell to start. `stdin` False gives its commands an empty stdin.
 
     With a `terminal`, of the type `term`, its commands have that instead of pipes. With a `name`
-    as well it is the named session to attach to, made where there is none; `share` only watches
+    as well it is the named shell to attach to, made where there is none; `share` only watches
     one that is there. Raises LocalProtocolError for a name that no session can have, or one
     without a terminal.
     """
@@ -50,7 +50,7 @@ class ShellRequest:
 
     def __post_init__(self) -> None:
         if self.name is not None and not is_name(self.name):
-            raise LocalProtocolError(f"not a session's name: {self.name!r}. {NAME_RULE}")
+            raise LocalProtocolError(f"not a named shell's name: {self.name!r}. {NAME_RULE}")
         if self.name is not None and self.terminal is None:
             raise LocalProtocolError("a session with a name needs a terminal")
         if self.share and self.name is None:
@@ -196,7 +196,7 @@ class ShellEnding:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """What the reply of OPENED says of a named session, beside what it says of every shell.
+    """What the reply of OPENED says of a named shell, beside what it says of every shell.
 
     `attached` says that it was there already. `number` is the largest of a command so far and
     `running` the command that runs now, None when none does. `kept` counts the bytes at the

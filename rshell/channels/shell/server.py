@@ -1,4 +1,4 @@
-"""The server's side of a `shell` channel: one with a shell of its own, or at a named session.
+"""The server's side of a `shell` channel: one with a shell of its own, or at a named shell.
 
 Strategy: a plain shell lives and dies with its channel. One with a name lives in `NamedShells`;
 its channels come and go, and all they do here is wait for their own end.

@@ -2,7 +2,7 @@
 
 Either prompt_toolkit has the terminal, or the remote program; a command's output is written as it
 comes, and what the program left behind (modes, a line without an end) is put right before the next
-prompt. A named session was there before us and goes on after us: what it printed meanwhile comes
+prompt. A named shell was there before us and goes on after us: what it printed meanwhile comes
 first, and a command that runs there gets the terminal at once.
 
 Loading prompt_toolkit is a few hundred milliseconds of work, a login and the start of a shell about
@@ -62,7 +62,7 @@ def load_editor() -> Future[type[Editor]]:
 async def run_prompt(client: Client, where: str, name: str, loading: Future[type[Editor]]) -> int:
     """Run the prompt until the user leaves; return the status to exit with.
 
-    With a `name`, not "", it is in the named session of that name, which is made or attached to.
+    With a `name`, not "", it is in the named shell of that name, which is made or attached to.
     Raises what cuts the session short; the terminal is as it was found then, too.
     """
     env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
@@ -84,7 +84,7 @@ async def run_prompt(client: Client, where: str, name: str, loading: Future[type
 
 
 def _lost(error: SessionClosed, where: str, name: str) -> str:
-    """Return what the loss of our own session means for a named one."""
+    """Return what the loss of our session means for a named shell."""
     way_back = f"rshell {where} -S {name} comes back"
     if isinstance(error, ResumeFailed):
         return (
@@ -106,7 +106,7 @@ class Status:
     home: str = ""
     cwd: str = ""
     where: str = ""
-    session: str = ""  # the name of a named session
+    named: str = ""  # the name of a named shell
     last: ShellEnding | None = None
     round_trip: float | None = None
     cut_for: float | None = None  # seconds since the link was lost, None while it is there
@@ -136,8 +136,8 @@ class Status:
     def toolbar(self) -> Fragments:
         """Return where we are, how the last command ended, and the round trip."""
         parts = [("class:bottom-toolbar.text", f" {printable(self.where)} ")]
-        if self.session:
-            parts.append(("class:bottom-toolbar.text", f" session {printable(self.session)} "))
+        if self.named:
+            parts.append(("class:bottom-toolbar.text", f" shell {printable(self.named)} "))
         if self.cut_for is not None:
             waited = format_seconds(float(int(self.cut_for)) or 1.0)
             parts.append(("class:failed", f" link cut {waited} ago, trying to come back "))
@@ -172,7 +172,7 @@ class Prompt:
             home=str(reply.get("home", "")),
             cwd=line.cwd,
             where=where,
-            session=line.name,
+            named=line.name,
             round_trip=client.round_trip,
         )
         self._terminal = terminal
@@ -187,7 +187,7 @@ class Prompt:
         self._pump = OutputPump(line.channel.stream(1), terminal, self._show_above)
         self._passthrough = Passthrough(line, terminal, self._pump, self._editor.type_ahead)
         self._loop = asyncio.get_running_loop()
-        self._watch = asyncio.create_task(self._watch_session())
+        self._watch = asyncio.create_task(self._watch_named_shell())
         self._ticks: asyncio.TimerHandle | None = None
         self._notices: set[asyncio.Task[None]] = set()
         self._farewell = ""  # what to say when the terminal is put right
@@ -311,7 +311,7 @@ class Prompt:
         self._notices.add(task)
         task.add_done_callback(self._notices.discard)
 
-    async def _watch_session(self) -> None:
+    async def _watch_named_shell(self) -> None:
         """End the prompt when the session ends under it."""
         await self._line.channel.wait_closed()
         try:

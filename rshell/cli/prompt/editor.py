@@ -134,7 +134,7 @@ class Editor:
         """Return the next command.
 
         Raises KeyboardInterrupt for Ctrl-C, EOFError for Ctrl-D on an empty line, and Detached
-        for Ctrl-X Ctrl-D in a named session.
+        for Ctrl-X Ctrl-D in a named shell.
         """
         self._completer.forget()
         return await self._session.prompt_async()

@@ -2,7 +2,7 @@
 
 Keys are sent on as they are read. What does not fit waits, up to a bound, and `~.` is heard on a
 link that is stuck; past that, a paste waits in the terminal. A command that ran before we came, in
-a named session, is followed like one of our own.
+a named shell, is followed like one of our own.
 
 One task for the whole session copies output as it comes. While a command has the terminal it is
 written as it is; between commands, a background job's output is shown above the prompt.

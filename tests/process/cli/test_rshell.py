@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rshell import __version__
-from rshell.cli.options import Options, SessionOptions
+from rshell.cli.options import NamedShellOptions, Options
 from rshell.cli.rshell import _limits, main
 from rshell.security.credentials import Credentials
 from rshell.security.files import state_directory
@@ -50,12 +50,12 @@ def test_somebody_at_a_prompt_is_waited_for_and_a_script_only_for_a_moment() -> 
         assert (limits.resume_window, limits.linger) == expected
 
 
-def test_a_named_session_goes_on_by_itself_so_little_needs_to_be_kept() -> None:
-    limits = _limits(AtPrompt(session=SessionOptions("attach", "work")))
+def test_a_named_shell_goes_on_by_itself_so_little_needs_to_be_kept() -> None:
+    limits = _limits(AtPrompt(named=NamedShellOptions("attach", "work")))
     assert (limits.resume_window, limits.linger) == (300.0, 3.0)
 
 
-def test_a_session_without_a_terminal_is_one_line_that_says_what_to_do() -> None:
+def test_a_named_shell_without_a_terminal_is_one_line_that_says_what_to_do() -> None:
     done = run("-S", "work", "localhost:1")
     assert done.returncode == 255 and "--detach" in only_line(done.stderr)
 

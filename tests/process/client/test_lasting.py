@@ -22,15 +22,15 @@ async def test_each_method_asks_for_just_what_it_says() -> None:
 
     handlers = dict.fromkeys(("job", "sessions", "shell"), serve)
     async with tls_session(handlers=handlers) as client:
-        watching = client.watch_session("work", SIZE)
+        watching = client.watch_named_shell("work", SIZE)
         assert asked == []  # nothing happens before it is opened
         for question in (
             client.start_job(["echo", "a"], name="j"),
             client.jobs(),
             client.wait_job("j"),
             client.kill_job("j"),
-            client.sessions(),
-            client.end_session("work"),
+            client.named_shells(),
+            client.end_named_shell("work"),
             watching,
         ):
             with pytest.raises(ChannelRefused, match="only looking"):

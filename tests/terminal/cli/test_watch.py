@@ -12,7 +12,7 @@ from typing import cast
 
 import pytest
 
-from rshell.channels.sessions.watch import CommandBegun, SessionWatch, Skipped, WatchEvent
+from rshell.channels.sessions.watch import CommandBegun, ShellWatch, Skipped, WatchEvent
 from rshell.channels.shell.messages import Joined, ShellEnding
 from rshell.cli.watch import run_watch
 from rshell.client.client import Client
@@ -73,11 +73,11 @@ class Session:
             self.quiet.set()
             await asyncio.Event().wait()
 
-    def watch_session(self, name: str, size: TerminalSize) -> Opening[SessionWatch]:
+    def watch_named_shell(self, name: str, size: TerminalSize) -> Opening[ShellWatch]:
         assert (name, size) == ("work", SIZE)
 
-        async def start() -> SessionWatch:
-            return cast(SessionWatch, self)
+        async def start() -> ShellWatch:
+            return cast(ShellWatch, self)
 
         return Opening(start)
 

@@ -1,4 +1,4 @@
-"""What `--jobs` and `--sessions` show, for people and for programs."""
+"""What `--jobs` and `--shells` show, for people and for programs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from rshell import ExitStatus, JobInfo, SessionInfo, TerminalSize
-from rshell.cli.lasting import describe_job, describe_session, job_table, session_table
+from rshell import ExitStatus, JobInfo, NamedShellInfo, TerminalSize
+from rshell.cli.lasting import describe_job, describe_named, job_table, named_table
 
 JOBS = [
     JobInfo("a", "sleep 100", 0.0, duration=61.25, stdout=0, stderr=0),
@@ -48,18 +48,18 @@ def test_the_jobs_object_has_every_key_for_every_state() -> None:
 
 
 SIZE = TerminalSize(columns=120, rows=40)
-SESSIONS = [
-    SessionInfo("work", "laptop", 1000.0, True, 0, "/bin/bash", "/src", SIZE, "make\ntest"),
-    SessionInfo("a-long.name", "\x1b[2J", 4000.0, False, 2, "/bin/sh", "/", SIZE),
-    SessionInfo("young", "laptop", 5060.0, False, 0, "/bin/sh", "/", SIZE, "x" * 100),
+NAMED = [
+    NamedShellInfo("work", "laptop", 1000.0, True, 0, "/bin/bash", "/src", SIZE, "make\ntest"),
+    NamedShellInfo("a-long.name", "\x1b[2J", 4000.0, False, 2, "/bin/sh", "/", SIZE),
+    NamedShellInfo("young", "laptop", 5060.0, False, 0, "/bin/sh", "/", SIZE, "x" * 100),
 ]
 
 
-def test_the_sessions_table_lines_up_and_shows_no_control_character(
+def test_the_shells_table_lines_up_and_shows_no_control_character(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(time, "time", lambda: 5000.0)
-    lines = session_table(SESSIONS).split("\n")
+    lines = named_table(NAMED).split("\n")
     assert len(lines) == 4 and all(line.isprintable() for line in lines)
     assert [line[line.index("  ") :].strip() != "" for line in lines] == [True] * 4
     assert lines[0].split() == ["NAME", "IDENTITY", "AGE", "STATE", "SIZE", "RUNNING"]
@@ -71,12 +71,12 @@ def test_the_sessions_table_lines_up_and_shows_no_control_character(
     assert " 0.0 ms " in lines[3] and lines[3].endswith("xxx...")  # made on a faster clock
 
 
-def test_no_sessions_is_a_table_too() -> None:
-    assert session_table([]).split() == ["NAME", "IDENTITY", "AGE", "STATE", "SIZE", "RUNNING"]
+def test_no_shells_is_a_table_too() -> None:
+    assert named_table([]).split() == ["NAME", "IDENTITY", "AGE", "STATE", "SIZE", "RUNNING"]
 
 
-def test_the_sessions_object_has_every_key_always() -> None:
-    shown = [describe_session(info) for info in SESSIONS]
+def test_the_shells_object_has_every_key_always() -> None:
+    shown = [describe_named(info) for info in NAMED]
     assert json.loads(json.dumps(shown)) == shown
     assert len({tuple(each) for each in shown}) == 1
     assert shown[0] == {

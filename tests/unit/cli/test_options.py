@@ -14,8 +14,8 @@ from rshell.cli.options import (
     HELP,
     Config,
     JobOptions,
+    NamedShellOptions,
     Options,
-    SessionOptions,
     UsageError,
     load_config,
     parse,
@@ -28,8 +28,8 @@ from rshell.values import Address
 MORE: dict[str, Any] = {"no_stdin": True, "json": True, "command": "ls -n"}
 
 
-def with_session(verb: str, name: str = "", **more: Any) -> Options:
-    return Options(address=Address("h"), session=SessionOptions(verb, name), **more)
+def with_named(verb: str, name: str = "", **more: Any) -> Options:
+    return Options(address=Address("h"), named=NamedShellOptions(verb, name), **more)
 
 
 COMMAND_LINES: list[tuple[list[str], Options]] = [
@@ -72,14 +72,14 @@ COMMAND_LINES: list[tuple[list[str], Options]] = [
     ),
     (["--wait=a", "h"], Options(address=Address("h"), job=JobOptions("wait", "a"))),
     (["--kill-job", "a", "h"], Options(address=Address("h"), job=JobOptions("kill", "a"))),
-    (["-S", "a.1", "h"], with_session("attach", "a.1")),
-    (["h", "-Sa"], with_session("attach", "a")),
-    (["h", "-S", "a", "--resume-window=5"], with_session("attach", "a", resume_window=5.0)),
-    (["--share", "h", "-S", "a"], with_session("watch", "a")),
-    (["h", "--sessions"], with_session("list")),
-    (["--sessions", "--json", "h"], with_session("list", json=True)),
-    (["--kill-session", "a", "h"], with_session("end", "a")),
-    (["h", "--kill-session=a", "--json"], with_session("end", "a", json=True)),
+    (["-S", "a.1", "h"], with_named("attach", "a.1")),
+    (["h", "-Sa"], with_named("attach", "a")),
+    (["h", "-S", "a", "--resume-window=5"], with_named("attach", "a", resume_window=5.0)),
+    (["--share", "h", "-S", "a"], with_named("watch", "a")),
+    (["h", "--shells"], with_named("list")),
+    (["--shells", "--json", "h"], with_named("list", json=True)),
+    (["--kill-shell", "a", "h"], with_named("end", "a")),
+    (["h", "--kill-shell=a", "--json"], with_named("end", "a", json=True)),
 ]
 
 
@@ -125,10 +125,10 @@ NONSENSE = [
     (["--logs", "../a", "h"], "not a job's name"),
     (["--logs", "", "h"], "not a job's name"),
     (["--detach", "--name=", "-c", "ls"], "not a job's name"),
-    (["-S", "../a", "h"], "not a session's name"),
-    (["-S", "", "h"], "not a session's name"),
-    (["-S", "-c", "ls", "h"], "not a session's name"),
-    (["--kill-session", "a b", "h"], "not a session's name"),
+    (["-S", "../a", "h"], "not a named shell's name"),
+    (["-S", "", "h"], "not a named shell's name"),
+    (["-S", "-c", "ls", "h"], "not a named shell's name"),
+    (["--kill-shell", "a b", "h"], "not a named shell's name"),
     (["-S", "a", "-c", "ls", "h"], "'ls': type commands at its prompt"),
     (["-S", "a", "h", "ls", "-l"], "'ls -l': type commands at its prompt"),
     (["-S", "a", "-t", "h"], "-S does not go with -t: type commands"),
@@ -136,12 +136,12 @@ NONSENSE = [
     (["-S", "a", "--json", "h"], "-S does not go with --json"),
     (["-S", "a", "--timeout", "1", "h"], "-S does not go with --timeout"),
     (["-S", "a", "--local"], "-S needs a host"),
-    (["--sessions", "--via", "x"], "--sessions needs a host"),
-    (["--sessions", "h", "ls"], "does not go with the command 'ls': leave that out"),
-    (["--kill-session", "a", "-t", "h"], "does not go with -t: leave that out"),
+    (["--shells", "--via", "x"], "--shells needs a host"),
+    (["--shells", "h", "ls"], "does not go with the command 'ls': leave that out"),
+    (["--kill-shell", "a", "-t", "h"], "does not go with -t: leave that out"),
     (["--share", "h"], "--share goes with -S NAME"),
-    (["--share", "--sessions", "h"], "--share goes with -S NAME, not with --sessions"),
-    (["-S", "a", "--sessions", "h"], "give one of -S and --sessions"),
+    (["--share", "--shells", "h"], "--share goes with -S NAME, not with --shells"),
+    (["-S", "a", "--shells", "h"], "give one of -S and --shells"),
     (["-S", "a", "--jobs", "h"], "give one of -S and --jobs"),
 ]
 
@@ -194,7 +194,7 @@ def test_a_broken_config_is_reported_only_where_it_is_needed() -> None:
         parse([])
 
 
-def test_a_session_without_a_terminal_is_refused_and_a_job_proposed(
+def test_a_named_shell_without_a_terminal_is_refused_and_a_job_proposed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for more in ([], ["--share"]):
@@ -212,13 +212,13 @@ PROMPTS: list[tuple[list[str], bool, str]] = [
     (["h"], True, ""),
     (["h", "-S", "a"], True, "a"),
     (["h", "-S", "a", "--share"], False, ""),
-    (["h", "--sessions"], False, ""),
-    (["h", "--kill-session", "a"], False, ""),
+    (["h", "--shells"], False, ""),
+    (["h", "--kill-shell", "a"], False, ""),
     (["h", "--jobs"], False, ""),
 ]
 
 
-def test_who_gets_the_prompt_and_of_which_session(
+def test_who_gets_the_prompt_and_of_which_shell(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("rshell.terminal.pty.is_terminal", {0, 1}.__contains__)

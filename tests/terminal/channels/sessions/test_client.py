@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rshell import ChannelRefused, LocalProtocolError, RemoteProtocolError, SessionInfo
+from rshell import ChannelRefused, LocalProtocolError, NamedShellInfo, RemoteProtocolError
 from rshell.channels.base import Context
 from rshell.protocol.messages import Json
 from rshell.transport.channel import Channel
@@ -12,8 +12,8 @@ from rshell.values import TerminalSize
 from tests.support.session import tls_session
 
 SIZE = TerminalSize(columns=80, rows=24)
-WORK = SessionInfo("work", "me", 1.0, True, 2, "/bin/sh", "/tmp", SIZE, "make")
-IDLE = SessionInfo("idle", "me", 2.0, False, 0, "/bin/sh", "/", SIZE)
+WORK = NamedShellInfo("work", "me", 1.0, True, 2, "/bin/sh", "/tmp", SIZE, "make")
+IDLE = NamedShellInfo("idle", "me", 2.0, False, 0, "/bin/sh", "/", SIZE)
 
 
 async def serve(channel: Channel, context: Context) -> None:
@@ -33,21 +33,21 @@ async def serve(channel: Channel, context: Context) -> None:
 
 async def test_sessions_are_listed_and_ended() -> None:
     async with tls_session(handlers={"sessions": serve}) as client:
-        assert await client.sessions() == [WORK, IDLE]
-        assert await client.end_session("work") == WORK
+        assert await client.named_shells() == [WORK, IDLE]
+        assert await client.end_named_shell("work") == WORK
         with pytest.raises(ChannelRefused, match="no such session") as caught:
-            await client.end_session("other")
+            await client.end_named_shell("other")
         assert caught.value.code == "unknown-session"
 
 
 @pytest.mark.parametrize("name", ["../x", "", "a b", "-x", "a" * 65])
 async def test_no_bad_name_leaves_here(name: str) -> None:
     async with tls_session(handlers={}) as client:
-        with pytest.raises(LocalProtocolError, match="not a session's name"):
-            await client.end_session(name)
-        with pytest.raises(LocalProtocolError, match="not a session's name"):
-            client.watch_session(name, SIZE)
-        with pytest.raises(LocalProtocolError, match="not a session's name"):
+        with pytest.raises(LocalProtocolError, match="not a named shell's name"):
+            await client.end_named_shell(name)
+        with pytest.raises(LocalProtocolError, match="not a named shell's name"):
+            client.watch_named_shell(name, SIZE)
+        with pytest.raises(LocalProtocolError, match="not a named shell's name"):
             client.open_line(SIZE, term="dumb", name=name)
 
 
@@ -60,6 +60,6 @@ async def test_a_session_that_there_can_not_be_is_an_error(message: Json) -> Non
 
     async with tls_session(handlers={"sessions": lie}) as client:
         with pytest.raises(RemoteProtocolError):
-            await client.sessions()
+            await client.named_shells()
         with pytest.raises(RemoteProtocolError):
-            await client.end_session("work")
+            await client.end_named_shell("work")

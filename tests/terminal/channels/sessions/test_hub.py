@@ -1,4 +1,4 @@
-"""A named session: who is attached, who watches, and what each of them gets to see."""
+"""A named shell: who is attached, who watches, and what each of them gets to see."""
 
 from __future__ import annotations
 

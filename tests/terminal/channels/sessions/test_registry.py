@@ -138,15 +138,15 @@ async def test_a_shell_that_does_not_start_leaves_no_entry(
 
 
 async def test_so_many_are_open_at_once() -> None:
-    async with inn(replace(BRIEF, named_sessions_each=2)) as server, guest(server) as client:
+    async with inn(replace(BRIEF, named_shells_each=2)) as server, guest(server) as client:
         for name in ("a", "b"):
             await attach(client, name)
-        with pytest.raises(ChannelRefused, match="2 named sessions of yours") as caught:
+        with pytest.raises(ChannelRefused, match="2 named shells of yours") as caught:
             await attach(client, "c")
         assert caught.value.code == "busy"
         assert (await attach(client, "a")).joined.attached
         assert [session["name"] for session in await listed(client)] == ["a", "b"]
-    async with inn(replace(BRIEF, named_sessions=1)) as server, guest(server) as client:
+    async with inn(replace(BRIEF, named_shells=1)) as server, guest(server) as client:
         await attach(client, "a")
         with pytest.raises(ChannelRefused, match="the server has as many") as caught:
             await attach(client, "b")

@@ -1,4 +1,4 @@
-"""Questions about named sessions, and the end of one that is asked for."""
+"""Questions about named shells, and the end of one that is asked for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 import rshell
 from rshell import ChannelRefused, ChannelReset
-from rshell.channels.sessions.messages import SessionInfo
+from rshell.channels.sessions.messages import NamedShellInfo
 from rshell.client.client import Client
 from rshell.protocol.messages import Json
 from rshell.values import TerminalSize
@@ -57,7 +57,7 @@ async def test_sessions_are_listed_by_age() -> None:
         (await attach(client, "a", terminal=TerminalSize(100, 30))).channel.close()
         await watch(client, "b")
         first.begin("sleep 100")
-        while (infos := [SessionInfo.decode(found) for found in await listed(client)]) and (
+        while (infos := [NamedShellInfo.decode(found) for found in await listed(client)]) and (
             infos[0].running is None or infos[1].attached
         ):
             pass
@@ -84,7 +84,7 @@ async def test_an_end_takes_everything_with_it() -> None:
         await second.message("command")
         await second.done()
         await second.message("command")
-        info = SessionInfo.decode(await end(two, "work"))
+        info = NamedShellInfo.decode(await end(two, "work"))
         assert (info.name, info.attached, info.watchers) == ("work", True, 1)
         assert info.running == "sleep 1001"
         assert not any(map(is_running, pids))
@@ -93,9 +93,7 @@ async def test_an_end_takes_everything_with_it() -> None:
             assert isinstance(ended.channel.error, ChannelReset)
             assert ended.channel.error.code == "killed"
         assert await listed(one) == []
-        assert [line["reason"] for line in audited("shell-ended")] == [
-            "somebody ended this session"
-        ]
+        assert [line["reason"] for line in audited("shell-ended")] == ["somebody ended this shell"]
         with pytest.raises(ChannelRefused):
             await end(two, "work")
 

@@ -1,4 +1,4 @@
-"""What is asked about named sessions, and what is answered."""
+"""What is asked about named shells, and what is answered."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from rshell.channels.sessions.messages import SessionInfo, SessionsRequest
+from rshell.channels.sessions.messages import NamedShellInfo, NamedShellsRequest
 from rshell.errors import LocalProtocolError, RemoteProtocolError
 from rshell.protocol.messages import Json
 from rshell.values import TerminalSize
 
-INFO = SessionInfo(
+INFO = NamedShellInfo(
     name="work",
     identity="me",
     created=5.5,
@@ -24,17 +24,17 @@ INFO = SessionInfo(
 )
 
 
-@pytest.mark.parametrize("request_", [SessionsRequest("list"), SessionsRequest("end", "a.b")])
-def test_a_request_arrives_as_it_was(request_: SessionsRequest) -> None:
-    assert SessionsRequest.decode(request_.encode()) == request_
+@pytest.mark.parametrize("request_", [NamedShellsRequest("list"), NamedShellsRequest("end", "a.b")])
+def test_a_request_arrives_as_it_was(request_: NamedShellsRequest) -> None:
+    assert NamedShellsRequest.decode(request_.encode()) == request_
 
 
 @pytest.mark.parametrize("name", ["", "-x", "a/b", "a" * 65])
 def test_names_that_no_session_can_have_are_refused_by_both_ends(name: str) -> None:
-    with pytest.raises(LocalProtocolError, match="not a session's name"):
-        SessionsRequest("end", name)
-    with pytest.raises(RemoteProtocolError, match="not a session's name"):
-        SessionsRequest.decode({"verb": "end", "name": name})
+    with pytest.raises(LocalProtocolError, match="not a named shell's name"):
+        NamedShellsRequest("end", name)
+    with pytest.raises(RemoteProtocolError, match="not a named shell's name"):
+        NamedShellsRequest.decode({"verb": "end", "name": name})
 
 
 @pytest.mark.parametrize(
@@ -48,16 +48,16 @@ def test_names_that_no_session_can_have_are_refused_by_both_ends(name: str) -> N
 )
 def test_requests_that_make_no_sense_are_refused(values: Json, message: str) -> None:
     with pytest.raises(RemoteProtocolError, match=message):
-        SessionsRequest.decode(values)
+        NamedShellsRequest.decode(values)
 
 
 @pytest.mark.parametrize("info", [INFO, replace(INFO, attached=False, running=None)])
-def test_a_session_arrives_as_it_was(info: SessionInfo) -> None:
-    assert SessionInfo.decode(info.encode()) == info
+def test_a_session_arrives_as_it_was(info: NamedShellInfo) -> None:
+    assert NamedShellInfo.decode(info.encode()) == info
 
 
 def test_a_long_command_is_shortened() -> None:
-    shown = SessionInfo.decode(replace(INFO, running="x" * 5000).encode()).running
+    shown = NamedShellInfo.decode(replace(INFO, running="x" * 5000).encode()).running
     assert shown == "x" * 1021 + "..."
 
 
@@ -77,4 +77,4 @@ def test_a_long_command_is_shortened() -> None:
 )
 def test_a_session_that_makes_no_sense_is_refused(wrong: Json) -> None:
     with pytest.raises(RemoteProtocolError):
-        SessionInfo.decode(INFO.encode() | wrong)
+        NamedShellInfo.decode(INFO.encode() | wrong)

@@ -9,10 +9,10 @@ import pytest
 
 from rshell.channels.sessions.watch import (
     CommandBegun,
-    SessionWatch,
+    ShellWatch,
     Skipped,
     WatchEvent,
-    watch_session,
+    watch_named_shell,
 )
 from rshell.channels.shell.messages import Joined, ShellEnding, ShellRequest
 from rshell.errors import ChannelReset, RemoteProtocolError
@@ -68,7 +68,7 @@ async def test_events_come_in_the_order_in_which_they_were_sent() -> None:
     for piece in (1, 7, 64 * 1024):  # bytes that arrive together
         async with (
             memory_session(serve, piece=piece) as both,
-            await watch_session(both.live, REQUEST) as watch,
+            await watch_named_shell(both.live, REQUEST) as watch,
         ):
             assert watch.found == FOUND
             assert joined([event async for event in watch]) == expected
@@ -92,7 +92,7 @@ async def test_each_comes_as_soon_as_it_is_there_and_cancelling_a_step_loses_non
         await channel.wait_closed()
 
     async with memory_session(serve) as both:
-        async with await watch_session(both.live, REQUEST) as watch:
+        async with await watch_named_shell(both.live, REQUEST) as watch:
             for data, message, event in SAID:
                 step = asyncio.ensure_future(anext(watch))
                 for _ in range(10):
@@ -121,7 +121,7 @@ async def test_a_watcher_that_stops_reading_stops_the_server() -> None:
     limits = Limits(window=64 * 1024, window_largest=64 * 1024, channel_queue=1024)
     async with (
         memory_session(serve, limits=limits) as both,
-        await watch_session(both.live, REQUEST) as watch,
+        await watch_named_shell(both.live, REQUEST) as watch,
     ):
         assert await anext(watch)
         before = -1
@@ -145,7 +145,7 @@ async def test_what_was_told_before_the_end_is_told_before_the_error() -> None:
     ended = asyncio.Event()
     async with (
         memory_session(serve) as both,
-        await watch_session(both.live, REQUEST) as watch,
+        await watch_named_shell(both.live, REQUEST) as watch,
     ):
         await ended.wait()
         await until(lambda: not both.live.session.channels)
@@ -167,7 +167,7 @@ async def test_a_message_that_makes_no_sense_ends_it(message: Json) -> None:
 
     async with memory_session(serve) as both:
         with pytest.raises(ChannelReset, match="needs"):
-            async with await watch_session(both.live, REQUEST) as watch:
+            async with await watch_named_shell(both.live, REQUEST) as watch:
                 await anext(watch)
 
 
@@ -177,8 +177,8 @@ async def test_a_server_that_never_heard_of_it_is_an_error() -> None:
         await channel.wait_closed()
 
     async with memory_session(serve) as both:
-        with pytest.raises(RemoteProtocolError, match="knows no named sessions"):
-            await watch_session(both.live, REQUEST)
+        with pytest.raises(RemoteProtocolError, match="knows no named shells"):
+            await watch_named_shell(both.live, REQUEST)
 
 
 async def test_a_watch_that_is_left_unread_leaves_no_task() -> None:
@@ -188,7 +188,7 @@ async def test_a_watch_that_is_left_unread_leaves_no_task() -> None:
 
     async with memory_session(serve) as both:
         before = asyncio.all_tasks()
-        watch: SessionWatch = await watch_session(both.live, REQUEST)
+        watch: ShellWatch = await watch_named_shell(both.live, REQUEST)
         step = asyncio.ensure_future(anext(watch))
         await asyncio.sleep(0)
         step.cancel()

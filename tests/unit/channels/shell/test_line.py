@@ -28,7 +28,7 @@ def done(number: int, **more: Any) -> Json:
 
 
 class Server:
-    """A named session that was there already. `heard` is what the client has said."""
+    """A named shell that was there already. `heard` is what the client has said."""
 
     def __init__(self, *early: Json, running: str | None = None, number: int = 7) -> None:
         self.early = early
@@ -128,7 +128,7 @@ async def test_leaving_lets_a_named_session_go_and_ends_any_other(
 @pytest.mark.parametrize(
     ("reply", "message"),
     [
-        (WELCOME, "knows no named sessions"),
+        (WELCOME, "knows no named shells"),
         (WELCOME | {"attached": 1}, "attached"),
         (WELCOME | Joined(True, 1, SIZE).encode() | {"number": -1}, "number"),
     ],

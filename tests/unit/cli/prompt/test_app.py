@@ -49,7 +49,7 @@ async def test_who_gives_up_on_it_leaves_the_thread_in_peace(
     assert loading.exception() is None
 
 
-def test_a_lost_connection_says_what_became_of_a_named_session() -> None:
+def test_a_lost_connection_says_what_became_of_a_named_shell() -> None:
     gone = _lost(ResumeFailed("not kept"), "host:7000", "work")
     assert "If it was started anew, work ended with it; else rshell host:7000 -S work" in gone
     lost = _lost(LinkLost("the link was cut"), "host:7000", "work")
@@ -112,8 +112,8 @@ def test_the_toolbar_says_only_what_is_known() -> None:
     assert ("", " status 0 ") in status.toolbar()
 
 
-def test_the_toolbar_names_the_session() -> None:
-    assert text(Status(where="a:1", session="work").toolbar()) == " a:1  session work "
+def test_the_toolbar_names_the_shell() -> None:
+    assert text(Status(where="a:1", named="work").toolbar()) == " a:1  shell work "
 
 
 def test_the_toolbar_says_nothing_of_a_link_that_is_there() -> None:

@@ -112,7 +112,7 @@ async def test_what_is_typed_while_the_text_is_judged_comes_after_the_enter(
     await editor.close()
 
 
-async def test_a_named_session_is_left_by_a_key_and_tilde_d_is_a_command(
+async def test_a_named_shell_is_left_by_a_key_and_tilde_d_is_a_command(
     keyboard: PipeInput,
 ) -> None:
     line = Line()

@@ -175,7 +175,7 @@ async def test_a_command_that_ran_already_gets_the_keys_and_gives_back_the_rest(
     assert line.got == b"abq"
 
 
-async def test_in_a_named_session_each_way_out_detaches(keyboard: int) -> None:
+async def test_in_a_named_shell_each_way_out_detaches(keyboard: int) -> None:
     for keys in (b"~d", b"~."):
         os.write(keyboard, keys)
         line = Line(b"never", name="work")
