@@ -28,6 +28,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
+Way = TypeVar("Way", bound="Leaving")
 
 BLOCK = 240 * 1024
 _AHEAD = 2  # blocks read before anybody asked
@@ -75,10 +76,11 @@ class Leaving:
         self._left: Left | None = None
         self._is_left = asyncio.Event()
 
-    async def __aenter__(self) -> None:
+    async def __aenter__(self: Way) -> Way:
         with contextlib.ExitStack() as taken:
             self._take(taken)
             self._taken = taken.pop_all()
+        return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         self._taken.close()
