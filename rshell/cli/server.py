@@ -158,7 +158,7 @@ def _welcome(addresses: list[str], fingerprint: str) -> list[str]:
 
 
 async def _serve_stdio(options: argparse.Namespace) -> int:
-    """Serve one session for whoever started us; its end is ours."""
+    """Serve one session for the program that started us; its end is ours."""
     from rshell.channels.builtin import BUILTIN_HANDLERS
     from rshell.security.files import private_directory, server_directory
     from rshell.server.audit import AuditLog
@@ -173,7 +173,7 @@ async def _serve_stdio(options: argparse.Namespace) -> int:
     try:
         audit = AuditLog(private_directory(options.state or server_directory()) / "audit.jsonl")
     except ConfigurationError as error:
-        # Whoever started us could run commands without us; the log is a courtesy here.
+        # The program that started us could run commands without us; the log is a courtesy here.
         print(f"rshell-server: no audit log: {error}", file=sys.stderr)
         audit = AuditLog(None)
     async with Server(

@@ -1,9 +1,9 @@
 """The terminal that a command of ours runs on: descriptors 0 and 1 while something else has them.
 
 `Terminal` is raw for the length of its `async with` block and as it was found after it, on every
-way out. Keys come through it, with the escapes taken out; output goes through one writer, which
-keeps what a program prints and what is ours to say in order; a new size and the signals that end
-us are told here alone. The one-shot with `-t`, the prompt and watching share it.
+way out. Keys come through it, with the escapes taken out; a program's output goes through one
+writer, which keeps it and what is ours to say in order; a new size and the signals that end us are
+told here alone. The one-shot with `-t`, the prompt and watching share it.
 
 An escape is a tilde at the start of a line and a key. The tilde is held back until the next key
 says whether it begins one. Two keys count when they are read one by one or, where the way from the
@@ -139,16 +139,15 @@ class Terminal(Leaving):
         """Wait until all is written. Raises as the writer does."""
         await self.output.drain()
 
-    async def show(self, data: bytes) -> None:
-        """Write something of ours and wait until it is there, as `put` does, or raise Left."""
-        if data:
-            await self.unless_left(self.put(data))
+    def put(self, data: bytes) -> None:
+        """Write something of ours at once, as prompt_toolkit writes: while the writer has nothing.
 
-    async def put(self, data: bytes) -> None:
-        """Write something of ours and wait until it is there, or the terminal has gone."""
-        with suppress(OSError):  # SIGHUP says so
-            await self.output.write(data)
-            await self.output.drain()
+        Nothing is raised where the terminal has gone: SIGHUP says so.
+        """
+        view = memoryview(data)
+        with suppress(OSError):
+            while view:
+                view = view[os.write(1, view) :]
 
     def say(self, text: str) -> None:
         """Say something of ours on a line of its own."""

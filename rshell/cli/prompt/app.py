@@ -187,7 +187,7 @@ class Prompt:
         self._pump = OutputPump(line.channel.stream(1), terminal, self._show_above)
         self._passthrough = Passthrough(line, terminal, self._pump, self._editor.type_ahead)
         self._loop = asyncio.get_running_loop()
-        self._watch = asyncio.create_task(self._watch_named_shell())
+        self._watch = asyncio.create_task(self._watch_line())
         self._ticks: asyncio.TimerHandle | None = None
         self._notices: set[asyncio.Task[None]] = set()
         self._farewell = ""  # what to say when the terminal is put right
@@ -242,19 +242,18 @@ class Prompt:
         if found.dropped:
             first += notice(f"{found.dropped} bytes before this were dropped")
         terminal.modes.feed(found.modes.encode())
-        # Not waited for: the pump would have its turn, and output no terminal yet.
-        terminal.output.say(first + found.modes.encode())
+        terminal.put(first + found.modes.encode())
         terminal.check_size()  # since we asked for the size
         if found.running is not None:
-            return await self._note(await self._passthrough.follow())
+            return self._note(await self._passthrough.follow())
         await self._passthrough.show(found.kept)
         if found.last is not None:
-            await self._note(found.last)
+            self._note(found.last)
         return None
 
     async def _turn(self) -> ShellEnding | None:
         """Read a command and run it; return its ending, None where there was no command."""
-        await self._tidy()
+        self._tidy()
         try:
             command = await self._next_command()
         except KeyboardInterrupt:
@@ -265,9 +264,9 @@ class Prompt:
             return None
         self._terminal.check_size()
         try:
-            return await self._note(await self._passthrough.run(command))
+            return self._note(await self._passthrough.run(command))
         except ValueError as error:  # it is too long, or holds a NUL
-            await self._notify(str(error))
+            self._notify(str(error))
             return None
 
     async def _next_command(self) -> str:
@@ -278,21 +277,21 @@ class Prompt:
         finally:
             self._terminal.take_back()
 
-    async def _note(self, done: ShellEnding) -> ShellEnding:
+    def _note(self, done: ShellEnding) -> ShellEnding:
         self._status.last = done
         self._status.cwd = done.cwd
         self._status.round_trip = self._client.round_trip
         if done.restarted:
-            await self._notify(_restarted(done))
+            self._notify(_restarted(done))
         return done
 
-    async def _tidy(self) -> None:
+    def _tidy(self) -> None:
         self._terminal.check_size()
-        await self._terminal.show(self._terminal.tidy())
+        self._terminal.put(self._terminal.tidy())
 
-    async def _notify(self, text: str) -> None:
-        await self._tidy()
-        await self._terminal.show(notice(text))
+    def _notify(self, text: str) -> None:
+        self._tidy()
+        self._terminal.put(notice(text))
 
     async def _show_above(self, block: bytes) -> None:
         """A background job printed while the prompt is on the screen."""
@@ -311,7 +310,7 @@ class Prompt:
         self._notices.add(task)
         task.add_done_callback(self._notices.discard)
 
-    async def _watch_named_shell(self) -> None:
+    async def _watch_line(self) -> None:
         """End the prompt when the session ends under it."""
         await self._line.channel.wait_closed()
         try:

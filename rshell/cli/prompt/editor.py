@@ -26,7 +26,7 @@ import asyncio
 import os
 import re
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -171,10 +171,10 @@ class Editor:
             app.key_processor.feed_multiple(keys)
             app.key_processor.process_keys()
 
-    async def show_above(self, write: Callable[[], Awaitable[None]]) -> None:
-        """Wait for `write` while the prompt is out of the way."""
+    async def show_above(self, write: Callable[[], None]) -> None:
+        """Call `write` while the prompt is out of the way."""
         async with in_terminal():
-            await write()
+            write()
 
     def _bindings(self) -> KeyBindings:
         bindings = KeyBindings()

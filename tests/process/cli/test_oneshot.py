@@ -1,4 +1,4 @@
-"""`run_oneshot` on descriptors of a child: see tests/integration for all of it at once."""
+"""`run_oneshot` on descriptors of a child: all of it at once is in tests/process/commands."""
 
 from __future__ import annotations
 

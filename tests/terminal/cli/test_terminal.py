@@ -79,13 +79,15 @@ async def test_a_line_without_an_end_is_marked_once() -> None:
     with Desk() as desk:
         async with asyncio.timeout(DEADLINE), Terminal() as terminal:
             await terminal.write(b"mid")
-            await terminal.show(terminal.tidy() + terminal.tidy())
+            await terminal.drain()
+            terminal.put(terminal.tidy() + terminal.tidy())
             mark, blanks = desk.seen().removeprefix(b"mid").split(b" ", 1)
             assert mark in ("\x1b[2m\u23ce\x1b[0m".encode(), b"%")
             assert blanks == b" " * (SIZE.columns - 2) + b"\r \r"
             terminal.is_dumb = True
             await terminal.write(b"\x1b[?1000hmid")
-            await terminal.show(terminal.tidy())
+            await terminal.drain()
+            terminal.put(terminal.tidy())
             assert desk.seen() == b"\x1b[?1000hmid\r\n"
 
 
@@ -168,3 +170,16 @@ async def test_a_new_size_is_told_once() -> None:
             await until(lambda: sizes == [larger])
             terminal.take_back()
             assert sizes == [larger] and terminal.size == larger
+
+
+async def test_a_terminal_that_has_gone_raises_nothing() -> None:
+    with Desk():
+        terminal = Terminal()
+        reading, writing = os.pipe()
+        os.close(reading)
+        os.dup2(writing, 1)
+        os.close(writing)
+        terminal.put(b"lost")
+        terminal.say("lost")
+        async with asyncio.timeout(DEADLINE):
+            await terminal.output.finish(b"lost")
