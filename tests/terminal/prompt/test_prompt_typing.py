@@ -240,7 +240,7 @@ async def test_commands_paths_variables_and_users_are_completed(home: Path) -> N
         await completed(person, "mine al", "mine alpha ")
         await completed(person, "ls a\\ dir", "ls a\\ directory\\ with\\ blanks/")
         await completed(person, "ls 'a dir", "ls 'a directory with blanks/")
-        await completed(person, 'ls "a fol', 'ls "a directory with blanks/')
+        await completed(person, 'ls "a dir', 'ls "a directory with blanks/')
         person.send("[ -e a\\ directory\\ with\\ blanks/it")
         whole = 'it\\\'s\\ \\"here\\" '
         await person.press(TAB, lambda: person.line.endswith(whole), whole)
