@@ -5,49 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import termios
 
 import pytest
 
 from rshell.cli.streams import Left
 from rshell.cli.terminal import _WAITING, Terminal
-from rshell.terminal.pty import open_pty, set_size
+from rshell.terminal.pty import set_size
 from rshell.values import TerminalSize
+from tests.support.own_terminal import OwnTerminal
 from tests.support.session import until
 
 DEADLINE = 30.0
 SIZE = TerminalSize(columns=10, rows=24)
-
-
-class Desk:
-    """Descriptors 0 and 1 are one terminal; `master` is the side of the person."""
-
-    def __enter__(self) -> Desk:  # no fixture: pytest captures anew after those
-        self.master, self.slave = open_pty(SIZE)
-        self._saved = [os.dup(fd) for fd in (0, 1)]
-        for fd in (0, 1):
-            os.dup2(self.slave, fd)
-        return self
-
-    def modes(self) -> list[object]:
-        return list(termios.tcgetattr(self.slave))
-
-    def seen(self) -> bytes:
-        """Return what has been shown and not been looked at."""
-        seen = b""
-        try:
-            while block := os.read(self.master, 65536):
-                seen += block
-        except BlockingIOError:
-            return seen
-        return seen
-
-    def __exit__(self, *exc_info: object) -> None:
-        for fd, saved in enumerate(self._saved):
-            os.dup2(saved, fd)
-            os.close(saved)
-        os.close(self.slave)
-        os.close(self.master)
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +27,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_it_is_raw_inside_and_as_before_after_it_with_modes_undone_and_a_last_word() -> None:
-    with Desk() as desk:
+    with OwnTerminal(SIZE) as desk:
         before = desk.modes()
         terminal = Terminal()
         async with asyncio.timeout(DEADLINE):
@@ -72,27 +41,29 @@ async def test_it_is_raw_inside_and_as_before_after_it_with_modes_undone_and_a_l
                     raise KeyError
         assert desk.modes() == before
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-        assert desk.seen() == b"\x1b[?1000hmid\r\nrshell: ours\r\n\x1b[?1000l\x1b[0mbye"
+        async with asyncio.timeout(DEADLINE):
+            seen = await desk.read_until(b"bye")
+        assert seen == b"\x1b[?1000hmid\r\nrshell: ours\r\n\x1b[?1000l\x1b[0mbye"
 
 
 async def test_a_line_without_an_end_is_marked_once() -> None:
-    with Desk() as desk:
+    with OwnTerminal(SIZE) as desk:
         async with asyncio.timeout(DEADLINE), Terminal() as terminal:
             await terminal.write(b"mid")
             await terminal.drain()
             terminal.put(terminal.tidy() + terminal.tidy())
-            mark, blanks = desk.seen().removeprefix(b"mid").split(b" ", 1)
+            mark, blanks = (await desk.read_until(b"\r \r")).removeprefix(b"mid").split(b" ", 1)
             assert mark in ("\x1b[2m\u23ce\x1b[0m".encode(), b"%")
             assert blanks == b" " * (SIZE.columns - 2) + b"\r \r"
             terminal.is_dumb = True
             await terminal.write(b"\x1b[?1000hmid")
             await terminal.drain()
             terminal.put(terminal.tidy())
-            assert desk.seen() == b"\x1b[?1000hmid\r\n"
+            assert await desk.read_until(b"\r\n") == b"\x1b[?1000hmid\r\n"
 
 
 async def test_keys_wait_in_the_terminal_until_somebody_listens_and_after() -> None:
-    with Desk() as desk:
+    with OwnTerminal(SIZE) as desk:
         async with asyncio.timeout(DEADLINE), Terminal() as terminal:
             os.write(desk.master, b"early")
             await asyncio.sleep(0)
@@ -109,7 +80,7 @@ async def test_keys_wait_in_the_terminal_until_somebody_listens_and_after() -> N
 
 
 async def test_no_more_keys_are_read_than_may_wait() -> None:
-    with Desk() as desk:
+    with OwnTerminal(SIZE) as desk:
         async with asyncio.timeout(DEADLINE), Terminal() as terminal:
             terminal.waiting += bytes(_WAITING - 2)
             terminal.listen()
@@ -125,7 +96,7 @@ async def test_no_more_keys_are_read_than_may_wait() -> None:
 
 
 async def test_an_escape_a_signal_and_a_hangup_leave_with_their_status() -> None:
-    with Desk() as desk:
+    with OwnTerminal(SIZE) as desk:
 
         async def never() -> None:
             await asyncio.Event().wait()
@@ -143,21 +114,18 @@ async def test_an_escape_a_signal_and_a_hangup_leave_with_their_status() -> None
 
 
 async def test_the_list_of_escapes_is_shown_and_a_held_tilde_given_back() -> None:
-    with Desk() as desk:
+    with OwnTerminal(SIZE) as desk:
         async with asyncio.timeout(DEADLINE), Terminal() as terminal:
             terminal.listen()
             os.write(desk.master, b"~?")
-            seen = bytearray()
-            while b"send one ~" not in seen:
-                await asyncio.sleep(0)
-                seen += desk.seen()
+            await desk.read_until(b"send one ~\r\n")
             os.write(desk.master, b"~")
-            await until(lambda: terminal._escapes.release() == b"~")
-            assert terminal.take_rest() == b""
+            await until(lambda: terminal._escapes._holds_tilde)
+            assert (terminal.take_rest(), terminal.take_rest()) == (b"~", b"")
 
 
 async def test_a_new_size_is_told_once() -> None:
-    with Desk() as desk:
+    with OwnTerminal(SIZE) as desk:
         sizes: list[TerminalSize] = []
         async with asyncio.timeout(DEADLINE), Terminal() as terminal:
             assert terminal.size == SIZE
@@ -173,7 +141,7 @@ async def test_a_new_size_is_told_once() -> None:
 
 
 async def test_a_terminal_that_has_gone_raises_nothing() -> None:
-    with Desk():
+    with OwnTerminal(SIZE):
         terminal = Terminal()
         reading, writing = os.pipe()
         os.close(reading)
