@@ -64,31 +64,23 @@ async def run_oneshot(client: Client, options: Options) -> int:
     """
     if options.json:
         return await _run_collecting(client, options)
+    terminal = Terminal() if options.terminal and is_terminal(0) else None
     stderr = OutputDescriptor(2)
-    try:
-        if not (options.terminal and is_terminal(0)):
-            outputs = OutputDescriptor(1), stderr
-            ending = await _run(
-                client,
-                options,
-                Leaving(),
-                outputs,
-                say=lambda text: stderr.say(f"rshell: {printable(text)}\n".encode()),
-            )
+
+    def say(text: str) -> None:
+        """Say something on a line of its own; a raw terminal needs its returns written."""
+        if terminal is None:
+            stderr.say(f"rshell: {printable(text)}\n".encode())
         else:
-            terminal = Terminal()
-            ending = await _run(
-                client,
-                options,
-                terminal,
-                (terminal, stderr),
-                say=lambda text: stderr.say(terminal.begin_line() + notice(text)),
-            )
+            stderr.say(terminal.begin_line() + notice(text))
+
+    outputs = terminal or OutputDescriptor(1), stderr
+    try:
+        return _status(await _run(client, options, terminal or Leaving(), outputs, say))
     except Left as left:
         return left.status
     except BrokenPipeError:
         return BROKEN_PIPE_STATUS
-    return _status(ending)
 
 
 async def _run_collecting(client: Client, options: Options) -> int:
@@ -115,7 +107,6 @@ async def _run(
     options: Options,
     leaving: Leaving,
     outputs: tuple[_Output, _Output],
-    *,
     say: Callable[[str], None] | None = None,
 ) -> ProcessEnding:
     """Run the command with these outputs; with a Terminal for `leaving`, on a terminal.
@@ -137,9 +128,10 @@ async def _run(
                 say(process.notice)
             if terminal is not None and options.tells_link:
                 tell_link(client, say)
-        if terminal is not None:
-            terminal.on_resize = process.resize
         async with leaving:
+            if terminal is not None:
+                terminal.on_resize = process.resize
+                terminal.check_size()  # since we asked for the size
             with on_signals({signal.SIGINT: _Interrupt(process, leaving)}):
                 return await leaving.unless_left(_copy(process, terminal, outputs))
 
@@ -171,7 +163,6 @@ async def _copy(
     copying = asyncio.gather(*tasks)
     if process.stdin is not None:
         if terminal is not None:
-            terminal.check_size()
             terminal.listen()
         tasks.append(asyncio.create_task(_feed(process.stdin, terminal or InputDescriptor(0))))
     try:
