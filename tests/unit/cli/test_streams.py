@@ -222,7 +222,7 @@ async def test_a_reader_that_is_slow_goes_without_the_rest_and_gets_the_last_wor
 
 def fill(fd: int) -> int:
     """Fill a pipe to its last byte; return how many it took."""
-    grow_pipe(fd)  # as whoever writes to it would
+    grow_pipe(fd)  # as the one who writes to it would
     os.set_blocking(fd, False)
     size = 0
     for block in (bytes(4096), b"\0"):
