@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rshell.channels.base import Context, Handler
-    from rshell.channels.builtin import BUILTIN_HANDLERS
     from rshell.channels.job.client import JobLogs
     from rshell.channels.job.messages import JobInfo
     from rshell.channels.process.client import PIPE, CompletedProcess, Process
-    from rshell.channels.sessions.messages import NamedShellInfo
-    from rshell.channels.sessions.watch import CommandBegun, ShellWatch, Skipped
-    from rshell.channels.shell.client import Shell, ShellResult
-    from rshell.channels.shell.line import ShellLine
-    from rshell.channels.shell.messages import ShellEnding
+    from rshell.channels.shell.client import Shell, ShellLine, ShellResult
+    from rshell.channels.shell.messages import CommandBegun, ShellEnding, Skipped
+    from rshell.channels.shell.named.client import ShellWatch
+    from rshell.channels.shell.named.messages import NamedShellInfo
     from rshell.client.client import Client
     from rshell.client.connect import connect
     from rshell.errors import (
@@ -59,15 +57,13 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "rshell.channels.base": ("Handler", "Context"),
-    "rshell.channels.builtin": ("BUILTIN_HANDLERS",),
     "rshell.channels.job.client": ("JobLogs",),
     "rshell.channels.job.messages": ("JobInfo",),
     "rshell.channels.process.client": ("PIPE", "CompletedProcess", "Process"),
-    "rshell.channels.sessions.messages": ("NamedShellInfo",),
-    "rshell.channels.shell.client": ("Shell", "ShellResult"),
-    "rshell.channels.shell.line": ("ShellLine",),
-    "rshell.channels.shell.messages": ("ShellEnding",),
-    "rshell.channels.sessions.watch": ("CommandBegun", "ShellWatch", "Skipped"),
+    "rshell.channels.shell.client": ("Shell", "ShellLine", "ShellResult"),
+    "rshell.channels.shell.messages": ("CommandBegun", "ShellEnding", "Skipped"),
+    "rshell.channels.shell.named.client": ("ShellWatch",),
+    "rshell.channels.shell.named.messages": ("NamedShellInfo",),
     "rshell.client.client": ("Client",),
     "rshell.client.connect": ("connect",),
     "rshell.errors": (
@@ -107,7 +103,6 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __version__ = "0.1.0"
 __all__ = [
-    "BUILTIN_HANDLERS",
     "PIPE",
     "Address",
     "AddressError",

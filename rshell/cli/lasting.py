@@ -16,7 +16,7 @@ import time
 from typing import Any
 
 from rshell.channels.job.messages import JobInfo
-from rshell.channels.sessions.messages import NamedShellInfo
+from rshell.channels.shell.named.messages import NamedShellInfo
 from rshell.cli.options import JobOptions, NamedShellOptions, Options
 from rshell.cli.report import aligned, command_cell, format_seconds, print_object, print_result
 from rshell.cli.streams import OutputDescriptor

@@ -159,7 +159,6 @@ def _welcome(addresses: list[str], fingerprint: str) -> list[str]:
 
 async def _serve_stdio(options: argparse.Namespace) -> int:
     """Serve one session for the program that started us; its end is ours."""
-    from rshell.channels.builtin import BUILTIN_HANDLERS
     from rshell.security.files import private_directory, server_directory
     from rshell.server.audit import AuditLog
     from rshell.server.server import Server, home_directory
@@ -177,7 +176,7 @@ async def _serve_stdio(options: argparse.Namespace) -> int:
         print(f"rshell-server: no audit log: {error}", file=sys.stderr)
         audit = AuditLog(None)
     async with Server(
-        handlers=BUILTIN_HANDLERS,
+        handlers={},
         limits=Limits(),
         cwd=str(options.cwd.resolve()) if options.cwd else home_directory(),
         audit=audit,

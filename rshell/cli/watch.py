@@ -9,8 +9,8 @@ has ended, and on every way out.
 
 from __future__ import annotations
 
-from rshell.channels.sessions.watch import CommandBegun, ShellWatch, Skipped, WatchEvent
-from rshell.channels.shell.messages import ShellEnding
+from rshell.channels.shell.messages import CommandBegun, ShellEnding, Skipped
+from rshell.channels.shell.named.client import ShellWatch, WatchEvent
 from rshell.cli.report import tell_link
 from rshell.cli.streams import Left
 from rshell.cli.terminal import Terminal, command_line, notice

@@ -20,18 +20,18 @@ from rshell.channels.process.client import (
     run_process,
     start_process,
 )
+from rshell.channels.process.messages import Terminal
 from rshell.client.dial import ChildLink
 from rshell.client.lasting import Command, LastingWork
 from rshell.client.reconnector import Reconnector
 from rshell.errors import OutputTruncated, ProcessTimeout, SessionClosed
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.transport.channel import Channel
 from rshell.transport.opening import Opening
 from rshell.values import Limits, TerminalSize
 
 if TYPE_CHECKING:
-    from rshell.channels.shell.client import Shell
-    from rshell.channels.shell.line import ShellLine
+    from rshell.channels.shell.client import Shell, ShellLine
 
 
 class Client(LastingWork):
@@ -161,7 +161,7 @@ class Client(LastingWork):
                 cwd=cwd,
                 env=env,
                 clear_env=clear_env,
-                merge=merge_stderr,
+                merge_stderr=merge_stderr,
                 timeout=timeout,
             )
         except (ProcessTimeout, OutputTruncated) as error:
@@ -202,9 +202,8 @@ class Client(LastingWork):
             env=env or {},
             clear_env=clear_env,
             stdin=stdin == PIPE or terminal is not None,
-            merge=merge_stderr,
-            terminal=terminal,
-            term=term if terminal is not None else "",
+            merge_stderr=merge_stderr,
+            terminal=None if terminal is None else Terminal(terminal, term),
             timeout=timeout,
         )
         return Opening(lambda: start_process(self._live, request, encoding))
@@ -233,8 +232,7 @@ class Client(LastingWork):
             env=env or {},
             clear_env=clear_env,
             stdin=stdin == PIPE,
-            terminal=terminal,
-            term=term if terminal is not None else "",
+            terminal=None if terminal is None else Terminal(terminal, term),
         )
         return Opening(lambda: start_shell(self._live, request))
 
@@ -255,10 +253,10 @@ class Client(LastingWork):
         Opening raises ChannelRefused and, for a name that no named shell can have,
         LocalProtocolError. Cancelling ends what was started, except for a named shell.
         """
-        from rshell.channels.shell.line import open_line
+        from rshell.channels.shell.client import open_line
         from rshell.channels.shell.messages import ShellRequest
 
-        request = ShellRequest(terminal=size, term=term, env=env or {}, name=name)
+        request = ShellRequest(terminal=Terminal(size, term), env=env or {}, name=name)
         return Opening(lambda: open_line(self._live, request))
 
     def open_channel(self, kind: str, request: Json | None = None) -> Opening[Channel]:

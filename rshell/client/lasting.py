@@ -17,8 +17,8 @@ from rshell.values import ExitStatus, TerminalSize
 if TYPE_CHECKING:
     from rshell.channels.job.client import JobLogs
     from rshell.channels.job.messages import JobInfo
-    from rshell.channels.sessions.messages import NamedShellInfo
-    from rshell.channels.sessions.watch import ShellWatch
+    from rshell.channels.shell.named.client import ShellWatch
+    from rshell.channels.shell.named.messages import NamedShellInfo
 
 Command = str | Sequence[str]
 
@@ -47,7 +47,7 @@ class LastingWork:
         from rshell.channels.job.client import start_job
 
         request = make_request(
-            command, cwd=cwd, env=env or {}, clear_env=clear_env, merge=merge_stderr
+            command, cwd=cwd, env=env or {}, clear_env=clear_env, merge_stderr=merge_stderr
         )
         return await start_job(self._live, request, name)
 
@@ -91,7 +91,7 @@ class LastingWork:
 
         Raises ChannelRefused where the server has no such kind.
         """
-        from rshell.channels.sessions.client import list_named_shells
+        from rshell.channels.shell.named.client import list_named_shells
 
         return await list_named_shells(self._live)
 
@@ -101,7 +101,7 @@ class LastingWork:
         Cancelling does not save it. Raises ChannelRefused with the code "unknown-session", and
         LocalProtocolError for a name that no named shell can have.
         """
-        from rshell.channels.sessions.client import end_named_shell
+        from rshell.channels.shell.named.client import end_named_shell
 
         return await end_named_shell(self._live, name)
 
@@ -111,8 +111,9 @@ class LastingWork:
         Opening raises ChannelRefused with the code "unknown-session", and LocalProtocolError for
         a name that no named shell can have. Cancelling is safe.
         """
-        from rshell.channels.sessions.watch import watch_named_shell
+        from rshell.channels.process.messages import Terminal
         from rshell.channels.shell.messages import ShellRequest
+        from rshell.channels.shell.named.client import watch_named_shell
 
-        request = ShellRequest(terminal=size, name=name, share=True)
+        request = ShellRequest(terminal=Terminal(size), name=name, share=True)
         return Opening(lambda: watch_named_shell(self._live, request))

@@ -18,7 +18,7 @@ from rshell.errors import AuthenticationFailed, ConnectError, LinkLost, RshellEr
 from rshell.protocol.channel import ChannelState
 from rshell.protocol.events import AuthReceived, Event, HelloReceived, LinkClosed, SessionAttached
 from rshell.protocol.link import Link
-from rshell.protocol.messages import Attach, Auth, Hello
+from rshell.protocol.messages import Attach, Auth, Hello, Resume
 from rshell.protocol.session import Role, Session
 from rshell.security.certificates import binding
 from rshell.security.pins import check_fingerprint
@@ -116,10 +116,8 @@ class ClientLink:
         self.link.accept(auth.identity)
         session = self.live.session
         linger = self._linger or None
-        attach = Attach(linger=linger)
-        if session.id:
-            attach = Attach(session.id, session.secret, session.received, linger)
-        self.link.attach(session, attach, self.driver.now)
+        resume = Resume(session.id, session.secret, session.received) if session.id else None
+        self.link.attach(session, Attach(resume, linger), self.driver.now)
 
     def _answer(self, auth: Auth) -> None:
         if self._scram is None or self._steps != 1:

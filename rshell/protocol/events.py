@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from rshell.errors import RshellError
-from rshell.protocol.messages import Attach, Auth, Hello, Json
+from rshell.protocol.codec import Json
+from rshell.protocol.messages import Attach, Auth, Hello
 
 if TYPE_CHECKING:
     from rshell.protocol.channel import ChannelState

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from rshell.errors import ConfigurationError
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 
 _log = logging.getLogger("rshell.server")
 

@@ -15,7 +15,7 @@ import asyncio
 import math
 from collections.abc import Callable
 
-from rshell.channels.work import Work
+from rshell.channels.base import Work
 from rshell.server.session_table import KeptSession, Registry
 
 _LOOK = 0.05  # seconds between two looks at the sessions

@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from rshell.channels.base import Handler
-from rshell.channels.builtin import BUILTIN_HANDLERS
 from rshell.errors import ConfigurationError
 from rshell.security.certificates import (
     CertificateFiles,
@@ -38,6 +37,7 @@ def serve(
     *,
     unix: Path | str | None = None,
     handlers: Mapping[str, Handler] | None = None,
+    commands: bool | None = None,
     state: Path | str | None = None,
     certificate: CertificateFiles | None = None,
     cwd: str | None = None,
@@ -47,7 +47,9 @@ def serve(
 
     Listens over TLS on every address of `host` ("localhost" is both loopbacks), on `port` or,
     with 0, on one that is free; and, or instead with `host=None`, on the Unix socket `unix`.
-    `handlers` are the channel kinds offered, by name; without them, those that run commands.
+    `handlers` are channel kinds of your own, by name. A server that has some offers no others,
+    unless `commands` asks for the kinds that run commands as well; without them, those are what
+    it offers.
     `state` keeps key, certificate, tokens, the audit log and detached jobs. Commands start in
     `cwd`, the user's home without one. They run as the user of this process, always.
 
@@ -58,7 +60,8 @@ def serve(
         bounds = limits or Limits()
         place = private_directory(Path(state) if state is not None else server_directory())
         server = Server(
-            handlers=BUILTIN_HANDLERS if handlers is None else handlers,
+            handlers=handlers or {},
+            commands=handlers is None if commands is None else commands,
             limits=bounds,
             cwd=cwd or home_directory(),
             audit=AuditLog(place / "audit.jsonl"),

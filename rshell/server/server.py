@@ -22,18 +22,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from rshell.channels.base import Context, Handler, own_name
+from rshell.channels.base import Context, Handler, Work, own_name
 from rshell.channels.job.jobs import Jobs
-from rshell.channels.sessions.registry import NamedShells
-from rshell.channels.work import Work
+from rshell.channels.job.server import serve_job
+from rshell.channels.process.server import serve_process
+from rshell.channels.shell.named.table import NamedShellTable
 from rshell.errors import RshellError, SessionClosed
 from rshell.execution.exits import use_default_sigchld
 from rshell.execution.reaper_client import Reaper
 from rshell.execution.spawn_queue import SpawnQueue
-from rshell.protocol.messages import Attach, Json
+from rshell.protocol.codec import Json
+from rshell.protocol.messages import Attach
 from rshell.protocol.session import Role, Session
 from rshell.security.certificates import binding, fingerprint
-from rshell.security.scram import ServerLogin
+from rshell.security.scram import ServerLogin, Verifier
 from rshell.security.tokens import TokenStore
 from rshell.server.audit import AuditLog
 from rshell.server.drain import Drain
@@ -59,13 +61,15 @@ class Server:
 
     `fingerprint` is that of its certificate. `token_line` logs this user in:
     `connect(server.addresses[0], token=server.token_line)`. It is None where no token is needed
-    (a Unix socket, stdio) or this user's own was revoked and removed.
+    (a Unix socket, stdio) or this user's own was revoked and removed. `commands` asks for the kinds
+    that run commands, beside those of `handlers`, which come first where names are the same.
     """
 
     def __init__(
         self,
         *,
         handlers: Mapping[str, Handler],
+        commands: bool = True,
         limits: Limits,
         cwd: str,
         audit: AuditLog,
@@ -75,7 +79,6 @@ class Server:
         self.limits = limits
         self.fingerprint = ""
         self.token_line: str | None = None
-        self._handlers = dict(handlers)
         self._cwd = cwd
         self._environment = {k: v for k, v in os.environ.items() if k not in _KEPT_BACK}
         self._audit = audit
@@ -84,8 +87,11 @@ class Server:
         self._spawner = SpawnQueue(limits.processes, reaper=self._reaper)
         self._work = Work()
         self._jobs = None if jobs is None else Jobs(jobs, self._spawner, limits, self._work)
-        # Whoever keeps jobs is there for more than one session.
-        self._named = None if jobs is None else NamedShells(limits, audit.write)
+        # A server that keeps jobs is there for more than one session.
+        self._named = NamedShellTable(
+            limits, audit.write, self._verifier_of, keeps=jobs is not None
+        )
+        self._handlers = (self._command_kinds() if commands else {}) | dict(handlers)
         self._registry = Registry(limits, self._end_session)
         self._tasks: set[asyncio.Task[None]] = set()
         self._entrance = Entrance(self, audit, self._own)
@@ -149,6 +155,15 @@ class Server:
         await stream.connect(incoming, outgoing)
         await link.driver.done.wait()
 
+    def _command_kinds(self) -> dict[str, Handler]:
+        """Return the handlers of the kinds that every server has."""
+        return {
+            "job": partial(serve_job, self._jobs, self._work),
+            "process": serve_process,
+            "sessions": self._named.serve_sessions,
+            "shell": self._named.serve_shell,
+        }
+
     # What links ask for.
 
     def new_login(self) -> ServerLogin:
@@ -168,7 +183,7 @@ class Server:
 
     def find_session(self, link: ServerLink, attach: Attach) -> LiveSession:
         """Return the session that a link which has logged in asks for, new or kept."""
-        if attach.session is None:
+        if attach.resume is None:
             if self._drain is not None:
                 raise SessionClosed("shutdown", _SHUTDOWN, by="local")
             if len(self._registry) >= self.limits.sessions:
@@ -191,12 +206,13 @@ class Server:
             spawner=self._spawner,
             audit=partial(self._write_audit, link.identity, session.id),
             clean_up=self._own,
-            jobs=self._jobs,
-            named=self._named,
-            verifier=link.verifier,
-            work=self._work,
+            working=partial(self._work.begin, session.id),
         )
         return LiveSession(session, partial(self._serve, context))
+
+    def _verifier_of(self, session: str) -> Verifier | None:
+        """Return what the login of a session was checked against; None without a token."""
+        return self._registry[session].link.verifier
 
     def link_closed(self, link: ServerLink, cause: RshellError) -> None:
         """A link is over; its session goes on, waits for another link, or ends."""
@@ -246,8 +262,7 @@ class Server:
         for kept in self._registry:
             if kept.timer is not None and kept.link.is_revoked(lookup):
                 self._end_session(kept, SessionClosed("revoked", _REVOKED, by="local"))
-        if self._named is not None:
-            self._named.end_revoked(lookup)
+        self._named.end_revoked(lookup)
 
     # Tasks and the end.
 
@@ -310,8 +325,7 @@ class Server:
             self._end_session(kept, SessionClosed("shutdown", _SHUTDOWN, by="local"))
         if self._jobs is not None:
             self._own(self._jobs.close())
-        if self._named is not None:
-            self._own(self._named.close())
+        self._own(self._named.close())
         while self._tasks:
             await asyncio.wait(list(self._tasks))
         await self._reaper.close()

@@ -54,6 +54,9 @@ class Registry:
     def __len__(self) -> int:
         return len(self._sessions)
 
+    def __getitem__(self, id: str) -> KeptSession:
+        return self._sessions[id]
+
     def __iter__(self) -> Iterator[KeptSession]:
         return iter(list(self._sessions.values()))
 
@@ -70,15 +73,17 @@ class Registry:
         Raises ResumeFailed in the same words for an unknown session, another identity's, and a
         wrong secret.
         """
-        kept = self._sessions.get(attach.session or "")
-        if kept is None or kept.identity != link.identity or not self._knows(kept, attach.secret):
+        wanted = attach.resume
+        assert wanted is not None
+        kept = self._sessions.get(wanted.session)
+        if kept is None or kept.identity != link.identity or not self._knows(kept, wanted.secret):
             raise ResumeFailed(_REFUSAL, by="local")
         if kept.timer is not None:
             kept.timer.cancel()
             kept.timer = None
         before, kept.link = kept.link, link
         kept.linger = min(attach.linger or 0.0, self._limits.resume_window)
-        kept.previous_secret = attach.secret
+        kept.previous_secret = wanted.secret
         kept.live.session.secret = secrets.token_urlsafe(32)
         before.driver.abort()  # it may only seem to live, and holds a descriptor
         return kept

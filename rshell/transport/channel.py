@@ -16,8 +16,8 @@ from typing import Protocol
 
 from rshell.errors import ChannelReset, LocalProtocolError, RshellError
 from rshell.protocol.channel import ChannelState, Half
+from rshell.protocol.codec import Json
 from rshell.protocol.frames import FrameType
-from rshell.protocol.messages import Json
 from rshell.protocol.replay import Buffer
 from rshell.protocol.session import Session
 from rshell.transport.streams import ByteReader

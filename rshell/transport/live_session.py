@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 
 from rshell.errors import ChannelError, RshellError, SessionClosed
 from rshell.protocol.channel import ChannelState
+from rshell.protocol.codec import Json
 from rshell.protocol.events import (
     ChannelClosed,
     ChannelOpened,
@@ -24,7 +25,6 @@ from rshell.protocol.events import (
     Event,
     MessageReceived,
 )
-from rshell.protocol.messages import Json
 from rshell.protocol.session import Session
 from rshell.transport.channel import Channel
 from rshell.transport.driver import Driver

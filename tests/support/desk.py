@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from rshell.channels.base import Work
 from rshell.channels.job.jobs import Jobs
 from rshell.channels.job.running_job import RunningJob
-from rshell.channels.work import Work
 from rshell.execution.spawn import Command
 from rshell.execution.spawn_queue import SpawnQueue
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.values import Limits
 
 BRIEF = Limits(kill_grace=0.3)
@@ -32,7 +32,7 @@ class Desk:
             Command(("/bin/sh", "-c", script), cwd=None, env=dict(os.environ)),
             shown=script,
             name=name,
-            merge=False,
+            merge_stderr=False,
             audit=lambda event, facts: self.audited.append((event, facts)),
         )
 

@@ -1,4 +1,4 @@
-"""What the tests of named shells share: a server, clients, and channels at its sessions."""
+"""What the tests of named shells share: a server, clients, and channels at its shells."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import rshell
+from rshell.channels.process.messages import Terminal
 from rshell.channels.shell.messages import Joined, ShellEnding, ShellRequest
 from rshell.client.client import Client
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.security.files import private_directory, server_directory
 from rshell.server.server import Server
 from rshell.transport.channel import Channel
@@ -72,15 +73,16 @@ class Guest:
         return self.seen
 
 
-async def attach(client: Client, name: str = "work", **request: Any) -> Guest:
-    """Attach to a session of /bin/sh-like shells, or make it."""
-    request.setdefault("terminal", SIZE)
-    asked = ShellRequest(name=name, **request)
+async def attach(
+    client: Client, name: str = "work", *, terminal: TerminalSize = SIZE, **request: Any
+) -> Guest:
+    """Attach to a named shell, or make it."""
+    asked = ShellRequest(name=name, terminal=Terminal(terminal), **request)
     return Guest(await client.open_channel("shell", asked.encode()))
 
 
 async def watch(client: Client, name: str = "work") -> Guest:
-    """Watch a session."""
+    """Watch a named shell."""
     return await attach(client, name, share=True)
 
 
@@ -108,7 +110,7 @@ async def guest(server: Server, limits: Limits | None = None) -> AsyncIterator[C
 
 
 async def listed(client: Client) -> list[Json]:
-    """Return what the server says of the sessions."""
+    """Return what the server says of the named shells."""
     channel = await client.open_channel("sessions", {"verb": "list"})
     messages = []
     while (message := await channel.receive_message()) is not None:
@@ -118,15 +120,15 @@ async def listed(client: Client) -> list[Json]:
 
 
 async def until_listed(client: Client, **wanted: Any) -> Json:
-    """Wait until the server's only session is so; None stands for a key that is absent."""
+    """Wait until the server's only named shell is so; None stands for a key that is absent."""
     while True:
-        sessions = await listed(client)
-        assert len(sessions) == 1
-        if all(sessions[0].get(key) == value for key, value in wanted.items()):
-            return sessions[0]
+        shells = await listed(client)
+        assert len(shells) == 1
+        if all(shells[0].get(key) == value for key, value in wanted.items()):
+            return shells[0]
 
 
 async def until_none(client: Client) -> None:
-    """Wait until there is no session."""
+    """Wait until there is no named shell."""
     while await listed(client):
         pass

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from rshell.protocol.codec import encode_json
 from rshell.protocol.events import Event
 from rshell.protocol.frames import Frame, FrameType
-from rshell.protocol.messages import encode_json
 from rshell.protocol.replay import Buffer
 from rshell.protocol.session import Role, Session
 from rshell.values import Limits

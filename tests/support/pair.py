@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from rshell.errors import RshellError
 from rshell.protocol.channel import ChannelState, Half
+from rshell.protocol.codec import Json
 from rshell.protocol.events import (
     AttachRequested,
     AuthReceived,
@@ -27,7 +28,7 @@ from rshell.protocol.events import (
     SessionAttached,
 )
 from rshell.protocol.link import Link
-from rshell.protocol.messages import Attach, Json
+from rshell.protocol.messages import Attach, Resume
 from rshell.protocol.session import Role, Session
 from rshell.values import Limits
 from tests.support.wire import FIRST_AUTH, IDENTITY, PLENTY, take
@@ -133,10 +134,10 @@ class End:
                 self.link.accept(IDENTITY)
                 if auth.done:
                     session = self.session
-                    known = Attach(session.id, session.secret, session.received)
+                    known = Attach(Resume(session.id, session.secret, session.received))
                     self.link.attach(session, known if session.id else Attach(), now)
             case AttachRequested(attach):
-                if attach.session is None:  # the client never learned of an earlier session
+                if attach.resume is None:  # the client never learned of an earlier session
                     self.session = Session(self.role, self.limits, id=SESSION_ID)
                     self.conversations = {}
                 self.session.secret = f"secret-{self.attach_count}"

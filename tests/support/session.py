@@ -14,7 +14,8 @@ from rshell.channels.base import Handler
 from rshell.client.client import Client
 from rshell.client.login import ClientLink
 from rshell.errors import RshellError
-from rshell.protocol.messages import Attach, Json
+from rshell.protocol.codec import Json
+from rshell.protocol.messages import Attach
 from rshell.protocol.session import Role, Session
 from rshell.security.scram import ServerLogin
 from rshell.server.login import ServerLink
@@ -198,6 +199,7 @@ async def tls_session(
     *,
     limits: Limits | None = None,
     handlers: Mapping[str, Handler] | None = None,
+    commands: bool | None = None,
     cwd: Path | None = None,
 ) -> AsyncIterator[Client]:
     """Run a real server and yield a client that reached it over TLS, within a deadline.
@@ -207,7 +209,9 @@ async def tls_session(
     path = None if cwd is None else str(cwd)
     async with (
         asyncio.timeout(DEADLINE),
-        rshell.serve("127.0.0.1", 0, limits=limits, handlers=handlers, cwd=path) as server,
+        rshell.serve(
+            "127.0.0.1", 0, limits=limits, handlers=handlers, commands=commands, cwd=path
+        ) as server,
         rshell.connect(server.addresses[0], limits=limits) as client,
     ):
         yield client

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from rshell.protocol.codec import encode_json
 from rshell.protocol.events import (
     AttachRequested,
     AuthReceived,
@@ -22,14 +23,14 @@ from rshell.protocol.events import (
 from rshell.protocol.frames import FrameDecoder, FrameType, encode_frame
 from rshell.protocol.handshake import Stage
 from rshell.protocol.link import Link
-from rshell.protocol.messages import Attach, Auth, Hello, encode_json
+from rshell.protocol.messages import Attach, Auth, Hello
 from rshell.protocol.replay import Buffer
 from rshell.protocol.session import Role, Session
 from rshell.values import Limits
 
 PLENTY = 2**40
 IDENTITY = "tester"
-HELLO = Hello(1, 1, Limits().frame, "test", ("EXTERNAL",)).encode()
+HELLO = Hello((1, 1), Limits().frame, "test", ("EXTERNAL",)).to_bytes()
 FIRST_AUTH = Auth("", mechanism="EXTERNAL")
 
 

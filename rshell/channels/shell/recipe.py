@@ -1,6 +1,6 @@
 """How a persistent shell is started and told what to run. Text, and no I/O but a look.
 
-Strategy: an interactive shell (`-i`) reads its own stdin, a pipe that only we write, line by
+An interactive shell (`-i`) reads its own stdin, a pipe that only we write, line by
 line. Each command is one line, an `eval` of the quoted text with the command's own descriptors
 put in place by redirections; a second line reports the status and the directory through a pipe of
 its own. So nothing is scraped from output, no marker travels in-band, and a syntax error can't
@@ -13,7 +13,7 @@ terminal it also brings job control: a stopped job is the status 148, and `fg` w
 Hazards:
 - On pipes the redirections are undone after each `eval`, so `exec >file` lasts for that command
   only. They also keep our descriptors away from the commands: no child inherits them.
-- Shells drop input they have buffered when they are interrupted, and so may lose the report
+- Shells drop input they have buffered when they are interrupted, and may lose the report
   line. It is sent again after a SIGINT; the number in it tells a late one from the next.
 - `command eval` keeps dash from leaving at a syntax error; bash and zsh have `builtin` for it. A
   function or an alias of that name would be run in its place: the backslash is for aliases, and

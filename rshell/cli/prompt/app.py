@@ -25,7 +25,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rshell.channels.shell.line import ShellLine
+from rshell.channels.shell.client import ShellLine
 from rshell.channels.shell.messages import ShellEnding
 from rshell.cli.options import load_config
 from rshell.cli.prompt.passthrough import OutputPump, Passthrough
@@ -163,13 +163,13 @@ class Prompt:
         editor_type: type[Editor],
         where: str,
     ) -> None:
-        reply = line.channel.reply
+        reply = line.reply
         self._client = client
         self._line = line
         self._status = Status(
-            user=str(reply.get("user", "")),
-            host=str(reply.get("host", "")),
-            home=str(reply.get("home", "")),
+            user=reply.user,
+            host=reply.host,
+            home=reply.home,
             cwd=line.cwd,
             where=where,
             named=line.name,

@@ -63,8 +63,8 @@ from prompt_toolkit.search import accept_search
 from prompt_toolkit.shortcuts import CompleteStyle
 from prompt_toolkit.styles import Style
 
+from rshell.channels.shell.client import ShellLine
 from rshell.channels.shell.completeness import may_be_incomplete, wants_more_text
-from rshell.channels.shell.line import ShellLine
 from rshell.channels.shell.messages import Completions
 from rshell.cli.terminal import Detached
 from rshell.errors import RshellError

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from rshell import ChannelRefused, TerminalSize
+from rshell import ChannelRefused, LocalProtocolError, TerminalSize
 from rshell.channels.base import Context
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.transport.channel import Channel
 from tests.support.session import tls_session
 
@@ -47,3 +47,14 @@ async def test_each_method_asks_for_just_what_it_says() -> None:
         ("sessions", {"verb": "list"}),
         ("sessions", {"verb": "end", "name": "work"}),
     ]
+
+
+async def test_no_name_that_can_not_be_leaves_here() -> None:
+    async with tls_session(handlers={}) as client:
+        for name in ("../x", "", "a b", "-x", "a" * 65):
+            with pytest.raises(LocalProtocolError, match="not a named shell's name"):
+                await client.end_named_shell(name)
+            with pytest.raises(LocalProtocolError, match="not a named shell's name"):
+                client.watch_named_shell(name, SIZE)
+            with pytest.raises(LocalProtocolError, match="not a named shell's name"):
+                client.open_line(SIZE, term="dumb", name=name)

@@ -96,9 +96,9 @@ async def test_a_handlers_failure_costs_its_channel_alone(
     async def forget(channel: Channel, context: Context) -> None:
         pass
 
-    handlers = {"fail": fail, "forget": forget, **rshell.BUILTIN_HANDLERS}
+    handlers = {"fail": fail, "forget": forget}
     async with (
-        rshell.serve("127.0.0.1", 0, handlers=handlers) as server,
+        rshell.serve("127.0.0.1", 0, handlers=handlers, commands=True) as server,
         rshell.connect(server.addresses[0]) as client,
     ):
         with pytest.raises(rshell.ChannelReset, match="RuntimeError"):

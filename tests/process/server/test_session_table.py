@@ -19,7 +19,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 import rshell
 from rshell.errors import LinkLost, ResumeFailed, RshellError, SessionClosed
 from rshell.protocol.frames import FrameType
-from rshell.protocol.messages import Attach
+from rshell.protocol.messages import Attach, Resume
 from rshell.protocol.session import Role, Session
 from rshell.security.credentials import local_token
 from rshell.security.files import server_directory
@@ -395,7 +395,7 @@ class RegistryModel(RuleBasedStateMachine):
         secret = {"present": entry.secret, "before": entry.before}.get(which, which)
         fits = which == "present" or (which == "before" and bool(entry.before))
         link = self.new_link(identity)
-        attach = Attach(entry.kept.id, secret, 0, 50.0)
+        attach = Attach(Resume(entry.kept.id, secret, 0), 50.0)
         if entry.is_over or identity != entry.owner or not fits:
             with pytest.raises(ResumeFailed):
                 self.in_loop(lambda: self.registry.resume(link, attach))

@@ -20,7 +20,7 @@ from rshell.protocol.events import AttachRequested, AuthReceived, Event, HelloRe
 from rshell.protocol.frames import HEADER, FrameType
 from rshell.protocol.handshake import Stage
 from rshell.protocol.link import Link
-from rshell.protocol.messages import Attach, Auth, Goodbye, Hello
+from rshell.protocol.messages import Attach, Auth, Goodbye, Hello, Resume
 from rshell.protocol.session import Role, Session
 from rshell.values import Limits
 from tests.support.pair import Pair
@@ -47,7 +47,7 @@ def code_of(link: Link) -> str:
     assert isinstance(link.closed, RemoteProtocolError)
     *_, (frame_type, _, body) = decode_frames(take(link))
     assert frame_type == FrameType.GOODBYE
-    assert Goodbye.decode(body).code == link.closed.code
+    assert Goodbye.from_bytes(body).code == link.closed.code
     return link.closed.code
 
 
@@ -80,7 +80,7 @@ def server_events(pieces: list[bytes]) -> tuple[list[tuple[object, ...]], list[t
 
 
 LOGIN = [
-    frame(FrameType.HELLO, 0, HELLO) + frame(FrameType.AUTH, 0, FIRST_AUTH.encode()),
+    frame(FrameType.HELLO, 0, HELLO) + frame(FrameType.AUTH, 0, FIRST_AUTH.to_bytes()),
     frame(FrameType.ATTACH),
 ]
 SESSION = [
@@ -184,7 +184,7 @@ def test_a_large_frame_right_behind_attached_is_taken() -> None:
 
 def test_the_peers_smaller_frames_are_respected() -> None:
     link = Link(Role.SERVER, Limits(), 0.0)
-    small = Hello(1, 1, 16 * 1024, "test").encode()
+    small = Hello((1, 1), 16 * 1024, "test").to_bytes()
     link.receive_data(frame(FrameType.HELLO, 0, small) + LOGIN[0][9 + len(HELLO) :], 0.0)
     link.accept(IDENTITY)
     link.receive_data(frame(FrameType.ATTACH), 0.0)
@@ -208,7 +208,7 @@ def test_the_highest_common_version_is_taken(
     ours: tuple[int, int], theirs: tuple[int, int], version: int
 ) -> None:
     link = Link(Role.SERVER, Limits(), 0.0, versions=ours)
-    hello = Hello(*theirs, 2**18, "test").encode()
+    hello = Hello(theirs, 2**18, "test").to_bytes()
     event = only(link.receive_data(frame(FrameType.HELLO, 0, hello), 0.0))
     assert isinstance(event, HelloReceived)
     assert event.version == version
@@ -221,7 +221,7 @@ def test_no_common_version_tells_both_ends_both_ranges() -> None:
     server.receive_data(take(client), 0.0)
     assert isinstance(server.closed, VersionMismatch)
     assert (server.closed.ours, server.closed.theirs) == ((3, 4), (1, 2))
-    assert Hello.decode(hello).lowest == 3
+    assert Hello.from_bytes(hello).versions[0] == 3
     client.receive_data(take(server), 0.0)
     assert isinstance(client.closed, VersionMismatch)
     assert (client.closed.ours, client.closed.theirs) == ((1, 2), (3, 4))
@@ -287,7 +287,7 @@ def test_every_call_on_a_link_that_is_over_does_nothing() -> None:
             link.challenge("x")
             link.accept("somebody else")
             link.attach(fresh, Attach(), 0.0)
-            assert link.accept_attach(fresh, Attach("s", "s", 99), 0.0) == []
+            assert link.accept_attach(fresh, Attach(Resume("s", "s", 99)), 0.0) == []
             link.ping(0.0)
             link.goodbye("done", "")
             assert link.receive_data(frame(FrameType.PING, 0, {"id": 1}), 0.0) == []
@@ -333,7 +333,7 @@ def test_goodbye_is_the_last_frame_and_leaves_what_was_said_before_it() -> None:
     link.goodbye("done", "again")
     frames = decode_frames(take(link))
     assert [kind for kind, _, _ in frames] == [FrameType.PONG, FrameType.GOODBYE]
-    assert Goodbye.decode(frames[-1][2]) == Goodbye("shutdown", "bye")
+    assert Goodbye.from_bytes(frames[-1][2]) == Goodbye("shutdown", "bye")
     assert isinstance(link.closed, SessionClosed)
     assert link.closed.by == "local"
 

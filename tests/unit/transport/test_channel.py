@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from rshell.errors import ChannelRefused, ChannelReset, LocalProtocolError, RshellError
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.transport.channel import Channel
 from rshell.values import Limits
 from tests.support.commands import until as wait_until

@@ -30,7 +30,7 @@ from tests.support.processes import gone
 from tests.support.session import MemorySession, memory_session, tls_session, until
 
 MIB = 1024 * 1024
-EXIT: dict[str, Any] = {"type": "exit", "exit_status": 0, "stdout": 0, "stderr": 0}
+EXIT: dict[str, Any] = {"type": "exit", "exit_status": 0, "stdout": 0, "stderr": 0, "duration": 0.5}
 
 
 # Results.
@@ -313,13 +313,19 @@ async def test_a_refusal_says_why() -> None:
 
 
 @pytest.mark.parametrize("pid", [None, "7", 1.5, {}])
-async def test_a_pid_that_is_no_number_reads_as_0(pid: object) -> None:
+async def test_no_pid_reads_as_0_and_one_that_is_no_number_is_an_error(pid: object) -> None:
     async def serve(channel: Channel) -> None:
         channel.accept({} if pid is None else {"pid": pid})
         channel.send_message(EXIT)
 
     async with memory_session(serve) as session:
-        process = await start_process(session.live, ProcessRequest(command="x"), None)
+        starting = start_process(session.live, ProcessRequest(command="x"), None)
+        if pid is not None:
+            with pytest.raises(RemoteProtocolError, match="pid"):
+                await starting
+            assert not session.live.session.channels
+            return
+        process = await starting
         assert process.pid == 0
         await process.wait()
 

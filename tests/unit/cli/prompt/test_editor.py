@@ -20,7 +20,7 @@ from prompt_toolkit.output import DummyOutput, Output
 from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.renderer import CPR_Support, Renderer
 
-from rshell.channels.shell.line import ShellLine
+from rshell.channels.shell.client import ShellLine
 from rshell.channels.shell.messages import Completions
 from rshell.cli.prompt.editor import Editor, RemoteCompleter, SharedHistory, open_history
 from rshell.cli.terminal import Detached

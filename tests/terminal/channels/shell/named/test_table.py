@@ -1,9 +1,10 @@
-"""Whose sessions, how many, and who makes one that two ask for at once."""
+"""Whose named shells, how many, what is said of them, and who makes one that two ask for."""
 
 from __future__ import annotations
 
 import asyncio
 import shutil
+import time
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +13,16 @@ import pytest
 
 import rshell
 from rshell import ChannelRefused, ChannelReset
+from rshell.channels.process.messages import Terminal
 from rshell.channels.shell.messages import ShellRequest
+from rshell.channels.shell.named.messages import NamedShellInfo
+from rshell.client.client import Client
+from rshell.protocol.codec import Json
 from rshell.security.credentials import local_token
 from rshell.security.files import private_directory, server_directory
 from rshell.security.tokens import TokenStore
+from rshell.values import TerminalSize
+from tests.support.audit import audited
 from tests.support.guests import (
     BRIEF,
     SIZE,
@@ -47,7 +54,7 @@ async def pid_of(guest: Guest) -> int:
 
 
 @needs_openssl
-async def test_an_identity_reaches_its_own_sessions_only() -> None:
+async def test_an_identity_reaches_its_own_shells_only() -> None:
     async with asyncio.timeout(DEADLINE), rshell.serve("127.0.0.1", 0, limits=BRIEF) as server:
         where = server.addresses[0]
         async with (
@@ -90,7 +97,7 @@ async def test_of_many_who_ask_at_once_one_makes_it() -> None:
 
 
 async def test_who_gives_up_while_the_shell_is_started_leaves_nothing() -> None:
-    request = ShellRequest(name="work", terminal=SIZE).encode()
+    request = ShellRequest(name="work", terminal=Terminal(SIZE)).encode()
     async with inn() as server, guest(server) as client:
         for passes in range(0, 40, 4):
             opening = asyncio.ensure_future(client.open_channel("shell", request).__aenter__())
@@ -100,9 +107,9 @@ async def test_who_gives_up_while_the_shell_is_started_leaves_nothing() -> None:
             await asyncio.gather(opening, return_exceptions=True)
             if not opening.cancelled():
                 opening.result().close()  # it was faster
-            while sessions := await listed(client):
-                if not sessions[0]["attached"]:
-                    break  # it was faster, and the session is there
+            while shells := await listed(client):
+                if not shells[0]["attached"]:
+                    break  # it was faster, and the shell is there
             second = await attach(client)
             second.channel.close()
             async with client.open_channel("sessions", {"verb": "end", "name": "work"}) as channel:
@@ -110,7 +117,7 @@ async def test_who_gives_up_while_the_shell_is_started_leaves_nothing() -> None:
 
 
 async def test_who_waits_for_a_maker_that_gives_up_makes_it() -> None:
-    request = ShellRequest(name="work", terminal=SIZE).encode()
+    request = ShellRequest(name="work", terminal=Terminal(SIZE)).encode()
     async with inn() as server, guest(server) as one, guest(server) as two:
         opening = asyncio.ensure_future(one.open_channel("shell", request).__aenter__())
         await asyncio.sleep(0)
@@ -129,7 +136,7 @@ async def test_a_shell_that_does_not_start_leaves_no_entry(
     shell.write_text(f"#!/bin/sh\nexec {program}\n")
     shell.chmod(0o700)
     monkeypatch.setenv("SHELL", str(shell))
-    async with inn(replace(BRIEF, open_timeout=1.0)) as server, guest(server) as client:
+    async with inn(replace(BRIEF, open_timeout=0.4)) as server, guest(server) as client:
         for _ in range(2):
             with pytest.raises(ChannelRefused) as caught:
                 await attach(client)
@@ -145,7 +152,7 @@ async def test_so_many_are_open_at_once() -> None:
             await attach(client, "c")
         assert caught.value.code == "busy"
         assert (await attach(client, "a")).joined.attached
-        assert [session["name"] for session in await listed(client)] == ["a", "b"]
+        assert [shell["name"] for shell in await listed(client)] == ["a", "b"]
     async with inn(replace(BRIEF, named_shells=1)) as server, guest(server) as client:
         await attach(client, "a")
         with pytest.raises(ChannelRefused, match="the server has as many") as caught:
@@ -153,27 +160,16 @@ async def test_so_many_are_open_at_once() -> None:
         assert caught.value.code == "busy"
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"terminal": None}, {"name": "a/b"}, {"name": 5}, {"name": None, "share": True}]
-)
-async def test_requests_that_make_no_sense_are_refused(wrong: dict[str, object]) -> None:
-    async with inn() as server, guest(server) as client:
-        with pytest.raises(ChannelRefused) as caught:
-            await client.open_channel(
-                "shell", ShellRequest(name="a", terminal=SIZE).encode() | wrong
-            )
-        assert caught.value.code == "bad-request"
-
-
-async def test_a_server_of_one_session_has_none() -> None:
+async def test_a_server_of_one_session_has_none_and_says_where_there_are_some() -> None:
     async with rshell.connect(local=True) as client:
-        with pytest.raises(ChannelRefused, match="Start rshell-server on its own") as caught:
-            await attach(client)
-        assert caught.value.code == "failed"
+        for asking in (attach(client), client.open_channel("sessions", {"verb": "list"})):
+            with pytest.raises(ChannelRefused, match="Start rshell-server on its own") as caught:
+                await asking
+            assert caught.value.code == "failed"
 
 
 @needs_openssl
-async def test_sessions_end_with_the_token_that_made_them(tmp_path: Path) -> None:
+async def test_they_end_with_the_token_that_made_them(tmp_path: Path) -> None:
     path = private_directory(tmp_path / "u") / "s"
     async with (
         asyncio.timeout(DEADLINE),
@@ -218,10 +214,90 @@ async def test_what_is_closing_makes_no_more(tmp_path: Path) -> None:
     async with inn() as server, guest(server) as client:
         first = await attach(client)
         pid = await pid_of(first)
-        assert server._named is not None
         await server._named.close()
         assert not is_running(pid)
         await first.channel.wait_closed()
         assert isinstance(first.channel.error, ChannelReset)
         with pytest.raises(ChannelRefused, match="shutting down"):
             await attach(client)
+
+
+async def end(client: Client, name: str) -> Json:
+    async with client.open_channel("sessions", {"verb": "end", "name": name}) as channel:
+        message = await channel.receive_message()
+        assert message is not None and await channel.receive_message() is None
+        return message
+
+
+async def test_requests_that_are_refused() -> None:
+    wrong: list[tuple[Json, str]] = [
+        ({}, "bad-request"),
+        ({"verb": "stop"}, "bad-request"),
+        ({"verb": "end"}, "bad-request"),
+        ({"verb": "end", "name": "a/b"}, "bad-request"),
+        ({"verb": "end", "name": "none"}, "unknown-session"),
+    ]
+    async with inn() as server, guest(server) as client:
+        for request, code in wrong:
+            with pytest.raises(ChannelRefused) as caught:
+                await client.open_channel("sessions", request)
+            assert caught.value.code == code, request
+
+
+async def test_they_are_listed_by_age() -> None:
+    async with inn() as server, guest(server) as client:
+        assert await listed(client) == []
+        first = await attach(client, "b", cwd="/")
+        (await attach(client, "a", terminal=TerminalSize(100, 30))).channel.close()
+        await watch(client, "b")
+        first.begin("sleep 100")
+        while (infos := [NamedShellInfo.decode(found) for found in await listed(client)]) and (
+            infos[0].running is None or infos[1].attached
+        ):
+            pass
+        older, newer = infos
+        assert (older.name, older.attached, older.watchers) == ("b", True, 1)
+        assert (older.running, older.cwd, older.size) == ("sleep 100", "/", TerminalSize(80, 24))
+        assert (newer.name, newer.watchers, newer.running) == ("a", 0, None)
+        assert (newer.size, newer.identity) == (TerminalSize(100, 30), client.identity)
+        assert older.shell == first.channel.reply["shell"]
+        assert time.time() - 60 < older.created <= newer.created <= time.time()
+
+
+async def test_an_end_takes_everything_with_it() -> None:
+    # In time enough all go by the hang-up; of what had to be killed, the last may be seen dying.
+    async with (
+        inn(replace(BRIEF, kill_grace=20.0)) as server,
+        guest(server) as one,
+        guest(server) as two,
+    ):
+        first, second = await attach(one), await watch(one)
+        done = await first.run("sleep 1000 & echo $$ $!")
+        pids = [int(word) for word in (await first.output.readexactly(done.stdout)).split()[-2:]]
+        first.begin("sleep 1001")
+        await second.message("command")
+        await second.done()
+        await second.message("command")
+        info = NamedShellInfo.decode(await end(two, "work"))
+        assert (info.name, info.attached, info.watchers) == ("work", True, 1)
+        assert info.running == "sleep 1001"
+        assert not any(map(is_running, pids))
+        for ended in (first, second):
+            await ended.channel.wait_closed()
+            assert isinstance(ended.channel.error, ChannelReset)
+            assert ended.channel.error.code == "killed"
+        assert await listed(one) == []
+        assert [line["reason"] for line in audited("shell-ended")] == ["somebody ended this shell"]
+        with pytest.raises(ChannelRefused):
+            await end(two, "work")
+
+
+async def test_an_end_goes_on_without_its_asker() -> None:
+    async with inn() as server, guest(server) as client:
+        first = await attach(client)
+        done = await first.run("trap '' HUP TERM; echo $$")
+        pid = int(await first.output.readexactly(done.stdout))
+        asking = asyncio.ensure_future(end(client, "work"))
+        await first.channel.wait_closed()
+        asking.cancel()
+        await gone(pid)

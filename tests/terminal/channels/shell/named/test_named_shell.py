@@ -58,7 +58,7 @@ async def settled(server: Server) -> None:
     await hold(lambda: all(kept.live.is_settled for kept in server._registry))
 
 
-async def test_a_session_is_made_and_goes_on_without_its_client() -> None:
+async def test_a_named_shell_is_made_and_goes_on_without_its_client() -> None:
     async with inn() as server, guest(server) as client:
         first = await attach(client)
         assert not first.joined.attached
@@ -83,10 +83,10 @@ async def test_what_happens_while_nobody_is_attached_is_told_to_the_next(tmp_pat
         first = await attach(client)
         await first.run(":")
         first.begin(f"read -r x < '{fifo}'; echo \"got $x\"; (exit 3)")
-        session = await until_listed(
+        shell = await until_listed(
             client, running=f"read -r x < '{fifo}'; echo \"got $x\"; (exit 3)"
         )
-        assert session["attached"]
+        assert shell["attached"]
         first.channel.close()
         await until_listed(client, attached=False)
         await asyncio.to_thread(fifo.write_text, "it\n")
@@ -204,7 +204,7 @@ async def test_an_attached_client_that_does_not_read_holds_the_command_up() -> N
 async def test_a_program_is_told_of_a_size_when_somebody_attaches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rshell.channels.sessions.hub._NUDGE", 4.0)  # for a slow machine
+    monkeypatch.setattr("rshell.channels.shell.named.named_shell._NUDGE", 2.0)  # for a slow machine
     editor = tmp_path / "editor.py"
     editor.write_text(EDITOR)
     async with inn() as server, guest(server, MORTAL) as one, guest(server) as two:
@@ -295,7 +295,7 @@ async def test_a_watcher_sees_what_happens_from_then_on() -> None:
         started = await second.message("command")
         assert (started["number"], started["command"]) == (2, "cd /; echo seen")
         assert await second.see(b"seen\r\n") == b"seen\r\n"
-        assert await second.done() == replace(done, stdout=6, taken=0)
+        assert await second.done() == done.replace(stdout=6, taken=0)
         first.say("resize", columns=90, rows=20)
         assert await second.message("resized") == {"type": "resized", "columns": 90, "rows": 20}
         second.channel.close()
@@ -352,7 +352,7 @@ async def count(guest: Guest) -> int:
 # The end.
 
 
-async def test_a_shell_that_leaves_closes_the_session() -> None:
+async def test_a_shell_that_leaves_closes_its_channels() -> None:
     async with inn() as server, guest(server) as one, guest(server) as two:
         first = await attach(one)
         second = await watch(two)
@@ -412,7 +412,7 @@ async def shown(guest: Guest, command: str) -> str:
     return (await guest.output.readexactly(done.stdout)).decode()
 
 
-async def test_a_shell_that_dies_is_replaced_and_the_session_goes_on() -> None:
+async def test_a_shell_that_dies_is_replaced_and_its_name_goes_on() -> None:
     async with inn() as server, guest(server) as client:
         first = await attach(client)
         done = await first.run("kill -9 $$")
@@ -437,7 +437,7 @@ async def test_nobody_attached_for_too_long_ends_it() -> None:
         await until_none(client)
 
 
-async def test_the_end_of_the_server_is_the_end_of_its_sessions() -> None:
+async def test_the_end_of_the_server_is_the_end_of_its_named_shells() -> None:
     async with inn() as server, guest(server) as client:
         first = await attach(client)
         pid = int(await shown(first, "echo $$"))

@@ -8,16 +8,17 @@ from typing import Any
 
 import pytest
 
-from rshell.channels.shell.line import ShellLine, open_line
+from rshell.channels.process.messages import Terminal
+from rshell.channels.shell.client import ShellLine, open_line
 from rshell.channels.shell.messages import Joined, ShellEnding, ShellRequest
 from rshell.errors import ChannelReset, RemoteProtocolError
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.transport.channel import Channel
 from rshell.values import ExitStatus, TerminalSize
 from tests.support.session import memory_session, until
 
 SIZE = TerminalSize(columns=80, rows=24)
-NAMED = ShellRequest(terminal=SIZE, name="work")
+NAMED = ShellRequest(terminal=Terminal(SIZE), name="work")
 WELCOME: Json = {"shell": "/bin/sh", "cwd": "/", "home": "/", "user": "me", "host": "here"}
 
 Serve = Callable[[Channel], Awaitable[None]]
@@ -32,7 +33,7 @@ class Server:
 
     def __init__(self, *early: Json, running: str | None = None, number: int = 7) -> None:
         self.early = early
-        self.joined = Joined(True, number, SIZE, running=running)
+        self.joined = Joined(True, number, SIZE, 0, 0, running=running)
         self.channels: list[Channel] = []
         self.heard: list[Json] = []
 
@@ -111,7 +112,7 @@ async def test_a_session_that_is_ended_says_why() -> None:
 
 
 @pytest.mark.parametrize(
-    ("request_", "error"), [(NAMED, None), (ShellRequest(terminal=SIZE), ChannelReset)]
+    ("request_", "error"), [(NAMED, None), (ShellRequest(terminal=Terminal(SIZE)), ChannelReset)]
 )
 async def test_leaving_lets_a_named_session_go_and_ends_any_other(
     request_: ShellRequest, error: type[Exception] | None
@@ -130,7 +131,7 @@ async def test_leaving_lets_a_named_session_go_and_ends_any_other(
     [
         (WELCOME, "knows no named shells"),
         (WELCOME | {"attached": 1}, "attached"),
-        (WELCOME | Joined(True, 1, SIZE).encode() | {"number": -1}, "number"),
+        (WELCOME | Joined(True, 1, SIZE, 0, 0).encode() | {"number": -1}, "number"),
     ],
 )
 async def test_a_reply_that_is_not_of_a_named_session_is_refused(reply: Json, message: str) -> None:
@@ -145,7 +146,7 @@ async def test_a_reply_that_is_not_of_a_named_session_is_refused(reply: Json, me
         with pytest.raises(RemoteProtocolError, match=message):
             await open_line(both.live, NAMED)
         await until(lambda: channels[0].is_over)
-        line = await open_line(both.live, ShellRequest(terminal=SIZE))
+        line = await open_line(both.live, ShellRequest(terminal=Terminal(SIZE)))
         assert isinstance(line, ShellLine) and line.found is None and line.name == ""
 
 

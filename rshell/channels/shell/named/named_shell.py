@@ -1,9 +1,9 @@
 """A named shell: a shell on a terminal that goes on without its clients.
 
-Strategy: all output goes into the ring; the attached channel and those who watch follow it, each
-at its own pace. The shell waits for the attached channel and for nobody else: with none attached
-the oldest output is dropped instead. What an attached channel was sent stays in the ring as long
-as it fits, and how a channel ends says from where on the next one is sent it again.
+All output goes into the ring; a cursor for the attached channel and one for each that watches
+follow it, each at its own pace. The shell waits for the attached channel and for nobody else: with
+none attached the oldest output is dropped instead. What an attached channel was sent stays in the
+ring as long as it fits, and how a channel ends says from where on the next one is sent it again.
 
 Hazard: the end of a channel is known here only when its handler is cancelled, a moment after
 its `is_over`. Until then it counts as nobody.
@@ -21,54 +21,62 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from rshell.channels.base import Context
-from rshell.channels.process.messages import encode_size
-from rshell.channels.sessions.follower import Follower
-from rshell.channels.sessions.messages import NamedShellInfo
-from rshell.channels.sessions.ring import Ring
-from rshell.channels.sessions.seat import Seat
-from rshell.channels.shell.conversation import welcome
-from rshell.channels.shell.messages import Joined, RunCommand, ShellEnding, ShellRequest
+from rshell.channels.base import Context, Task
+from rshell.channels.shell.messages import (
+    CommandBegun,
+    Joined,
+    Moved,
+    Resized,
+    RunCommand,
+    ShellEnding,
+    ShellRequest,
+)
+from rshell.channels.shell.named.attachment import Attachment
+from rshell.channels.shell.named.messages import NamedShellInfo
+from rshell.channels.shell.named.output_cursor import OutputCursor, OutputRing
 from rshell.channels.shell.persistent import PersistentShell
-from rshell.channels.work import Task
+from rshell.channels.shell.server import welcome
 from rshell.errors import ChannelRefused, LocalProtocolError, RemoteProtocolError, SpawnError
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json, Message
+from rshell.security.scram import Verifier
 from rshell.terminal.output import ModeTracker
 from rshell.transport.channel import Channel
-from rshell.values import TerminalSize, shorten_command
+from rshell.values import TerminalSize
 
 _NUDGE = 0.1  # seconds with another size
 
 
-class Hub:
-    """The session `request.name` of `context.identity`, and the outlet of its shell.
+class NamedShell:
+    """The shell `request.name` of `context.identity`, and the outlet of its `PersistentShell`.
 
-    `on_over(hub)` is called once, when it has ended. `audit` is the server's log.
+    `on_over(shell)` is called once, when it has ended. `verifier` is what the login of its maker
+    was checked against, None without a token; `audit` is the server's log.
     """
 
     def __init__(
         self,
         context: Context,
         request: ShellRequest,
+        verifier: Verifier | None,
         audit: Callable[[str, Json], None],
-        on_over: Callable[[Hub], None],
+        on_over: Callable[[NamedShell], None],
     ) -> None:
         assert request.name is not None and request.terminal is not None
         self.name = request.name
         self.identity = context.identity
-        self.verifier = context.verifier
+        self.verifier = verifier
         self.created = time.time()
-        self.ring = Ring(context.limits.named_output)
+        self.ring = OutputRing(context.limits.named_output)
         self.is_over = False
         self.started = asyncio.Event()
         self._context = context
         self._audit = audit
         self._on_over = on_over
-        self._size = request.terminal
+        self._size = request.terminal.size
         own = replace(context, clean_up=self._clean_up)
         self.shell = PersistentShell(self, own, request, self._done, self._fail)
-        self._seat: Seat | None = None
-        self._watchers: list[Follower] = []
+        self._attached: Attachment | None = None
+        self._watchers: list[OutputCursor] = []
         self._task: Task | None = None  # while a command runs
         self._number = 0
         self._modes = ModeTracker()  # those of the terminal, at the ring's end
@@ -86,7 +94,7 @@ class Hub:
     # Its life.
 
     async def start(self) -> None:
-        """Start the shell. Raises ChannelRefused; the session is over then, as when cancelled."""
+        """Start the shell. Raises ChannelRefused; it is over then, as when cancelled."""
         try:
             await self.shell.start()
             if self.is_over:
@@ -103,14 +111,14 @@ class Hub:
         self._wait_for_somebody()
 
     def end(self, code: str, reason: str) -> None:
-        """End the shell and what runs in it, and reset the channels. Harmless when over."""
-        channels = [follower.channel for follower in self._followers()]
+        """End the shell and what runs in it, and reset the channels. When over, do nothing."""
+        channels = [cursor.channel for cursor in self._cursors()]
         if self._finish(reason):
             for channel in channels:
                 channel.reset(code, reason)
 
     async def wait_gone(self) -> None:
-        """Wait until the session is over and all its processes have ended. Safe to cancel."""
+        """Wait until the shell is over and all its processes have ended. Safe to cancel."""
         await self._gone.wait()
 
     def info(self) -> NamedShellInfo:
@@ -120,7 +128,7 @@ class Hub:
             name=self.name,
             identity=self.identity,
             created=self.created,
-            attached=self._seat is not None,
+            attached=self._attached is not None,
             watchers=len(self._watchers),
             shell=self.shell.program,
             cwd=self.shell.cwd,
@@ -132,17 +140,16 @@ class Hub:
 
     def attach(
         self, channel: Channel, context: Context, size: TerminalSize, *, is_new: bool
-    ) -> Seat:
-        """Accept a channel and give it the session; another one that had it is moved away."""
-        if self._seat is not None:
-            self._release(self._seat, is_moved=True)
+    ) -> Attachment:
+        """Accept a channel and give it the shell; another one that had it is moved away."""
+        if self._attached is not None:
+            self._release(self._attached, is_moved=True)
         if self._waiting is not None:
             self._waiting.cancel()
             self._waiting = None
         start = max(self._seen, self.ring.start)
-        self._seat = seat = Seat(self, channel, context, start)
-        joined = replace(
-            self._joined(is_attached=not is_new),
+        self._attached = attachment = Attachment(self, channel, context, start)
+        joined = self._joined(is_attached=not is_new).replace(
             size=size,
             kept=self.ring.end - start,
             dropped=start - self._seen,
@@ -153,37 +160,37 @@ class Hub:
         try:
             channel.accept(welcome(self.shell) | joined.encode())
         except LocalProtocolError as error:  # a directory's name, where the peer takes small frames
-            self.detach(seat)
+            self.detach(attachment)
             raise ChannelRefused("failed", f"the reply does not fit: {error}") from error
-        context.audit("shell-attached", seat.facts)
+        context.audit("shell-attached", attachment.facts)
         if size == self._size and self.shell.running is not None:
             self._nudge()
         else:
             self.resize(size)
         if self._task is not None:
             self._task.move(context.session, channel)
-        channel.on_room = partial(self._has_room, seat)
-        self._has_room(seat)
-        seat.conversation.begin(feeds=True)
-        return seat
+        channel.on_room = partial(self._has_room, attachment)
+        self._has_room(attachment)
+        attachment.conversation.begin(feeds=True)
+        return attachment
 
-    def detach(self, seat: Seat) -> None:
-        """The attached channel is over, or its handler. Harmless when another has its place."""
-        seat.follower.give_up()
-        if self._seat is not seat:
+    def detach(self, attachment: Attachment) -> None:
+        """Let go of a channel that is over, or whose handler is; another may have its place."""
+        attachment.cursor.give_up()
+        if self._attached is not attachment:
             return
-        self._release(seat, is_moved=False)
+        self._release(attachment, is_moved=False)
         if self._task is not None:
             self._task.move()
         self._wait_for_somebody()
         self.shell.resume()
 
-    def watch(self, channel: Channel, context: Context) -> Follower:
+    def watch(self, channel: Channel, context: Context) -> OutputCursor:
         """Accept a channel that is sent what comes from now on."""
-        joined = replace(self._joined(is_attached=True), modes=self._modes.restore().decode())
+        joined = self._joined(is_attached=True).replace(modes=self._modes.restore().decode())
         channel.accept(welcome(self.shell) | joined.encode())
         context.audit("shell-watched", {"channel": channel.number, "name": self.name})
-        watcher = Follower(channel, self.ring, self.ring.end)
+        watcher = OutputCursor(channel, self.ring, self.ring.end)
         self._watchers.append(watcher)
         channel.on_room = watcher.pump
         channel.listen(lambda _: channel.reset("bad-message", "who watches has no say here"))
@@ -191,27 +198,27 @@ class Hub:
             self._nudge()  # a program on the screen draws it for this one, too
         return watcher
 
-    def unwatch(self, watcher: Follower) -> None:
-        """A watcher is over. Harmless when it is gone."""
+    def unwatch(self, watcher: OutputCursor) -> None:
+        """Let go of a watcher, if it is there."""
         if watcher in self._watchers:
             self._watchers.remove(watcher)
 
-    def _release(self, seat: Seat, *, is_moved: bool) -> None:
+    def _release(self, attachment: Attachment, *, is_moved: bool) -> None:
         """Take the attached channel's place from it."""
-        self._seat = None
-        seat.conversation.close()
-        seat.follower.give_up()
-        self._seen, is_certain = seat.seen(is_moved=is_moved)
+        self._attached = None
+        attachment.conversation.close()
+        attachment.cursor.give_up()
+        self._seen, is_certain = attachment.seen(is_moved=is_moved)
         self._seen_modes = self._modes.restore()
         last = self._last_position
         if last > self._seen or (last == self._seen and not is_certain):
             self._is_last_unseen = self._last is not None
-        if is_moved and not seat.channel.is_over:
-            seat.context.audit("shell-moved", seat.facts)
-            seat.channel.send_message({"type": "moved"})
-            seat.channel.close()
+        if is_moved and not attachment.channel.is_over:
+            attachment.context.audit("shell-moved", attachment.facts)
+            attachment.channel.send_message(Moved().encode())
+            attachment.channel.close()
         else:
-            seat.context.audit("shell-detached", seat.facts)
+            attachment.context.audit("shell-detached", attachment.facts)
 
     def _wait_for_somebody(self) -> None:
         seconds = self._context.limits.named_seconds
@@ -226,6 +233,8 @@ class Hub:
             attached=is_attached,
             number=self._number,
             size=self._size,
+            kept=0,
+            dropped=0,
             running=None if running is None else running.command,
         )
 
@@ -240,11 +249,9 @@ class Hub:
         self._number = command.number
         cwd = self.shell.cwd
         self._write("command", {"shell": command.command, "cwd": cwd})
-        message: Json = {"type": "command", "number": command.number, "cwd": cwd}
-        message["command"] = shorten_command(command.command)
-        self._tell_watchers(message)
-        if self._seat is not None:
-            self._task = self._context.work.begin(self._seat.context.session, self._seat.channel)
+        self._tell_watchers(CommandBegun(command.number, command.command, cwd))
+        if self._attached is not None:
+            self._task = self._attached.context.working(self._attached.channel)
         self.shell.run(command)
 
     def resize(self, size: TerminalSize) -> None:
@@ -253,7 +260,7 @@ class Hub:
         self.shell.resize(size)
         if size != self._size:
             self._size = size
-            self._tell_watchers({"type": "resized"} | encode_size(size))
+            self._tell_watchers(Resized(size))
 
     def _nudge(self) -> None:
         self._stop_nudging()
@@ -273,50 +280,49 @@ class Hub:
     @property
     def room(self) -> int:
         """How much output may come now: anything, or what the attached channel has room for."""
-        if self._seat is None or self._seat.channel.is_over:
+        if self._attached is None or self._attached.channel.is_over:
             return self._context.limits.read_block
-        return self._seat.follower.room
+        return self._attached.cursor.room
 
     def want_room(self) -> None:
         """Have the shell go on once the attached channel has room."""
-        if self._seat is not None:
-            self._seat.channel.want_room()
+        if self._attached is not None:
+            self._attached.channel.want_room()
 
     def write_nowait(self, data: bytes, stream: int = 0) -> None:
         """Take output."""
         self.ring.append(data)
         self._modes.feed(data)
-        for follower in self._followers():
-            follower.pump()
+        for cursor in self._cursors():
+            cursor.pump()
 
-    def _has_room(self, seat: Seat) -> None:
-        seat.follower.pump()  # which may have to end what a shell has left behind
+    def _has_room(self, attachment: Attachment) -> None:
+        attachment.cursor.pump()  # which may have to end what a shell has left behind
         self.shell.resume()
 
     def _done(self, done: ShellEnding) -> None:
         self._write("ended", done.facts())
         self._modes.reset()  # as every front end does when a program has ended
-        self._last = replace(done, stdout=0, stderr=0, taken=0, unread="")
+        self._last = done.replace(stdout=0, stderr=0, taken=0, unread="")
         self._last_position = self.ring.end
-        seat = self._seat
-        self._is_last_unseen = seat is None or seat.channel.is_over
-        if seat is not None:
-            first, *rest = replace(done, taken=max(0, done.taken - seat.taken)).split()
-            seat.follower.tell(ShellEnding.decode(first))  # as that, for it counts bytes
-            for message in rest:
-                seat.follower.tell(message)
-        self._tell_watchers(replace(done, unread="", taken=0))
+        attachment = self._attached
+        self._is_last_unseen = attachment is None or attachment.channel.is_over
+        if attachment is not None:
+            first, late = done.replace(taken=max(0, done.taken - attachment.taken)).split()
+            for message in (first, *late):
+                attachment.cursor.tell(message)
+        self._tell_watchers(done.replace(unread="", taken=0))
         if self.shell.running is None and self._task is not None:  # else another shell waits for it
             task, self._task = self._task, None
-            if seat is None:
+            if attachment is None:
                 task.end()
             else:
-                seat.follower.after(task.end)  # who is attached has the whole reply by then
+                attachment.cursor.after(task.end)  # who is attached has the whole reply by then
         if done.left:
-            followers = self._followers()
+            cursors = self._cursors()
             self._finish("its shell left")
-            for follower in followers:
-                follower.finish()
+            for cursor in cursors:
+                cursor.finish()
 
     def _fail(self, reason: str) -> None:
         self.end("failed", reason)
@@ -332,11 +338,11 @@ class Hub:
             self._waiting.cancel()
         self.shell.close()
         self._end_task()
-        if self._seat is not None:
-            self._seat.conversation.close()
+        if self._attached is not None:
+            self._attached.conversation.close()
         if self.started.is_set():
             self._write("shell-ended", {"reason": reason})
-        self._seat = None
+        self._attached = None
         self._watchers = []
         self._on_over(self)
         self._check_gone()
@@ -349,17 +355,17 @@ class Hub:
             self._task.end()
             self._task = None
 
-    def _followers(self) -> list[Follower]:
-        return ([] if self._seat is None else [self._seat.follower]) + self._watchers
+    def _cursors(self) -> list[OutputCursor]:
+        return ([] if self._attached is None else [self._attached.cursor]) + self._watchers
 
-    def _tell_watchers(self, message: Json | ShellEnding) -> None:
+    def _tell_watchers(self, message: Message) -> None:
         for watcher in self._watchers:
             watcher.tell(message)
 
     def _write(self, event: str, facts: Json) -> None:
         """Write to the audit log, in the name of the attached client if there is one."""
-        if self._seat is not None:
-            self._seat.context.audit(event, self._seat.facts | facts)
+        if self._attached is not None:
+            self._attached.context.audit(event, self._attached.facts | facts)
         else:
             self._audit(event, {"identity": self.identity, "name": self.name} | facts)
 

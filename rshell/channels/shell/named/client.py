@@ -1,7 +1,8 @@
-"""Watching a named shell: what its terminal shows, and what happens there, in order.
+"""The client's side of named shells: which there are, ending one, and watching one.
 
-Strategy: the channel hands out its stream and its messages separately. Each message is noted with
-the number of bytes that had arrived before it, and is given out when they have been.
+A watcher is told what the terminal shows and what happens there, in order, while the channel hands
+out its stream and its messages separately. Each message is noted with the number of bytes that had
+arrived before it, and is given out when they have been.
 
 Hazard: reading grants credit, and must stop when the owner stops: a watcher that is too slow is
 told so by the server (`Skipped`), rather than filling memory here.
@@ -11,54 +12,69 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
+from typing import Union
 
-from rshell.channels.process.messages import STDOUT, decode_size
-from rshell.channels.shell.line import read_joined
-from rshell.channels.shell.messages import Joined, ShellEnding, ShellRequest
+from rshell.channels.base import read_reply, receive_answer, receive_list
+from rshell.channels.process.messages import STDOUT
+from rshell.channels.shell.messages import (
+    CommandBegun,
+    Joined,
+    Resized,
+    ShellEnding,
+    ShellRequest,
+    Skipped,
+)
+from rshell.channels.shell.named.messages import (
+    NamedShellInfo,
+    NamedShellsEnd,
+    NamedShellsRequest,
+)
 from rshell.errors import RemoteProtocolError, RshellError
-from rshell.protocol.messages import SEQUENCE_LIMIT, Body, Json
+from rshell.protocol.codec import Json, read_message
 from rshell.transport.channel import Channel
 from rshell.transport.live_session import LiveSession
-from rshell.values import COMMAND_SHOWN, TerminalSize
+from rshell.values import TerminalSize
 
 
-@dataclass(frozen=True, slots=True)
-class CommandBegun:
-    """A command begins in the watched session, in `cwd`; of a long one its beginning."""
-
-    number: int
-    command: str
-    cwd: str
+async def list_named_shells(live: LiveSession) -> list[NamedShellInfo]:
+    """Return our named shells on the server, the oldest first. Safe to cancel."""
+    channel = await _ask(live, NamedShellsRequest("list"))
+    return await receive_list(channel, NamedShellInfo, NamedShellsEnd)
 
 
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """So many bytes are missing here: this watcher reads too slowly."""
+async def end_named_shell(live: LiveSession, name: str) -> NamedShellInfo:
+    """End a named shell and return it as it stood before. Cancelling does not save it."""
+    channel = await _ask(live, NamedShellsRequest("end", name))
+    return await receive_answer(channel, NamedShellInfo)
 
-    bytes: int
+
+async def _ask(live: LiveSession, request: NamedShellsRequest) -> Channel:
+    channel = live.open_channel("sessions", request.encode())
+    await channel.wait_opened()
+    return channel
 
 
 _UNKNOWN = TerminalSize(columns=1, rows=1)
 
 _EVENTS = 10_000  # that wait for a reader who does not read
 
-WatchEvent = bytes | CommandBegun | ShellEnding | TerminalSize | Skipped
+WatchEvent = Union[  # noqa: UP007 - evaluated, also by the oldest Python
+    bytes, CommandBegun, ShellEnding, TerminalSize, Skipped
+]
 
 
 class ShellWatch:
     """A named shell as it goes on: `async for event in watch`.
 
     An event is a block of what the terminal shows, a `CommandBegun`, the `ShellEnding` that ends
-    it, the terminal's new `TerminalSize`, or `Skipped`. `found` is the session as it was at the
-    beginning. The iteration ends when the session's shell leaves. Raises ChannelReset, with the
-    code "killed" where somebody ended the session, and what cuts the session with the server
-    short.
+    it, the terminal's new `TerminalSize`, or `Skipped`. `found` is the shell as it was at the
+    beginning. The iteration ends when the shell leaves. Raises ChannelReset, with the
+    code "killed" where somebody ended the shell, and what cuts the session short.
     One task may step; cancelling a step loses nothing. Leaving its block stops watching.
     """
 
     def __init__(self, channel: Channel) -> None:
-        self.found = Joined(False, 0, _UNKNOWN)  # until the answer has come
+        self.found = Joined(False, 0, _UNKNOWN, 0, 0)  # until the answer has come
         self._channel = channel
         self._reader = channel.stream(STDOUT)
         self._told: deque[tuple[int, WatchEvent]] = deque()  # with the bytes before each
@@ -128,31 +144,30 @@ class ShellWatch:
 
 def _decode(message: Json) -> WatchEvent | None:
     """Return what a message says, None for one of a later version."""
-    kind = message.get("type")
-    if kind == "done":
-        return ShellEnding.decode(message)
-    body = Body("the message", message)
-    if kind == "command":
-        return CommandBegun(
-            number=body.integer("number", 1, SEQUENCE_LIMIT),
-            command=body.text("command", limit=COMMAND_SHOWN),
-            cwd=body.text("cwd"),
-        )
-    if kind == "resized":
-        return decode_size(body)
-    if kind == "skipped":
-        return Skipped(body.integer("bytes", 1, SEQUENCE_LIMIT))
-    return None
+    event = read_message(message, ShellEnding, CommandBegun, Resized, Skipped)
+    if isinstance(event, Resized):
+        return event.size
+    assert event is None or isinstance(event, (ShellEnding, CommandBegun, Skipped))
+    return event
 
 
 async def watch_named_shell(live: LiveSession, request: ShellRequest) -> ShellWatch:
     """Begin to watch; `request` has a name and `share`.
 
     Raises ChannelRefused, RemoteProtocolError for a server without named shells, and what cuts
-    the session with the server short. Cancelling is safe.
+    the session short. Cancelling is safe.
     """
     channel = live.open_channel("shell", request.encode())
     watch = ShellWatch(channel)  # now: what is told at once has its place before the output
     await channel.wait_opened()
     watch.found = read_joined(channel)
     return watch
+
+
+def read_joined(channel: Channel) -> Joined:
+    """Return what the reply says of a named shell; a bad one resets the channel and raises."""
+    if "attached" not in channel.reply:
+        error = RemoteProtocolError("the server knows no named shells")
+        channel.reset("bad-message", str(error))
+        raise error
+    return read_reply(channel, Joined)

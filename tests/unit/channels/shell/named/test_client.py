@@ -1,4 +1,4 @@
-"""Watching: every event in its place, whatever arrives together."""
+"""The client's side of named shells: answers that are checked, and watching."""
 
 from __future__ import annotations
 
@@ -7,23 +7,25 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from rshell.channels.sessions.watch import (
-    CommandBegun,
+from rshell.channels.process.messages import Terminal
+from rshell.channels.shell.messages import CommandBegun, Joined, ShellEnding, ShellRequest, Skipped
+from rshell.channels.shell.named.client import (
     ShellWatch,
-    Skipped,
     WatchEvent,
+    end_named_shell,
+    list_named_shells,
     watch_named_shell,
 )
-from rshell.channels.shell.messages import Joined, ShellEnding, ShellRequest
-from rshell.errors import ChannelReset, RemoteProtocolError
-from rshell.protocol.messages import Json
+from rshell.channels.shell.named.messages import NamedShellInfo
+from rshell.errors import ChannelRefused, ChannelReset, RemoteProtocolError
+from rshell.protocol.codec import Json
 from rshell.transport.channel import Channel
 from rshell.values import ExitStatus, Limits, TerminalSize
 from tests.support.session import memory_session, until
 
 SIZE = TerminalSize(columns=80, rows=24)
-REQUEST = ShellRequest(terminal=SIZE, name="work", share=True)
-FOUND = Joined(True, 3, SIZE, running="make")
+REQUEST = ShellRequest(terminal=Terminal(SIZE), name="work", share=True)
+FOUND = Joined(True, 3, SIZE, 0, 0, running="make")
 DONE = ShellEnding(3, ExitStatus(code=0), "/", 0, 0, 0.5)
 BEGUN = CommandBegun(4, "ls", "/")
 COMMAND: Json = {"type": "command", "number": 4, "command": "ls", "cwd": "/"}
@@ -195,3 +197,45 @@ async def test_a_watch_that_is_left_unread_leaves_no_task() -> None:
         await asyncio.gather(step, return_exceptions=True)
         await watch.__aexit__(None, None, None)
         await until(lambda: asyncio.all_tasks() <= before)
+
+
+WORK = NamedShellInfo("work", "me", 1.0, True, 2, "/bin/sh", "/tmp", SIZE, "make")
+IDLE = NamedShellInfo("idle", "me", 2.0, False, 0, "/bin/sh", "/", SIZE)
+
+
+async def test_named_shells_are_listed_and_ended() -> None:
+    async def serve(channel: Channel) -> None:
+        """Have the shell "work", and one that is not there any more."""
+        assert channel.kind == "sessions"
+        request = channel.request
+        if request == {"verb": "list"}:
+            channel.accept()
+            for info in (WORK, IDLE):
+                channel.send_message(info.encode())
+            channel.send_message({"type": "end", "sessions": 2})
+        elif request == {"verb": "end", "name": "work"}:
+            channel.accept()
+            channel.send_message(WORK.encode())
+        else:
+            channel.refuse("unknown-session", "there is no such shell of yours here")
+
+    async with memory_session(serve) as both:
+        assert await list_named_shells(both.live) == [WORK, IDLE]
+        assert await end_named_shell(both.live, "work") == WORK
+        with pytest.raises(ChannelRefused, match="no such shell") as caught:
+            await end_named_shell(both.live, "other")
+        assert caught.value.code == "unknown-session"
+
+
+@pytest.mark.parametrize("message", [{"type": "session"}, WORK.encode() | {"name": "\x1b[2J"}])
+async def test_a_named_shell_that_there_can_not_be_is_an_error(message: Json) -> None:
+    async def lie(channel: Channel) -> None:
+        channel.accept()
+        channel.send_message(message)
+        channel.send_message({"type": "end", "sessions": 1})
+
+    async with memory_session(lie) as both:
+        with pytest.raises(RemoteProtocolError):
+            await list_named_shells(both.live)
+        with pytest.raises(RemoteProtocolError):
+            await end_named_shell(both.live, "work")
