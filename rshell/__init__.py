@@ -50,8 +50,7 @@ if TYPE_CHECKING:
         VersionMismatch,
     )
     from rshell.security.certificates import CertificateFiles
-    from rshell.server.serve import serve
-    from rshell.server.server import Server
+    from rshell.server.server import Server, serve
     from rshell.transport.channel import Channel
     from rshell.values import Address, ExitStatus, Limits, TerminalSize
 
@@ -94,8 +93,7 @@ _HOMES = {
         "VersionMismatch",
     ),
     "rshell.security.certificates": ("CertificateFiles",),
-    "rshell.server.serve": ("serve",),
-    "rshell.server.server": ("Server",),
+    "rshell.server.server": ("Server", "serve"),
     "rshell.transport.channel": ("Channel",),
     "rshell.values": ("Address", "ExitStatus", "Limits", "TerminalSize"),
 }

@@ -17,20 +17,19 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rshell.channels.process.messages import Notice
 from rshell.errors import RemoteProtocolError
 from rshell.protocol.codec import Json, M, Message, read_message
 from rshell.transport.channel import Channel
-from rshell.values import Limits
+from rshell.values import Bounds, frozen
 
 if TYPE_CHECKING:  # a client starts no commands
     from rshell.execution.spawn_queue import SpawnQueue
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Context:
     """What a handler may use of the server that runs it.
 
@@ -44,7 +43,7 @@ class Context:
 
     identity: str
     session: str
-    limits: Limits
+    limits: Bounds
     cwd: str
     environment: Mapping[str, str]
     spawner: SpawnQueue

@@ -87,7 +87,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 async def _serve(options: argparse.Namespace) -> int:
     from rshell.security.certificates import CertificateFiles
-    from rshell.server.serve import serve
+    from rshell.server.server import serve
 
     certificate = None
     if options.cert is not None:
@@ -160,10 +160,10 @@ def _welcome(addresses: list[str], fingerprint: str) -> list[str]:
 async def _serve_stdio(options: argparse.Namespace) -> int:
     """Serve one session for the program that started us; its end is ours."""
     from rshell.security.files import private_directory, server_directory
-    from rshell.server.audit import AuditLog
     from rshell.server.server import Server, home_directory
+    from rshell.server.state import AuditLog
     from rshell.transport.stdio import take_stdio
-    from rshell.values import Limits
+    from rshell.values import Bounds
 
     # Ctrl-C is for the remote command; the terminal sends it to us as well.
     for number in (signal.SIGINT, signal.SIGQUIT):
@@ -177,7 +177,7 @@ async def _serve_stdio(options: argparse.Namespace) -> int:
         audit = AuditLog(None)
     async with Server(
         handlers={},
-        limits=Limits(),
+        limits=Bounds(),
         cwd=str(options.cwd.resolve()) if options.cwd else home_directory(),
         audit=audit,
     ) as server:

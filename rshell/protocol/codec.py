@@ -36,7 +36,7 @@ else:
 
 
 Json = dict[str, Any]
-Raw = Union[bytes, bytearray, memoryview]  # noqa: UP007 - evaluated, also by the oldest Python
+Raw = Union[bytes, bytearray, memoryview]
 M = TypeVar("M", bound="Message")
 
 

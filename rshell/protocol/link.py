@@ -56,7 +56,7 @@ from rshell.protocol.messages import (
 )
 from rshell.protocol.replay import Buffer
 from rshell.protocol.session import Role, Session
-from rshell.values import Limits
+from rshell.values import Bounds
 
 VERSIONS = (1, 1)
 IMPLEMENTATION = "rshell"
@@ -73,7 +73,7 @@ class Link:
     def __init__(
         self,
         role: Role,
-        limits: Limits,
+        limits: Bounds,
         now: float,
         *,
         mechanisms: tuple[str, ...] = (),

@@ -38,7 +38,7 @@ from rshell.protocol.messages import (
 from rshell.protocol.outbox import Outbox
 from rshell.protocol.replay import Buffer, ReplayQueue
 from rshell.protocol.window import ReceiveWindow, SendWindow
-from rshell.values import Limits
+from rshell.values import Bounds
 
 EMPTY = b"{}"
 
@@ -63,7 +63,7 @@ class Session:
     seconds, None before the first.
     """
 
-    def __init__(self, role: Role, limits: Limits, *, id: str = "", secret: str = "") -> None:
+    def __init__(self, role: Role, limits: Bounds, *, id: str = "", secret: str = "") -> None:
         self.role = role
         self.id = id
         self.secret = secret

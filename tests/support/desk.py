@@ -13,15 +13,15 @@ from rshell.channels.job.running_job import RunningJob
 from rshell.execution.spawn import Command
 from rshell.execution.spawn_queue import SpawnQueue
 from rshell.protocol.codec import Json
-from rshell.values import Limits
+from rshell.values import Bounds
 
-BRIEF = Limits(kill_grace=0.3)
+BRIEF = Bounds(kill_grace=0.3)
 
 
 class Desk:
     """Jobs as a server has them, and what was written to the audit log."""
 
-    def __init__(self, directory: Path, limits: Limits) -> None:
+    def __init__(self, directory: Path, limits: Bounds) -> None:
         self.jobs = Jobs(directory, SpawnQueue(100), limits, Work())
         self.audited: list[tuple[str, Json]] = []
 
@@ -59,7 +59,7 @@ class Desk:
 
 
 @asynccontextmanager
-async def desk(directory: Path, limits: Limits = BRIEF) -> AsyncIterator[Desk]:
+async def desk(directory: Path, limits: Bounds = BRIEF) -> AsyncIterator[Desk]:
     """Keep jobs in a directory until the block is left."""
     desk = Desk(directory, limits)
     try:

@@ -16,13 +16,13 @@ from rshell.security.files import private_directory, server_directory
 from rshell.server.server import Server
 from rshell.transport.channel import Channel
 from rshell.transport.streams import ByteReader
-from rshell.values import Limits, TerminalSize
+from rshell.values import Bounds, TerminalSize
 from tests.support.session import DEADLINE
 
 SIZE = TerminalSize(80, 24)
 # So that the end of a link is the end of its client, and the server hears of it at once.
-MORTAL = Limits(resume_window=0)
-BRIEF = Limits(kill_grace=0.5)
+MORTAL = Bounds(resume_window=0)
+BRIEF = Bounds(kill_grace=0.5)
 
 
 class Guest:
@@ -92,7 +92,7 @@ def die(client: Client) -> None:
 
 
 @asynccontextmanager
-async def inn(limits: Limits | None = None) -> AsyncIterator[Server]:
+async def inn(limits: Bounds | None = None) -> AsyncIterator[Server]:
     """Serve on a Unix socket, within a deadline."""
     path = private_directory(server_directory()) / "socket"
     async with (
@@ -103,7 +103,7 @@ async def inn(limits: Limits | None = None) -> AsyncIterator[Server]:
 
 
 @asynccontextmanager
-async def guest(server: Server, limits: Limits | None = None) -> AsyncIterator[Client]:
+async def guest(server: Server, limits: Bounds | None = None) -> AsyncIterator[Client]:
     """Connect a client."""
     async with rshell.connect(server.addresses[0], limits=limits) as client:
         yield client

@@ -30,7 +30,7 @@ from rshell.protocol.events import (
 from rshell.protocol.link import Link
 from rshell.protocol.messages import Attach, Resume
 from rshell.protocol.session import Role, Session
-from rshell.values import Limits
+from rshell.values import Bounds
 from tests.support.wire import FIRST_AUTH, IDENTITY, PLENTY, take
 
 SESSION_ID = "session-1"
@@ -64,7 +64,7 @@ class Conversation:
 class End:
     """One side: its session, its present link, and its conversations by channel number."""
 
-    def __init__(self, role: Role, limits: Limits) -> None:
+    def __init__(self, role: Role, limits: Bounds) -> None:
         self.role = role
         self.limits = limits
         self.session = Session(role, limits, id=SESSION_ID if role is Role.SERVER else "")
@@ -170,8 +170,8 @@ class End:
 class Pair:
     """A client and a server, and the bytes on their way between them."""
 
-    def __init__(self, limits: Limits | None = None, server_limits: Limits | None = None) -> None:
-        limits = limits or Limits()
+    def __init__(self, limits: Bounds | None = None, server_limits: Bounds | None = None) -> None:
+        limits = limits or Bounds()
         self.client = End(Role.CLIENT, limits)
         self.server = End(Role.SERVER, server_limits or limits)
         self.now = 0.0

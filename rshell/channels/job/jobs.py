@@ -28,7 +28,7 @@ from rshell.execution.pipes import output_pipe
 from rshell.execution.spawn import Command
 from rshell.execution.spawn_queue import SpawnQueue
 from rshell.protocol.codec import Json
-from rshell.values import Limits, shorten_command
+from rshell.values import Bounds, shorten_command
 
 # What the audit log says of a job that has ended.
 _FACTS = ["exit_status", "signal", "signal_number", "stdout", "stderr", "duration", "ended_by"]
@@ -40,7 +40,7 @@ Key = tuple[str, str]  # identity and name
 class Jobs:
     """The jobs in `directory`. Its methods raise ChannelRefused with the code for the peer."""
 
-    def __init__(self, directory: Path, spawner: SpawnQueue, limits: Limits, work: Work) -> None:
+    def __init__(self, directory: Path, spawner: SpawnQueue, limits: Bounds, work: Work) -> None:
         self._directory = directory
         self._spawner = spawner
         self._limits = limits

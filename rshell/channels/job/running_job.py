@@ -17,7 +17,7 @@ from rshell.channels.job.messages import JobInfo
 from rshell.channels.process.messages import STDERR, STDOUT
 from rshell.execution.pipes import PipeSource
 from rshell.execution.running_process import RunningProcess
-from rshell.values import Limits
+from rshell.values import Bounds
 
 
 class RunningJob:
@@ -32,7 +32,7 @@ class RunningJob:
         process: RunningProcess,
         pipes: dict[int, int],
         log: LogWriter,
-        limits: Limits,
+        limits: Bounds,
         on_end: Callable[[JobInfo], None],
     ) -> None:
         self._info = info

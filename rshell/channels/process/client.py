@@ -40,7 +40,7 @@ from rshell.protocol.codec import Json, read_message
 from rshell.transport.channel import Channel
 from rshell.transport.live_session import LiveSession
 from rshell.transport.streams import ByteReader, TextReader
-from rshell.values import ExitStatus, Limits, TerminalSize
+from rshell.values import Bounds, ExitStatus, TerminalSize
 
 PIPE = subprocess.PIPE
 
@@ -257,7 +257,7 @@ async def run_process(
     command: str | Sequence[str],
     *,
     input: bytes | None,
-    limits: Limits,
+    limits: Bounds,
     max_output: int | None = None,
     cwd: str | None = None,
     env: Mapping[str, str] | None = None,

@@ -19,9 +19,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from rshell.aio import first_of
 from rshell.channels.base import read_reply
 from rshell.channels.process.client import CompletedProcess, ProcessInput
 from rshell.channels.process.messages import STDERR, STDIN, STDOUT, Notice, Resize, Signal
@@ -53,7 +53,7 @@ from rshell.protocol.codec import Json, read_message
 from rshell.protocol.fields import SECONDS_LIMIT
 from rshell.transport.channel import Channel
 from rshell.transport.live_session import LiveSession
-from rshell.values import TerminalSize
+from rshell.values import TerminalSize, frozen
 
 Text = TypeVar("Text", bytes, str)
 
@@ -155,11 +155,7 @@ class ShellLine:
 
     async def _or_closed(self, waiter: asyncio.Future[Any]) -> None:
         """Wait for `waiter`, or raise what ended the channel."""
-        closed = asyncio.ensure_future(self.channel.wait_closed())
-        try:
-            await asyncio.wait((waiter, closed), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            closed.cancel()
+        await first_of(asyncio.shield(waiter), self.channel.wait_closed())
         if not waiter.done():
             raise self.cause
 
@@ -284,7 +280,7 @@ async def open_shell_channel(live: LiveSession, request: ShellRequest) -> Channe
     return channel
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ShellResult(CompletedProcess[Text], Generic[Text]):
     """How a command in a shell ended, and the shell's directory after it.
 

@@ -28,14 +28,15 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from rshell.aio import timeout
 from rshell.channels.shell.messages import Completions
 from rshell.channels.shell.recipe import Answer
 from rshell.channels.shell.shell_process import ShellProcess
+from rshell.values import frozen
 
 _CANDIDATES = 500  # shown
 _LOOKS = 4  # at a time
@@ -53,7 +54,7 @@ Found = TypeVar("Found")
 # The word at the cursor.
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CursorWord:
     """The command at the cursor: `words` without quotes up to it, the last one at the cursor.
 
@@ -302,7 +303,7 @@ class Questions:
         self._asked = asked = (number, answer)
         shell.say(lines)
         try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
+            async with timeout(_ANSWER_SECONDS):
                 return await answer
         except TimeoutError:
             return None

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from rshell.aio import timeout
 from rshell.channels.base import Context
 from rshell.channels.process.messages import STDERR, STDOUT
 from rshell.channels.process.server import user_shell
@@ -126,7 +127,7 @@ class PersistentShell:
         shell.on_report = self._report
         shell.on_answer = self._questions.answered
         shell.on_death = self._died
-        async with asyncio.timeout(self._context.limits.open_timeout):
+        async with timeout(self._context.limits.open_timeout):
             await self._ready.wait()
 
     async def write(self, data: bytes) -> bytes:

@@ -26,8 +26,9 @@ Hazards:
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path, PurePath
+
+from rshell.values import frozen
 
 # The shell's descriptors for its commands' stdin, stdout and stderr, and for reports. The low
 # ones are left to the user; plain shells have only those of one digit.
@@ -44,7 +45,7 @@ _REPORT = re.compile(rb"(\d{1,3}) (\d{1,19}) (\S*) (.*)\Z", re.DOTALL)
 _ANSWER = re.compile(rb"C (\d{1,19}) (.*)\Z", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Report:
     """What the shell said after the command `number`: its status, its `$-` and its directory."""
 
@@ -54,7 +55,7 @@ class Report:
     cwd: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Answer:
     """What the shell said to the question `number`: lines of text."""
 
@@ -62,7 +63,7 @@ class Answer:
     lines: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ShellRecipe:
     """The way to drive one kind of shell: `argv` starts it, `prepare` is its first line.
 

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 import rshell
-from rshell import ChannelRefused, Limits
+from rshell import ChannelRefused
 from rshell.channels.base import Context
 from rshell.channels.process.messages import STDERR, STDIN, STDOUT
 from rshell.execution.spawn_queue import SpawnQueue
 from rshell.security.files import private_directory
 from rshell.transport.channel import Channel
+from rshell.values import Bounds
 from tests.support.session import DEADLINE, tls_session
 
 
@@ -27,7 +28,7 @@ async def test_a_handler_is_told_who_asks_and_what_the_server_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("INHERITED", "from the server")
-    limits = Limits(channels=7)
+    limits = Bounds(channels=7)
     contexts: list[Context] = []
 
     async def serve(channel: Channel, context: Context) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from rshell.values import Address, Limits
+from rshell.values import Address, Bounds
 from tests.support.commands import ServerProcess, argv, begin, read_line, serving
 from tests.support.commands import until as wait_until
 from tests.support.execution import await_gone, is_alive
@@ -74,7 +74,7 @@ async def test_what_runs_past_the_limit_is_ended_with_its_group_and_told_so() ->
             server.popen.terminate()
             await person.wait_for(NOTICE)
             assert await person.wait() == 255
-            assert time.monotonic() - began >= Limits().drain_seconds - 0.5
+            assert time.monotonic() - began >= Bounds().drain_seconds - 0.5
             await person.wait_for(GOODBYE)
         stdout, stderr = client.communicate(timeout=60)
         assert (client.returncode, stdout) == (255, b"")
@@ -98,7 +98,7 @@ def test_another_signal_stops_at_once(second: signal.Signals) -> None:
         assert server.popen.poll() is None
         server.popen.send_signal(second)
         assert server.popen.wait(60) == 0
-        assert time.monotonic() - began < Limits().drain_seconds
+        assert time.monotonic() - began < Bounds().drain_seconds
         client.communicate(timeout=60)
         assert client.returncode == 255
         await_gone(pid)
@@ -113,7 +113,7 @@ async def test_a_server_where_nothing_runs_stops_at_once() -> None:
             assert await person.wait() == 255
             await person.wait_for(GOODBYE)
         assert server.popen.wait(60) == 0
-        assert time.monotonic() - began < Limits().drain_seconds
+        assert time.monotonic() - began < Bounds().drain_seconds
         assert not is_draining(server)
 
 
@@ -146,7 +146,7 @@ async def test_on_a_terminal_of_its_own_a_command_is_told_on_a_line_of_its_own()
 
 def test_a_notice_from_the_server_can_do_nothing_to_a_terminal(tmp_path: Path) -> None:
     program = (
-        "import asyncio, sys, rshell.server.drain as d, rshell.cli.server as s;"
+        "import asyncio, sys, rshell.server.session_table as d, rshell.cli.server as s;"
         "d.Drain._notice = lambda self: 'a\\nb\\x1b[2J';"
         "sys.exit(s.main(['--unix', sys.argv[1]]))"
     )

@@ -40,7 +40,7 @@ async def test_a_servers_token_line_logs_in_without_the_users_files(tmp_path: Pa
         assert client.identity == "local"
         assert server.token_line is not None
         assert server.token_line.split()[1] == str(server.addresses[0])
-        assert server.token_line not in repr(vars(server)["_tokens"])
+        assert server.token_line not in repr(vars(server)["_tls"])
     assert not (tmp_path / "own" / "state").exists()
 
 

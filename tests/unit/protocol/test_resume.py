@@ -15,7 +15,7 @@ from rshell.protocol.handshake import Stage
 from rshell.protocol.link import Link
 from rshell.protocol.messages import Attach, Resume
 from rshell.protocol.session import Role, Session
-from rshell.values import Limits
+from rshell.values import Bounds
 from tests.support.pair import Pair
 from tests.support.wire import (
     at_stage,
@@ -28,7 +28,7 @@ from tests.support.wire import (
     take_types,
 )
 
-SMALL_LIMITS = Limits(
+SMALL_LIMITS = Bounds(
     window=16 * 1024,
     window_smallest=4 * 1024,
     window_largest=64 * 1024,
@@ -41,7 +41,7 @@ SMALL_LIMITS = Limits(
 SHORT = {"up": [1, 60], "down": [2, 90], "messages": 2, "block": 35}
 
 
-def short_dialogue(limits: Limits | None = None) -> Pair:
+def short_dialogue(limits: Bounds | None = None) -> Pair:
     pair = Pair(limits)
     pair.connect()
     pair.client.converse(SHORT)

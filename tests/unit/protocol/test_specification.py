@@ -33,7 +33,7 @@ from rshell.protocol.messages import (
     encode_number,
 )
 from rshell.protocol.session import Role, Session
-from rshell.values import Limits
+from rshell.values import Bounds
 from tests.support.commands import ROOT
 from tests.support.messages import all_messages
 from tests.support.wire import decode_frames, describe, frame, take
@@ -125,9 +125,9 @@ def test_frames_of_a_later_version_are_skipped(name: str, counted: int) -> None:
 
 
 def dialogue_ends() -> tuple[Link, Link, Session]:
-    client = Link(Role.CLIENT, Limits(), 0.0)
-    server = Link(Role.SERVER, Limits(), 0.0, mechanisms=("EXTERNAL",))
-    return client, server, Session(Role.SERVER, Limits(), id="s1", secret="first")
+    client = Link(Role.CLIENT, Bounds(), 0.0)
+    server = Link(Role.SERVER, Bounds(), 0.0, mechanisms=("EXTERNAL",))
+    return client, server, Session(Role.SERVER, Bounds(), id="s1", secret="first")
 
 
 def login(client: Link, server: Link, session: Session) -> tuple[list[bytes], list[bytes]]:
@@ -139,7 +139,7 @@ def login(client: Link, server: Link, session: Session) -> tuple[list[bytes], li
     answered = [take(server)]
     client.receive_data(answered[0], 0.0)
     client.accept("ann")
-    client.attach(Session(Role.CLIENT, Limits()), Attach(), 0.0)
+    client.attach(Session(Role.CLIENT, Bounds()), Attach(), 0.0)
     said.append(take(client))
     server.receive_data(said[1], 0.0)
     server.accept_attach(session, Attach(), 0.0)
@@ -353,7 +353,7 @@ def test_the_page_names_every_code_that_the_core_uses() -> None:
 
 
 def test_the_page_states_the_limits_of_the_code() -> None:
-    limits = Limits()
+    limits = Bounds()
     for number in (
         limits.frame_before_login,
         limits.frame,

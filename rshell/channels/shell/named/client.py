@@ -58,9 +58,7 @@ _UNKNOWN = TerminalSize(columns=1, rows=1)
 
 _EVENTS = 10_000  # that wait for a reader who does not read
 
-WatchEvent = Union[  # noqa: UP007 - evaluated, also by the oldest Python
-    bytes, CommandBegun, ShellEnding, TerminalSize, Skipped
-]
+WatchEvent = Union[bytes, CommandBegun, ShellEnding, TerminalSize, Skipped]
 
 
 class ShellWatch:

@@ -27,7 +27,7 @@ from rshell.errors import ChannelRefused, RemoteProtocolError
 from rshell.protocol.codec import Json
 from rshell.security.scram import Verifier
 from rshell.transport.channel import Channel
-from rshell.values import Limits
+from rshell.values import Bounds
 
 _SHUTDOWN = "the server is shutting down"
 _KEEPS_NONE = (
@@ -45,7 +45,7 @@ class NamedShellTable:
 
     def __init__(
         self,
-        limits: Limits,
+        limits: Bounds,
         audit: Callable[[str, Json], None],
         verifier_of: Callable[[str], Verifier | None],
         *,

@@ -15,7 +15,7 @@ from rshell.channels.shell import check
 from rshell.channels.shell.check import wants_more
 from rshell.execution.spawn_queue import SpawnQueue
 from rshell.protocol.codec import Json
-from rshell.values import Limits
+from rshell.values import Bounds
 from tests.support.execution import no_leak
 
 
@@ -31,7 +31,7 @@ def a_host(processes: int = 10) -> Context:
     working = partial(Work().begin, "")
     environment = dict(os.environ)
     return Context(
-        "someone", "session", Limits(), "/", environment, turns, audit, clean_up, working
+        "someone", "session", Bounds(), "/", environment, turns, audit, clean_up, working
     )
 
 

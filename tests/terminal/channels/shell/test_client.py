@@ -16,7 +16,6 @@ from rshell import (
     PIPE,
     ChannelRefused,
     ChannelReset,
-    Limits,
     LinkLost,
     ProcessFailed,
     ProcessTimeout,
@@ -29,10 +28,11 @@ from rshell.channels.shell.messages import ShellReply, ShellRequest
 from rshell.channels.shell.recipe import quote
 from rshell.client.client import Client
 from rshell.transport.channel import Channel
+from rshell.values import Bounds
 from tests.support.processes import descriptors, gone, is_running
 from tests.support.session import memory_session, tls_session, until
 
-BRIEF = Limits(kill_grace=0.5)
+BRIEF = Bounds(kill_grace=0.5)
 MIB = 1024 * 1024
 
 
@@ -353,13 +353,13 @@ async def test_a_timeout_interrupts_and_keeps_the_variables(program: str) -> Non
             is_deaf = Path(program).resolve().name == "busybox" and loop == LOOPS[0]
             assert kept == b"yes\n" or (is_deaf and kept == b"\n"), loop
 
-    async with tls_session(limits=Limits(kill_grace=4.0)) as client:
+    async with tls_session(limits=Bounds(kill_grace=4.0)) as client:
         await asyncio.gather(*(time_out(client, loop) for loop in LOOPS))
 
 
 async def test_a_command_that_takes_one_interrupt_is_given_a_second(program: str) -> None:
     """As when a signal is lost, which may happen while a command is being started."""
-    async with tls_session(limits=Limits(kill_grace=2.0)) as client, client.open_shell() as shell:
+    async with tls_session(limits=Bounds(kill_grace=2.0)) as client, client.open_shell() as shell:
         await shell.run("kept=yes")
         script = "trap 'trap - INT' INT; echo begun; while :; do sleep 0.02; done"
         with pytest.raises(ProcessTimeout):

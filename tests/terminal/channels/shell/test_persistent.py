@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from rshell import Limits, ProcessTimeout, Shell
+from rshell import ProcessTimeout, Shell
 from rshell.channels.shell.client import ShellLine
-from rshell.values import TerminalSize
+from rshell.values import Bounds, TerminalSize
 from tests.support.commands import until
 from tests.support.processes import gone
 from tests.support.session import tls_session
 
 SIZE = TerminalSize(80, 24)
 
-BRIEF = Limits(kill_grace=0.5)
+BRIEF = Bounds(kill_grace=0.5)
 
 
 async def kill(shell: Shell) -> None:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from rshell import ChannelRefused, ChannelReset, Limits
+from rshell import ChannelRefused, ChannelReset
 from rshell.channels.process.messages import Terminal
 from rshell.channels.shell.messages import ShellRequest
 from rshell.protocol.codec import Json
 from rshell.transport.channel import Channel
+from rshell.values import Bounds
 from tests.support.guests import BRIEF, SIZE
 from tests.support.processes import gone
 from tests.support.session import tls_session
@@ -104,7 +105,7 @@ async def test_a_shell_that_is_none_is_refused_and_not_started_again_and_again(
     shell.write_text(f"#!/bin/sh\necho x >> '{starts}'\nexec {program} 100\n")
     shell.chmod(0o700)
     monkeypatch.setenv("SHELL", str(shell))
-    limits = Limits(kill_grace=0.5, open_timeout=2.0)
+    limits = Bounds(kill_grace=0.5, open_timeout=2.0)
     async with tls_session(limits=limits) as client:
         with pytest.raises((ChannelRefused, ChannelReset)):
             await client.open_shell()

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 import rshell
-from rshell import ChannelReset, Limits
+from rshell import ChannelReset
 from rshell.server.server import Server
-from rshell.values import ExitStatus, TerminalSize
+from rshell.values import Bounds, ExitStatus, TerminalSize
 from tests.support.audit import audited
 from tests.support.commands import until
 from tests.support.cutting import Cutter
@@ -55,7 +55,7 @@ async def hold(condition: Callable[[], object]) -> None:
 
 async def settled(server: Server) -> None:
     """Wait until the server knows that all it sent has arrived."""
-    await hold(lambda: all(kept.live.is_settled for kept in server._registry))
+    await hold(lambda: all(kept.live.is_settled for kept in server._sessions))
 
 
 async def test_a_named_shell_is_made_and_goes_on_without_its_client() -> None:
@@ -177,7 +177,7 @@ async def test_what_does_not_fit_is_dropped_and_counted() -> None:
 async def test_who_detaches_gets_later_what_was_not_sent() -> None:
     """And nothing twice: it was the client's own wish."""
     size = 200_000
-    narrow = Limits(window=64 * 1024)
+    narrow = Bounds(window=64 * 1024)
     async with inn() as server, guest(server, narrow) as client:
         first = await attach(client)
         first.begin(f"seq 1000000 | head -c {size} | tr '\\n' .")
@@ -246,8 +246,8 @@ async def test_modes_that_a_program_set_are_told_to_who_comes_later() -> None:
 
 
 async def test_a_server_that_stops_waits_until_who_is_attached_has_the_whole_reply() -> None:
-    narrow = Limits(window=64 * 1024, window_smallest=16 * 1024, window_largest=64 * 1024)
-    patient = Limits(drain_seconds=100.0, kill_grace=0.5)
+    narrow = Bounds(window=64 * 1024, window_smallest=16 * 1024, window_largest=64 * 1024)
+    patient = Bounds(drain_seconds=100.0, kill_grace=0.5)
     async with inn(patient) as server, guest(server) as one, guest(server, narrow) as two:
         first = await attach(one)
         first.begin("seq 1 60000")
@@ -322,7 +322,7 @@ async def test_a_watcher_has_no_say() -> None:
 
 async def test_a_watcher_that_does_not_read_misses_something_and_is_told() -> None:
     size = 3_000_000
-    narrow = Limits(window=64 * 1024)
+    narrow = Bounds(window=64 * 1024)
     async with inn() as server, guest(server) as one, guest(server, narrow) as two:
         first = await attach(one)
         second = await watch(two)
@@ -377,7 +377,7 @@ async def test_who_attaches_late_gets_all_of_a_shell_that_leaves(
         pytest.skip(f"no {program} here")
     monkeypatch.setenv("SHELL", path)
     size = 200_000
-    narrow = Limits(window=64 * 1024)
+    narrow = Bounds(window=64 * 1024)
     async with inn() as server, guest(server, MORTAL) as one, guest(server, narrow) as two:
         first = await attach(one)
         first.begin(f"head -c {size} /dev/zero | tr '\\0' x")
@@ -448,7 +448,7 @@ async def test_the_end_of_the_server_is_the_end_of_its_named_shells() -> None:
 
 async def test_a_client_that_is_cut_off_is_not_waited_for() -> None:
     """Its session still is kept; what it was sent last is sent to who takes its place."""
-    patient = Limits(linger=100.0, resume_local=100.0)
+    patient = Bounds(linger=100.0, resume_local=100.0)
     async with (
         asyncio.timeout(DEADLINE),
         rshell.serve("127.0.0.1", 0, limits=BRIEF) as server,

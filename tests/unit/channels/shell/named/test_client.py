@@ -20,7 +20,7 @@ from rshell.channels.shell.named.messages import NamedShellInfo
 from rshell.errors import ChannelRefused, ChannelReset, RemoteProtocolError
 from rshell.protocol.codec import Json
 from rshell.transport.channel import Channel
-from rshell.values import ExitStatus, Limits, TerminalSize
+from rshell.values import Bounds, ExitStatus, TerminalSize
 from tests.support.session import memory_session, until
 
 SIZE = TerminalSize(columns=80, rows=24)
@@ -120,7 +120,7 @@ async def test_a_watcher_that_stops_reading_stops_the_server() -> None:
             await channel.write(bytes(1024), 1)
             written += 1024
 
-    limits = Limits(window=64 * 1024, window_largest=64 * 1024, channel_queue=1024)
+    limits = Bounds(window=64 * 1024, window_largest=64 * 1024, channel_queue=1024)
     async with (
         memory_session(serve, limits=limits) as both,
         await watch_named_shell(both.live, REQUEST) as watch,

@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rshell import ChannelReset, Limits
+from rshell import ChannelReset
 from rshell.channels.shell.messages import Moved, ShellEnding, Unread
 from rshell.channels.shell.named.output_cursor import OutputCursor, OutputRing
 from rshell.protocol.codec import Json
 from rshell.transport.channel import Channel
-from rshell.values import ExitStatus
+from rshell.values import Bounds, ExitStatus
 from tests.support.session import memory_session, until
 
 PIECES = st.lists(st.one_of(st.binary(max_size=20), st.integers(0, 9000).map(bytes)), max_size=40)
@@ -73,7 +73,7 @@ def test_keystrokes_do_not_become_a_million_blocks() -> None:
     assert len(ring._blocks) < 5
 
 
-NARROW = Limits(window=64 * 1024, window_largest=64 * 1024)
+NARROW = Bounds(window=64 * 1024, window_largest=64 * 1024)
 WINDOW = 64 * 1024
 DONE = ShellEnding(1, ExitStatus(0), "/", 0, 0, 0.0)
 
