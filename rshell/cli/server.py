@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rshell.aio import first_of
 from rshell.cli.streams import on_signals
 from rshell.errors import ConfigurationError, RshellError
 from rshell.values import DEFAULT_PORT
@@ -126,16 +127,7 @@ async def _drain(server: Server, told: asyncio.Queue[signal.Signals]) -> None:
             f"rshell-server: draining; {running} (SIGTERM or Ctrl-C again stops at once)",
             file=sys.stderr,
         )
-    draining = asyncio.create_task(server.drain())
-    again = asyncio.create_task(told.get())
-    try:
-        await asyncio.wait((draining, again), return_when=asyncio.FIRST_COMPLETED)
-        if draining.done():
-            draining.result()
-    finally:
-        for task in (draining, again):
-            task.cancel()
-        await asyncio.gather(draining, again, return_exceptions=True)
+    await first_of(server.drain(), told.get())
 
 
 def _welcome(addresses: list[str], fingerprint: str) -> list[str]:

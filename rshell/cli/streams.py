@@ -25,7 +25,9 @@ import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
+
+from rshell.aio import Changes, first_of, timeout
 
 Result = TypeVar("Result")
 Way = TypeVar("Way", bound="Leaving")
@@ -110,16 +112,10 @@ class Leaving:
 
     async def unless_left(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Return the result of `work`; cancel it and raise Left when the user leaves first."""
-        working = asyncio.create_task(work)
-        leaving = asyncio.create_task(self._is_left.wait())
-        try:
-            await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
-            self.raise_if_left()  # even if the work is done: the next would not be left
-            return working.result()
-        finally:
-            for task in (working, leaving):
-                task.cancel()
-            await asyncio.gather(working, leaving, return_exceptions=True)
+        # Leaving first: it counts even if the work is done, for the next would not be left.
+        _, result = await first_of(self._is_left.wait(), work)
+        self.raise_if_left()
+        return cast(Result, result)
 
     def _end(self, left: Left) -> None:
         self._left = left
@@ -177,7 +173,7 @@ class OutputDescriptor:
         self._handed = self._written = 0  # bytes; the latter is the thread's to count
         self._given_up = 0  # how often what waited then was given up
         self._error: OSError | None = None
-        self._changed: asyncio.Future[None] | None = None
+        self._changed = Changes()
 
     @property
     def pending(self) -> int:
@@ -190,7 +186,7 @@ class OutputDescriptor:
         Raises the OSError of an earlier write, BrokenPipeError when nobody reads any more.
         """
         while self._pending >= _BEHIND and self._error is None:
-            await self._change()
+            await self._changed.wait()
         if self._error is not None:
             raise self._error
         self._hand_on(block)
@@ -214,7 +210,7 @@ class OutputDescriptor:
     async def drain(self) -> None:
         """Wait until all is written. Raises as `write` does."""
         while self._pending and self._error is None:
-            await self._change()
+            await self._changed.wait()
         if self._error is not None:
             raise self._error
 
@@ -230,7 +226,7 @@ class OutputDescriptor:
 
     async def _try_to_write(self, block: bytes) -> None:
         try:
-            async with asyncio.timeout(_LAST_SECONDS):
+            async with timeout(_LAST_SECONDS):
                 if block:
                     await self.write(block)
                 await self.drain()
@@ -264,13 +260,7 @@ class OutputDescriptor:
     def _note(self, size: int, error: OSError | None) -> None:
         self._pending -= size
         self._error = error
-        if self._changed is not None and not self._changed.done():
-            self._changed.set_result(None)
-
-    async def _change(self) -> None:
-        if self._changed is None or self._changed.done():
-            self._changed = self._loop.create_future()
-        await asyncio.shield(self._changed)  # another task may wait for it, too
+        self._changed.notify()
 
 
 def grow_pipe(fd: int) -> None:

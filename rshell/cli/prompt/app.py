@@ -25,6 +25,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rshell.aio import Tasks
 from rshell.channels.shell.client import ShellLine
 from rshell.channels.shell.messages import ShellEnding
 from rshell.cli.options import load_config
@@ -189,7 +190,7 @@ class Prompt:
         self._loop = asyncio.get_running_loop()
         self._watch = asyncio.create_task(self._watch_line())
         self._ticks: asyncio.TimerHandle | None = None
-        self._notices: set[asyncio.Task[None]] = set()
+        self._notices = Tasks()
         self._farewell = ""  # what to say when the terminal is put right
         client.links.on_change = self._on_link
         terminal.on_resize = line.resize
@@ -223,9 +224,10 @@ class Prompt:
         self._client.links.on_change = lambda: None
         if self._ticks is not None:
             self._ticks.cancel()
-        for task in (self._watch, *self._notices):
-            task.cancel()
-        await asyncio.gather(self._watch, *self._notices, return_exceptions=True)
+        self._notices.cancel()
+        await self._notices.join()
+        self._watch.cancel()
+        await asyncio.gather(self._watch, return_exceptions=True)
         await self._editor.close()
         await self._pump.close(finish=self._line.channel.is_over)
         self._line.close(self._pump.shown)
@@ -305,10 +307,7 @@ class Prompt:
         if self._pump.has_terminal:
             self._terminal.say(text)
             return
-        said = self._editor.show_above(lambda: self._terminal.put(notice(text)))
-        task = asyncio.create_task(said)
-        self._notices.add(task)
-        task.add_done_callback(self._notices.discard)
+        self._notices.own(self._editor.show_above(lambda: self._terminal.put(notice(text))))
 
     async def _watch_line(self) -> None:
         """End the prompt when the session ends under it."""

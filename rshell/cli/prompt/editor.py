@@ -63,6 +63,7 @@ from prompt_toolkit.search import accept_search
 from prompt_toolkit.shortcuts import CompleteStyle
 from prompt_toolkit.styles import Style
 
+from rshell.aio import timeout
 from rshell.channels.shell.client import ShellLine
 from rshell.channels.shell.completeness import may_be_incomplete, wants_more_text
 from rshell.channels.shell.messages import Completions
@@ -235,7 +236,7 @@ class Editor:
     async def _accept_if_whole(self, app: Application[str]) -> None:
         buffer = self._session.default_buffer
         try:
-            async with asyncio.timeout(_CHECK_DEADLINE):
+            async with timeout(_CHECK_DEADLINE):
                 more = await self._line.wants_more(buffer.text)
         except (TimeoutError, RshellError, ValueError):
             more = False
@@ -293,7 +294,7 @@ class RemoteCompleter(Completer):
         found = self._known.get(text)
         if found is None:
             try:
-                async with asyncio.timeout(_CANDIDATES_DEADLINE):
+                async with timeout(_CANDIDATES_DEADLINE):
                     found = await self._line.complete(text)
             except (TimeoutError, RshellError, ValueError):
                 return
