@@ -31,6 +31,7 @@ from rshell.execution.reaper_client import Reaper
 from rshell.execution.spawn import SpawnQueue
 from rshell.protocol.codec import Json
 from rshell.protocol.messages import Attach
+from rshell.protocol.scram import ScramServer, Verifier
 from rshell.protocol.session import Role, Session
 from rshell.security.certificates import (
     CertificateFiles,
@@ -38,7 +39,6 @@ from rshell.security.certificates import (
     fingerprint,
 )
 from rshell.security.files import private_directory, server_directory
-from rshell.security.scram import ServerLogin, Verifier
 from rshell.server.entrance import Entrance, bind_tcp
 from rshell.server.login import ServerLink
 from rshell.server.session_table import Drain, KeptSession, SessionTable
@@ -223,11 +223,11 @@ class Server:
 
     # What links ask for.
 
-    def new_login(self) -> ServerLogin:
-        """Return the server's side of one login."""
+    def new_scram(self) -> ScramServer:
+        """Return the server's side of one login by token."""
         assert self._tls is not None
         tokens = self._tls.tokens
-        return ServerLogin(tokens.lookup, tokens.fake_key, binding(self._tls.certificate))
+        return ScramServer(tokens.lookup, tokens.fake_key, binding(self._tls.certificate))
 
     def logged_in(self, link: ServerLink) -> None:
         """A login succeeded."""
@@ -270,7 +270,7 @@ class Server:
 
     def _verifier_of(self, session: str) -> Verifier | None:
         """Return what the login of a session was checked against; None without a token."""
-        return self._sessions[session].link.verifier
+        return self._sessions[session].link.login.verifier
 
     def link_closed(self, link: ServerLink, cause: RshellError) -> None:
         """A link is over; its session goes on, waits for another link, or ends."""
@@ -314,10 +314,10 @@ class Server:
         """End what belongs to tokens that are no longer there."""
         # Every login is compared, not the lists before and after: a token that is added,
         # used and revoked between two looks is in neither.
-        for link in [link for link in self._entrance.links if link.is_revoked(lookup)]:
+        for link in [link for link in self._entrance.links if link.login.is_revoked(lookup)]:
             link.close("revoked", _REVOKED)
         for kept in self._sessions:
-            if kept.timer is not None and kept.link.is_revoked(lookup):
+            if kept.timer is not None and kept.link.login.is_revoked(lookup):
                 self._end_session(kept, SessionClosed("revoked", _REVOKED, by="local"))
         self._named.end_revoked(lookup)
 
