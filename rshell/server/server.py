@@ -23,13 +23,12 @@ from typing import BinaryIO
 from rshell.aio import Opening, Tasks
 from rshell.channels.base import Context, Handler, Work, own_name
 from rshell.channels.job.jobs import Jobs
-from rshell.channels.job.server import serve_job
 from rshell.channels.process.server import serve_process
 from rshell.channels.shell.named.table import NamedShellTable
 from rshell.errors import ConfigurationError, RshellError, SessionClosed
 from rshell.execution.exits import use_default_sigchld
 from rshell.execution.reaper_client import Reaper
-from rshell.execution.spawn_queue import SpawnQueue
+from rshell.execution.spawn import SpawnQueue
 from rshell.protocol.codec import Json
 from rshell.protocol.messages import Attach
 from rshell.protocol.scram import ScramServer, Verifier
@@ -144,7 +143,7 @@ class Server:
         self._reaper = Reaper(limits.kill_grace)
         self._spawner = SpawnQueue(limits.processes, reaper=self._reaper)
         self._work = Work()
-        self._jobs = None if jobs is None else Jobs(jobs, self._spawner, limits, self._work)
+        self._jobs = Jobs(jobs, self._spawner, limits, self._work)
         # A server that keeps jobs is there for more than one session.
         self._named = NamedShellTable(
             limits, audit.write, self._verifier_of, keeps=jobs is not None
@@ -216,7 +215,7 @@ class Server:
     def _command_kinds(self) -> dict[str, Handler]:
         """Return the handlers of the kinds that every server has."""
         return {
-            "job": partial(serve_job, self._jobs, self._work),
+            "job": self._jobs.serve,
             "process": serve_process,
             "sessions": self._named.serve_sessions,
             "shell": self._named.serve_shell,
@@ -374,8 +373,7 @@ class Server:
             link.close("shutdown", _SHUTDOWN)
         for kept in self._sessions:
             self._end_session(kept, SessionClosed("shutdown", _SHUTDOWN, by="local"))
-        if self._jobs is not None:
-            self._tasks.own(self._jobs.close())
+        self._tasks.own(self._jobs.close())
         self._tasks.own(self._named.close())
         await self._tasks.join()
         await self._reaper.close()

@@ -39,7 +39,7 @@ from rshell.channels.shell.server import welcome
 from rshell.errors import ChannelRefused, LocalProtocolError, RemoteProtocolError, SpawnError
 from rshell.protocol.codec import Json, Message
 from rshell.protocol.scram import Verifier
-from rshell.terminal.modes import ModeTracker
+from rshell.terminal.output import ModeTracker
 from rshell.transport.channel import Channel
 from rshell.values import TerminalSize
 

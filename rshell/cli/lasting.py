@@ -1,8 +1,11 @@
-"""`--detach`, `--jobs`, `--logs`, `--wait` and `--kill-job`: commands that outlive the client.
+"""What goes on without us, seen from outside: jobs and named shells.
 
-Strategy: what a job wrote comes out as it was, stdout on stdout and stderr on stderr, in order;
-what is ours to say about it goes to stderr. Names and commands of a list come from elsewhere
-and are shown with their control characters made visible.
+`--detach`, `--jobs`, `--logs`, `--wait` and `--kill-job` are for jobs; `--shells`,
+`--kill-shell` and `-S NAME --share` for named shells, which the prompt attaches to.
+
+What a job wrote comes out as it was, stdout on stdout and stderr on stderr, in order; what is ours
+to say about it goes to stderr. Names, directories and commands of a list come from elsewhere and
+are shown with their control characters made visible.
 """
 
 from __future__ import annotations
@@ -13,28 +16,30 @@ import time
 from typing import Any
 
 from rshell.channels.job.messages import JobInfo
-from rshell.cli.options import Options
-from rshell.cli.report import print_object
+from rshell.channels.shell.named.messages import NamedShellInfo
+from rshell.cli.options import JobOptions, NamedShellOptions, Options
+from rshell.cli.report import aligned, command_cell, format_seconds, print_object, print_result
 from rshell.cli.streams import OutputDescriptor
-from rshell.cli.tables import aligned, command_cell, print_result
 from rshell.client.client import Client
-from rshell.terminal.sanitize import printable
+from rshell.terminal.output import printable
 
 _BROKEN_PIPE_STATUS = 128 + signal.SIGPIPE
 _STREAMS = {1: "stdout", 2: "stderr"}
 
 
-async def run_job(client: Client, options: Options) -> int:
+async def run_lasting(client: Client, options: Options) -> int:
     """Do what was asked and return the status to exit with. Raises RshellError."""
     try:
-        return await _run(client, options)
+        if options.job is not None:
+            return await _run_job(client, options.job, options)
+        assert options.named is not None
+        return await _run_named(client, options.named, options.json)
     except BrokenPipeError:
         return _BROKEN_PIPE_STATUS  # `| head` has seen enough
 
 
-async def _run(client: Client, options: Options) -> int:
-    job, as_json = options.job, options.json
-    assert job is not None
+async def _run_job(client: Client, job: JobOptions, options: Options) -> int:
+    as_json = options.json
     name = job.name or ""
     if job.verb == "start":
         name = await client.start_job(options.command or "", name=job.name)
@@ -42,14 +47,14 @@ async def _run(client: Client, options: Options) -> int:
         return 0
     if job.verb == "list":
         infos = await client.jobs()
-        print_result({"jobs": [describe(info) for info in infos]}, table(infos), as_json)
+        print_result({"jobs": [describe_job(info) for info in infos]}, job_table(infos), as_json)
         return 0
     if job.verb == "logs":
         await _print_log(client, name, job.follow)
         return 0
     if job.verb == "kill":
         info = await client.kill_job(name)
-        print_result(describe(info), "", as_json)
+        print_result(describe_job(info), "", as_json)
         return 0
     status = await client.wait_job(name)
     if as_json:
@@ -57,7 +62,7 @@ async def _run(client: Client, options: Options) -> int:
     return status.shell_status
 
 
-def describe(info: JobInfo) -> dict[str, Any]:
+def describe_job(info: JobInfo) -> dict[str, Any]:
     """Return a job as one JSON object, every key in it always."""
     status = info.status
     return {
@@ -76,17 +81,17 @@ def describe(info: JobInfo) -> dict[str, Any]:
     }
 
 
-def table(infos: list[JobInfo]) -> str:
+def job_table(infos: list[JobInfo]) -> str:
     """Return a list for people: name, state, start (local time), duration and command."""
     rows = [("NAME", "STATE", "STARTED", "DURATION", "COMMAND")]
     for info in infos:
         started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(info.started))
         duration = "-" if info.duration is None else f"{info.duration:.1f}s"
-        rows.append((info.name, _state(info), started, duration, command_cell(info.command)))
+        rows.append((info.name, _job_state(info), started, duration, command_cell(info.command)))
     return aligned(rows)
 
 
-def _state(info: JobInfo) -> str:
+def _job_state(info: JobInfo) -> str:
     """Return "running", "exited 0", "SIGTERM (kill)" or "lost"."""
     text = info.state
     if info.status is not None:
@@ -120,3 +125,59 @@ def _tell_dropped(dropped: dict[int, int], told: dict[int, int]) -> dict[int, in
                 flush=True,
             )
     return dict(dropped)
+
+
+async def _run_named(client: Client, named: NamedShellOptions, as_json: bool) -> int:
+    if named.verb == "watch":
+        from rshell.cli.watch import run_watch
+
+        return await run_watch(client, named.name)
+    if named.verb == "end":
+        info = await client.end_named_shell(named.name)
+        print_result(describe_named(info), "", as_json)
+        return 0
+    infos = await client.named_shells()
+    print_result({"shells": [describe_named(info) for info in infos]}, named_table(infos), as_json)
+    return 0
+
+
+def describe_named(info: NamedShellInfo) -> dict[str, Any]:
+    """Return a named shell as one JSON object, every key in it always."""
+    return {
+        "name": info.name,
+        "identity": info.identity,
+        "created": info.created,
+        "attached": info.attached,
+        "watchers": info.watchers,
+        "shell": info.shell,
+        "cwd": info.cwd,
+        "columns": info.size.columns,
+        "rows": info.size.rows,
+        "running": info.running,
+    }
+
+
+def named_table(infos: list[NamedShellInfo]) -> str:
+    """Return a list for people: name, identity, age, who looks on, size and running command."""
+    rows = [("NAME", "IDENTITY", "AGE", "STATE", "SIZE", "RUNNING")]
+    for info in infos:
+        age = max(0.0, time.time() - info.created)  # the server's clock may be another
+        size = f"{info.size.columns}x{info.size.rows}"
+        running = "-" if info.running is None else command_cell(info.running)
+        rows.append(
+            (
+                info.name,
+                printable(info.identity),
+                format_seconds(age),
+                _named_state(info),
+                size,
+                running,
+            )
+        )
+    return aligned(rows)
+
+
+def _named_state(info: NamedShellInfo) -> str:
+    """Return "attached", "detached" or "detached, 2 watching"."""
+    state = "attached" if info.attached else "detached"
+    return f"{state}, {info.watchers} watching" if info.watchers else state

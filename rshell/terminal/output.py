@@ -1,18 +1,26 @@
-"""Modes that a program turned on in a terminal and left on. Pure.
+"""What goes to a terminal: modes that a program leaves on, and text that is safe to show. Pure.
 
-Strategy: output is looked through for the few sequences that change how a terminal behaves
-afterwards: private modes (mouse, alternate screen, bracketed paste, a hidden cursor), the keypad,
-keys that are reported in other ways, the region that scrolls, insert mode, line drawing, the
-cursor's shape and colours. What is on when the program has ended is turned off again.
+`ModeTracker` looks through a program's output for the few sequences that change how a terminal
+behaves afterwards: private modes (mouse, alternate screen, bracketed paste, a hidden cursor), the
+keypad, keys that are reported in other ways, the region that scrolls, insert mode, line drawing,
+the cursor's shape and colours. What is on when the program has ended is turned off again.
+
+Only a command's own output reaches the terminal as it is. Everything else that a peer chose
+(reasons, names, directories) passes `printable`, which shows every control character, escape and
+direction mark as an escape of its own: it can be read but can't act.
 
 Hazard: output comes in blocks cut anywhere. The tail of a block that may be the beginning of a
 sequence is looked at again with the next; everything is searched with one pass of a compiled
 expression, and a block without an escape costs one scan for that byte.
+
+Hazard: C1 controls (U+0080 to U+009F) act as escape sequences on many terminals, and
+bidirectional marks make text read as what it is not; both count as controls here.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 
 _SEQUENCE = re.compile(
     rb"\x1b(?:"
@@ -137,3 +145,23 @@ class ModeTracker:
         self._colours = False
         self._tail = b""
         return b"".join(parts)
+
+
+_UNSAFE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def printable(text: str, *, limit: int = 1000) -> str:
+    """Return `text` on one line with nothing in it that acts, cut at `limit` characters."""
+    if text.isascii() and text.isprintable() and len(text) <= limit:
+        return text
+    shown = "".join(_show(character) for character in text[:limit])
+    return shown + "..." if len(text) > limit else shown
+
+
+def _show(character: str) -> str:
+    if unicodedata.category(character) not in _UNSAFE:
+        return character
+    code = ord(character)
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
