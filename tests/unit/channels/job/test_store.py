@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from rshell.channels.job.log import LogReader, LogWriter, Output
+from rshell.channels.job.store import LogReader, LogWriter, Output
 from rshell.channels.process.messages import STDERR, STDOUT
 
 HEAD = 20

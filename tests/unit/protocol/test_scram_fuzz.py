@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rshell.security.scram import ClientLogin, ScramError, ServerLogin, Verifier
+from rshell.protocol.scram import ScramClient, ScramError, ScramServer, Verifier
 
 BINDING = bytes(range(32))
 FAKE_KEY = b"f" * 32
@@ -20,7 +20,7 @@ def test_fuzz_client_first_raises_nothing_else(text: str) -> None:
     for message in (text, f"p=tls-server-end-point,,n={text}", f"n,,n=ann,r={text}"):
         for binding in (BINDING, None):
             try:
-                ServerLogin(VERIFIERS.get, FAKE_KEY, binding).challenge(message)
+                ScramServer(VERIFIERS.get, FAKE_KEY, binding).challenge(message)
             except ScramError:
                 pass
 
@@ -33,7 +33,7 @@ def test_fuzz_client_final_is_never_accepted(text: str) -> None:
         "c=biws,r=mineyours,p={}",
         "c=biws,r=mineyours{}",
     ):
-        server = ServerLogin(VERIFIERS.get, FAKE_KEY, None, nonce="yours")
+        server = ScramServer(VERIFIERS.get, FAKE_KEY, None, nonce="yours")
         server.challenge("n,,n=ann,r=mine")
         with pytest.raises(ScramError):
             server.finish(form.format(text))
@@ -47,7 +47,7 @@ def test_fuzz_server_messages_raise_nothing_else(text: str) -> None:
         "r=mine-s,s={},i=4096",
         "r=mine-s,s=YQ==,i={}",
     ):
-        client = ClientLogin("ann", SECRET, BINDING, nonce="mine")
+        client = ScramClient("ann", SECRET, BINDING, nonce="mine")
         client.first()
         try:
             client.final(form.format(text))
@@ -60,7 +60,7 @@ def test_fuzz_server_messages_raise_nothing_else(text: str) -> None:
 @given(ascii_text.filter(bool), ascii_text)
 def test_any_printable_identity_and_secret_can_log_in(identity: str, secret: str) -> None:
     verifier = Verifier.from_secret(secret)
-    client = ClientLogin(identity, secret, BINDING)
-    server = ServerLogin({identity: verifier}.get, FAKE_KEY, BINDING)
+    client = ScramClient(identity, secret, BINDING)
+    server = ScramServer({identity: verifier}.get, FAKE_KEY, BINDING)
     client.verify(server.finish(client.final(server.challenge(client.first()))))
     assert server.identity == identity

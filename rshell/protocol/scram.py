@@ -1,13 +1,13 @@
 """Login by SCRAM-SHA-256-PLUS: both ends prove that they know a secret that never travels.
 
-Strategy: RFC 5802 with the hash of RFC 7677 and the channel binding `tls-server-end-point`
-of RFC 5929. Four messages, text in and text out; who carries them is another layer's affair:
+RFC 5802 with the hash of RFC 7677 and the channel binding `tls-server-end-point` of RFC 5929. Four
+messages, text in and text out, which AUTH frames carry (login.py):
 
-    ClientLogin.first() -> ServerLogin.challenge() -> ClientLogin.final()
-    -> ServerLogin.finish() -> ClientLogin.verify()
+    ScramClient.first() -> ScramServer.challenge() -> ScramClient.final()
+    -> ScramServer.finish() -> ScramClient.verify()
 
 Only printable ASCII is accepted in messages, identities and secrets: SASLprep (RFC 4013)
-leaves such text as it is, so nothing has to be normalised.
+leaves such text as it is, and nothing has to be normalised.
 
 Hazards:
 - A client that skips `verify()` talks to a server that proved nothing.
@@ -26,10 +26,11 @@ import hmac
 import re
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from rshell.errors import LocalProtocolError
+from rshell.values import frozen
 
 LARGEST_MESSAGE = 4096  # characters
 FEWEST_ITERATIONS = 4096  # RFC 7677 section 4
@@ -52,7 +53,7 @@ class ScramError(ValueError):
     """
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Verifier:
     """What a server keeps instead of a secret: enough to check a proof, not enough to make one.
 
@@ -63,7 +64,7 @@ class Verifier:
     salt: bytes
     iterations: int
     stored_key: bytes = field(repr=False)
-    server_key: bytes = field(repr=False)  # whoever holds it can pose as the server
+    server_key: bytes = field(repr=False)  # its holder can pose as the server
 
     def __post_init__(self) -> None:
         if len(self.stored_key) != _DIGEST_SIZE or len(self.server_key) != _DIGEST_SIZE:
@@ -101,7 +102,7 @@ class Verifier:
         return cls(salt, _check_iterations(body.get("iterations")), stored_key, server_key)
 
 
-class ClientLogin:
+class ScramClient:
     """The client's half of one login; call `first`, `final` and `verify` once each, in order.
 
     `binding` is the SHA-256 digest of the certificate that the server presented. None offers
@@ -163,7 +164,7 @@ class ClientLogin:
             raise ScramError("the server did not prove that it knows the token")
 
 
-class ServerLogin:
+class ScramServer:
     """The server's half of one login; call `challenge` and `finish` once each, in order.
 
     `lookup` gives the verifier of an identity, or None; what it raises passes through.
@@ -290,7 +291,7 @@ def _attributes(text: str, names: str) -> list[str]:
     if any(part.startswith("m=") for part in parts):
         raise ScramError("a login message with an unknown mandatory extension")
     values = []
-    for name, part in zip(names, parts, strict=False):
+    for name, part in zip(names, parts):  # noqa: B905 - either may be the longer one
         if not part.startswith(f"{name}="):
             raise ScramError(f"a login message without {name}= in its place")
         values.append(part[2:])
@@ -352,4 +353,5 @@ def _hmac(key: bytes, message: bytes) -> bytes:
 
 
 def _xor(left: bytes, right: bytes) -> bytes:
-    return bytes(a ^ b for a, b in zip(left, right, strict=True))
+    mixed = int.from_bytes(left, "big") ^ int.from_bytes(right, "big")
+    return mixed.to_bytes(_DIGEST_SIZE, "big")
