@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import getopt
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rshell.errors import ConfigurationError
-from rshell.values import DEFAULT_PORT, NAME_RULE, Address, is_name
+from rshell.values import DEFAULT_PORT, NAME_RULE, Address, frozen, is_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,7 +90,7 @@ _JOB_VERBS = {
 _NAMED_SHELL_VERBS = {"-S": "attach", "--shells": "list", "--kill-shell": "end"}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class JobOptions:
     """What is asked of the server's jobs; `name` is None where there is none yet."""
 
@@ -100,7 +99,7 @@ class JobOptions:
     follow: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NamedShellOptions:
     """What is asked of the server's named shells: `verb` is "attach", "watch", "list" or "end".
 
@@ -111,7 +110,7 @@ class NamedShellOptions:
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Options:
     """What was asked for. `action` is "run", "login", "help" or "version".
 
@@ -341,7 +340,7 @@ def _seconds(text: str | None, option: str = "--timeout") -> float | None:
     return seconds
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Config:
     """What the file says. `default_host` is the address used where none is given.
 
