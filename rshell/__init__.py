@@ -11,147 +11,86 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from rshell.channels.base import Context, Handler
-    from rshell.channels.job.client import JobLogs
-    from rshell.channels.job.messages import JobInfo
-    from rshell.channels.process.client import PIPE, CompletedProcess, Process
-    from rshell.channels.shell.client import Shell, ShellLine, ShellResult
-    from rshell.channels.shell.messages import CommandBegun, ShellEnding, Skipped
-    from rshell.channels.shell.named.client import ShellWatch
-    from rshell.channels.shell.named.messages import NamedShellInfo
-    from rshell.client.client import Client
-    from rshell.client.connect import connect
-    from rshell.errors import (
-        AddressError,
-        AuthenticationFailed,
-        ChannelError,
-        ChannelRefused,
-        ChannelReset,
-        ConfigurationError,
-        ConnectError,
-        JobLost,
-        LinkLost,
-        LocalProtocolError,
-        OpenTimeout,
-        OutputTruncated,
-        ProcessError,
-        ProcessFailed,
-        ProcessTimeout,
-        ProtocolError,
-        RemoteProtocolError,
-        ResumeFailed,
-        RshellError,
-        ServerBusy,
-        ServerGone,
-        SessionClosed,
-        SpawnError,
-        UntrustedServer,
-        VersionMismatch,
-    )
-    from rshell.security.certificates import CertificateFiles
-    from rshell.server.server import Server, serve
-    from rshell.transport.channel import Channel
-    from rshell.values import Address, ExitStatus, Limits, TerminalSize
+__version__ = "0.1.0"
 
 _HOMES = {
-    "rshell.channels.base": ("Handler", "Context"),
-    "rshell.channels.job.client": ("JobLogs",),
-    "rshell.channels.job.messages": ("JobInfo",),
-    "rshell.channels.process.client": ("PIPE", "CompletedProcess", "Process"),
-    "rshell.channels.shell.client": ("Shell", "ShellLine", "ShellResult"),
-    "rshell.channels.shell.messages": ("CommandBegun", "ShellEnding", "Skipped"),
-    "rshell.channels.shell.named.client": ("ShellWatch",),
-    "rshell.channels.shell.named.messages": ("NamedShellInfo",),
-    "rshell.client.client": ("Client",),
-    "rshell.client.connect": ("connect",),
+    "rshell.channels.base": "Context Handler",
+    "rshell.channels.job.client": "JobLogs",
+    "rshell.channels.job.messages": "JobInfo",
+    "rshell.channels.process.client": "PIPE CompletedProcess Process",
+    "rshell.channels.shell.client": "Shell ShellLine ShellResult",
+    "rshell.channels.shell.messages": "CommandBegun ShellEnding Skipped",
+    "rshell.channels.shell.named.client": "ShellWatch",
+    "rshell.channels.shell.named.messages": "NamedShellInfo",
+    "rshell.client.client": "Client",
+    "rshell.client.connect": "connect",
     "rshell.errors": (
-        "AddressError",
-        "AuthenticationFailed",
-        "ChannelError",
-        "ChannelRefused",
-        "ChannelReset",
-        "ConfigurationError",
-        "ConnectError",
-        "JobLost",
-        "LinkLost",
-        "LocalProtocolError",
-        "OpenTimeout",
-        "OutputTruncated",
-        "ProcessError",
-        "ProcessFailed",
-        "ProcessTimeout",
-        "ProtocolError",
-        "RemoteProtocolError",
-        "ResumeFailed",
-        "RshellError",
-        "ServerBusy",
-        "ServerGone",
-        "SessionClosed",
-        "SpawnError",
-        "UntrustedServer",
-        "VersionMismatch",
+        "AddressError AuthenticationFailed ChannelError ChannelRefused ChannelReset "
+        "ConfigurationError ConnectError JobLost LinkLost LocalProtocolError OpenTimeout "
+        "OutputTruncated ProcessError ProcessFailed ProcessTimeout ProtocolError "
+        "RemoteProtocolError ResumeFailed RshellError ServerBusy ServerGone SessionClosed "
+        "SpawnError UntrustedServer VersionMismatch"
     ),
-    "rshell.security.certificates": ("CertificateFiles",),
-    "rshell.server.server": ("Server", "serve"),
-    "rshell.transport.channel": ("Channel",),
-    "rshell.values": ("Address", "ExitStatus", "Limits", "TerminalSize"),
+    "rshell.security.certificates": "CertificateFiles",
+    "rshell.server.server": "Server serve",
+    "rshell.transport.channel": "Channel",
+    "rshell.values": "Address ExitStatus Limits TerminalSize",
 }
-_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 
-__version__ = "0.1.0"
-__all__ = [
-    "PIPE",
-    "Address",
-    "AddressError",
-    "AuthenticationFailed",
-    "CertificateFiles",
-    "Channel",
-    "ChannelError",
-    "ChannelRefused",
-    "ChannelReset",
-    "Client",
-    "CommandBegun",
-    "CompletedProcess",
-    "ConfigurationError",
-    "ConnectError",
-    "Context",
-    "ExitStatus",
-    "Handler",
-    "JobInfo",
-    "JobLogs",
-    "JobLost",
-    "Limits",
-    "LinkLost",
-    "LocalProtocolError",
-    "NamedShellInfo",
-    "OpenTimeout",
-    "OutputTruncated",
-    "Process",
-    "ProcessError",
-    "ProcessFailed",
-    "ProcessTimeout",
-    "ProtocolError",
-    "RemoteProtocolError",
-    "ResumeFailed",
-    "RshellError",
-    "Server",
-    "ServerBusy",
-    "ServerGone",
-    "SessionClosed",
-    "Shell",
-    "ShellEnding",
-    "ShellLine",
-    "ShellResult",
-    "ShellWatch",
-    "Skipped",
-    "SpawnError",
-    "TerminalSize",
-    "UntrustedServer",
-    "VersionMismatch",
-    "connect",
-    "serve",
-]
+if TYPE_CHECKING:  # which is all that type checkers see of the names
+    from rshell.channels.base import Context as Context
+    from rshell.channels.base import Handler as Handler
+    from rshell.channels.job.client import JobLogs as JobLogs
+    from rshell.channels.job.messages import JobInfo as JobInfo
+    from rshell.channels.process.client import PIPE as PIPE
+    from rshell.channels.process.client import CompletedProcess as CompletedProcess
+    from rshell.channels.process.client import Process as Process
+    from rshell.channels.shell.client import Shell as Shell
+    from rshell.channels.shell.client import ShellLine as ShellLine
+    from rshell.channels.shell.client import ShellResult as ShellResult
+    from rshell.channels.shell.messages import CommandBegun as CommandBegun
+    from rshell.channels.shell.messages import ShellEnding as ShellEnding
+    from rshell.channels.shell.messages import Skipped as Skipped
+    from rshell.channels.shell.named.client import ShellWatch as ShellWatch
+    from rshell.channels.shell.named.messages import NamedShellInfo as NamedShellInfo
+    from rshell.client.client import Client as Client
+    from rshell.client.connect import connect as connect
+    from rshell.errors import AddressError as AddressError
+    from rshell.errors import AuthenticationFailed as AuthenticationFailed
+    from rshell.errors import ChannelError as ChannelError
+    from rshell.errors import ChannelRefused as ChannelRefused
+    from rshell.errors import ChannelReset as ChannelReset
+    from rshell.errors import ConfigurationError as ConfigurationError
+    from rshell.errors import ConnectError as ConnectError
+    from rshell.errors import JobLost as JobLost
+    from rshell.errors import LinkLost as LinkLost
+    from rshell.errors import LocalProtocolError as LocalProtocolError
+    from rshell.errors import OpenTimeout as OpenTimeout
+    from rshell.errors import OutputTruncated as OutputTruncated
+    from rshell.errors import ProcessError as ProcessError
+    from rshell.errors import ProcessFailed as ProcessFailed
+    from rshell.errors import ProcessTimeout as ProcessTimeout
+    from rshell.errors import ProtocolError as ProtocolError
+    from rshell.errors import RemoteProtocolError as RemoteProtocolError
+    from rshell.errors import ResumeFailed as ResumeFailed
+    from rshell.errors import RshellError as RshellError
+    from rshell.errors import ServerBusy as ServerBusy
+    from rshell.errors import ServerGone as ServerGone
+    from rshell.errors import SessionClosed as SessionClosed
+    from rshell.errors import SpawnError as SpawnError
+    from rshell.errors import UntrustedServer as UntrustedServer
+    from rshell.errors import VersionMismatch as VersionMismatch
+    from rshell.security.certificates import CertificateFiles as CertificateFiles
+    from rshell.server.server import Server as Server
+    from rshell.server.server import serve as serve
+    from rshell.transport.channel import Channel as Channel
+    from rshell.values import Address as Address
+    from rshell.values import ExitStatus as ExitStatus
+    from rshell.values import Limits as Limits
+    from rshell.values import TerminalSize as TerminalSize
+else:
+    __all__ = sorted(_HOME_OF)
 
 
 def __getattr__(name: str) -> Any:
@@ -166,4 +105,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted(_HOME_OF)
