@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rshell.errors import AddressError
 
 if TYPE_CHECKING:
-    from typing_extensions import dataclass_transform
+    from typing_extensions import dataclass_transform as dataclass_transform
 else:
 
     def dataclass_transform(**_: Any) -> Any:

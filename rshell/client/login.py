@@ -57,12 +57,8 @@ class ClientLink:
 
         Raises UntrustedServer; the stream then closes before it writes.
         """
-        assert self._trust is not None
-        if der is None:
-            raise ConnectError("the server showed no certificate")
-        if self._trust.fingerprint is not None:
-            assert self._address is not None
-            check_fingerprint(self._trust.fingerprint, der, self._address)
+        assert self._trust is not None and self._address is not None
+        der = check_fingerprint(self._trust.fingerprint, der, self._address)
         scram = ScramClient(self._trust.identity, self._trust.token, binding(der))
         self.link.log_in(ClientLogin(scram))
 

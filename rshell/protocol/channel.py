@@ -70,23 +70,6 @@ class Queued(NamedTuple):
 class ChannelState:
     """What both ends know of one channel. `Session` is its only writer."""
 
-    __slots__ = (
-        "_budget",
-        "credit_due",
-        "is_discarding",
-        "is_scheduled",
-        "kind",
-        "number",
-        "opened_here",
-        "ours",
-        "queue",
-        "queued_bytes",
-        "receive_window",
-        "send_window",
-        "theirs",
-        "wants_room",
-    )
-
     def __init__(
         self,
         number: int,

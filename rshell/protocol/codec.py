@@ -19,21 +19,12 @@ exceptions than ValueError; `parse_object` turns all of them into RemoteProtocol
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar, Union
+from typing import Any, ClassVar, NoReturn, TypeVar, Union
 
 from rshell.errors import LocalProtocolError, RemoteProtocolError
 from rshell.protocol import fields
 from rshell.protocol.fields import Field
-
-if TYPE_CHECKING:
-    from typing import dataclass_transform
-else:
-
-    def dataclass_transform(**_: object) -> Callable[[type], type]:
-        """Do nothing: it only tells type checkers how messages are constructed."""
-        return lambda cls: cls
-
+from rshell.values import dataclass_transform
 
 Json = dict[str, Any]
 Raw = Union[bytes, bytearray, memoryview]

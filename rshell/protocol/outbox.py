@@ -13,7 +13,6 @@ Hazard: while no link is there, queues fill and `room` falls to 0, which is the 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 
 from rshell.protocol.channel import ChannelState, Half
 from rshell.protocol.flow import MemoryBudget, ReplayQueue
@@ -26,19 +25,18 @@ _LEAST = 16 * 1024  # bytes that a channel may queue though the session's budget
 
 
 class Outbox:
-    """The waiting frames of one session. `peer_frame` is the peer's largest body, in bytes.
+    """The sending side of a session: its open channels, and the frames that wait for a link.
 
-    `sent_close` is told of each channel whose CLOSE has been given to a link.
+    `peer_frame` is the peer's largest body, in bytes; `replay` holds the frames that the peer has
+    not acknowledged.
     """
 
-    def __init__(
-        self, limits: Bounds, budget: MemoryBudget, sent_close: Callable[[ChannelState], None]
-    ) -> None:
-        self.replay = ReplayQueue(limits.replay, limits.replay_largest, budget)
+    def __init__(self, limits: Bounds) -> None:
+        self.limits = limits
+        self.channels: dict[int, ChannelState] = {}
         self.peer_frame = limits.frame
-        self._limits = limits
-        self._budget = budget
-        self._sent_close = sent_close
+        self._budget = MemoryBudget(limits.session_memory)
+        self.replay = ReplayQueue(limits.replay, limits.replay_largest, self._budget)
         self._control: deque[tuple[FrameType, int, bytes]] = deque()
         self._credits: deque[ChannelState] = deque()
         self._small: deque[ChannelState] = deque()
@@ -84,13 +82,17 @@ class Outbox:
         if channel.ours is not Half.OPEN:
             return 0
         queued = channel.queued_bytes
-        limit = min(self._limits.channel_queue, channel.send_window.available)
+        limit = min(self.limits.channel_queue, channel.send_window.available)
         return max(0, min(limit - queued, max(self._budget.free, _LEAST - queued)))
+
+    def want_room(self, channel: ChannelState) -> None:
+        """Ask that `take_roomy` names the channel once it has room again."""
+        channel.wants_room = True
 
     def notice_room(self, channel: ChannelState) -> None:
         """Note the channel for `take_roomy` if it waits for room and has some worth the while."""
         if channel.wants_room:
-            enough = min(self._limits.channel_queue, self._limits.window_smallest) // 2
+            enough = min(self.limits.channel_queue, self.limits.window_smallest) // 2
             room = self.room(channel)
             if room >= enough or (room and not channel.queue):
                 channel.wants_room = False
@@ -154,7 +156,7 @@ class Outbox:
         else:
             size = self._commit(out, encode_frame(item.type, channel.number, bytes(item.payload)))
             if item.type is FrameType.CLOSE:
-                self._sent_close(channel)
+                self._forget_if_over(channel)
         self.notice_room(channel)
         self.schedule(channel)
         return size
@@ -164,3 +166,13 @@ class Outbox:
         self.replay.append(buffers, size)
         out.extend(buffers)
         return size
+
+    # Channels that are over.
+
+    def _forget_if_over(self, channel: ChannelState) -> None:
+        if channel.is_over and not channel.queue:
+            self._forget(channel)
+
+    def _forget(self, channel: ChannelState) -> None:
+        if self.channels.pop(channel.number, None) is not None:
+            channel.receive_window.close()

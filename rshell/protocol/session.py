@@ -1,7 +1,7 @@
 """A session: channels and the replay queue. It outlives any one link.
 
-Callers act on channels here, which fills the `Outbox`; a link takes frames out with `collect` when
-it has room and puts frames in with `receive`.
+Callers act on channels here, which fills the outbox; a link takes frames out with `collect` when it
+has room and puts frames in with `receive`.
 
 Hazard: the events of one call describe the past. By the time a caller handles the first of
 them, the peer may have ended the channel already. Calls on such a channel therefore do nothing, and
@@ -26,7 +26,7 @@ from rshell.protocol.channel import (
     Queued,
 )
 from rshell.protocol.codec import Json, encode_json, parse_object
-from rshell.protocol.flow import MemoryBudget, ReceiveWindow, ReplayQueue, SendWindow
+from rshell.protocol.flow import ReceiveWindow, SendWindow
 from rshell.protocol.frames import HEADER, KNOWN_TYPES, Buffer, Frame, FrameType
 from rshell.protocol.messages import (
     KIND_LIMIT,
@@ -55,8 +55,8 @@ class Role(Enum):
         return Role.SERVER if self is Role.CLIENT else Role.CLIENT
 
 
-class Session:
-    """The durable state that two ends share.
+class Session(Outbox):
+    """The durable state that two ends share; what waits to leave is its outbox.
 
     `id` names the session and `secret` resumes it, both given by the server. `received` counts
     the sequenced frames that arrived; `round_trip` is the smallest one of the present link, in
@@ -64,17 +64,14 @@ class Session:
     """
 
     def __init__(self, role: Role, limits: Bounds, *, id: str = "", secret: str = "") -> None:
+        super().__init__(limits)
         self.role = role
         self.id = id
         self.secret = secret
-        self.limits = limits
-        self.channels: dict[int, ChannelState] = {}
         self.received = 0
         self.unacknowledged = 0  # bytes received since our last ACK
         self.claims = 0  # links that carried this session so far; only the last one may go on
         self.round_trip: float | None = None
-        self._budget = MemoryBudget(limits.session_memory)
-        self._outbox = Outbox(limits, self._budget, self._forget_if_over)
         self._next_number = role.value
         self._last_peer_number = role.peer.value - 2
 
@@ -97,7 +94,7 @@ class Session:
         self._next_number += 2
         channel = self._new_channel(number, kind, window, opened_here=True)
         self.channels[number] = channel
-        self._outbox.add_control(FrameType.OPEN, number, body)
+        self.add_control(FrameType.OPEN, number, body)
         return channel
 
     def accept(self, channel: ChannelState, reply: Json | None = None) -> None:
@@ -107,7 +104,7 @@ class Session:
         body = Opened(channel.receive_window.size, reply or {}).to_bytes()
         self._check_size(FrameType.OPENED, body)
         channel.sending(FrameType.OPENED)
-        self._outbox.add_control(FrameType.OPENED, channel.number, body)
+        self.add_control(FrameType.OPENED, channel.number, body)
 
     def refuse(self, channel: ChannelState, code: str, reason: str) -> None:
         """Decline a channel that the peer asked for."""
@@ -115,9 +112,7 @@ class Session:
             return
         channel.sending(FrameType.REFUSED)
         channel.theirs = Half.CLOSED
-        self._outbox.add_control(
-            FrameType.REFUSED, channel.number, Refused(code, reason).to_bytes()
-        )
+        self.add_control(FrameType.REFUSED, channel.number, Refused(code, reason).to_bytes())
         self._forget(channel)
 
     def send(self, channel: ChannelState, stream: int, data: Buffer) -> None:
@@ -129,7 +124,7 @@ class Session:
             return
         channel.sending(FrameType.DATA)
         channel.enqueue(Queued(FrameType.DATA, data, stream))
-        self._outbox.schedule(channel)
+        self.schedule(channel)
 
     def send_eof(self, channel: ChannelState) -> None:
         """Say, after what is queued, that no more DATA follows."""
@@ -137,7 +132,7 @@ class Session:
             return
         channel.sending(FrameType.EOF)
         channel.enqueue(Queued(FrameType.EOF, EMPTY))
-        self._outbox.schedule(channel)
+        self.schedule(channel)
 
     def send_message(self, channel: ChannelState, message: Json, *, urgent: bool = False) -> None:
         """Send a message of the channel's kind, `urgent` ahead of the queued DATA."""
@@ -147,10 +142,10 @@ class Session:
         self._check_size(FrameType.MESSAGE, body)
         channel.sending(FrameType.MESSAGE)
         if urgent:
-            self._outbox.add_control(FrameType.MESSAGE, channel.number, body)
+            self.add_control(FrameType.MESSAGE, channel.number, body)
         else:
             channel.enqueue(Queued(FrameType.MESSAGE, body))
-            self._outbox.schedule(channel)
+            self.schedule(channel)
 
     def close(self, channel: ChannelState) -> None:
         """End the channel after what is queued. What the peer still sends is thrown away."""
@@ -159,7 +154,7 @@ class Session:
         channel.sending(FrameType.CLOSE)
         channel.is_discarding = True
         channel.enqueue(Queued(FrameType.CLOSE, EMPTY))
-        self._outbox.schedule(channel)
+        self.schedule(channel)
         self._credit_discarded(channel)
 
     def reset(self, channel: ChannelState, code: str, reason: str) -> None:
@@ -178,7 +173,7 @@ class Session:
         channel.sending(FrameType.RESET)
         channel.is_discarding = True
         channel.drop_queue()
-        self._outbox.add_control(FrameType.RESET, channel.number, Reset(code, reason).to_bytes())
+        self.add_control(FrameType.RESET, channel.number, Reset(code, reason).to_bytes())
         self._forget_if_over(channel)
 
     def consumed(self, channel: ChannelState, size: int, now: float) -> None:
@@ -187,56 +182,14 @@ class Session:
             return
         credit = channel.receive_window.consume(size, now, self.round_trip)
         if credit:
-            self._outbox.add_credit(channel, credit)
-
-    def room(self, channel: ChannelState) -> int:
-        """Return how many bytes may be queued in the channel now, 0 or more."""
-        return self._outbox.room(channel)
-
-    def want_room(self, channel: ChannelState) -> None:
-        """Ask that `take_roomy` names the channel once it has room again."""
-        channel.wants_room = True
-
-    def take_roomy(self) -> list[ChannelState]:
-        """Return the channels that asked for room and now have it, each once."""
-        return self._outbox.take_roomy()
+            self.add_credit(channel, credit)
 
     # What a link does.
-
-    @property
-    def replay(self) -> ReplayQueue:
-        """The frames that the peer has not acknowledged."""
-        return self._outbox.replay
-
-    @property
-    def peer_frame(self) -> int:
-        """The peer's largest body, in bytes."""
-        return self._outbox.peer_frame
-
-    @peer_frame.setter
-    def peer_frame(self, size: int) -> None:
-        self._outbox.peer_frame = size
-
-    @property
-    def queued_control(self) -> int:
-        """How many control frames wait for a link."""
-        return self._outbox.queued_control
-
-    def has_output(self) -> bool:
-        """Whether `collect` might yield anything."""
-        return self._outbox.has_output()
 
     @property
     def is_quiet(self) -> bool:
         """Whether all that was queued has been given to a link, windows permitting or not."""
         return not self.has_output() and not any(c.queue for c in self.channels.values())
-
-    def collect(self, out: list[Buffer], room: int) -> int:
-        """Number the next frames and append their bytes to `out`: about `room` bytes of DATA.
-
-        Returns the bytes appended. Frames of an earlier link that the peer lacks come first.
-        """
-        return self._outbox.collect(out, room)
 
     def receive(self, frame: Frame, now: float) -> list[ChannelEvent]:
         """Take one sequenced frame. Raises RemoteProtocolError; the session is then over."""
@@ -261,8 +214,8 @@ class Session:
             return self._receive_data(channel, frame.body)
         if frame_type is FrameType.WINDOW:
             channel.send_window.credit(decode_number("WINDOW", "bytes", frame.body, 1))
-            self._outbox.notice_room(channel)
-            self._outbox.schedule(channel)
+            self.notice_room(channel)
+            self.schedule(channel)
             return []
         if frame_type is FrameType.OPENED:
             opened = Opened.from_bytes(frame.body)
@@ -298,7 +251,7 @@ class Session:
             credit = channel.credit_due + window.refill()
             channel.credit_due = 0
             body = encode_number("bytes", credit)
-            self._outbox.add_control(FrameType.WINDOW, channel.number, body)
+            self.add_control(FrameType.WINDOW, channel.number, body)
 
     def _receive_open(self, frame: Frame) -> list[ChannelEvent]:
         number = frame.channel
@@ -339,17 +292,17 @@ class Session:
         if channel.ours is Half.CLOSED:
             if channel.queue:  # our CLOSE waits behind DATA that nobody wants any more
                 channel.drop_queue()
-                self._outbox.add_control(FrameType.CLOSE, channel.number, EMPTY)
+                self.add_control(FrameType.CLOSE, channel.number, EMPTY)
         elif refused:
             channel.ours = Half.CLOSED
         elif channel.ours is Half.ANSWERING:
             channel.sending(FrameType.REFUSED)
             body = Refused("cancelled", "the opener took it back").to_bytes()
-            self._outbox.add_control(FrameType.REFUSED, channel.number, body)
+            self.add_control(FrameType.REFUSED, channel.number, body)
         else:
             channel.sending(FrameType.CLOSE)
             channel.drop_queue()
-            self._outbox.add_control(FrameType.CLOSE, channel.number, EMPTY)
+            self.add_control(FrameType.CLOSE, channel.number, EMPTY)
 
     # Shared pieces.
 
@@ -376,11 +329,3 @@ class Session:
     def _was_open(self, number: int) -> bool:
         ours = number % 2 == self.role.value % 2
         return 0 < number < self._next_number if ours else 0 < number <= self._last_peer_number
-
-    def _forget_if_over(self, channel: ChannelState) -> None:
-        if channel.is_over and not channel.queue:
-            self._forget(channel)
-
-    def _forget(self, channel: ChannelState) -> None:
-        if self.channels.pop(channel.number, None) is not None:
-            channel.receive_window.close()

@@ -131,8 +131,8 @@ def _find_line(address: Address, token: str | None) -> TokenLine:
     return stored
 
 
-def check_fingerprint(expected: str | None, der: bytes | None, address: Address) -> None:
-    """Refuse a server whose certificate (`der`) is not the expected one.
+def check_fingerprint(expected: str | None, der: bytes | None, address: Address) -> bytes:
+    """Return a server's certificate (`der`), or refuse one that is not the expected one.
 
     `expected` None means that nothing is pinned: any certificate passes, and the login's
     channel binding decides. Raises UntrustedServer for another certificate or none at all,
@@ -144,7 +144,7 @@ def check_fingerprint(expected: str | None, der: bytes | None, address: Address)
             expected=expected or "",
         )
     if expected is None:
-        return
+        return der
     wanted, received = parse_fingerprint(expected), fingerprint(der)
     if wanted != received:
         raise UntrustedServer(
@@ -155,6 +155,7 @@ def check_fingerprint(expected: str | None, der: bytes | None, address: Address)
             expected=wanted,
             received=received,
         )
+    return der
 
 
 def _parse(data: bytes, where: str) -> TokenLine:

@@ -10,8 +10,6 @@ Hazards:
   new one would both hold "the" lock.
 - Opening a pipe blocks until somebody writes, hence O_NONBLOCK before the check for a regular
   file.
-- `sudo` and `su` may leave $XDG_RUNTIME_DIR of the other user in place; it is used only when
-  it is our own.
 
 A missing file is FileNotFoundError, a normal state at a first start; everything else that is
 wrong with a file is ConfigurationError, with what to do.
@@ -135,17 +133,6 @@ def server_directory() -> Path:
 def config_directory() -> Path:
     """Return where a person's settings live: `$XDG_CONFIG_HOME/rshell` or `~/.config/rshell`."""
     return _base_directory("XDG_CONFIG_HOME", ".config") / "rshell"
-
-
-def runtime_directory() -> Path:
-    """Return where sockets live: `$XDG_RUNTIME_DIR/rshell`, else `run` in the state directory."""
-    base = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
-    try:
-        if base.is_absolute() and base.stat().st_uid == os.geteuid():
-            return base / "rshell"
-    except OSError:
-        pass  # it names nothing that we can use: as good as not set
-    return state_directory() / "run"
 
 
 def _base_directory(variable: str, default: str) -> Path:

@@ -57,7 +57,8 @@ class Channel:
     """One channel of a session, at either end.
 
     `request` is what the opener asked, `reply` what the acceptor answered. Streams are numbered
-    by the kind; `read` and `async for` take stream 0. `error` is what cut the channel short.
+    by the kind; `read` and `async for` take stream 0. `is_over` says that the peer has closed or
+    reset the channel, or the session has ended; `error` is what cut it short.
     """
 
     def __init__(self, live: Owner, state: ChannelState, request: Json) -> None:
@@ -72,7 +73,7 @@ class Channel:
         self._messages: deque[tuple[Json, int]] = deque()
         self._message_bytes = 0  # of those that wait
         self._peer_ended = False
-        self._is_over = False
+        self.is_over = False
         self._changes = Changes()
 
     @property
@@ -84,11 +85,6 @@ class Channel:
     def kind(self) -> str:
         """The channel's kind."""
         return self._state.kind
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the peer has closed or reset the channel, or the session has ended."""
-        return self._is_over
 
     async def __aenter__(self) -> Channel:
         return self
@@ -103,13 +99,13 @@ class Channel:
 
     def accept(self, reply: Json | None = None) -> None:
         """Open the channel; needed before anything is sent. `reply` is the kind's own."""
-        if not self._is_over:
+        if not self.is_over:
             self._live.session.accept(self._state, reply)
             self._live.flush()
 
     def refuse(self, code: str, reason: str) -> None:
         """Decline the channel, with a REFUSED code and a sentence for people."""
-        if not self._is_over:
+        if not self.is_over:
             self._live.session.refuse(self._state, code, reason)
             self._live.flush()
 
@@ -124,7 +120,7 @@ class Channel:
         Cancelling takes the request back, and ends the channel.
         """
         try:
-            while self._state.ours is Half.OPENING and not self._is_over:
+            while self._state.ours is Half.OPENING and not self.is_over:
                 await self._changes.wait()
         except asyncio.CancelledError:
             self.reset("cancelled", "the caller gave up")
@@ -166,7 +162,7 @@ class Channel:
         while not self._messages:
             if self.error is not None:
                 raise self.error
-            if self._is_over:
+            if self.is_over:
                 return None
             await self._changes.wait()
         return self._next_message()
@@ -283,7 +279,7 @@ class Channel:
 
     async def wait_closed(self) -> None:
         """Wait until the peer has closed the channel, or it was cut short. Safe to cancel."""
-        while not self._is_over:
+        while not self.is_over:
             await self._changes.wait()
 
     # What the session calls, and nobody else.
@@ -325,9 +321,9 @@ class Channel:
 
     def _end(self, error: RshellError | None) -> None:
         """Note the end; `error` is None after a CLOSE. The first call counts."""
-        if self._is_over:
+        if self.is_over:
             return
-        self._is_over = True
+        self.is_over = True
         self.error = error
         self._peer_ended = True
         for reader in self._readers.values():
@@ -346,7 +342,7 @@ class Channel:
             self._live.flush()
 
     def _raise_if_over(self) -> None:
-        if self._is_over:
+        if self.is_over:
             raise self.error or ChannelReset("closed", "the other side closed the channel")
 
 

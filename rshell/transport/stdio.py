@@ -20,21 +20,17 @@ from collections.abc import Sequence
 from typing import BinaryIO, cast
 
 from rshell.errors import ConfigurationError, ConnectError
-from rshell.protocol.frames import Buffer
 from rshell.transport.driver import Driver
-from rshell.transport.sockets import join_small
+from rshell.transport.sockets import FrameWriter
 from rshell.values import Bounds
 
 
-class PipeStream(asyncio.Protocol):
+class PipeStream(FrameWriter, asyncio.Protocol):
     """Frames on a pair of pipes. Both transports report to this one protocol."""
 
     def __init__(self, driver: Driver, limits: Bounds) -> None:
-        self._driver = driver
-        self._limit = limits.transport_buffer
+        super().__init__(driver, limits)
         self._reading: asyncio.ReadTransport | None = None
-        self._writing: asyncio.WriteTransport | None = None
-        self._is_closing = False
         self._open = 2
 
     async def connect(self, incoming: BinaryIO, outgoing: BinaryIO) -> None:
@@ -46,13 +42,12 @@ class PipeStream(asyncio.Protocol):
                 if stat.S_ISCHR(os.fstat(pipe.fileno()).st_mode) and not pipe.isatty():
                     raise ValueError("a device that can't be waited for")
             writing, _ = await loop.connect_write_pipe(lambda: self, outgoing)
-            self._writing = writing
-            self._writing.set_write_buffer_limits(high=self._limit // 2, low=self._limit // 4)
+            self._write_to(writing)
             self._reading, _ = await loop.connect_read_pipe(lambda: self, incoming)
         except BaseException as error:
             # Whatever asyncio has begun to close; cancelled, it may have neither pipe by now.
-            if self._writing is not None:
-                self._writing.abort()
+            if self._transport is not None:
+                self._transport.abort()
             incoming.close()
             outgoing.close()
             if isinstance(error, ValueError):
@@ -73,15 +68,6 @@ class PipeStream(asyncio.Protocol):
         """Take what was read."""
         self._driver.receive_data(memoryview(data))
 
-    def eof_received(self) -> bool | None:
-        """Take the end of the incoming pipe."""
-        self._driver.receive_eof()
-        return None
-
-    def resume_writing(self) -> None:
-        """Refill the outgoing pipe."""
-        self._driver.stream_writable()
-
     def connection_lost(self, exc: Exception | None) -> None:
         """Take the end of one pipe; the other one follows."""
         self._open -= 1
@@ -92,26 +78,14 @@ class PipeStream(asyncio.Protocol):
 
     # What the driver calls.
 
-    def write(self, buffers: list[Buffer]) -> None:
-        """Write all buffers, in order."""
-        if self._writing is not None and not self._is_closing:
-            for buffer in join_small(buffers):
-                self._writing.write(buffer)
-
-    def room(self) -> int:
-        """Return how many bytes may be written before the limit is reached."""
-        if self._writing is None or self._is_closing:
-            return 0
-        return self._limit - self._writing.get_write_buffer_size()
-
     def close(self) -> None:
         """Write what is kept, then close."""
         if not self._is_closing:
             self._is_closing = True
             if self._reading is not None:
                 self._reading.close()
-            if self._writing is not None:
-                self._writing.close()
+            if self._transport is not None:
+                self._transport.close()
 
     def abort(self) -> None:
         """Close at once."""
@@ -119,7 +93,7 @@ class PipeStream(asyncio.Protocol):
         if self._reading is not None:
             self._reading.close()
         # Python 3.11 runs into an error when it aborts a pipe whose closing is under way.
-        writing = self._writing
+        writing = self._transport
         if writing is not None and (not writing.is_closing() or writing.get_write_buffer_size()):
             writing.abort()
 

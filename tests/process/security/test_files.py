@@ -14,7 +14,6 @@ from rshell.security.files import (
     locked,
     private_directory,
     read_private,
-    runtime_directory,
     state_directory,
     write_private,
 )
@@ -201,9 +200,9 @@ def test_lock_does_not_follow_a_link(directory: Path, tmp_path: Path) -> None:
 
 
 def test_places_follow_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in ("XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR"):
+    for variable in ("XDG_STATE_HOME", "XDG_CONFIG_HOME"):
         monkeypatch.setenv(variable, str(tmp_path))
-    assert state_directory() == config_directory() == runtime_directory() == tmp_path / "rshell"
+    assert state_directory() == config_directory() == tmp_path / "rshell"
 
 
 @pytest.mark.parametrize("value", [None, "", "relative/path"])
@@ -211,35 +210,13 @@ def test_places_without_or_with_a_relative_environment(
     value: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    for variable in ("XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR"):
+    for variable in ("XDG_STATE_HOME", "XDG_CONFIG_HOME"):
         if value is None:
             monkeypatch.delenv(variable, raising=False)
         else:
             monkeypatch.setenv(variable, value)
     assert state_directory() == tmp_path / ".local/state/rshell"
     assert config_directory() == tmp_path / ".config/rshell"
-    assert runtime_directory() == tmp_path / ".local/state/rshell/run"
-
-
-@needs_root
-def test_runtime_directory_of_another_user_is_not_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As `sudo -E` leaves it behind."""
-    other = tmp_path / "other"
-    other.mkdir()
-    os.chown(other, 4242, -1)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(other))
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    assert runtime_directory() == tmp_path / "rshell" / "run"
-
-
-def test_runtime_directory_that_is_gone_is_not_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "gone"))
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    assert runtime_directory() == tmp_path / "rshell" / "run"
 
 
 def test_what_need_not_outlive_a_power_cut_is_whole_and_private_all_the_same(

@@ -114,7 +114,8 @@ async def test_a_goodbye_that_we_had_not_read_when_a_write_of_ours_failed_is_hea
     async with socket_session(wait, plain, family=socket.AF_UNIX) as session:
         channel = await session.open()
         driver = session.client.driver
-        assert isinstance(driver.stream, SocketStream) and driver.stream._transport is not None
+        assert isinstance(driver.stream, SocketStream)
+        assert isinstance(driver.stream._transport, asyncio.Transport)
         driver.stream._transport.pause_reading()
         session.server.link.close("shutdown", "going home")
         await session.server.driver.done.wait()
