@@ -23,7 +23,7 @@ from rshell.channels.process.client import (
     start_process,
 )
 from rshell.channels.process.messages import Terminal
-from rshell.client.reconnector import Reconnector
+from rshell.client.links import Reconnector
 from rshell.errors import OutputTruncated, ProcessTimeout, SessionClosed
 from rshell.protocol.codec import Json
 from rshell.transport.channel import Channel

@@ -21,8 +21,7 @@ from typing import BinaryIO, Literal, Union, cast
 
 from rshell.aio import Opening, timeout
 from rshell.client.client import Client
-from rshell.client.login import ClientLink
-from rshell.client.reconnector import Reconnector
+from rshell.client.links import ClientLink, Reconnector
 from rshell.errors import (
     AddressError,
     AuthenticationFailed,

@@ -36,6 +36,7 @@ from rshell.protocol.frames import (
     Buffer,
     Frame,
     FrameDecoder,
+    FrameTrace,
     FrameType,
     encode_frame,
 )
@@ -67,7 +68,6 @@ from rshell.protocol.messages import (
     encode_number,
 )
 from rshell.protocol.session import Role, Session
-from rshell.protocol.trace import FrameTrace
 from rshell.values import Bounds
 
 Event = Union[LinkEvent, ChannelEvent]

@@ -1,1 +1,1 @@
-"""Trust: logins, tokens, certificates, pins and penalties."""
+"""Trust: certificates, tokens, and the files that hold them."""

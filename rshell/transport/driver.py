@@ -5,7 +5,7 @@ never waits for writing: windows bound what a peer may send, and therefore no re
 and an acknowledgement or a PING gets through while the way out is full.
 
 A trace of all frames goes to the logger `rshell.frames` where that is at DEBUG when the link
-begins; with RSHELL_TRACE=1 in the environment it also goes to stderr (protocol/trace.py).
+begins; with RSHELL_TRACE=1 in the environment it also goes to stderr (protocol/frames.py).
 
 Hazard: handling an event may call `flush` again. Nested calls are put off to the outer one, and
 all frames that one read causes leave in one write.
@@ -25,10 +25,9 @@ from typing import Protocol
 
 from rshell.errors import LinkLost
 from rshell.protocol.channel import ChannelEvent, ChannelState
-from rshell.protocol.frames import Buffer
+from rshell.protocol.frames import Buffer, FrameTrace
 from rshell.protocol.link import Event, Link
 from rshell.protocol.login import LINK_EVENTS, LinkEvent
-from rshell.protocol.trace import FrameTrace
 
 _ROUNDS = 8  # of writing and refilling, before other clients get their turn
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import rshell
 from rshell.channels.base import Handler
 from rshell.client.client import Client
-from rshell.client.login import ClientLink
+from rshell.client.links import ClientLink
 from rshell.errors import RshellError
 from rshell.protocol.codec import Json
 from rshell.protocol.messages import Attach

@@ -14,7 +14,7 @@ import pytest
 
 import rshell
 from rshell.client.connect import ChildLink, dial, local_server_argv
-from rshell.client.login import ClientLink
+from rshell.client.links import ClientLink
 from rshell.errors import (
     AddressError,
     AuthenticationFailed,

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from rshell.client.login import ClientLink
+from rshell.client.links import ClientLink
 from rshell.errors import ConnectError, LinkLost, RshellError, SessionClosed, UntrustedServer
 from rshell.security.certificates import (
     ALPN,

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rshell.security.penalties import Penalties, early_drop, fold_source
+from rshell.server.entrance import Penalties, early_drop, fold_source
 from rshell.values import Bounds
 from tests.support.rows import row
 

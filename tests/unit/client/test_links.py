@@ -10,8 +10,7 @@ from itertools import pairwise
 
 import pytest
 
-from rshell.client.login import ClientLink
-from rshell.client.reconnector import Reconnector
+from rshell.client.links import ClientLink, Reconnector
 from rshell.errors import (
     AuthenticationFailed,
     ConfigurationError,
