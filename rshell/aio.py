@@ -66,16 +66,11 @@ class Tasks:
     def __iter__(self) -> Iterator[asyncio.Task[None]]:
         return iter(list(self._tasks))
 
-    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def own(self, work: Coroutine[Any, Any, None]) -> None:
         """Run `work` as a task, and own it until it is over."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
-        return task
-
-    def own(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run `work` for somebody who has no use for the task."""
-        self.start(work)
 
     def cancel(self) -> None:
         """Cancel all that run now."""

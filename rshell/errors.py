@@ -10,6 +10,16 @@ around `asyncio.timeout()` catches them too; put the more precise clause first.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
+Error = TypeVar("Error", bound=BaseException)
+
+
+def caused_by(cause: BaseException, error: Error) -> Error:
+    """Return `error` with its cause, as `raise error from cause` does, but without raising."""
+    error.__cause__ = cause
+    return error
+
 
 class RshellError(Exception):
     """The root of the hierarchy."""

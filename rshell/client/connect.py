@@ -85,11 +85,8 @@ def connect(
         if where.path is None:
             trust = find_trust(where, token=token, fingerprint=fingerprint, trust_ca=ca is not None)
 
-        async def redial(live: LiveSession) -> ClientLink:
-            return await dial(where, trust, ca=authority, limits=bounds, live=live)
-
-        link = await dial(where, trust, ca=authority, limits=bounds)
-        return Client(Reconnector(link, redial, bounds), bounds)
+        redial = partial(dial, where, trust, authority, bounds)
+        return Client(Reconnector(await redial(), redial, bounds), bounds)
 
     return Opening(start)
 
@@ -109,8 +106,7 @@ def _split(via: str | Sequence[str]) -> tuple[str, ...]:
 async def dial(
     address: Address,
     trust: Trust | None,
-    *,
-    ca: CertificateAuthority = None,
+    ca: CertificateAuthority,
     limits: Bounds,
     live: LiveSession | None = None,
 ) -> ClientLink:
@@ -300,23 +296,20 @@ class ChildLink:
                 stream = PipeStream(link.driver, limits)
                 await stream.connect(cast(BinaryIO, popen.stdout), cast(BinaryIO, popen.stdin))
                 await link.attached
-        except TimeoutError as error:
-            await child.close()
-            raise OpenTimeout(
-                f"{argv[0]!r} opened no session within {limits.open_timeout:g} s",
-                timeout=limits.open_timeout,
-            ) from error
-        except (AuthenticationFailed, VersionMismatch):
-            await child.close()
-            raise
-        except ConnectError as error:
+        except BaseException as error:
             status = await child.close()
+            if isinstance(error, TimeoutError):
+                raise OpenTimeout(
+                    f"{argv[0]!r} opened no session within {limits.open_timeout:g} s",
+                    timeout=limits.open_timeout,
+                ) from error
+            if isinstance(error, (AuthenticationFailed, VersionMismatch)) or not isinstance(
+                error, ConnectError
+            ):
+                raise
             raise ConnectError(
                 f"{argv[0]!r} opened no session and ended with status {status}: {error}"
             ) from error
-        except BaseException:
-            await child.close()
-            raise
         return child
 
     async def close(self) -> int:

@@ -32,6 +32,7 @@ from rshell.errors import (
     ServerGone,
     UntrustedServer,
     VersionMismatch,
+    caused_by,
 )
 from rshell.protocol.link import Link
 from rshell.protocol.login import ClientLogin, LinkClosed, LinkEvent, LoggedIn, SessionAttached
@@ -118,9 +119,7 @@ class ClientLink:
                 self.live.end(as_session_error(cause))
             return
         if not isinstance(cause, ConnectError):
-            failure = ConnectError(str(cause))
-            failure.__cause__ = cause
-            cause = failure
+            cause = caused_by(cause, ConnectError(str(cause)))
         self.attached.set_exception(cause)
 
 
@@ -218,8 +217,8 @@ class Reconnector:
         except ResumeFailed as failed:
             error = failed
         except (RshellError, OSError) as failed:
-            error = LinkLost(f"{cause.reason}, and there is no way back: {failed}")
-            error.__cause__ = failed
+            reason = f"{cause.reason}, and there is no way back: {failed}"
+            error = caused_by(failed, LinkLost(reason))
         self._live.end(as_session_error(error))
         self._tell()
 

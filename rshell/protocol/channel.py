@@ -20,7 +20,7 @@ from typing import NamedTuple, Union
 
 from rshell.errors import LocalProtocolError, RemoteProtocolError, RshellError
 from rshell.protocol.codec import Json
-from rshell.protocol.flow import MemoryBudget, ReceiveWindow, SendWindow
+from rshell.protocol.flow import ReceiveWindow, SendWindow
 from rshell.protocol.frames import Buffer, FrameType
 
 
@@ -71,17 +71,10 @@ class ChannelState:
     """What both ends know of one channel. `Session` is its only writer."""
 
     def __init__(
-        self,
-        number: int,
-        kind: str,
-        *,
-        opened_here: bool,
-        receive_window: ReceiveWindow,
-        budget: MemoryBudget,
+        self, number: int, kind: str, receive_window: ReceiveWindow, *, opened_here: bool
     ) -> None:
         self.number = number
         self.kind = kind
-        self.opened_here = opened_here
         self.ours = Half.OPENING if opened_here else Half.ANSWERING
         self.theirs = Half.ANSWERING if opened_here else Half.OPENING
         self.receive_window = receive_window
@@ -92,7 +85,7 @@ class ChannelState:
         self.is_scheduled = False
         self.is_discarding = False
         self.wants_room = False
-        self._budget = budget
+        self._budget = receive_window.budget
 
     @property
     def is_over(self) -> bool:

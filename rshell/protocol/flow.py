@@ -109,13 +109,13 @@ class SendWindow:
 class ReceiveWindow:
     """How many payload bytes the peer may still send us, and when to grant more."""
 
-    __slots__ = ("_budget", "_consumed", "_epoch", "_largest", "remaining", "size")
+    __slots__ = ("_consumed", "_epoch", "_largest", "budget", "remaining", "size")
 
     def __init__(self, size: int, largest: int, budget: MemoryBudget) -> None:
         self.size = size
         self.remaining = size
         self._largest = largest
-        self._budget = budget
+        self.budget = budget
         self._consumed = 0
         self._epoch: float | None = None
 
@@ -149,14 +149,14 @@ class ReceiveWindow:
         if epoch is None or round_trip is None or (now - epoch) * 2 > round_trip:
             return 0
         added = min(self.size, self._largest - self.size)
-        if added <= 0 or not self._budget.reserve(added):
+        if added <= 0 or not self.budget.reserve(added):
             return 0
         self.size += added
         return added
 
     def close(self) -> None:
         """Give the whole window back to the budget."""
-        self._budget.release(self.size)
+        self.budget.release(self.size)
         self.size = 0
 
 

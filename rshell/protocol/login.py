@@ -30,6 +30,7 @@ from rshell.errors import (
     RshellError,
     SessionClosed,
     VersionMismatch,
+    caused_by,
 )
 from rshell.protocol.frames import KNOWN_TYPES, FrameType
 from rshell.protocol.messages import Attach, Auth, Goodbye, Hello
@@ -332,9 +333,7 @@ def error_from_loss(error: Exception) -> RshellError:
     if isinstance(error, RshellError):
         return error
     silent = isinstance(error, OSError) and not isinstance(error, ConnectionError)
-    lost = LinkLost(f"the link was cut: {error}", silent=silent)
-    lost.__cause__ = error
-    return lost
+    return caused_by(error, LinkLost(f"the link was cut: {error}", silent=silent))
 
 
 def _version_mismatch(ours: Versions, theirs: Versions) -> VersionMismatch:

@@ -84,15 +84,14 @@ class Session(Outbox):
             raise LocalProtocolError("this session has used all its channel numbers")
         if len(kind) > KIND_LIMIT:
             raise LocalProtocolError(f"a channel's kind has at most {KIND_LIMIT} characters")
-        window = self._new_window()
+        channel = self._new_channel(number, kind, opened_here=True)
         try:
-            body = Open(kind, window.size, request).to_bytes()
+            body = Open(kind, channel.receive_window.size, request).to_bytes()
             self._check_size(FrameType.OPEN, body)
         except (LocalProtocolError, TypeError, ValueError):
-            window.close()
+            channel.receive_window.close()
             raise
         self._next_number += 2
-        channel = self._new_channel(number, kind, window, opened_here=True)
         self.channels[number] = channel
         self.add_control(FrameType.OPEN, number, body)
         return channel
@@ -259,8 +258,7 @@ class Session(Outbox):
             raise RemoteProtocolError(f"OPEN of channel {number}, which is not the peer's next")
         request = Open.from_bytes(frame.body)
         self._last_peer_number = number
-        window = self._new_window()
-        channel = self._new_channel(number, request.kind, window, opened_here=False)
+        channel = self._new_channel(number, request.kind, opened_here=False)
         channel.send_window = SendWindow(request.window)
         crowded = len(self.channels) >= self.limits.channels
         self.channels[number] = channel
@@ -306,19 +304,13 @@ class Session(Outbox):
 
     # Shared pieces.
 
-    def _new_window(self) -> ReceiveWindow:
+    def _new_channel(self, number: int, kind: str, *, opened_here: bool) -> ChannelState:
         size = self.limits.window
         while size > self.limits.window_smallest and size * 4 > self._budget.free:
             size = max(size // 2, self.limits.window_smallest)
         self._budget.take(size)  # the smallest is always granted; channels are limited
-        return ReceiveWindow(size, self.limits.window_largest, self._budget)
-
-    def _new_channel(
-        self, number: int, kind: str, window: ReceiveWindow, *, opened_here: bool
-    ) -> ChannelState:
-        return ChannelState(
-            number, kind, opened_here=opened_here, receive_window=window, budget=self._budget
-        )
+        window = ReceiveWindow(size, self.limits.window_largest, self._budget)
+        return ChannelState(number, kind, window, opened_here=opened_here)
 
     def _check_size(self, frame_type: FrameType, body: bytes) -> None:
         if len(body) > self.peer_frame:

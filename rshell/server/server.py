@@ -359,26 +359,23 @@ class Server:
 
     async def _close(self) -> None:
         try:
-            await self._end_all()
+            if self._token_watch is not None:
+                self._token_watch.close()
+            if self._drain is not None:
+                self._drain.stop()
+            self._entrance.close()
+            for link in list(self._entrance.links):
+                link.close("shutdown", _SHUTDOWN)
+            for kept in self._sessions:
+                self._end_session(kept, SessionClosed("shutdown", _SHUTDOWN, by="local"))
+            self._tasks.own(self._jobs.close())
+            self._tasks.own(self._named.close())
+            await self._tasks.join()
+            await self._reaper.close()
+            self._audit.write("stopped", {})
+            self._audit.close()
         finally:
             self._closed.set()
-
-    async def _end_all(self) -> None:
-        if self._token_watch is not None:
-            self._token_watch.close()
-        if self._drain is not None:
-            self._drain.stop()
-        self._entrance.close()
-        for link in list(self._entrance.links):
-            link.close("shutdown", _SHUTDOWN)
-        for kept in self._sessions:
-            self._end_session(kept, SessionClosed("shutdown", _SHUTDOWN, by="local"))
-        self._tasks.own(self._jobs.close())
-        self._tasks.own(self._named.close())
-        await self._tasks.join()
-        await self._reaper.close()
-        self._audit.write("stopped", {})
-        self._audit.close()
 
 
 def _log_failure(error: BaseException) -> None:

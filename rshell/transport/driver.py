@@ -172,20 +172,19 @@ class Driver:
             self._arm()
 
     def _act(self, events: list[Event]) -> None:
-        if not self._busy:
-            self._busy = True
-            try:
-                for event in events:
-                    if isinstance(event, LINK_EVENTS):
-                        self.owner.handle(event)
-                    elif self.live is not None:
-                        self.live.handle(event)
-            finally:
-                self._busy = False
-        else:
+        if self._busy:
             # The stream broke while we wrote: the owner hears of it after the present event.
             self._loop.call_soon(self._act, events)
             return
+        self._busy = True
+        try:
+            for event in events:
+                if isinstance(event, LINK_EVENTS):
+                    self.owner.handle(event)
+                elif self.live is not None:
+                    self.live.handle(event)
+        finally:
+            self._busy = False
         self.flush()
 
     def _close_stream(self, stream: ByteStream) -> None:

@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from rshell.aio import Changes
-from rshell.errors import ChannelError, LinkLost, RshellError, SessionClosed
+from rshell.errors import ChannelError, LinkLost, RshellError, SessionClosed, caused_by
 from rshell.protocol.channel import ChannelClosed, ChannelEvent, ChannelRequested, ChannelState
 from rshell.protocol.codec import Json
 from rshell.protocol.session import Session
@@ -200,6 +200,5 @@ def as_session_error(error: RshellError) -> RshellError:
     """Return what users of a session should see when its link ends with `error`."""
     if isinstance(error, SessionClosed):
         return error
-    closed = SessionClosed(getattr(error, "code", "failed"), str(error), by="local")
-    closed.__cause__ = error
-    return closed
+    code = getattr(error, "code", "failed")
+    return caused_by(error, SessionClosed(code, str(error), by="local"))

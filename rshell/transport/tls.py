@@ -17,7 +17,14 @@ import ssl
 from collections.abc import Callable
 from typing import Optional
 
-from rshell.errors import ConnectError, LinkLost, RshellError, ServerBusy, UntrustedServer
+from rshell.errors import (
+    ConnectError,
+    LinkLost,
+    RshellError,
+    ServerBusy,
+    UntrustedServer,
+    caused_by,
+)
 from rshell.protocol.frames import Buffer
 from rshell.transport.driver import Driver
 from rshell.transport.sockets import SocketStream, join_small, shared
@@ -79,8 +86,8 @@ class TlsStream(SocketStream):
     def connection_lost(self, exc: Exception | None) -> None:
         """Take the end of the socket."""
         if isinstance(exc, ConnectionError) and not self._is_ready and self._failure is None:
-            self._failure = ServerBusy("the other side reset the connection during the handshake")
-            self._failure.__cause__ = exc
+            reason = "the other side reset the connection during the handshake"
+            self._failure = caused_by(exc, ServerBusy(reason))
         super().connection_lost(self._failure or exc)
 
     # What the driver calls.
@@ -107,27 +114,25 @@ class TlsStream(SocketStream):
 
     def _shake_hands(self) -> None:
         try:
-            self._tls.do_handshake()
+            try:
+                self._tls.do_handshake()
+            finally:
+                self._write_outgoing()  # an alert, too, before we close: it tells the peer why
         except ssl.SSLWantReadError:
-            self._write_outgoing()
             return
         except (ssl.SSLError, OSError) as error:
-            self._write_outgoing()  # the alert tells the peer why
-            self._fail(_describe("the TLS handshake failed", error))
+            self._fail(_explain(error))
             return
-        self._write_outgoing()
         try:
             self._check()
         except RshellError as error:
             self._fail(error)
-            return
         except Exception as error:
-            failure = ConnectError(f"the server's certificate could not be checked: {error}")
-            failure.__cause__ = error
-            self._fail(failure)
-            return
-        self._is_ready = True
-        self._driver.stream_ready()
+            reason = f"the server's certificate could not be checked: {error}"
+            self._fail(caused_by(error, ConnectError(reason)))
+        else:
+            self._is_ready = True
+            self._driver.stream_ready()
 
     def _check(self) -> None:
         chosen = self._tls.selected_alpn_protocol()
@@ -161,9 +166,8 @@ class TlsStream(SocketStream):
             return
         except ssl.SSLError as error:
             # Anybody between the ends can do this, as they can cut: it proves nothing of the peer.
-            damage = LinkLost(f"the TLS stream is damaged: {error.reason or error}")
-            damage.__cause__ = error
-            self._fail(damage)
+            reason = f"the TLS stream is damaged: {error.reason or error}"
+            self._fail(caused_by(error, LinkLost(reason)))
             return
         if at:
             self._driver.receive_data(plain[:at])
@@ -179,9 +183,8 @@ class TlsStream(SocketStream):
         super().close()
 
 
-def _describe(what: str, error: Exception) -> ConnectError:
+def _explain(error: Exception) -> ConnectError:
     text = getattr(error, "verify_message", "") or getattr(error, "reason", "") or str(error)
     is_stranger = isinstance(error, ssl.SSLCertVerificationError)
-    failure = (UntrustedServer if is_stranger else ConnectError)(f"{what}: {text}")
-    failure.__cause__ = error
-    return failure
+    kind = UntrustedServer if is_stranger else ConnectError
+    return caused_by(error, kind(f"the TLS handshake failed: {text}"))

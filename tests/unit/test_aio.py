@@ -148,7 +148,7 @@ async def test_tasks_are_owned_until_they_are_over_and_their_failures_are_told()
         tasks.own(fail())
 
     tasks.own(begin_another())
-    tasks.start(forever(log))
+    tasks.own(forever(log))
     await asyncio.sleep(0)
     assert len(tasks) == 3
     await until(lambda: len(tasks) == 1)

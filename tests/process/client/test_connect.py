@@ -172,18 +172,18 @@ async def close(link: ClientLink) -> None:
 async def test_a_listener_that_never_answers_is_an_open_timeout() -> None:
     async with Impostor(stay_silent) as silent:
         with pytest.raises(OpenTimeout, match="firewall") as caught:
-            await dial(Address.parse(silent.address), Trust("me", "x"), limits=HASTY)
+            await dial(Address.parse(silent.address), Trust("me", "x"), None, HASTY)
     assert caught.value.timeout == HASTY.open_timeout
     with socket.create_server(("127.0.0.1", 0)) as never_accepts, pytest.raises(OpenTimeout):
         where = Address("127.0.0.1", never_accepts.getsockname()[1])
-        await dial(where, Trust("", ""), limits=HASTY)
+        await dial(where, Trust("", ""), None, HASTY)
 
 
 async def test_a_server_silent_after_tls_is_an_open_timeout(tmp_path: Path) -> None:
     files = ensure_certificate(tmp_path / "server")
     async with Impostor(stay_silent, files) as silent:
         with pytest.raises(OpenTimeout):
-            await dial(Address.parse(silent.address), Trust("me", "x"), limits=HASTY)
+            await dial(Address.parse(silent.address), Trust("me", "x"), None, HASTY)
 
 
 async def test_a_unix_socket_that_never_answers_is_an_open_timeout(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ async def test_a_unix_socket_that_never_answers_is_an_open_timeout(tmp_path: Pat
         sock.bind(str(tmp_path / "s"))
         sock.listen(1)
         with pytest.raises(OpenTimeout, match="unix:"):
-            await dial(Address(path=str(tmp_path / "s")), None, limits=HASTY)
+            await dial(Address(path=str(tmp_path / "s")), None, None, HASTY)
 
 
 async def test_a_program_that_never_answers_is_ended() -> None:
@@ -213,20 +213,20 @@ async def test_the_unreachable_is_explained(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
     with pytest.raises(ConnectError, match="nothing listens at"):
-        await dial(Address("127.0.0.1", port), Trust("me", "x"), limits=Bounds())
+        await dial(Address("127.0.0.1", port), Trust("me", "x"), None, Bounds())
     with pytest.raises(ConnectError, match="nothing listens at"):
-        await dial(Address("localhost", port), Trust("me", "x"), limits=Bounds())
+        await dial(Address("localhost", port), Trust("me", "x"), None, Bounds())
     with pytest.raises(ConnectError, match=r"no machine is called 'no-such\.invalid'"):
-        await dial(Address("no-such.invalid"), Trust("me", "x"), limits=Bounds())
+        await dial(Address("no-such.invalid"), Trust("me", "x"), None, Bounds())
     with pytest.raises(ConnectError, match="--unix on that path"):
-        await dial(Address(path=str(tmp_path / "none")), None, limits=Bounds())
+        await dial(Address(path=str(tmp_path / "none")), None, None, Bounds())
 
 
 async def test_a_wrong_fingerprint_is_untrusted_and_nothing_is_sent(tmp_path: Path) -> None:
     files = ensure_certificate(tmp_path / "server")
     async with Impostor(stay_silent, files) as impostor:
         with pytest.raises(UntrustedServer, match="Nothing was sent") as caught:
-            await dial(Address.parse(impostor.address), Trust("me", "x", FALSE), limits=Bounds())
+            await dial(Address.parse(impostor.address), Trust("me", "x", FALSE), None, Bounds())
         assert impostor.received == b""
     assert caught.value.expected == FALSE and caught.value.received.startswith("SHA256:")
 
@@ -239,9 +239,9 @@ async def test_a_man_in_the_middle_fails_on_first_contact_without_any_pin(tmp_pa
         async with Relay(server.addresses[0].port, files) as relay:
             where = Address.parse(relay.address)
             with pytest.raises(AuthenticationFailed):
-                await dial(where, trust, limits=Bounds())
+                await dial(where, trust, None, Bounds())
             assert relay.passed  # it did get as far as the login
-        link = await dial(server.addresses[0], trust, limits=Bounds())
+        link = await dial(server.addresses[0], trust, None, Bounds())
         await close(link)
 
 
@@ -301,7 +301,7 @@ async def test_a_socket_of_another_user_is_untrusted_and_nothing_is_sent(tmp_pat
         finally:
             os.seteuid(0)
         with pytest.raises(UntrustedServer, match="4242"):
-            await dial(Address(path=str(tmp_path / "s")), None, limits=Bounds())
+            await dial(Address(path=str(tmp_path / "s")), None, None, Bounds())
         accepted, _ = sock.accept()
         with accepted:
             assert accepted.recv(1) == b""
@@ -325,7 +325,7 @@ async def test_giving_up_at_any_moment_leaves_no_link_behind(tmp_path: Path) -> 
         where = server.addresses[0]
         passes = 0
         while True:
-            dialling = asyncio.ensure_future(dial(where, None, limits=limits))
+            dialling = asyncio.ensure_future(dial(where, None, None, limits))
             for _ in range(passes):
                 await asyncio.sleep(0)
             if dialling.done():

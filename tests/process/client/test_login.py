@@ -41,7 +41,7 @@ async def attempt(
 ) -> None:
     trust = Trust("me", token, fingerprint(certificate_der(files.certificate)))
     async with Impostor(script, files) as impostor:
-        link = await dial(Address.parse(impostor.address), trust, limits=Bounds())
+        link = await dial(Address.parse(impostor.address), trust, None, Bounds())
         try:
             await link.live.wait_ended()
             assert link.live.error is not None

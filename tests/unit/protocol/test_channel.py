@@ -24,9 +24,7 @@ CHANNEL_TYPES = [each for each in FrameType if each >= FIRST_CHANNEL_TYPE]
 
 
 def made(window: ReceiveWindow, *, opened_here: bool) -> ChannelState:
-    return ChannelState(
-        1, "talk", opened_here=opened_here, receive_window=window, budget=MemoryBudget(0)
-    )
+    return ChannelState(1, "talk", window, opened_here=opened_here)
 
 
 def channel(ours: Half, theirs: Half = Half.OPEN) -> ChannelState:
