@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
-from types import TracebackType
-from typing import Any, Generic, Protocol, TypeVar
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Generic, TypeVar
 
 timeout = asyncio.timeout
 
@@ -96,18 +96,7 @@ def _log_failure(error: BaseException) -> None:
     logging.getLogger("rshell").error("a task failed", exc_info=error)
 
 
-class Closeable(Protocol):
-    """What an opening opens."""
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
-
-
-Opened = TypeVar("Opened", bound=Closeable)
+Opened = TypeVar("Opened", bound=AbstractAsyncContextManager[Any])
 
 
 class Opening(Generic[Opened]):
@@ -127,11 +116,6 @@ class Opening(Generic[Opened]):
         self._opened = await self._start()
         return self._opened
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *exc_info: Any) -> None:
         assert self._opened is not None
-        await self._opened.__aexit__(exc_type, exc, traceback)
+        await self._opened.__aexit__(*exc_info)

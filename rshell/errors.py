@@ -1,11 +1,11 @@
 """Every exception that rshell raises on purpose.
 
-Strategy: a caller who wants one net catches `RshellError`; one who wants to act on a
-cause catches a leaf and reads its attributes. Messages are for people and say what to do
-next; attributes are for programs. `asyncio.CancelledError` is never wrapped.
+A caller who wants one net catches `RshellError`; one who wants to act on a cause catches a leaf
+and reads its attributes. Messages are for people and say what to do next; attributes are for
+programs. `asyncio.CancelledError` is never wrapped.
 
-Hazard: `OpenTimeout` and `ProcessTimeout` are also `TimeoutError`, so `except TimeoutError`
-around `asyncio.timeout()` catches them too; put the more precise clause first.
+Hazard: `OpenTimeout` and `ProcessTimeout` are also `TimeoutError`, and `except TimeoutError`
+around a timeout of asyncio catches them too; put the more precise clause first.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ class ClientLink:
         self._is_kept = is_kept
         self._linger = min(limits.linger, limits.resume_window) if is_kept else 0.0
         self.link = Link(Role.CLIENT, limits, loop.time())
-        self.driver = Driver(self.link, self)
+        self.driver = Driver(self.link, self.handle)
         self._address = address
         self._trust = trust
         if trust is None:

@@ -1,6 +1,6 @@
 """The server's certificate, its fingerprint, and the TLS settings of both ends.
 
-Strategy: TLS 1.3 only. A server makes its own P-256 key and self-signed certificate on its
+TLS 1.3 only. A server makes its own P-256 key and self-signed certificate on its
 first start, with the `openssl` program: the standard library can use certificates but can't
 make them. A client trusts a CA if it was told to, else the pin or the login's channel binding.
 
@@ -8,7 +8,7 @@ Hazards:
 - Python goes on when the ends share no ALPN protocol. Both ends must compare
   `selected_alpn_protocol()` with `ALPN` after the handshake.
 - `client_context()` without a CA accepts any certificate. That is safe only because nothing is
-  sent before `pins.check_fingerprint`, and no login is accepted without its channel binding.
+  sent before `credentials.check_fingerprint`, and no login is accepted without its channel binding.
 - A crash between writing the key and the certificate must not leave a pair that does not fit
   together: the certificate is written last, and an old one is removed before a new key.
 - OpenSSL asks the terminal for the password of an encrypted key; a server would wait there for

@@ -1,6 +1,6 @@
 """Files and directories that no other user may read, and where they live.
 
-Strategy: a secret is worth what its file's mode is worth, so every reader checks the owner
+A secret is worth what its file's mode is worth, so every reader checks the owner
 and the mode before it believes a byte, and every writer replaces the whole file at once: a
 temporary file in the same directory, written out to the disk, then renamed. A reader sees the old
 content or the new, never a half. Who reads, changes and writes holds `locked` meanwhile.

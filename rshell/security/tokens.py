@@ -1,6 +1,6 @@
 """Who may log in: the server's store of tokens, and the line that carries one to a client.
 
-Strategy: a token is 256 random bits and has a name, its identity. The store keeps a SCRAM
+A token is 256 random bits and has a name, its identity. The store keeps a SCRAM
 verifier for each, never the token. Every look-up compares the file's stamp first, so a token
 that `rshell-token` adds or revokes counts at once, without a restart.
 

@@ -243,13 +243,15 @@ def bind_tcp(host: str, port: int, backlog: int = 512) -> list[socket.socket]:
     failure: OSError | None = None
     for family, address in _places(host):
         try:
-            sock = _bind_one(family, (address[0], port, *address[2:]), backlog)
+            where = (address[0], port, *address[2:])
+            sock = socket.create_server(where, family=family, backlog=backlog)
         except OSError as error:
-            failure = error
+            failure = OSError(error.errno, os.strerror(error.errno or 0))  # without the address
             # No IPv6 on this machine is no failure; a port in use is one.
             if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
                 continue
             break
+        sock.setblocking(False)
         sockets.append(sock)
         port = sock.getsockname()[1]
     else:
@@ -267,21 +269,6 @@ def _places(host: str) -> list[tuple[int, tuple[Any, ...]]]:
         return [(socket.AF_INET, ("127.0.0.1", 0)), (socket.AF_INET6, ("::1", 0))]
     infos = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     return list(dict.fromkeys((info[0], info[4]) for info in infos))
-
-
-def _bind_one(family: int, address: tuple[Any, ...], backlog: int) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.setblocking(False)
-        sock.bind(address)
-        sock.listen(backlog)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
 
 
 class _Entry:

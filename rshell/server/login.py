@@ -69,7 +69,7 @@ class ServerLink:
         self.live: LiveSession | None = None
         self.login = ServerLogin(trusted, host.new_scram)
         self.link = Link(Role.SERVER, host.limits, now, login=self.login)
-        self.driver = Driver(self.link, self)
+        self.driver = Driver(self.link, self.handle)
         self._host = host
 
     def handle(self, event: LinkEvent) -> None:

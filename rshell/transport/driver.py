@@ -21,6 +21,7 @@ import itertools
 import logging
 import os
 import sys
+from collections.abc import Callable
 from typing import Protocol
 
 from rshell.errors import LinkLost
@@ -48,13 +49,6 @@ class ByteStream(Protocol):
         """Close at once; what is kept is lost. Does nothing when it is closed."""
 
 
-class LinkOwner(Protocol):
-    """The object that acts on what a link says of itself."""
-
-    def handle(self, event: LinkEvent) -> None:
-        """Act on one event. Called in order, never reentrantly."""
-
-
 class ChannelOwner(Protocol):
     """The object that acts on what happens in the channels of a link's session."""
 
@@ -68,16 +62,17 @@ class ChannelOwner(Protocol):
 class Driver:
     """Joins a link, the byte stream under it and the owner above it.
 
-    `live` is the session that the link carries, once one was attached.
+    `handle` acts on each event of the link itself, in order and never reentrantly. `live` is the
+    session that the link carries, once one was attached.
 
     The stream calls `stream_opened` once it exists, `stream_ready` once it can carry frames,
     then `receive_data`, `receive_eof` and `stream_writable`, and `stream_lost` last. `done` is
     set once the stream is gone.
     """
 
-    def __init__(self, link: Link, owner: LinkOwner) -> None:
+    def __init__(self, link: Link, handle: Callable[[LinkEvent], None]) -> None:
         self.link = link
-        self.owner = owner
+        self._handle = handle
         link.trace = _open_trace(link.role.name.lower())
         self.live: ChannelOwner | None = None
         self.stream: ByteStream | None = None
@@ -180,7 +175,7 @@ class Driver:
         try:
             for event in events:
                 if isinstance(event, LINK_EVENTS):
-                    self.owner.handle(event)
+                    self._handle(event)
                 elif self.live is not None:
                     self.live.handle(event)
         finally:

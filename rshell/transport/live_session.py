@@ -137,7 +137,7 @@ class LiveSession:
             channel._receive(event)
         except Exception as error:
             _log_failure(channel)
-            self._fail(channel, f"what arrived was not understood: {type(error).__name__}")
+            channel.reset("failed", f"what arrived was not understood: {type(error).__name__}")
             self._cancel(channel)
 
     def has_room(self, state: ChannelState) -> None:
@@ -162,22 +162,16 @@ class LiveSession:
             raise
         except ChannelError as error:
             if not channel.is_over:  # else the peer gave the channel up, which is its right
-                self._fail(channel, f"the server failed: {type(error).__name__}: {error}")
+                channel.reset("failed", f"the server failed: {type(error).__name__}: {error}")
         except Exception as error:
             _log_failure(channel)
-            self._fail(channel, f"the server failed: {type(error).__name__}")
+            channel.reset("failed", f"the server failed: {type(error).__name__}")
         else:
             if not channel.is_answered:
-                self._fail(channel, "the server did not answer")
+                channel.reset("failed", "the server did not answer")
             channel.close()
         finally:
             self.forget(channel)
-
-    def _fail(self, channel: Channel, reason: str) -> None:
-        if channel.is_answered:
-            channel.reset("failed", reason)
-        else:
-            channel.refuse("failed", reason)
 
     def _end_channel(self, channel: Channel, cause: RshellError | None) -> None:
         self.forget(channel)

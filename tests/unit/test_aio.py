@@ -14,6 +14,9 @@ class Door:
     def __init__(self) -> None:
         self.closed_with: list[type[BaseException] | None] = []
 
+    async def __aenter__(self) -> Door:
+        return self
+
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: object, traceback: object
     ) -> None:

@@ -59,7 +59,7 @@ def lone_server(limits: Bounds | None = None) -> tuple[Driver, Witness]:
     now = asyncio.get_running_loop().time()
     witness = Witness()
     link = new_link(Role.SERVER, limits, now)
-    return Driver(link, witness), witness
+    return Driver(link, witness.handle), witness
 
 
 class Recorder:
