@@ -20,14 +20,18 @@ import signal
 import time
 import traceback
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from tests.support.forked import start_zygote, stop_zygote, zygote_pid
+
 settings.register_profile("same every time", derandomize=True, deadline=None)
 settings.load_profile("same every time")
 
+_TESTS = Path(__file__).resolve().parent
 _STACK_DEPTH = 3
 _PATIENCE = 5.0  # seconds until what is still there counts as left behind
 # Without bytecode, each of the commands that tests start would take three times as long.
@@ -120,7 +124,14 @@ def _open_descriptors() -> dict[str, str]:
 
 
 def _has_children() -> bool:
-    """Whether there is a child process, running or not yet waited for."""
+    """Whether there is a child process, running or not yet waited for, besides the zygote."""
+    zygote = zygote_pid()
+    if zygote is not None:
+        children: set[int] = set()
+        for thread in os.listdir("/proc/self/task"):  # noqa: PTH208 - as above
+            with suppress(FileNotFoundError), open(f"/proc/self/task/{thread}/children") as file:  # noqa: PTH123 - as above
+                children.update(map(int, file.read().split()))
+        return bool(children - {zygote})
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
@@ -143,10 +154,22 @@ def pytest_configure() -> None:
             signal.signal(number, signal.default_int_handler if is_ours else signal.SIG_DFL)
 
 
-def pytest_collection_finish() -> None:
-    """Spare what is there now, and stays, from every later collection."""
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Start what forks commands. Spare what is there now, and stays, from later collections."""
+    if any(_tier(item) != "unit" for item in session.items):
+        start_zygote()
     gc.collect()
     gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """End what forks commands."""
+    stop_zygote()
+
+
+def _tier(item: pytest.Item) -> str:
+    """Return the directory in tests/ in which a test is."""
+    return item.path.relative_to(_TESTS).parts[0]
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from rshell.cli.signals import on_signals
 from rshell.errors import ConfigurationError, RshellError
-from rshell.values import DEFAULT_PORT
+from rshell.values import DEFAULT_PORT, Limits
 
 if TYPE_CHECKING:
     from rshell.server.server import Server
@@ -30,12 +30,12 @@ audit log in the state directory.
 """
 
 
-def run() -> None:
-    """Run the command and exit with its status."""
-    sys.exit(main(sys.argv[1:]))
+def run(limits: Limits | None = None) -> None:
+    """Run the command and exit with its status; without `limits` they are the usual ones."""
+    sys.exit(main(sys.argv[1:], limits))
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str], limits: Limits | None = None) -> int:
     """Run the command line and return the status."""
     options = _parse(arguments)
     logging.basicConfig(
@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
         stream=sys.stderr,
     )
     try:
-        return asyncio.run(_serve_stdio(options) if options.stdio else _serve(options))
+        return asyncio.run((_serve_stdio if options.stdio else _serve)(options, limits or Limits()))
     except (RshellError, OSError) as error:
         print(f"rshell-server: {error}", file=sys.stderr)
         return 1
@@ -85,7 +85,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     return options
 
 
-async def _serve(options: argparse.Namespace) -> int:
+async def _serve(options: argparse.Namespace, limits: Limits) -> int:
     from rshell.security.certificates import CertificateFiles
     from rshell.server.serve import serve
 
@@ -102,6 +102,7 @@ async def _serve(options: argparse.Namespace) -> int:
         port,
         unix=options.unix,
         state=options.state,
+        limits=limits,
         certificate=certificate,
         cwd=str(options.cwd.resolve()) if options.cwd else None,
     )
@@ -157,14 +158,13 @@ def _welcome(addresses: list[str], fingerprint: str) -> list[str]:
     return lines
 
 
-async def _serve_stdio(options: argparse.Namespace) -> int:
+async def _serve_stdio(options: argparse.Namespace, limits: Limits) -> int:
     """Serve one session for whoever started us; its end is ours."""
     from rshell.channels.builtin import BUILTIN_HANDLERS
     from rshell.security.files import private_directory, server_directory
     from rshell.server.audit import AuditLog
     from rshell.server.server import Server, home_directory
     from rshell.transport.stdio import take_stdio
-    from rshell.values import Limits
 
     # Ctrl-C is for the remote command; the terminal sends it to us as well.
     for number in (signal.SIGINT, signal.SIGQUIT):
@@ -178,7 +178,7 @@ async def _serve_stdio(options: argparse.Namespace) -> int:
         audit = AuditLog(None)
     async with Server(
         handlers=BUILTIN_HANDLERS,
-        limits=Limits(),
+        limits=limits,
         cwd=str(options.cwd.resolve()) if options.cwd else home_directory(),
         audit=audit,
     ) as server:

@@ -10,6 +10,7 @@ from rshell import __version__
 from rshell.cli.options import Options, SessionOptions
 from rshell.cli.rshell import _limits, complain, main
 from rshell.errors import ConnectError
+from rshell.values import Limits
 from tests.support.commands import only_line, run
 
 
@@ -61,12 +62,12 @@ class AtPrompt(Options):
 def test_somebody_at_a_prompt_is_waited_for_and_a_script_only_for_a_moment(
     window: float | None, at_prompt: bool, expected: tuple[float, float]
 ) -> None:
-    limits = _limits((AtPrompt if at_prompt else Options)(resume_window=window))
+    limits = _limits((AtPrompt if at_prompt else Options)(resume_window=window), Limits())
     assert (limits.resume_window, limits.linger) == expected
 
 
 def test_a_named_session_goes_on_by_itself_so_little_needs_to_be_kept() -> None:
-    limits = _limits(AtPrompt(session=SessionOptions("attach", "work")))
+    limits = _limits(AtPrompt(session=SessionOptions("attach", "work")), Limits())
     assert (limits.resume_window, limits.linger) == (300.0, 3.0)
 
 

@@ -97,7 +97,7 @@ async def test_a_signal_leaves_the_terminal_as_it_was(number: int, command: str)
 @pytest.mark.parametrize("command", ["", "cat"], ids=["idle", "running"])
 async def test_a_terminal_that_is_gone_ends_client_and_shell(command: str) -> None:
     pid = Path(os.environ["HOME"], "pid")
-    async with at_prompt() as person:
+    async with at_prompt("--local") as person:
         await person.run("echo $$ > pid")
         if command:
             person.send(command + ENTER)
