@@ -40,6 +40,7 @@ DEADLINE = 60.0
 _IMPATIENCE = 2.0  # seconds between two presses of a key that seems to do nothing
 _BEGUN = 4096
 _END = 8192
+_OWN = {"kill_grace": 1.5}  # what is stuck when a test is over is killed
 FLOOD = 128 * 1024  # bytes in a second, beyond which pyte is shown only the ends of what came
 _READS = 256  # at a time, so that the test gets its turn
 _GLANCE = 0.1  # seconds between two looks at a flood
@@ -350,7 +351,9 @@ async def at_prompt(
         if not arguments:
             # A short path: the toolbar shows it, and more on the same line.
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="r")))
-            own = serving("--unix", str(directory / "s"), env=env, log=directory / "log")
+            own = serving(
+                "--unix", str(directory / "s"), env=env, log=directory / "log", limits=_OWN
+            )
             arguments = (stack.enter_context(own).address,)
         person = await stack.enter_async_context(
             at_terminal(*arguments, env=env, size=size, limits=limits)

@@ -125,7 +125,7 @@ async def test_a_resize_is_seen_outside_and_inside_a_program(shell: str) -> None
 
 
 async def test_history_is_found_again_and_private_lines_are_not(tmp_path: Path) -> None:
-    async with at_prompt() as person:
+    async with at_prompt("--local") as person:
         await person.run("echo first-$((1))")
         await person.run("  echo secret-$((2))")
         person.send(UP)
@@ -135,7 +135,7 @@ async def test_history_is_found_again_and_private_lines_are_not(tmp_path: Path) 
     assert directory.stat().st_mode & 0o777 == 0o700
     assert file.stat().st_mode & 0o777 == 0o600
     assert "secret" not in file.read_text()
-    async with at_prompt() as person:
+    async with at_prompt("--local") as person:
         person.send(CTRL["R"] + "first")
         await person.see("echo first-$((1))")
         person.send(ENTER)
@@ -144,7 +144,7 @@ async def test_history_is_found_again_and_private_lines_are_not(tmp_path: Path) 
 
 
 async def test_two_prompts_share_their_history() -> None:
-    async with at_prompt() as one, at_prompt() as other:
+    async with at_prompt("--local") as one, at_prompt("--local") as other:
         await one.run("echo typed in one")
         await other.run("true")  # what the other one types is found at its next prompt
         await one.run("echo another of one")

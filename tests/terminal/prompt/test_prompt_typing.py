@@ -238,9 +238,9 @@ async def test_commands_paths_variables_and_users_are_completed(home: Path) -> N
         await completed(person, "echo $only_my_v", "echo $only_my_variable")
         await completed(person, "echo ~roo", "echo ~root")
         await completed(person, "mine al", "mine alpha ")
-        await completed(person, "ls a\\ fol", "ls a\\ directory\\ with\\ blanks/")
-        await completed(person, "ls 'a fol", "ls 'a directory with blanks/")
-        await completed(person, 'ls "a fol', 'ls "a directory with blanks/')
+        await completed(person, "ls a\\ dir", "ls a\\ directory\\ with\\ blanks/")
+        await completed(person, "ls 'a dir", "ls 'a directory with blanks/")
+        await completed(person, 'ls "a dir', 'ls "a directory with blanks/')
         person.send("[ -e a\\ directory\\ with\\ blanks/it")
         whole = 'it\\\'s\\ \\"here\\" '
         await person.press(TAB, lambda: person.line.endswith(whole), whole)

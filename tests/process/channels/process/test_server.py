@@ -275,10 +275,10 @@ async def test_a_reader_that_stops_stops_the_command_and_not_the_session() -> No
 async def test_a_timeout_ends_the_group_and_tells_what_there_was() -> None:
     async with tls_session(limits=BRIEF) as client:
         with pytest.raises(ProcessTimeout) as caught:
-            await client.run("sleep 100 & echo $$ $!; echo err >&2; wait", timeout=5.0)
+            await client.run("sleep 100 & echo $$ $!; echo err >&2; wait", timeout=1.0)
         error = caught.value
         assert isinstance(error, TimeoutError)
-        assert (error.timeout, error.stderr) == (5.0, b"err\n")
+        assert (error.timeout, error.stderr) == (1.0, b"err\n")
         for pid in error.stdout.split():
             await gone(int(pid))
 
@@ -286,7 +286,7 @@ async def test_a_timeout_ends_the_group_and_tells_what_there_was() -> None:
 async def test_a_timeout_reaches_a_command_that_ignores_sigterm() -> None:
     async with tls_session(limits=BRIEF) as client:
         with pytest.raises(ProcessTimeout) as caught:
-            await client.run(STUBBORN, timeout=5.0)
+            await client.run(STUBBORN, timeout=1.0)
         await gone(int(caught.value.stdout))
 
 
@@ -315,11 +315,11 @@ MORE = 64 * 1024 + 30_000
 async def test_a_command_that_was_in_time_is_not_late_because_its_reader_is() -> None:
     async with (
         tls_session(limits=WAITING) as client,
-        client.open_process(f"head -c {MORE} /dev/zero", timeout=4.0) as process,
+        client.open_process(f"head -c {MORE} /dev/zero", timeout=1.0) as process,
     ):
         await gone(process.pid)
         with pytest.raises(ProcessTimeout):  # by then the time of the first one has passed too
-            await client.run("exec sleep 100", timeout=4.0)
+            await client.run("exec sleep 100", timeout=1.0)
         assert len(await process.stdout.read()) == MORE
         assert await process.wait() == ExitStatus(code=0)
 

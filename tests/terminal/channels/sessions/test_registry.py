@@ -173,7 +173,10 @@ async def test_a_server_of_one_session_has_none() -> None:
 
 
 @needs_openssl
-async def test_sessions_end_with_the_token_that_made_them(tmp_path: Path) -> None:
+async def test_sessions_end_with_the_token_that_made_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rshell.server.revocation._LOOK", 0.05)
     path = private_directory(tmp_path / "u") / "s"
     async with (
         asyncio.timeout(DEADLINE),

@@ -76,7 +76,10 @@ async def test_a_shell_that_complains_without_end_or_reads_nothing_is_heard(
         assert await wants_more(a_host(), str(shell), "echo '" + "x" * 2_000_000)
 
 
-async def test_a_judge_that_takes_too_long_is_not_heard(tmp_path: Path) -> None:
+async def test_a_judge_that_takes_too_long_is_not_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rshell.channels.shell.check._DEADLINE", 0.5)
     shell = tmp_path / "shell"
     shell.write_text("#!/bin/sh\necho unexpected EOF >&2\nexec sleep 100\n", encoding="ascii")
     shell.chmod(0o700)
