@@ -127,7 +127,7 @@ def test_a_stray_print_of_a_server_on_its_stdio_can_not_damage_the_link() -> Non
     program = "import sys; from rshell.cli.server import _serve_stdio as s, _parse; import asyncio;"
     program += "import rshell.transport.stdio as t; real = t.take_stdio;"
     program += "t.take_stdio = lambda: (real(), print('stray', flush=True))[0];"
-    program += "sys.exit(asyncio.run(s(_parse(['--stdio']))))"
+    program += "sys.exit(asyncio.run(s(_parse(['--stdio']), Limits())))"
     command = shlex.join([sys.executable, "-c", program])
     done = run("--via", command, "-c", "echo hi")
     assert (done.stdout, done.stderr) == (b"hi\n", b"stray\n")
