@@ -27,6 +27,7 @@ def check_said(done: subprocess.CompletedProcess[bytes]) -> None:
     assert (done.stdout, done.stderr, done.returncode) == (b"out\n", b"err\n", 7)
 
 
+@pytest.mark.bare
 def test_first_start_needs_no_setup_and_every_address_is_reached() -> None:
     with serving("--port", "0") as server:
         assert server.address.rpartition(":")[0] == "127.0.0.1"

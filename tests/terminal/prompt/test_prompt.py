@@ -97,7 +97,7 @@ async def test_output_without_a_final_newline_leaves_the_prompt_a_line_of_its_ow
         assert person.cells("local")[0].fg != "red" if "local" in toolbar(person) else True
 
 
-async def test_wide_and_combining_characters(shell: str) -> None:
+async def test_wide_and_combining_characters() -> None:
     text = "漢字 e\u0301 é 👍🏽 ünï"
     async with at_prompt() as person:
         person.send(f"echo '{text}' | od -An -c | wc -l; echo '{text}' end")
@@ -110,7 +110,7 @@ async def test_wide_and_combining_characters(shell: str) -> None:
         assert "漢" in person.line
 
 
-async def test_a_resize_is_seen_outside_and_inside_a_program(shell: str) -> None:
+async def test_a_resize_is_seen_outside_and_inside_a_program() -> None:
     async with at_prompt() as person:
         assert await person.run("stty size </dev/tty") == ["30 100"]
         person.resize(TerminalSize(columns=90, rows=25))

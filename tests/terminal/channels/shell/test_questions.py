@@ -104,7 +104,7 @@ async def test_a_question_that_is_overtaken_gives_the_shell_back(
             questions.ask(running.shell, 5, answer_line(4)[:-1] + b"; " + ENDLESS)
         )
         await begun.wait()
-        monkeypatch.setattr(module, "_DEADLINE", 0.5)
+        monkeypatch.setattr(module, "_DEADLINE", 2.0)
         assert questions.is_busy
         questions.overtake(running.shell)
         with pytest.raises(asyncio.CancelledError):
@@ -118,7 +118,7 @@ async def test_a_question_that_is_overtaken_gives_the_shell_back(
 async def test_a_shell_that_is_deaf_to_interrupts_is_ended_after_its_grace(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "_DEADLINE", 1.0)  # it must not pass before the shell is deaf
+    monkeypatch.setattr(module, "_DEADLINE", 2.0)  # it must not pass before the shell is deaf
 
     async def act(running: Running, _: Channel) -> None:
         questions = questions_to(running, grace=0)
