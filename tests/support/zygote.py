@@ -78,7 +78,10 @@ def main() -> None:
             os.read(woken, 1000)
             _bury(living)
         if control.fileno() in ready:
-            data, fds, _, _ = socket.recv_fds(control, MOST, 4)
+            try:
+                data, fds, _, _ = socket.recv_fds(control, MOST, 4)
+            except ConnectionResetError:
+                data = b""
             if not data:
                 return
             pid = os.fork()
