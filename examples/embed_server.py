@@ -33,11 +33,13 @@ class Counter:
 
 async def main() -> None:
     counter = Counter()
-    handlers = {**rshell.BUILTIN_HANDLERS, "status": counter.serve_status}
+    handlers = {"status": counter.serve_status}
     with tempfile.TemporaryDirectory() as directory:
         async with (
             asyncio.TaskGroup() as work,
-            rshell.serve("localhost", 0, handlers=handlers, state=directory) as server,
+            rshell.serve(
+                "localhost", 0, handlers=handlers, commands=True, state=directory
+            ) as server,
         ):
             counting = work.create_task(counter.work())
             await look_inside(server)  # a real program: await server.serve_forever()

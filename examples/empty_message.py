@@ -22,10 +22,12 @@ async def count(channel: rshell.Channel, context: rshell.Context) -> None:
 
 
 async def main() -> None:
-    handlers = {**rshell.BUILTIN_HANDLERS, "count": count}
+    handlers = {"count": count}
     with tempfile.TemporaryDirectory() as directory:
         async with (
-            rshell.serve("localhost", 0, handlers=handlers, state=directory) as server,
+            rshell.serve(
+                "localhost", 0, handlers=handlers, commands=True, state=directory
+            ) as server,
             rshell.connect(server.addresses[0], token=server.token_line) as client,
         ):
             done = await client.run("")

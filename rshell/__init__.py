@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rshell.channels.base import Context, Handler
-    from rshell.channels.builtin import BUILTIN_HANDLERS
     from rshell.channels.job.client import JobLogs
     from rshell.channels.job.messages import JobInfo
     from rshell.channels.process.client import PIPE, CompletedProcess, Process
-    from rshell.channels.sessions.messages import SessionInfo
-    from rshell.channels.sessions.watch import CommandBegun, SessionWatch, Skipped
-    from rshell.channels.shell.client import Shell, ShellResult
-    from rshell.channels.shell.line import ShellLine
-    from rshell.channels.shell.messages import ShellEnding
+    from rshell.channels.shell.client import Shell, ShellLine, ShellResult
+    from rshell.channels.shell.messages import CommandBegun, ShellEnding, Skipped
+    from rshell.channels.shell.named.client import ShellWatch
+    from rshell.channels.shell.named.messages import NamedShellInfo
     from rshell.client.client import Client
     from rshell.client.connect import connect
     from rshell.errors import (
@@ -52,22 +50,19 @@ if TYPE_CHECKING:
         VersionMismatch,
     )
     from rshell.security.certificates import CertificateFiles
-    from rshell.server.serve import serve
-    from rshell.server.server import Server
+    from rshell.server.server import Server, serve
     from rshell.transport.channel import Channel
     from rshell.values import Address, ExitStatus, Limits, TerminalSize
 
 _HOMES = {
     "rshell.channels.base": ("Handler", "Context"),
-    "rshell.channels.builtin": ("BUILTIN_HANDLERS",),
     "rshell.channels.job.client": ("JobLogs",),
     "rshell.channels.job.messages": ("JobInfo",),
     "rshell.channels.process.client": ("PIPE", "CompletedProcess", "Process"),
-    "rshell.channels.sessions.messages": ("SessionInfo",),
-    "rshell.channels.shell.client": ("Shell", "ShellResult"),
-    "rshell.channels.shell.line": ("ShellLine",),
-    "rshell.channels.shell.messages": ("ShellEnding",),
-    "rshell.channels.sessions.watch": ("CommandBegun", "SessionWatch", "Skipped"),
+    "rshell.channels.shell.client": ("Shell", "ShellLine", "ShellResult"),
+    "rshell.channels.shell.messages": ("CommandBegun", "ShellEnding", "Skipped"),
+    "rshell.channels.shell.named.client": ("ShellWatch",),
+    "rshell.channels.shell.named.messages": ("NamedShellInfo",),
     "rshell.client.client": ("Client",),
     "rshell.client.connect": ("connect",),
     "rshell.errors": (
@@ -98,8 +93,7 @@ _HOMES = {
         "VersionMismatch",
     ),
     "rshell.security.certificates": ("CertificateFiles",),
-    "rshell.server.serve": ("serve",),
-    "rshell.server.server": ("Server",),
+    "rshell.server.server": ("Server", "serve"),
     "rshell.transport.channel": ("Channel",),
     "rshell.values": ("Address", "ExitStatus", "Limits", "TerminalSize"),
 }
@@ -107,7 +101,6 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __version__ = "0.1.0"
 __all__ = [
-    "BUILTIN_HANDLERS",
     "PIPE",
     "Address",
     "AddressError",
@@ -131,6 +124,7 @@ __all__ = [
     "Limits",
     "LinkLost",
     "LocalProtocolError",
+    "NamedShellInfo",
     "OpenTimeout",
     "OutputTruncated",
     "Process",
@@ -145,12 +139,11 @@ __all__ = [
     "ServerBusy",
     "ServerGone",
     "SessionClosed",
-    "SessionInfo",
-    "SessionWatch",
     "Shell",
     "ShellEnding",
     "ShellLine",
     "ShellResult",
+    "ShellWatch",
     "Skipped",
     "SpawnError",
     "TerminalSize",

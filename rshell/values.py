@@ -1,6 +1,7 @@
 """Small frozen values that every layer shares: addresses, endings, sizes and limits.
 
-Strategy: a value checks itself when it is made, so code that holds one never checks again.
+A value checks itself when it is made, and code that holds one never checks again. `frozen` makes
+their classes, here and in every other room.
 
 Hazard: an address travels from people and config files into `connect()` and, through
 `--via`, near command lines. A host that starts with `-` or holds blanks or control
@@ -9,11 +10,26 @@ characters is refused here, once, for all of them.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import signal as signals
-from dataclasses import dataclass
+import sys
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rshell.errors import AddressError
+
+if TYPE_CHECKING:
+    from typing_extensions import dataclass_transform
+else:
+
+    def dataclass_transform(**_: Any) -> Any:
+        """Do nothing: the real one speaks to type checkers."""
+        return lambda function: function
+
+
+Value = TypeVar("Value")
+
+_SLOTS = {"slots": True} if sys.version_info >= (3, 10) else {}
 
 DEFAULT_PORT = 7000
 
@@ -27,6 +43,13 @@ COMMAND_SHOWN = 1024  # characters: for people, and small enough for any frame
 NAME_RULE = "Use 1 to 64 letters, digits and . _ -, with a letter or digit first."
 
 
+@dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field,))
+def frozen(cls: type[Value]) -> type[Value]:
+    """Make a class of values: a frozen dataclass, slotted where Python can do that by itself."""
+    options: dict[str, Any] = _SLOTS
+    return dataclasses.dataclass(frozen=True, **options)(cls)
+
+
 def is_name(text: str) -> bool:
     """Whether a job or a session may bear this name: no path, no option, nothing to quote."""
     return _NAME.match(text) is not None
@@ -37,7 +60,7 @@ def shorten_command(text: str) -> str:
     return text if len(text) <= COMMAND_SHOWN else text[: COMMAND_SHOWN - 3] + "..."
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Address:
     """Where a server listens: `host` and `port` over TLS, or `path` of a Unix socket."""
 
@@ -94,7 +117,7 @@ def _parse_port(digits: str, text: str) -> int:
     return int(digits)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ExitStatus:
     """How a command ended: `code` (0 to 255), or the `signal` that ended it by name.
 
@@ -132,7 +155,7 @@ class ExitStatus:
         return f"exited with status {self.code}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TerminalSize:
     """A terminal's size in character cells, each 1 to 65535."""
 
@@ -144,12 +167,48 @@ class TerminalSize:
             raise ValueError(f"a terminal of {self.columns} by {self.rows} cells")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Limits:
-    """Every bound in one place. Bytes and seconds unless a name says otherwise.
+    """What users of rshell set, each with its unit; docs/limits.md has the table.
 
     A client and a server each have their own; what the peer must know travels in HELLO.
     Replace single ones: `Limits(channels=16)`.
+    """
+
+    # Sessions and their links.
+    channels: int = 1_024  # open at once in a session
+    # What a session's windows promise, its channels queue and its replay queue grows by, together.
+    session_memory: int = 64 * 1024 * 1024  # bytes
+    ping_dead: float = 45.0  # seconds of silence after which a link is lost
+    # For how many seconds a client tries to come back, and a server lets a silent one keep it
+    # waiting; 0 forbids resuming.
+    resume_window: float = 300.0
+    linger: float = (
+        3.0  # client: seconds asked of the server for a link that was closed, not silent
+    )
+    open_timeout: float = 20.0  # client: seconds for name look-up, TCP, TLS and login together
+    # A server as a whole.
+    sessions: int = 20_000  # at once
+    processes: int = 4_096  # commands at once, all sessions together
+    kill_grace: float = 5.0  # seconds between SIGTERM and SIGKILL
+    drain_seconds: float = 10.0  # for commands to end by themselves, see Server.drain
+    # Detached jobs, for each identity.
+    jobs_running: int = 64  # at once
+    jobs_kept: int = 50  # that have ended; the oldest are removed
+    job_age: float = 14 * 86400.0  # seconds after its end until a job is removed
+    job_log: int = 16 * 1024 * 1024  # bytes on the disk for each of a job's streams; the newest
+    # Named shells.
+    named_shells: int = 64  # server: at once
+    named_shells_each: int = 16  # of one identity
+    named_output: int = 1024 * 1024  # bytes of each, kept for who attaches next; the newest
+    named_seconds: float = 7 * 86400.0  # with nobody attached, until it is ended
+
+
+@frozen
+class Bounds(Limits):
+    """Every bound in one place: the limits, and what only tests and measurements change.
+
+    Bytes and seconds unless a name says otherwise.
     """
 
     # The wire.
@@ -159,8 +218,6 @@ class Limits:
     window: int = 1024 * 1024  # at the start of a channel, each direction
     window_smallest: int = 64 * 1024  # at the start, once the session's budget runs low
     window_largest: int = 16 * 1024 * 1024  # growth ends here
-    # What a session's windows promise, its channels queue and its replay queue grows by, together.
-    session_memory: int = 64 * 1024 * 1024
     messages: int = 4 * 1024 * 1024  # received in one channel and not yet read by its user
     channel_queue: int = 512 * 1024  # waiting in one channel for its turn to be sent
     replay: int = 2 * 1024 * 1024  # sent and not yet acknowledged, at the start of a session
@@ -174,38 +231,26 @@ class Limits:
     ping_burst: int = 60
     ping_rate: float = 10.0
     queued_replies: int = 2_000  # link-level answers that the peer does not take
-    channels: int = 1_024  # open at once in a session
-    # Liveness, after login only.
+    # Links. Silence counts after login only.
     ping_idle: float = 15.0  # silence after which a PING is sent
-    ping_dead: float = 45.0  # silence after which the link is lost
-    # Sessions that outlive their link. The client's window says for how long it tries to come
-    # back, the server's how long it may be kept waiting; 0 forbids resuming.
-    resume_window: float = 300.0
-    linger: float = 3.0  # client: asked of the server for a link that was closed, not silent
     resume_local: float = 3.0  # client: while this very machine refuses the connection
-    # Connecting and logging in.
-    open_timeout: float = 20.0  # client: name look-up, TCP, TLS and login together
-    login_seconds: float = 10.0  # server: from accept to login
-    unfinished_logins: int = 100  # server: more are dropped at random, the more the likelier
-    sessions: int = 20_000  # server: at once
+    close_seconds: float = 5.0  # for a GOODBYE to leave before a link is aborted
+    # Logging in, at a server.
+    login_seconds: float = 10.0  # from accept to login
+    unfinished_logins: int = 100  # more are dropped at random, the more the likelier
     penalty_failures: int = 3  # failed logins of a source before it has to wait
     penalty_longest: float = 600.0
     penalty_sources: int = 10_000  # remembered at once
-    # Running commands.
-    processes: int = 4_096  # server: commands at once, all sessions together
-    kill_grace: float = 5.0  # between SIGTERM and SIGKILL
+    # Pipes of commands.
     pipe: int = 1024 * 1024  # asked of the kernel for a command's output
     read_block: int = 240 * 1024  # one read of a command's output; below `frame`
-    # Detached jobs, for each identity.
-    jobs_running: int = 64  # at once
-    jobs_kept: int = 50  # that have ended; the oldest are removed
-    job_age: float = 14 * 86400.0  # after its end a job is removed
-    job_log: int = 16 * 1024 * 1024  # on the disk for each of a job's two streams; the newest
-    # Named sessions.
-    named_sessions: int = 64  # server: at once
-    named_sessions_each: int = 16  # of one identity
-    named_output: int = 1024 * 1024  # of each, kept for who attaches next; the newest
-    named_seconds: float = 7 * 86400.0  # with nobody attached, until it is ended
-    # Stopping.
-    drain_seconds: float = 10.0  # server: for commands to end by themselves, see Server.drain
-    close_seconds: float = 5.0  # for a GOODBYE to leave before a link is aborted
+
+    @classmethod
+    def of(cls, limits: Limits | None) -> Bounds:
+        """Return every bound, with what `limits` sets; a PING leaves at a third of `ping_dead`."""
+        if limits is None:
+            return cls()
+        if isinstance(limits, cls):
+            return limits
+        chosen = {field.name: getattr(limits, field.name) for field in dataclasses.fields(Limits)}
+        return cls(ping_idle=limits.ping_dead / 3, **chosen)

@@ -1,8 +1,15 @@
-"""What every channel kind shares: the handler a server runs, and what it may use.
+"""What every channel kind shares: the handler a server runs, what it may use, and answers.
 
-Strategy: a kind is a name, a coroutine for the server and, if it likes, a class for the client.
-The server calls the coroutine once for each channel of that kind; its return closes the
-channel. Nothing below knows what travels in it.
+A kind is a name, a coroutine for the server and, if it likes, a class for the client. The server
+calls the coroutine once for each channel of that kind; its return closes the channel. Nothing
+below knows what travels in it.
+
+A server that stops waits for what was noted as work, and for nothing else: not for an idle shell,
+nor for a channel of a kind that never ends.
+
+Hazard: a command may begin, or its channel be opened, after the server has told everybody that it
+stops. The notice is kept and told to them then; it is made anew each time, because it names the
+seconds that are left.
 """
 
 from __future__ import annotations
@@ -10,68 +17,39 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from rshell.channels.work import Work
-from rshell.protocol.messages import Json
+from rshell.channels.process.messages import Notice
+from rshell.errors import RemoteProtocolError
+from rshell.protocol.codec import Json, M, Message, read_message
 from rshell.transport.channel import Channel
-from rshell.values import Limits
+from rshell.values import Bounds, frozen
 
 if TYPE_CHECKING:  # a client starts no commands
-    from rshell.channels.job.jobs import Jobs
-    from rshell.channels.sessions.messages import SessionInfo
-    from rshell.channels.shell.messages import ShellRequest
     from rshell.execution.spawn_queue import SpawnQueue
-    from rshell.security.scram import Verifier
-
-NO_NAMED = (
-    "named sessions end with their server, and this one serves a single connection. "
-    "Start rshell-server on its own."
-)
 
 
-class NamedSessions(Protocol):
-    """The named sessions of a server. Methods raise ChannelRefused with the code for the peer."""
-
-    async def serve(self, channel: Channel, context: Context, request: ShellRequest) -> None:
-        """Attach a channel to the session that `request` names, or have it watch.
-
-        Returns when the channel is over.
-        """
-
-    def list(self, identity: str) -> list[SessionInfo]:
-        """Return an identity's sessions, the oldest first."""
-
-    async def end(self, identity: str, name: str) -> SessionInfo:
-        """End a session, and return it as it stood before. Cancelling does not save it."""
-
-
-@dataclass(frozen=True, slots=True)
+@frozen
 class Context:
     """What a handler may use of the server that runs it.
 
-    `identity` is who logged in; `cwd` is where commands start, `environment` what they
-    inherit. `audit(event, facts)` writes a line of the audit log. `clean_up(coroutine)` runs
-    what must end after the channel, owned by the server, which waits for it when it stops.
-    `jobs` are the commands that outlive their client and `named` the shells that do, None where
-    the server keeps none. `verifier` is what a token was checked against, None where the login
-    needed none. `work` is what a stopping server waits for: enter there what should not be cut
-    short.
+    `identity` is who logged in and `session` the id of the session. Commands start in `cwd`,
+    inherit `environment`, and are started by `spawner`. `audit(event, facts)` writes a line of
+    the audit log. `clean_up(coroutine)` runs what must end after the channel: the server owns it
+    and waits for it when it stops. `working(channel)` notes work: a stopping server waits until
+    the `Task` ends, or the `with` block, and the channel gets a message `notice` then. Give None
+    for a channel that can't use it.
     """
 
     identity: str
     session: str
-    limits: Limits
+    limits: Bounds
     cwd: str
     environment: Mapping[str, str]
     spawner: SpawnQueue
     audit: Callable[[str, Json], None]
     clean_up: Callable[[Coroutine[Any, Any, None]], None]
-    jobs: Jobs | None = None
-    named: NamedSessions | None = None
-    verifier: Verifier | None = None
-    work: Work = field(default_factory=Work)
+    working: Callable[[Channel | None], Task]
 
 
 Handler = Callable[[Channel, Context], Awaitable[None]]
@@ -83,3 +61,136 @@ def own_name() -> str:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
         return str(os.getuid())
+
+
+# What runs right now.
+
+
+class Task:
+    """One thing that runs. `session` is the one that would miss its end, "" if none would.
+
+    `is_command` tells commands from what only waits for one.
+    """
+
+    def __init__(
+        self, work: Work, session: str, channel: Channel | None, *, is_command: bool
+    ) -> None:
+        self.session = session
+        self.is_command = is_command
+        self._work = work
+        self._channel = channel
+
+    def __enter__(self) -> Task:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.end()
+
+    def move(self, session: str = "", channel: Channel | None = None) -> None:
+        """Note that another client is concerned, or none, and tell it what there is to tell."""
+        self.session = session
+        self._channel = channel
+        self.tell()
+
+    def tell(self) -> None:
+        """Send the notice that was given, if one was. A channel that is not open drops it."""
+        text = self._work.notice()
+        if text and self._channel is not None:
+            self._channel.send_message(Notice(text).encode(), urgent=True)
+
+    def end(self) -> None:
+        """It runs no more. Calling this again does nothing."""
+        self._work.forget(self)
+
+
+class Work:
+    """All tasks of a server. `notice` returns what every command is told, "" for nothing."""
+
+    def __init__(self) -> None:
+        self.notice: Callable[[], str] = lambda: ""
+        self._tasks: dict[Task, None] = {}
+
+    @property
+    def commands(self) -> int:
+        """How many commands run, jobs included."""
+        return sum(task.is_command for task in self._tasks)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing runs, and nobody waits for anything."""
+        return not self._tasks
+
+    def sessions(self) -> set[str]:
+        """Return the sessions in which something runs."""
+        return {task.session for task in self._tasks}
+
+    def begin(
+        self, session: str = "", channel: Channel | None = None, *, is_command: bool = True
+    ) -> Task:
+        """Note that something runs until `Task.end`, or until the `with` block of the task ends.
+
+        `channel` is told what there is to tell.
+        """
+        task = Task(self, session, channel, is_command=is_command)
+        self._tasks[task] = None
+        task.tell()
+        return task
+
+    def notify(self, notice: Callable[[], str]) -> None:
+        """Tell every command `notice()`, and those that begin later."""
+        self.notice = notice
+        for task in list(self._tasks):
+            task.tell()
+
+    def forget(self, task: Task) -> None:
+        """Drop a task that has ended."""
+        self._tasks.pop(task, None)
+
+
+# What a server answers. An answer that stops short raises.
+
+
+def read_reply(channel: Channel, kind: type[M]) -> M:
+    """Return what OPENED said. A bad one resets the channel and raises RemoteProtocolError."""
+    try:
+        return kind.decode(channel.reply)
+    except RemoteProtocolError as error:
+        channel.reset("bad-message", str(error))
+        raise
+
+
+async def receive_answer(channel: Channel, kind: type[M]) -> M:
+    """Return the one message of an answer, and close the channel.
+
+    Raises RemoteProtocolError where there is none, and what cut the channel short. Cancelling
+    closes the channel, too.
+    """
+    try:
+        message = await channel.receive_message()
+    finally:
+        channel.close()
+    answer = None if message is None else read_message(message, kind)
+    if answer is None:
+        raise RemoteProtocolError("the server closed the channel without an answer")
+    return answer
+
+
+async def receive_list(channel: Channel, kind: type[M], end: type[Message]) -> list[M]:
+    """Return the messages of a list up to its `end`, which holds their number.
+
+    Raises RemoteProtocolError for a list without its end, or with another number, and what cut
+    the channel short. The channel is closed then, too, and when this is cancelled.
+    """
+    found: list[M] = []
+    try:
+        while (message := await channel.receive_message()) is not None:
+            item = read_message(message, kind, end)
+            if not isinstance(item, kind):
+                if item == end(len(found)):
+                    return found
+                break
+            found.append(item)
+        what = end.FIELDS[0].key
+        raise RemoteProtocolError(f"the server's list of {what} has no end, or stops short")
+    finally:
+        channel.close()

@@ -24,8 +24,8 @@ _LONG = [
     "timeout=",
     "json",
     "share",
-    "sessions",
-    "kill-session=",
+    "shells",
+    "kill-shell=",
     "detach",
     "name=",
     "jobs",
@@ -49,7 +49,7 @@ _JOB_VERBS = {
     "--wait": "wait",
     "--kill-job": "kill",
 }
-_SESSION_VERBS = {"-S": "attach", "--sessions": "list", "--kill-session": "end"}
+_NAMED_SHELL_VERBS = {"-S": "attach", "--shells": "list", "--kill-shell": "end"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +62,8 @@ class JobOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class SessionOptions:
-    """What is asked of the server's named sessions: `verb` is "attach", "watch", "list" or "end".
+class NamedShellOptions:
+    """What is asked of the server's named shells: `verb` is "attach", "watch", "list" or "end".
 
     `name` is empty for "list".
     """
@@ -93,7 +93,7 @@ class Options:
     ca: str | None = None
     verbose: bool = False
     job: JobOptions | None = None
-    session: SessionOptions | None = None
+    named: NamedShellOptions | None = None
 
     @property
     def where(self) -> str:
@@ -106,15 +106,15 @@ class Options:
         from rshell.terminal.raw import is_terminal
 
         asks_for_command = self.command is not None or self.terminal or self.json or self.job
-        if asks_for_command or (self.session is not None and not self.attaches_to):
+        if asks_for_command or (self.named is not None and not self.attaches_to):
             return False
         return not self.no_stdin and is_terminal(0) and is_terminal(1)
 
     @property
     def attaches_to(self) -> str:
-        """The named session that the prompt is for, empty for a shell that ends with us."""
-        session = self.session
-        return session.name if session is not None and session.verb == "attach" else ""
+        """The named shell that the prompt is for, empty for a shell that ends with us."""
+        named = self.named
+        return named.name if named is not None and named.verb == "attach" else ""
 
 
 class UsageError(ConfigurationError):
@@ -160,7 +160,7 @@ def parse(arguments: list[str]) -> Options:
         ca=given.get("--ca"),
         verbose="-v" in given or "--verbose" in given,
         job=_find_job(given, command),
-        session=_find_session(given, command, keeps_nothing=local or via is not None),
+        named=_find_named_shell(given, command, keeps_nothing=local or via is not None),
     )
 
 
@@ -191,26 +191,26 @@ def _find_job(given: dict[str, str], command: str | None) -> JobOptions | None:
     return JobOptions(_JOB_VERBS[option], name, follow)
 
 
-def _find_session(
+def _find_named_shell(
     given: dict[str, str], command: str | None, *, keeps_nothing: bool
-) -> SessionOptions | None:
-    asked = [option for option in _SESSION_VERBS if option in given]
+) -> NamedShellOptions | None:
+    asked = [option for option in _NAMED_SHELL_VERBS if option in given]
     shares = "--share" in given
     if not asked:
         if shares:
-            raise UsageError("--share goes with -S NAME, the session to watch")
+            raise UsageError("--share goes with -S NAME, the shell to watch")
         return None
     asked += [option for option in _JOB_VERBS if option in given]
     if len(asked) > 1:
         raise UsageError(f"give one of {' and '.join(asked)}")
     [option] = asked
     name = given[option]
-    if option != "--sessions":
-        _check_name(name, "session")
+    if option != "--shells":
+        _check_name(name, "named shell")
     if keeps_nothing:
         raise UsageError(
             f"{option} needs a host: the server of --local or --via ends with this client, "
-            "and its sessions with it"
+            "and its shells with it"
         )
     if shares and option != "-S":
         raise UsageError(f"--share goes with -S NAME, not with {option}")
@@ -221,15 +221,15 @@ def _find_session(
     if unfit:
         instead = "type commands at its prompt" if option == "-S" else "leave that out"
         raise UsageError(f"{option} does not go with {' and '.join(unfit)}: {instead}")
-    return SessionOptions("watch" if shares else _SESSION_VERBS[option], name)
+    return NamedShellOptions("watch" if shares else _NAMED_SHELL_VERBS[option], name)
 
 
 def require_terminal(options: Options) -> None:
-    """Raise UsageError where a named session is to be shown and there is no terminal for it."""
+    """Raise UsageError where a named shell is to be shown and there is no terminal for it."""
     from rshell.terminal.raw import is_terminal
 
-    session = options.session
-    if session is None or session.verb in ("list", "end"):
+    named = options.named
+    if named is None or named.verb in ("list", "end"):
         return
     if not (is_terminal(0) and is_terminal(1)):
         raise UsageError(

@@ -123,10 +123,10 @@ async def _run(options: Options, limits: Limits) -> int:
             from rshell.cli.jobs import run_job
 
             return await run_job(client, options)
-        if options.session is not None and not options.attaches_to:
-            from rshell.cli.sessions import run_session
+        if options.named is not None and not options.attaches_to:
+            from rshell.cli.sessions import run_named_shell
 
-            return await run_session(client, options)
+            return await run_named_shell(client, options)
         if options.json:
             from rshell.cli.report import run_json
 
@@ -142,7 +142,7 @@ def _limits(options: Options, limits: Limits) -> Limits:
     """Return the limits of a client for these options.
 
     Somebody at a prompt comes back, whatever happened to the link; a script that was killed
-    does not. A named session goes on without us, so nothing else needs to be kept for long.
+    does not. A named shell goes on without us, so nothing else needs to be kept for long.
     """
     window = limits.resume_window if options.resume_window is None else options.resume_window
     outlives = options.wants_prompt and not options.attaches_to

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from rshell.cli.signals import on_signals
 from rshell.errors import ConfigurationError, RshellError
-from rshell.values import DEFAULT_PORT, Limits
+from rshell.values import DEFAULT_PORT, Bounds, Limits
 
 if TYPE_CHECKING:
     from rshell.server.server import Server
@@ -87,7 +87,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 async def _serve(options: argparse.Namespace, limits: Limits) -> int:
     from rshell.security.certificates import CertificateFiles
-    from rshell.server.serve import serve
+    from rshell.server.server import serve
 
     certificate = None
     if options.cert is not None:
@@ -160,10 +160,9 @@ def _welcome(addresses: list[str], fingerprint: str) -> list[str]:
 
 async def _serve_stdio(options: argparse.Namespace, limits: Limits) -> int:
     """Serve one session for whoever started us; its end is ours."""
-    from rshell.channels.builtin import BUILTIN_HANDLERS
     from rshell.security.files import private_directory, server_directory
-    from rshell.server.audit import AuditLog
     from rshell.server.server import Server, home_directory
+    from rshell.server.state import AuditLog
     from rshell.transport.stdio import take_stdio
 
     # Ctrl-C is for the remote command; the terminal sends it to us as well.
@@ -177,8 +176,8 @@ async def _serve_stdio(options: argparse.Namespace, limits: Limits) -> int:
         print(f"rshell-server: no audit log: {error}", file=sys.stderr)
         audit = AuditLog(None)
     async with Server(
-        handlers=BUILTIN_HANDLERS,
-        limits=limits,
+        handlers={},
+        limits=Bounds.of(limits),
         cwd=str(options.cwd.resolve()) if options.cwd else home_directory(),
         audit=audit,
     ) as server:

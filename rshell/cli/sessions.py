@@ -1,4 +1,4 @@
-"""`--sessions`, `--kill-session` and `-S NAME --share`: named sessions, seen from outside.
+"""`--shells`, `--kill-shell` and `-S NAME --share`: named shells, seen from outside.
 
 Strategy: names, directories and commands of a list come from elsewhere and are shown with their
 control characters made visible. Attaching is the prompt's business.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from rshell.channels.sessions.messages import SessionInfo
+from rshell.channels.shell.named.messages import NamedShellInfo
 from rshell.cli.options import Options
 from rshell.cli.prompt.status import format_seconds
 from rshell.cli.tables import aligned, command_cell, print_result
@@ -17,25 +17,25 @@ from rshell.client.client import Client
 from rshell.terminal.sanitize import printable
 
 
-async def run_session(client: Client, options: Options) -> int:
+async def run_named_shell(client: Client, options: Options) -> int:
     """Do what was asked and return the status to exit with. Raises RshellError."""
-    session, as_json = options.session, options.json
-    assert session is not None
-    if session.verb == "watch":
+    named, as_json = options.named, options.json
+    assert named is not None
+    if named.verb == "watch":
         from rshell.cli.watch import run_watch
 
-        return await run_watch(client, session.name)
-    if session.verb == "end":
-        info = await client.end_session(session.name)
+        return await run_watch(client, named.name)
+    if named.verb == "end":
+        info = await client.end_named_shell(named.name)
         print_result(describe(info), "", as_json)
         return 0
-    infos = await client.sessions()
-    print_result({"sessions": [describe(info) for info in infos]}, table(infos), as_json)
+    infos = await client.named_shells()
+    print_result({"shells": [describe(info) for info in infos]}, table(infos), as_json)
     return 0
 
 
-def describe(info: SessionInfo) -> dict[str, Any]:
-    """Return a session as one JSON object, every key in it always."""
+def describe(info: NamedShellInfo) -> dict[str, Any]:
+    """Return a named shell as one JSON object, every key in it always."""
     return {
         "name": info.name,
         "identity": info.identity,
@@ -50,7 +50,7 @@ def describe(info: SessionInfo) -> dict[str, Any]:
     }
 
 
-def table(infos: list[SessionInfo]) -> str:
+def table(infos: list[NamedShellInfo]) -> str:
     """Return a list for people: name, identity, age, who looks on, size and running command."""
     rows = [("NAME", "IDENTITY", "AGE", "STATE", "SIZE", "RUNNING")]
     for info in infos:
@@ -63,7 +63,7 @@ def table(infos: list[SessionInfo]) -> str:
     return aligned(rows)
 
 
-def _state(info: SessionInfo) -> str:
+def _state(info: NamedShellInfo) -> str:
     """Return "attached", "detached" or "detached, 2 watching"."""
     state = "attached" if info.attached else "detached"
     return f"{state}, {info.watchers} watching" if info.watchers else state

@@ -12,7 +12,7 @@ from rshell.errors import ConfigurationError, RshellError
 from rshell.security.certificates import certificate_der, ensure_certificate, fingerprint
 from rshell.security.files import private_directory, server_directory
 from rshell.security.tokens import TokenLine
-from rshell.server.serve import token_path, token_store
+from rshell.server.state import token_path, token_store
 from rshell.values import DEFAULT_PORT, Address
 
 _EPILOG = """\

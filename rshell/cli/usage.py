@@ -29,12 +29,12 @@ what:
       --timeout S       end the command after S seconds, with status 124
       --json            print one JSON object that says how it ended and what it printed
 
-named sessions, prompts which outlive the client:
-  -S NAME               make the session NAME, or attach to it; ~d while a command runs, or
+named shells, prompts which outlive the client:
+  -S NAME               make the shell NAME, or attach to it; ~d while a command runs, or
                         Ctrl-X Ctrl-D at the prompt, leaves it running
   -S NAME --share       watch it, without touching it
-      --sessions        list the sessions; --json too
-      --kill-session NAME  end a session and what runs in it
+      --shells          list the shells; --json too
+      --kill-shell NAME end a shell and what runs in it
 
 jobs, which outlive the client (with -c CMD or words for --detach):
       --detach          start a job, print its name and leave; --name NAME chooses the name

@@ -1,6 +1,6 @@
 """`-S NAME --share`: somebody else's terminal, or one's own from elsewhere, to look at.
 
-Strategy: what the session's terminal shows is written as it is; what is ours to say comes on
+Strategy: what the shell's terminal shows is written as it is; what is ours to say comes on
 lines of its own. Keys do nothing but leave.
 
 Hazard: a program there turns modes on in this terminal, too. They are turned off when its command
@@ -14,8 +14,8 @@ import os
 import signal
 from functools import partial
 
-from rshell.channels.sessions.watch import CommandBegun, SessionWatch, Skipped, WatchEvent
-from rshell.channels.shell.messages import ShellEnding
+from rshell.channels.shell.messages import CommandBegun, ShellEnding, Skipped
+from rshell.channels.shell.named.client import ShellWatch, WatchEvent
 from rshell.cli.notices import command_line, is_dumb, notice
 from rshell.cli.prompt.escapes import Escape, EscapeFilter
 from rshell.cli.signals import on_signals
@@ -33,20 +33,20 @@ _LEAVING_KEYS = (b"\x03", b"\x04")  # Ctrl-C, Ctrl-D
 
 
 async def run_watch(client: Client, name: str) -> int:
-    """Watch a session until it ends or the user leaves; return the status to exit with.
+    """Watch a named shell until it ends or the user leaves; return the status to exit with.
 
     Raises what cuts the session with the server short; the terminal is as it was found, too.
     """
     size = get_size(_TERMINAL)
-    async with client.watch_session(name, size) as watch:
+    async with client.watch_named_shell(name, size) as watch:
         with raw_mode(_TERMINAL):
             return await _Watcher(client, watch, name, size).run()
 
 
 class _Watcher:
-    """Writes a session to the terminal, which must be raw."""
+    """Writes a named shell to the terminal, which must be raw."""
 
-    def __init__(self, client: Client, watch: SessionWatch, name: str, size: TerminalSize) -> None:
+    def __init__(self, client: Client, watch: ShellWatch, name: str, size: TerminalSize) -> None:
         self._client = client
         self._watch = watch
         self._name = name
@@ -61,7 +61,7 @@ class _Watcher:
         self._link_changed = asyncio.Event()
 
     async def run(self) -> int:
-        """Show the session; return the status to exit with."""
+        """Show the named shell; return the status to exit with."""
         ending = (signal.SIGTERM, signal.SIGHUP)  # their default leaves the terminal raw
         with on_signals({number: partial(self._leave, number) for number in ending}):
             return await self._run()
@@ -132,7 +132,7 @@ class _Watcher:
         await self._output.write(self._begin_line() + command_line(command))
 
     async def _compare(self, size: TerminalSize) -> None:
-        """Say, once, that the session does not fit into this window."""
+        """Say, once, that the shell does not fit into this window."""
         is_larger = size.columns > self._size.columns or size.rows > self._size.rows
         if is_larger and not self._is_told_size:
             self._is_told_size = True

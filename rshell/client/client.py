@@ -1,17 +1,19 @@
 """A session from the client's side: run commands, open shells and channels.
 
-Strategy: one `Client` is one session, and everything in it runs at once over one link. Methods
-that open something return an `Opening`: await it, or use it with `async with`. What a method
-alone needs is imported there: a program that runs one command starts a tenth sooner.
+One `Client` is one session, and everything in it runs at once over one link. Methods that open
+something return an `Opening`: await it, or use it with `async with`. Jobs and named shells
+outlive the client. A method imports what it alone needs: a program that runs one command starts a
+tenth sooner.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, overload
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, Union, overload
 
+from rshell.aio import Opening, timeout
 from rshell.channels.process.client import (
     PIPE,
     CompletedProcess,
@@ -20,31 +22,54 @@ from rshell.channels.process.client import (
     run_process,
     start_process,
 )
-from rshell.client.dial import ChildLink
-from rshell.client.lasting import Command, LastingWork
+from rshell.channels.process.messages import Terminal
 from rshell.client.reconnector import Reconnector
 from rshell.errors import OutputTruncated, ProcessTimeout, SessionClosed
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.transport.channel import Channel
-from rshell.transport.opening import Opening
-from rshell.values import Limits, TerminalSize
+from rshell.values import Bounds, ExitStatus, TerminalSize
 
 if TYPE_CHECKING:
-    from rshell.channels.shell.client import Shell
-    from rshell.channels.shell.line import ShellLine
+    from typing_extensions import TypedDict, Unpack
+
+    from rshell.channels.job.client import JobLogs
+    from rshell.channels.job.messages import JobInfo
+    from rshell.channels.shell.client import Shell, ShellLine
+    from rshell.channels.shell.named.client import ShellWatch
+    from rshell.channels.shell.named.messages import NamedShellInfo
+
+    class RunOptions(TypedDict, total=False):
+        """What `run` takes whatever it returns."""
+
+        input: bytes | str | None
+        cwd: str | None
+        env: Mapping[str, str] | None
+        clear_env: bool
+        merge_stderr: bool
+        timeout: float | None
+        check: bool
+        max_output: int | None
 
 
-class Client(LastingWork):
+Command = Union[str, Sequence[str]]
+
+
+class Client:
     """An open session with a server. Leaving its `async with` block closes it.
 
     `links` tells whether a link carries it now and lets one wait for that: a cut is a pause, as
     long as the link comes back within `Limits.resume_window`.
     """
 
-    def __init__(self, reconnector: Reconnector, child: ChildLink | None, limits: Limits) -> None:
+    def __init__(
+        self,
+        reconnector: Reconnector,
+        limits: Bounds,
+        close_child: Callable[[], Awaitable[object]] | None = None,
+    ) -> None:
         self.links = reconnector
-        self._child = child
         self._limits = limits
+        self._close_child = close_child
         self._live = reconnector.link.live
 
     async def __aenter__(self) -> Client:
@@ -73,16 +98,9 @@ class Client(LastingWork):
         self,
         command: Command,
         *,
-        input: bytes | str | None = ...,
-        cwd: str | None = ...,
-        env: Mapping[str, str] | None = ...,
-        clear_env: bool = ...,
-        merge_stderr: bool = ...,
-        timeout: float | None = ...,
-        check: bool = ...,
-        max_output: int | None = ...,
         text: Literal[False] = ...,
         encoding: None = ...,
+        **options: Unpack[RunOptions],
     ) -> CompletedProcess[bytes]: ...
 
     @overload
@@ -90,33 +108,14 @@ class Client(LastingWork):
         self,
         command: Command,
         *,
-        input: bytes | str | None = ...,
-        cwd: str | None = ...,
-        env: Mapping[str, str] | None = ...,
-        clear_env: bool = ...,
-        merge_stderr: bool = ...,
-        timeout: float | None = ...,
-        check: bool = ...,
-        max_output: int | None = ...,
         text: Literal[True],
         encoding: str | None = ...,
+        **options: Unpack[RunOptions],
     ) -> CompletedProcess[str]: ...
 
     @overload
     async def run(
-        self,
-        command: Command,
-        *,
-        input: bytes | str | None = ...,
-        cwd: str | None = ...,
-        env: Mapping[str, str] | None = ...,
-        clear_env: bool = ...,
-        merge_stderr: bool = ...,
-        timeout: float | None = ...,
-        check: bool = ...,
-        max_output: int | None = ...,
-        text: bool = ...,
-        encoding: str,
+        self, command: Command, *, text: bool = ..., encoding: str, **options: Unpack[RunOptions]
     ) -> CompletedProcess[str]: ...
 
     async def run(
@@ -150,7 +149,7 @@ class Client(LastingWork):
         coding = check_encoding(encoding or ("utf-8" if text else None))
         if isinstance(input, str):
             input = input.encode(coding or "utf-8")
-        decode = _decoder(coding)
+        decode = partial(_decode, coding)
         try:
             done = await run_process(
                 self._live,
@@ -161,7 +160,7 @@ class Client(LastingWork):
                 cwd=cwd,
                 env=env,
                 clear_env=clear_env,
-                merge=merge_stderr,
+                merge_stderr=merge_stderr,
                 timeout=timeout,
             )
         except (ProcessTimeout, OutputTruncated) as error:
@@ -202,9 +201,8 @@ class Client(LastingWork):
             env=env or {},
             clear_env=clear_env,
             stdin=stdin == PIPE or terminal is not None,
-            merge=merge_stderr,
-            terminal=terminal,
-            term=term if terminal is not None else "",
+            merge_stderr=merge_stderr,
+            terminal=None if terminal is None else Terminal(terminal, term),
             timeout=timeout,
         )
         return Opening(lambda: start_process(self._live, request, encoding))
@@ -233,8 +231,7 @@ class Client(LastingWork):
             env=env or {},
             clear_env=clear_env,
             stdin=stdin == PIPE,
-            terminal=terminal,
-            term=term if terminal is not None else "",
+            terminal=None if terminal is None else Terminal(terminal, term),
         )
         return Opening(lambda: start_shell(self._live, request))
 
@@ -250,22 +247,104 @@ class Client(LastingWork):
 
         With a `name` it outlives this client, and the identity's shell of that name is taken up
         again where there is one; `env` is then as it was. Leaving the block leaves it to itself.
-        Programs that want whole replies use `open_shell`.
-
-        Opening raises ChannelRefused and, for a name that no session can have,
-        LocalProtocolError. Cancelling ends what was started, except for a named session.
+        Programs that want whole replies use `open_shell`. Opening raises ChannelRefused and, for
+        a name that no named shell can have, LocalProtocolError. Cancelling ends what was started,
+        except for a named shell.
         """
-        from rshell.channels.shell.line import open_line
+        from rshell.channels.shell.client import open_line
         from rshell.channels.shell.messages import ShellRequest
 
-        request = ShellRequest(terminal=size, term=term, env=env or {}, name=name)
+        request = ShellRequest(terminal=Terminal(size, term), env=env or {}, name=name)
         return Opening(lambda: open_line(self._live, request))
 
-    def open_channel(self, kind: str, request: Json | None = None) -> Opening[Channel]:
-        """Open a channel of a kind that the server's own handlers offer.
+    async def start_job(
+        self,
+        command: Command,
+        *,
+        name: str | None = None,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        clear_env: bool = False,
+        merge_stderr: bool = False,
+    ) -> str:
+        """Start a command that outlives this session, and return the job's name.
 
-        Raises ChannelRefused where the server has no such kind.
+        Arguments are those of `run`; its stdin is empty, and `name` may be one of your own.
+        Raises ChannelRefused where it can't be started or the name is taken, LocalProtocolError
+        for a name that no job can have. Cancelling leaves open whether it was started.
         """
+        from rshell.channels.job.client import start_job
+
+        request = make_request(
+            command, cwd=cwd, env=env or {}, clear_env=clear_env, merge_stderr=merge_stderr
+        )
+        return await start_job(self._live, request, name)
+
+    async def jobs(self) -> list[JobInfo]:
+        """Return this identity's jobs on the server, the oldest first. Safe to cancel."""
+        from rshell.channels.job.client import list_jobs
+
+        return await list_jobs(self._live)
+
+    def job_logs(self, name: str, *, follow: bool = False) -> JobLogs:
+        """Read what is kept of a job's output: `async for stream, data in client.job_logs(name)`.
+
+        With `follow` it goes on until the job ends. Raises, at the first step, ChannelRefused
+        with the code "unknown-job".
+        """
+        from rshell.channels.job.client import JobLogs
+        from rshell.channels.job.messages import JobRequest
+
+        return JobLogs(self._live, JobRequest("logs", name, follow))
+
+    async def wait_job(self, name: str) -> ExitStatus:
+        """Wait for a job's end and return how it ended. Safe to cancel; the job goes on.
+
+        Raises JobLost where that can't be known, ChannelRefused for an unknown job.
+        """
+        from rshell.channels.job.client import wait_job
+
+        return await wait_job(self._live, name)
+
+    async def kill_job(self, name: str) -> JobInfo:
+        """End a job (SIGTERM, SIGKILL after the server's grace) and return it as it ended.
+
+        One that has ended stays as it is. Cancelling does not save it. Raises ChannelRefused.
+        """
+        from rshell.channels.job.client import kill_job
+
+        return await kill_job(self._live, name)
+
+    async def named_shells(self) -> list[NamedShellInfo]:
+        """Return this identity's named shells on the server, the oldest first. Safe to cancel."""
+        from rshell.channels.shell.named.client import list_named_shells
+
+        return await list_named_shells(self._live)
+
+    async def end_named_shell(self, name: str) -> NamedShellInfo:
+        """End a named shell and what runs in it; return it as it stood before.
+
+        Cancelling does not save it. Raises ChannelRefused with the code "unknown-session", and
+        LocalProtocolError for a name that no named shell can have.
+        """
+        from rshell.channels.shell.named.client import end_named_shell
+
+        return await end_named_shell(self._live, name)
+
+    def watch_named_shell(self, name: str, size: TerminalSize) -> Opening[ShellWatch]:
+        """Watch a named shell without touching it; `size` is that of the watcher's terminal.
+
+        Opening raises ChannelRefused with the code "unknown-session", and LocalProtocolError for
+        a name that no named shell can have. Cancelling is safe.
+        """
+        from rshell.channels.shell.messages import ShellRequest
+        from rshell.channels.shell.named.client import watch_named_shell
+
+        request = ShellRequest(terminal=Terminal(size), name=name, share=True)
+        return Opening(lambda: watch_named_shell(self._live, request))
+
+    def open_channel(self, kind: str, request: Json | None = None) -> Opening[Channel]:
+        """Open a channel of any kind. Raises ChannelRefused where the server has no such kind."""
 
         async def start() -> Channel:
             channel = self._live.open_channel(kind, request or {})
@@ -281,15 +360,15 @@ class Client(LastingWork):
         return error if isinstance(error, SessionClosed) else None
 
     async def close(self) -> None:
-        """End the session and what runs in it. Harmless when it is closed.
+        """End the session and what runs in it. Does nothing when it is closed.
 
         Cancelling ends the wait for the link's end; the session is over all the same.
         """
         try:
             await self._leave()
         finally:
-            if self._child is not None:
-                await self._child.close()
+            if self._close_child is not None:
+                await self._close_child()
 
     async def _leave(self) -> None:
         try:
@@ -300,7 +379,7 @@ class Client(LastingWork):
                 driver.close("done", "the client is done")
                 self._live.end(SessionClosed("done", "the session was closed", by="local"))
         try:
-            async with asyncio.timeout(self._limits.close_seconds):
+            async with timeout(self._limits.close_seconds):
                 await driver.done.wait()
         except TimeoutError:
             driver.abort()
@@ -313,10 +392,5 @@ def check_encoding(encoding: str | None) -> str | None:
     return encoding
 
 
-def _decoder(coding: str | None) -> Callable[[bytes | str], bytes | str]:
-    def decode(data: bytes | str) -> bytes | str:
-        if coding is None or isinstance(data, str):
-            return data
-        return data.decode(coding, "replace")
-
-    return decode
+def _decode(coding: str | None, data: bytes | str) -> bytes | str:
+    return data if coding is None or isinstance(data, str) else data.decode(coding, "replace")

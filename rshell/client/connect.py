@@ -1,21 +1,49 @@
-"""`rshell.connect`: the front door of the client."""
+"""`rshell.connect`, the front door of the client, and the ways to a server behind it.
+
+A server is reached over TCP and TLS, over a Unix socket, or over the stdio of a program. Each way
+ends in the same `ClientLink`, attached and ready. Whatever fails on the way becomes a ConnectError
+that says what to do, and nothing is left open.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import random
 import shlex
+import socket
+import subprocess
+import sys
 from collections.abc import Sequence
+from functools import partial
+from itertools import zip_longest
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal, Union, cast
 
+from rshell.aio import Opening, timeout
 from rshell.client.client import Client
-from rshell.client.dial import CertificateAuthority, ChildLink, dial, local_server_argv
 from rshell.client.login import ClientLink
 from rshell.client.reconnector import Reconnector
-from rshell.client.trust import find_trust
-from rshell.errors import AddressError
+from rshell.errors import (
+    AddressError,
+    AuthenticationFailed,
+    ConnectError,
+    OpenTimeout,
+    ServerBusy,
+    ServerGone,
+    UntrustedServer,
+    VersionMismatch,
+)
+from rshell.execution.exits import watch_exit
+from rshell.security.credentials import Trust, find_trust
 from rshell.transport.live_session import LiveSession
-from rshell.transport.opening import Opening
-from rshell.values import Address, Limits
+from rshell.transport.sockets import SocketStream, is_trusted_uid, peer_uid
+from rshell.transport.stdio import PipeStream, start_child
+from rshell.values import Address, Bounds, Limits
+
+CertificateAuthority = Union[Path, Literal["system"], None]
+
+_RETRY_DELAYS = (0.1, 0.2, 0.4, 0.8)  # seconds, on average
+_ATTEMPT_DELAY = 0.25  # RFC 8305, section 5: the next address is tried beside a slow one
 
 
 def connect(
@@ -32,14 +60,15 @@ def connect(
 
     `address` is "host", "host:port", "[v6]:port" or "unix:/path". `local` needs no server: one
     is started as a child process; `via` reaches one through the stdio of any program, given as
-    argv or as a string that is split as a shell splits words. `token` is a token line, found by
-    itself where `rshell --login` stored it. `fingerprint` pins the server's certificate; `ca`, a
-    file or "system", has it checked against an authority and the host name instead.
+    argv or as a string that is split as a shell splits words. `token` is a token line; without
+    it, the one that `rshell --login` stored is found. `fingerprint` pins the server's
+    certificate; `ca`, a file or "system", has it checked against an authority and the host name
+    instead.
 
     Raises AddressError, UntrustedServer, AuthenticationFailed, VersionMismatch, OpenTimeout or
     ConnectError, when awaited. Cancelling leaves nothing open.
     """
-    bounds = limits or Limits()
+    bounds = Bounds.of(limits)
     if sum((address is not None, local, via is not None)) != 1:
         raise AddressError("give one of an address, local=True and via=...")
 
@@ -47,7 +76,7 @@ def connect(
         if local or via is not None:
             argv = local_server_argv() if via is None else _split(via)
             child = await ChildLink.open(argv, bounds)
-            return Client(Reconnector(child.link, None, bounds), child, bounds)
+            return Client(Reconnector(child.link, None, bounds), bounds, child.close)
         assert address is not None
         where = Address.parse(address) if isinstance(address, str) else address
         authority: CertificateAuthority = None
@@ -61,7 +90,7 @@ def connect(
             return await dial(where, trust, ca=authority, limits=bounds, live=live)
 
         link = await dial(where, trust, ca=authority, limits=bounds)
-        return Client(Reconnector(link, redial, bounds), None, bounds)
+        return Client(Reconnector(link, redial, bounds), bounds)
 
     return Opening(start)
 
@@ -76,3 +105,250 @@ def _split(via: str | Sequence[str]) -> tuple[str, ...]:
             "'via' needs a program, such as 'docker exec -i web rshell-server --stdio'"
         )
     return argv
+
+
+async def dial(
+    address: Address,
+    trust: Trust | None,
+    *,
+    ca: CertificateAuthority = None,
+    limits: Bounds,
+    live: LiveSession | None = None,
+) -> ClientLink:
+    """Return a link to the server at `address`, attached. Raises ConnectError.
+
+    It carries a new session, or resumes that of `live`.
+
+    A server that has too many logins at once turns some away at random; it is tried again a few
+    times, a little later each time.
+    """
+    try:
+        async with timeout(limits.open_timeout):
+            for delay in _RETRY_DELAYS:
+                try:
+                    return await _dial_once(address, trust, ca, limits, live)
+                except ServerBusy:
+                    await asyncio.sleep(delay * random.uniform(0.5, 1.5))
+            return await _dial_once(address, trust, ca, limits, live)
+    except ServerBusy as error:
+        raise ServerBusy(
+            f"the server at {address} closes the connection at once. It may be busy, keep this "
+            "machine waiting after failed logins, or be no rshell-server: try again in a minute."
+        ) from error
+    except TimeoutError as error:
+        raise OpenTimeout(
+            f"no session with {address} within {limits.open_timeout:g} s. "
+            "Is the machine up, and does a firewall let the port through?",
+            timeout=limits.open_timeout,
+        ) from error
+
+
+async def _dial_once(
+    address: Address,
+    trust: Trust | None,
+    ca: CertificateAuthority,
+    limits: Bounds,
+    live: LiveSession | None,
+) -> ClientLink:
+    link = ClientLink(address, trust, limits, live, is_kept=True)
+    try:
+        if address.path is not None:
+            await _dial_unix(address.path, link, limits)
+        else:
+            await _dial_tls(address, link, ca, limits)
+        await link.attached
+    except BaseException:
+        # Also where it was attached at the very moment at which the caller gave up.
+        link.attached.cancel()
+        if not link.attached.cancelled():
+            link.attached.exception()  # nobody else will ask for it
+        link.driver.abort()
+        raise
+    return link
+
+
+async def _dial_unix(path: str, link: ClientLink, limits: Bounds) -> None:
+    loop = asyncio.get_running_loop()
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        await loop.sock_connect(sock, path)
+        uid = peer_uid(sock)
+        if not is_trusted_uid(uid):
+            raise UntrustedServer(
+                f"the server at unix:{path} belongs to the user id {uid}, not to you"
+            )
+        await loop.create_unix_connection(lambda: SocketStream(link.driver, limits), sock=sock)
+    except OSError as error:
+        sock.close()
+        raise ServerGone(
+            f"can't reach unix:{path}: {error.strerror or error}. "
+            "Is rshell-server running with --unix on that path?"
+        ) from error
+    except BaseException:
+        sock.close()
+        raise
+
+
+async def _dial_tls(
+    address: Address, link: ClientLink, ca: CertificateAuthority, limits: Bounds
+) -> None:
+    from rshell.security.certificates import ALPN, client_context
+    from rshell.transport.tls import TlsStream
+
+    context = client_context(ca)
+
+    def make_stream() -> TlsStream:
+        return TlsStream(
+            link.driver,
+            limits,
+            context,
+            alpn=ALPN,
+            server_hostname=address.host if ca is not None else None,
+            check_peer=link.check_certificate,
+        )
+
+    try:
+        sock = await _connect_fastest(address)
+    except OSError as error:
+        refused = isinstance(error, ConnectionRefusedError) and address.is_loopback
+        kind = ServerGone if refused else ConnectError
+        raise kind(_explain_network(address, error)) from error
+    try:
+        await asyncio.get_running_loop().create_connection(make_stream, sock=sock)
+    except BaseException:
+        sock.close()
+        raise
+
+
+async def _connect_fastest(address: Address) -> socket.socket:
+    """Return a socket connected to the first of the host's addresses that answers (RFC 8305).
+
+    asyncio does this too, but loses a connected socket when it is cancelled at the wrong moment.
+    Raises OSError when no address answers.
+    """
+    loop = asyncio.get_running_loop()
+    places = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    ours = [place for place in places if place[0] == places[0][0]]
+    others = [place for place in places if place[0] != places[0][0]]
+    # The families take turns: one of them may lead nowhere.
+    waiting = [place for pair in zip_longest(ours, others) for place in pair if place]
+    attempts: dict[asyncio.Task[None], socket.socket] = {}
+    failures: list[BaseException] = []
+    try:
+        while waiting or attempts:
+            if waiting:
+                family, kind, protocol, _, place = waiting.pop(0)
+                try:
+                    sock = socket.socket(family, kind, protocol)
+                except OSError as no_family:  # a machine without IPv6
+                    failures.append(no_family)
+                    continue
+                sock.setblocking(False)
+                attempts[loop.create_task(loop.sock_connect(sock, place))] = sock
+            done, _ = await asyncio.wait(
+                attempts,
+                timeout=_ATTEMPT_DELAY if waiting else None,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            for task in done:
+                error = task.exception()
+                if error is None:
+                    return attempts.pop(task)
+                attempts.pop(task).close()
+                failures.append(error)
+    finally:
+        for task, sock in attempts.items():
+            task.cancel()
+            task.add_done_callback(partial(_let_go, sock))
+    raise next((e for e in failures if isinstance(e, ConnectionRefusedError)), failures[-1])
+
+
+def _let_go(sock: socket.socket, attempt: asyncio.Task[None]) -> None:
+    sock.close()
+    if not attempt.cancelled():
+        attempt.exception()  # nobody waits for it
+
+
+def _explain_network(address: Address, error: OSError) -> str:
+    if isinstance(error, socket.gaierror):
+        return f"no machine is called {address.host!r}: {error.strerror}"
+    if isinstance(error, ConnectionRefusedError) or "refused" in str(error).lower():
+        return f"nothing listens at {address}. Start rshell-server there, or check the port."
+    return f"can't reach {address}: {error.strerror or error}"
+
+
+class ChildLink:
+    """A link over the stdio of a program, which ends with the link."""
+
+    def __init__(self, link: ClientLink, popen: subprocess.Popen[bytes], limits: Bounds) -> None:
+        self.link = link
+        self._popen = popen
+        self._limits = limits
+        self._exited = asyncio.Event()
+        self._watch = watch_exit(
+            asyncio.get_running_loop(), popen, lambda status: self._exited.set()
+        )
+
+    @classmethod
+    async def open(cls, argv: Sequence[str], limits: Bounds) -> ChildLink:
+        """Start the program and return the attached link. Raises ConnectError."""
+        link = ClientLink(None, None, limits)
+        popen = start_child(argv)
+        child = cls(link, popen, limits)
+        try:
+            async with timeout(limits.open_timeout):
+                stream = PipeStream(link.driver, limits)
+                await stream.connect(cast(BinaryIO, popen.stdout), cast(BinaryIO, popen.stdin))
+                await link.attached
+        except TimeoutError as error:
+            await child.close()
+            raise OpenTimeout(
+                f"{argv[0]!r} opened no session within {limits.open_timeout:g} s",
+                timeout=limits.open_timeout,
+            ) from error
+        except (AuthenticationFailed, VersionMismatch):
+            await child.close()
+            raise
+        except ConnectError as error:
+            status = await child.close()
+            raise ConnectError(
+                f"{argv[0]!r} opened no session and ended with status {status}: {error}"
+            ) from error
+        except BaseException:
+            await child.close()
+            raise
+        return child
+
+    async def close(self) -> int:
+        """Wait for the program, ending it if it stays; return its returncode."""
+        self.link.attached.cancel()
+        self.link.driver.abort()
+        try:
+            async with timeout(self._limits.close_seconds):
+                await self._exited.wait()
+        except TimeoutError:
+            self._popen.terminate()
+            await self._kill_later()
+        finally:
+            self._watch.close()
+            self._popen.poll()
+            if self._popen.returncode is None:
+                self._popen.kill()
+                self._popen.wait()
+        return self._popen.returncode
+
+    async def _kill_later(self) -> None:
+        try:
+            async with timeout(self._limits.close_seconds):
+                await self._exited.wait()
+        except TimeoutError:
+            pass  # close() kills it
+
+
+def local_server_argv() -> tuple[str, ...]:
+    """Return the argv of a server on its stdio, run by this very Python and package."""
+    root = str(Path(__file__).resolve().parents[2])
+    start = "import sys; sys.path.insert(0, sys.argv.pop(1)); "
+    start += "from rshell.cli.server import run; run()"
+    return (sys.executable, "-P", "-c", start, root, "--stdio")

@@ -11,22 +11,26 @@ and a step too many is a failed login, not an exception of ours.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
-from rshell.client.trust import Trust
 from rshell.errors import AuthenticationFailed, ConnectError, LinkLost, RshellError
-from rshell.protocol.channel import ChannelState
-from rshell.protocol.events import AuthReceived, Event, HelloReceived, LinkClosed, SessionAttached
+from rshell.protocol.events import (
+    AuthReceived,
+    HelloReceived,
+    LinkClosed,
+    LinkEvent,
+    SessionAttached,
+)
 from rshell.protocol.link import Link
-from rshell.protocol.messages import Attach, Auth, Hello
+from rshell.protocol.messages import Attach, Auth, Hello, Resume
 from rshell.protocol.session import Role, Session
 from rshell.security.certificates import binding
+from rshell.security.credentials import Trust
 from rshell.security.pins import check_fingerprint
 from rshell.security.scram import ClientLogin, ScramError
 from rshell.transport.channel import Channel
 from rshell.transport.driver import Driver
 from rshell.transport.live_session import LiveSession, as_session_error
-from rshell.values import Address, Limits
+from rshell.values import Address, Bounds
 
 SCRAM = "SCRAM-SHA-256-PLUS"
 EXTERNAL = "EXTERNAL"
@@ -36,15 +40,14 @@ class ClientLink:
     """One link of a client, from login to its end. `server` is the peer's HELLO.
 
     It carries a new session, or resumes that of `live`. When it is cut after it was attached,
-    the session ends; but with `is_kept` a reconnector decides: `lost` then says why, and
-    `on_lost` is called.
+    the session ends; but with `is_kept` it is detached, and a reconnector decides.
     """
 
     def __init__(
         self,
         address: Address | None,
         trust: Trust | None,
-        limits: Limits,
+        limits: Bounds,
         live: LiveSession | None = None,
         *,
         is_kept: bool = False,
@@ -52,8 +55,6 @@ class ClientLink:
         loop = asyncio.get_running_loop()
         self.attached: asyncio.Future[None] = loop.create_future()
         self.server: Hello | None = None
-        self.lost: LinkLost | None = None
-        self.on_lost: Callable[[ClientLink], None] = lambda link: None
         self.live = live or LiveSession(Session(Role.CLIENT, limits), _refuse_channel)
         self._is_kept = is_kept
         self._linger = min(limits.linger, limits.resume_window) if is_kept else 0.0
@@ -82,24 +83,18 @@ class ClientLink:
 
     # What the driver calls.
 
-    def handle(self, event: Event) -> None:
+    def handle(self, event: LinkEvent) -> None:
         """Act on one event of the link."""
         if isinstance(event, HelloReceived):
             self.server = event.hello
         elif isinstance(event, AuthReceived):
             self._authenticate(event.auth)
         elif isinstance(event, SessionAttached):
-            self.live.driver = self.driver
+            self.live.attach(self.driver)
             if not self.attached.done():
                 self.attached.set_result(None)
         elif isinstance(event, LinkClosed):
             self._closed(event.cause)
-        else:
-            self.live.handle(event)
-
-    def has_room(self, channel: ChannelState) -> None:
-        """A channel that asked for room has it."""
-        self.live.has_room(channel)
 
     # The login.
 
@@ -116,10 +111,8 @@ class ClientLink:
         self.link.accept(auth.identity)
         session = self.live.session
         linger = self._linger or None
-        attach = Attach(linger=linger)
-        if session.id:
-            attach = Attach(session.id, session.secret, session.received, linger)
-        self.link.attach(session, attach, self.driver.now)
+        resume = Resume(session.id, session.secret, session.received) if session.id else None
+        self.link.attach(session, Attach(resume, linger), self.driver.now)
 
     def _answer(self, auth: Auth) -> None:
         if self._scram is None or self._steps != 1:
@@ -141,10 +134,8 @@ class ClientLink:
         if self.attached.done():
             if self.live.driver is not self.driver:
                 return  # another link carries the session by now
-            self.live.driver = None
             if isinstance(cause, LinkLost) and self._is_kept:
-                self.lost = cause
-                self.on_lost(self)
+                self.live.detach(cause)
             else:
                 self.live.end(as_session_error(cause))
             return

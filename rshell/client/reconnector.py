@@ -1,9 +1,9 @@
 """Keeping a session while its links come and go.
 
-Strategy: when the link is cut, dial again, with waits that grow and differ from client to
-client, log in anew, and attach the same session; both ends then send what the other lacks, so
-whoever uses the session sees nothing but a pause. After `resume_window` seconds, or at a word
-from the server that it will not, the session ends.
+When the link is cut, the reconnector dials again, with waits that grow and differ from client to
+client, logs in anew, and attaches the same session. Both ends then send what the other lacks, and
+users of the session see nothing but a pause. After `resume_window` seconds, or at a word from the
+server that it will not, the session ends.
 
 Hazard: where each link is cut before it moved anything forward, dialling at once each time would
 be a storm. The waits shrink again only after the session has made progress.
@@ -18,6 +18,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 
+from rshell.aio import timeout
 from rshell.client.login import ClientLink
 from rshell.errors import (
     AuthenticationFailed,
@@ -29,8 +30,9 @@ from rshell.errors import (
     UntrustedServer,
     VersionMismatch,
 )
+from rshell.transport.driver import Driver
 from rshell.transport.live_session import LiveSession, as_session_error
-from rshell.values import Limits
+from rshell.values import Bounds
 
 Redial = Callable[[LiveSession], Awaitable[ClientLink]]
 
@@ -46,7 +48,7 @@ class Reconnector:
     the loop's time at which it was lost. `on_change` is called at each loss and return.
     """
 
-    def __init__(self, link: ClientLink, redial: Redial | None, limits: Limits) -> None:
+    def __init__(self, link: ClientLink, redial: Redial | None, limits: Bounds) -> None:
         self.link = link
         self.lost_at = 0.0
         self.on_change: Callable[[], None] = lambda: None
@@ -56,27 +58,21 @@ class Reconnector:
         self._task: asyncio.Task[None] | None = None
         self._wait = 0.0  # seconds before the next attempt
         self._progress = -1  # frames that had arrived, either way, at the last cut
-        self._up = asyncio.Event()
+        self._live = link.live
+        self._live.on_lost = self._lost
         self._take(link)
 
     @property
     def is_up(self) -> bool:
         """Whether a link carries the session now."""
-        return self.link.live.driver is not None
+        return self.link.driver is self._live.driver
 
     async def wait_up(self) -> None:
         """Wait until a link carries the session. Raises what ended it. Safe to cancel."""
-        live = self.link.live
-        while not self.is_up and live.error is None:
-            ended = asyncio.ensure_future(live.wait_ended())
-            up = asyncio.ensure_future(self._up.wait())
-            try:
-                await asyncio.wait((ended, up), return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                ended.cancel()
-                up.cancel()
-        if live.error is not None:
-            raise live.error
+        while not self.is_up and self._live.error is None:
+            await self._live.changes.wait()
+        if self._live.error is not None:
+            raise self._live.error
 
     async def close(self) -> None:
         """Stop trying. The session is the caller's to end."""
@@ -87,11 +83,10 @@ class Reconnector:
 
     def _take(self, link: ClientLink) -> None:
         self.link = link
-        self._up.set()
-        link.on_lost = self._lost
+        self._live.changes.notify()
         self._tell()
-        if link.lost is not None:
-            self._lost(link)  # before we came to it
+        if self._live.lost is not None:
+            self._lost(link.driver)  # before we came to it
 
     def _tell(self) -> None:
         """Say that the link was lost or is back; what the listener does wrong is not ours."""
@@ -102,16 +97,15 @@ class Reconnector:
 
             logging.getLogger("rshell").exception("the on_change of a client's links")
 
-    def _lost(self, link: ClientLink) -> None:
-        cause = link.lost
-        if link is not self.link or cause is None:
-            return
-        self._up.clear()
+    def _lost(self, driver: Driver) -> None:
+        cause = self._live.lost
+        if driver is not self.link.driver or cause is None:
+            return  # of an attempt that is not over yet, which will see it
         if self._redial is None or self._limits.resume_window <= 0:
-            link.live.end(cause)
+            self._live.end(cause)
             return
         self.lost_at = self._loop.time()
-        session = link.live.session
+        session = self._live.session
         progress = session.received + session.replay.first
         if progress != self._progress:
             self._progress, self._wait = progress, 0.0
@@ -121,11 +115,10 @@ class Reconnector:
         self._tell()
 
     async def _come_back(self, cause: LinkLost) -> None:
-        live = self.link.live
         self.link.driver.abort()
         try:
-            async with asyncio.timeout(self._limits.resume_window):
-                self._take(await self._dial_until_answered(live, cause))
+            async with timeout(self._limits.resume_window):
+                self._take(await self._dial_until_answered())
             return
         except TimeoutError:
             error: RshellError = LinkLost(
@@ -137,16 +130,16 @@ class Reconnector:
         except (RshellError, OSError) as failed:
             error = LinkLost(f"{cause.reason}, and there is no way back: {failed}")
             error.__cause__ = failed
-        live.end(as_session_error(error))
+        self._live.end(as_session_error(error))
         self._tell()
 
-    async def _dial_until_answered(self, live: LiveSession, cause: LinkLost) -> ClientLink:
+    async def _dial_until_answered(self) -> ClientLink:
         assert self._redial is not None
         refused_since: float | None = None  # by this very machine, without a pause
         while True:
             await asyncio.sleep(self._wait * random.uniform(0.5, 1.0))
             try:
-                return await self._redial(live)
+                return await self._redial(self._live)
             except _FINAL:
                 raise
             except ConnectError as error:

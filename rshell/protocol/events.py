@@ -6,10 +6,11 @@ pays for their definition at its start, a fifth of what frozen dataclasses would
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Union
 
 from rshell.errors import RshellError
-from rshell.protocol.messages import Attach, Auth, Hello, Json
+from rshell.protocol.codec import Json
+from rshell.protocol.messages import Attach, Auth, Hello
 
 if TYPE_CHECKING:
     from rshell.protocol.channel import ChannelState
@@ -89,16 +90,9 @@ class ChannelClosed(NamedTuple):
     cause: RshellError | None
 
 
-Event = (
-    HelloReceived
-    | AuthReceived
-    | AttachRequested
-    | SessionAttached
-    | LinkClosed
-    | ChannelRequested
-    | ChannelOpened
-    | DataReceived
-    | EofReceived
-    | MessageReceived
-    | ChannelClosed
-)
+LinkEvent = Union[HelloReceived, AuthReceived, AttachRequested, SessionAttached, LinkClosed]
+ChannelEvent = Union[
+    ChannelRequested, ChannelOpened, DataReceived, EofReceived, MessageReceived, ChannelClosed
+]
+Event = Union[LinkEvent, ChannelEvent]
+LINK_EVENTS = (HelloReceived, AuthReceived, AttachRequested, SessionAttached, LinkClosed)

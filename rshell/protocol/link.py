@@ -56,7 +56,7 @@ from rshell.protocol.messages import (
 )
 from rshell.protocol.replay import Buffer
 from rshell.protocol.session import Role, Session
-from rshell.values import Limits
+from rshell.values import Bounds
 
 VERSIONS = (1, 1)
 IMPLEMENTATION = "rshell"
@@ -73,7 +73,7 @@ class Link:
     def __init__(
         self,
         role: Role,
-        limits: Limits,
+        limits: Bounds,
         now: float,
         *,
         mechanisms: tuple[str, ...] = (),
@@ -100,7 +100,7 @@ class Link:
         self._replies: list[bytes] = []
         self._queue(
             FrameType.HELLO,
-            Hello(*versions, limits.frame, IMPLEMENTATION, mechanisms).encode(),
+            Hello(versions, limits.frame, IMPLEMENTATION, mechanisms).to_bytes(),
         )
 
     # What is said.
@@ -121,14 +121,14 @@ class Link:
             return
         if not (self._handshake.stage is Stage.HELLO and auth.mechanism):
             self._handshake.act("authenticate")
-        self._queue(FrameType.AUTH, auth.encode())
+        self._queue(FrameType.AUTH, auth.to_bytes())
 
     def challenge(self, data: str) -> None:
         """Server: answer a step of the login with the next one."""
         if self.closed is not None:
             return
         self._handshake.act("challenge")
-        self._queue(FrameType.AUTH, Auth(data).encode())
+        self._queue(FrameType.AUTH, Auth(data).to_bytes())
 
     def accept(self, identity: str, data: str = "") -> None:
         """Accept the login: a server tells the client, a client has checked the server's proof."""
@@ -137,7 +137,7 @@ class Link:
         self._handshake.act("accept")
         self.identity = identity
         if self.role is Role.SERVER:
-            self._queue(FrameType.AUTH, Auth(data, done=True, identity=identity).encode())
+            self._queue(FrameType.AUTH, Auth(data, done=True, identity=identity).to_bytes())
 
     def attach(self, session: Session, attach: Attach, now: float) -> None:
         """Client: ask that this link carry `session`, new or resumed as `attach` says."""
@@ -147,7 +147,7 @@ class Link:
         self._attaching = session
         self._take_over(session)
         self._attach_sent = now
-        self._queue(FrameType.ATTACH, attach.encode())
+        self._queue(FrameType.ATTACH, attach.to_bytes())
 
     def accept_attach(self, session: Session, attach: Attach, now: float) -> list[Event]:
         """Server: grant what `attach` asked for; `session` has its id and a fresh secret.
@@ -158,11 +158,11 @@ class Link:
             return []
         self._handshake.act("accept-attach")
         try:
-            session.replay.rewind(attach.received, now)
+            session.replay.rewind(attach.resume.received if attach.resume else 0, now)
         except (RemoteProtocolError, ResumeFailed) as error:
             return self._fail(error)
         self._take_over(session)
-        body = Attached(session.id, session.secret, session.received).encode()
+        body = Attached(session.id, session.secret, session.received).to_bytes()
         self._queue(FrameType.ATTACHED, body)
         self._carry(session)
         self.ping(now)  # the first measure of the round trip
@@ -273,15 +273,15 @@ class Link:
             self._liveness.pong(decode_number("PONG", "id", body, 0), now)
             self._share_round_trip()
         elif number == FrameType.HELLO:
-            return self._receive_hello(Hello.decode(body))
+            return self._receive_hello(Hello.from_bytes(body))
         elif number == FrameType.AUTH:
-            return [AuthReceived(Auth.decode(body))]
+            return [AuthReceived(Auth.from_bytes(body))]
         elif number == FrameType.ATTACH:
-            return [AttachRequested(Attach.decode(body))]
+            return [AttachRequested(Attach.from_bytes(body))]
         elif number == FrameType.ATTACHED:
-            return self._receive_attached(Attached.decode(body), now)
+            return self._receive_attached(Attached.from_bytes(body), now)
         elif number == FrameType.GOODBYE:
-            return self._receive_goodbye(Goodbye.decode(body))
+            return self._receive_goodbye(Goodbye.from_bytes(body))
         else:
             self._control.take(now)  # of a later version, and marked as safe to skip
         return []
@@ -293,11 +293,10 @@ class Link:
         self.session.replay.acknowledge(received, now, self.round_trip)
 
     def _receive_hello(self, hello: Hello) -> list[Event]:
-        lowest = max(self._versions[0], hello.lowest)
-        highest = min(self._versions[1], hello.highest)
+        lowest = max(self._versions[0], hello.versions[0])
+        highest = min(self._versions[1], hello.versions[1])
         if lowest > highest:
-            theirs = (hello.lowest, hello.highest)
-            self.closed = version_mismatch(self._versions, theirs)
+            self.closed = version_mismatch(self._versions, hello.versions)
             self._say_goodbye(Goodbye("version", str(self.closed), self._versions))
             return [LinkClosed(self.closed)]
         self.peer = hello
@@ -401,7 +400,7 @@ class Link:
         self._replies.append(encode_frame(frame_type, 0, body))
 
     def _say_goodbye(self, goodbye: Goodbye) -> None:
-        self._replies.append(encode_frame(FrameType.GOODBYE, 0, goodbye.encode()))
+        self._replies.append(encode_frame(FrameType.GOODBYE, 0, goodbye.to_bytes()))
 
     def _fail(self, error: RemoteProtocolError | ResumeFailed) -> list[Event]:
         self._say_goodbye(Goodbye(error.code, str(error)))

@@ -8,7 +8,7 @@ fine and a flood ends the link.
 from __future__ import annotations
 
 from rshell.errors import RemoteProtocolError
-from rshell.values import Limits
+from rshell.values import Bounds
 
 _PINGS_OUTSTANDING = 8
 
@@ -43,7 +43,7 @@ class Liveness:
 
     __slots__ = ("_dead", "_heard", "_idle", "_next_id", "_pinged", "_sent", "round_trip")
 
-    def __init__(self, limits: Limits, now: float) -> None:
+    def __init__(self, limits: Bounds, now: float) -> None:
         self._idle = limits.ping_idle
         self._dead = limits.ping_dead
         self._heard = now

@@ -21,7 +21,7 @@ from rshell.protocol.channel import ChannelState, Half
 from rshell.protocol.frames import FrameType, encode_data_header, encode_frame
 from rshell.protocol.messages import encode_number
 from rshell.protocol.replay import Buffer, ReplayQueue
-from rshell.values import Limits
+from rshell.values import Bounds
 
 _SMALL = 4096  # queued bytes up to which a channel counts as interactive
 _LEAST = 16 * 1024  # bytes that a channel may queue though the session's budget is spent
@@ -34,7 +34,7 @@ class Outbox:
     """
 
     def __init__(
-        self, limits: Limits, budget: MemoryBudget, sent_close: Callable[[ChannelState], None]
+        self, limits: Bounds, budget: MemoryBudget, sent_close: Callable[[ChannelState], None]
     ) -> None:
         self.replay = ReplayQueue(limits.replay, limits.replay_largest, budget)
         self.peer_frame = limits.frame

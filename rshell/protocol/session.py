@@ -15,6 +15,7 @@ from enum import Enum
 from rshell.errors import ChannelRefused, ChannelReset, LocalProtocolError, RemoteProtocolError
 from rshell.protocol.budget import MemoryBudget
 from rshell.protocol.channel import ChannelState, Half, Queued
+from rshell.protocol.codec import Json, encode_json, parse_object
 from rshell.protocol.events import (
     ChannelClosed,
     ChannelOpened,
@@ -27,19 +28,17 @@ from rshell.protocol.events import (
 from rshell.protocol.frames import HEADER, KNOWN_TYPES, Frame, FrameType
 from rshell.protocol.messages import (
     KIND_LIMIT,
-    Body,
-    Failure,
-    Json,
     Open,
     Opened,
+    Refused,
+    Reset,
     decode_number,
-    encode_json,
     encode_number,
 )
 from rshell.protocol.outbox import Outbox
 from rshell.protocol.replay import Buffer, ReplayQueue
 from rshell.protocol.window import ReceiveWindow, SendWindow
-from rshell.values import Limits
+from rshell.values import Bounds
 
 EMPTY = b"{}"
 
@@ -64,7 +63,7 @@ class Session:
     seconds, None before the first.
     """
 
-    def __init__(self, role: Role, limits: Limits, *, id: str = "", secret: str = "") -> None:
+    def __init__(self, role: Role, limits: Bounds, *, id: str = "", secret: str = "") -> None:
         self.role = role
         self.id = id
         self.secret = secret
@@ -90,7 +89,7 @@ class Session:
             raise LocalProtocolError(f"a channel's kind has at most {KIND_LIMIT} characters")
         window = self._new_window()
         try:
-            body = Open(kind, window.size, request).encode()
+            body = Open(kind, window.size, request).to_bytes()
             self._check_size(FrameType.OPEN, body)
         except (LocalProtocolError, TypeError, ValueError):
             window.close()
@@ -105,7 +104,7 @@ class Session:
         """Open a channel that the peer asked for."""
         if channel.theirs is Half.CLOSED:
             return
-        body = Opened(channel.receive_window.size, reply or {}).encode()
+        body = Opened(channel.receive_window.size, reply or {}).to_bytes()
         self._check_size(FrameType.OPENED, body)
         channel.sending(FrameType.OPENED)
         self._outbox.add_control(FrameType.OPENED, channel.number, body)
@@ -116,7 +115,9 @@ class Session:
             return
         channel.sending(FrameType.REFUSED)
         channel.theirs = Half.CLOSED
-        self._outbox.add_control(FrameType.REFUSED, channel.number, Failure(code, reason).encode())
+        self._outbox.add_control(
+            FrameType.REFUSED, channel.number, Refused(code, reason).to_bytes()
+        )
         self._forget(channel)
 
     def send(self, channel: ChannelState, stream: int, data: Buffer) -> None:
@@ -177,7 +178,7 @@ class Session:
         channel.sending(FrameType.RESET)
         channel.is_discarding = True
         channel.drop_queue()
-        self._outbox.add_control(FrameType.RESET, channel.number, Failure(code, reason).encode())
+        self._outbox.add_control(FrameType.RESET, channel.number, Reset(code, reason).to_bytes())
         self._forget_if_over(channel)
 
     def consumed(self, channel: ChannelState, size: int, now: float) -> None:
@@ -264,15 +265,15 @@ class Session:
             self._outbox.schedule(channel)
             return []
         if frame_type is FrameType.OPENED:
-            opened = Opened.decode(bytes(frame.body))
+            opened = Opened.from_bytes(frame.body)
             channel.send_window = SendWindow(opened.window)
             return [] if channel.is_discarding else [ChannelOpened(channel, opened.reply)]
         if frame_type is FrameType.MESSAGE:
-            message = Body.decode("MESSAGE", frame.body).values
+            message = parse_object("MESSAGE", frame.body)
             size = len(frame.body)
             return [] if channel.is_discarding else [MessageReceived(channel, message, size)]
         if frame_type is FrameType.EOF:
-            Body.decode("EOF", frame.body)
+            parse_object("EOF", frame.body)
             return [] if channel.is_discarding else [EofReceived(channel)]
         return self._receive_end(channel, frame_type, frame.body)
 
@@ -303,7 +304,7 @@ class Session:
         number = frame.channel
         if number % 2 != self.role.peer.value % 2 or number <= self._last_peer_number:
             raise RemoteProtocolError(f"OPEN of channel {number}, which is not the peer's next")
-        request = Open.decode(bytes(frame.body))
+        request = Open.from_bytes(frame.body)
         self._last_peer_number = number
         window = self._new_window()
         channel = self._new_channel(number, request.kind, window, opened_here=False)
@@ -321,11 +322,13 @@ class Session:
         """CLOSE, REFUSED and RESET: the peer's half is closed, so ours follows."""
         cause: ChannelRefused | ChannelReset | None = None
         if frame_type is FrameType.CLOSE:
-            Body.decode("CLOSE", body)
+            parse_object("CLOSE", body)
+        elif frame_type is FrameType.REFUSED:
+            refused = Refused.from_bytes(body)
+            cause = ChannelRefused(refused.code, refused.reason)
         else:
-            failure = Failure.decode(frame_type.name, bytes(body))
-            error = ChannelRefused if frame_type is FrameType.REFUSED else ChannelReset
-            cause = error(failure.code, failure.reason)
+            reset = Reset.from_bytes(body)
+            cause = ChannelReset(reset.code, reset.reason)
         was_discarding = channel.is_discarding
         channel.is_discarding = True
         self._close_ours(channel, refused=frame_type is FrameType.REFUSED)
@@ -341,7 +344,7 @@ class Session:
             channel.ours = Half.CLOSED
         elif channel.ours is Half.ANSWERING:
             channel.sending(FrameType.REFUSED)
-            body = Failure("cancelled", "the opener took it back").encode()
+            body = Refused("cancelled", "the opener took it back").to_bytes()
             self._outbox.add_control(FrameType.REFUSED, channel.number, body)
         else:
             channel.sending(FrameType.CLOSE)

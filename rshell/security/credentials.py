@@ -1,8 +1,10 @@
-"""The client's store of tokens: which one belongs to which server.
+"""What a client knows of a server before it dials: whom to expect, and who to be.
 
-Strategy: one private text file, a token line for each server (see `TokenLine`), rewritten as
-a whole. The token that a server makes for its own user on its first start lies in the server's
-directory instead, so that `rshell` on the same machine, run by the same user, needs no login step.
+The client keeps one private text file with a token line for each server (see `TokenLine`) and
+rewrites it as a whole. A server leaves the token for its own user in its own directory instead,
+and `rshell` on the same machine, run by the same user, needs no login step. A token line names the
+server's fingerprint too: the server is known before a byte is written, the first time as well, and
+nobody can relay the login.
 
 Hazard: a damaged line must not be repeated in an error, for it may hold a token; errors name
 the file and the line's number.
@@ -10,12 +12,21 @@ the file and the line's number.
 
 from __future__ import annotations
 
+import os
+from dataclasses import field
 from pathlib import Path
 
-from rshell.errors import ConfigurationError
-from rshell.security.files import locked, read_private, write_private
+from rshell.errors import AuthenticationFailed, ConfigurationError
+from rshell.security.certificates import parse_fingerprint
+from rshell.security.files import (
+    locked,
+    read_private,
+    server_directory,
+    state_directory,
+    write_private,
+)
 from rshell.security.tokens import TokenLine
-from rshell.values import Address
+from rshell.values import Address, frozen
 
 _LOCAL_TOKEN = "local-token"
 
@@ -52,21 +63,70 @@ class Credentials:
         ]
 
 
-def local_token(server_directory: Path) -> TokenLine | None:
+def local_token(directory: Path) -> TokenLine | None:
     """Return the token that a server left here for its own user, None if there is none.
 
     Raises ConfigurationError if the file is damaged, open to others, or somebody else's.
     """
-    path = server_directory / _LOCAL_TOKEN
+    path = directory / _LOCAL_TOKEN
     try:
         return _parse(read_private(path), str(path))
     except FileNotFoundError:
         return None
 
 
-def write_local_token(server_directory: Path, line: TokenLine) -> None:
+def write_local_token(directory: Path, line: TokenLine) -> None:
     """Leave a token for the server's own user. Raises ConfigurationError."""
-    write_private(server_directory / _LOCAL_TOKEN, f"{line}\n".encode())
+    write_private(directory / _LOCAL_TOKEN, f"{line}\n".encode())
+
+
+@frozen
+class Trust:
+    """Who we are to a server (`identity`, `token`), and its expected `fingerprint`.
+
+    `fingerprint` is None where an authority vouches for the certificate instead.
+    """
+
+    identity: str
+    token: str = field(repr=False)
+    fingerprint: str | None = None
+
+
+def find_trust(
+    address: Address,
+    *,
+    token: str | None = None,
+    fingerprint: str | None = None,
+    trust_ca: bool = False,
+) -> Trust:
+    """Return what to log in with at `address`.
+
+    `token` is a token line and comes first, then $RSHELL_TOKEN, then what `rshell --login` stored
+    for the address; on this machine the token that the server left for its own user. Raises
+    AuthenticationFailed when there is none anywhere, and ConfigurationError for a file or line
+    that can't be used.
+    """
+    expected = None if fingerprint is None else parse_fingerprint(fingerprint)
+    line = _find_line(address, token)
+    if expected is not None or trust_ca:
+        return Trust(line.identity, line.token, expected)
+    return Trust(line.identity, line.token, line.fingerprint)
+
+
+def _find_line(address: Address, token: str | None) -> TokenLine:
+    text = token or os.environ.get("RSHELL_TOKEN")
+    if text:
+        return TokenLine.parse(text)
+    stored = Credentials(state_directory() / "credentials").find(address)
+    if stored is None and address.is_loopback:
+        stored = local_token(server_directory())
+    if stored is None:
+        where = "here" if address.is_loopback else "there"
+        raise AuthenticationFailed(
+            f"no token for {address}. Start rshell-server {where}, or run 'rshell-token add NAME' "
+            "on that machine and paste the line it prints into 'rshell --login' here."
+        )
+    return stored
 
 
 def _parse(data: bytes, where: str) -> TokenLine:

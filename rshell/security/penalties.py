@@ -17,7 +17,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Network, ip_address
 
-from rshell.values import Limits
+from rshell.values import Bounds
 
 
 @dataclass(slots=True)
@@ -29,7 +29,7 @@ class _Entry:
 class Penalties:
     """Failed logins by source; holds at most `limits.penalty_sources` sources."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Bounds) -> None:
         self._limits = limits
         # Both in the order of the last failure, the oldest first.
         self._harmless: OrderedDict[str, _Entry] = OrderedDict()
@@ -96,7 +96,7 @@ def fold_source(source: str) -> str:
     return str(IPv6Network((int(address), 64), strict=False))
 
 
-def early_drop(unfinished: int, limits: Limits, chance: float) -> bool:
+def early_drop(unfinished: int, limits: Bounds, chance: float) -> bool:
     """Decide whether to drop a new link while `unfinished` others have not logged in yet.
 
     `chance` is a random number in [0, 1). Never below half of `limits.unfinished_logins`, then

@@ -1,14 +1,21 @@
 """The way into a server: where it listens, and whom it lets in as far as the login.
 
-Strategy: a connection is judged before it costs anything, TLS included: by how many are in
-already, by the failed logins of its source, and by chance once too many logins are unfinished. On
-a Unix socket the kernel says who comes. Every link is known here from its start to its end, so
-that closing the server misses none.
+Our own accept loop takes a handful of connections a turn; a storm of them can't starve those who
+are logged in. A connection is judged before it costs anything, TLS included: by how many are in
+already, by the failed logins of its source, and by chance once too many logins are unfinished. On a
+Unix socket the kernel says who comes. Every link is known here from its start to its end, and
+closing the server misses none.
+
+Hazard: a process that has run out of descriptors can't accept, and the connection that waits wakes
+the loop for ever. A descriptor in reserve is spent on accepting and closing it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
+import logging
+import os
 import random
 import socket
 import ssl
@@ -20,13 +27,19 @@ from typing import Any
 from rshell.channels.base import own_name
 from rshell.security.certificates import ALPN
 from rshell.security.penalties import Penalties, early_drop
-from rshell.server.audit import AuditLog
-from rshell.server.listener import Listener
 from rshell.server.login import LinkHost, ServerLink
-from rshell.transport.sockets import SocketStream
+from rshell.server.state import AuditLog
+from rshell.transport.sockets import SocketStream, UnixListener, is_trusted_uid, peer_uid
 from rshell.transport.tls import TlsStream
-from rshell.transport.unix import UnixListener, is_trusted_uid, peer_uid
 from rshell.values import Address
+
+_log = logging.getLogger("rshell.server")
+
+_TURN = 16  # connections accepted before others get their turn
+_PAUSE = 0.1  # seconds without accepting once descriptors have run out
+_LOG_EVERY = 30.0  # seconds between two lines about it
+
+Accept = Callable[[socket.socket, object], None]
 
 
 class Entrance:
@@ -91,7 +104,7 @@ class Entrance:
         return has_logged_in
 
     def close(self) -> None:
-        """Stop listening; links go on. Harmless when closed."""
+        """Stop listening; links go on. Does nothing when closed."""
         for listener in self._listeners:
             listener.close()
         while self._unix_listeners:
@@ -133,7 +146,7 @@ class Entrance:
         except OSError as error:
             sock.close()  # reset before we looked
             link.driver.stream_lost(error)
-        if link.link.closed is not None:  # whoever closed it found no stream to wait for
+        if link.link.closed is not None:  # closed before it had a stream to wait for
             await link.driver.done.wait()
 
     def _admits(self, source: str) -> bool:
@@ -143,3 +156,120 @@ class Entrance:
         if self._penalties.wait(source, self._loop.time()) > 0:
             return False
         return not early_drop(len(self._unfinished), self._limits, random.random())
+
+
+class Listener:
+    """Accepts on a non-blocking listening socket until closed; `accept` owns what it is given.
+
+    `address` is what the socket is bound to, as the socket module tells it.
+    """
+
+    def __init__(self, sock: socket.socket, accept: Accept) -> None:
+        self.address = sock.getsockname()
+        self._socket = sock
+        self._accept = accept
+        self._loop = asyncio.get_running_loop()
+        self._reserve = os.open(os.devnull, os.O_RDONLY)
+        self._resume: asyncio.TimerHandle | None = None
+        self._logged = -_LOG_EVERY
+        self._loop.add_reader(sock, self._ready)
+
+    def close(self) -> None:
+        """Stop listening. Does nothing when it is closed."""
+        if self._socket.fileno() < 0:
+            return
+        if self._resume is not None:
+            self._resume.cancel()
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
+        if self._reserve >= 0:
+            os.close(self._reserve)
+            self._reserve = -1
+
+    def _ready(self) -> None:
+        for _ in range(_TURN):
+            try:
+                sock, address = self._socket.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    raise
+                self._run_out(error)
+                return
+            sock.setblocking(False)
+            self._accept(sock, address)
+
+    def _run_out(self, error: OSError) -> None:
+        """Turn the next connection away with the reserve, then rest for a moment."""
+        now = self._loop.time()
+        if now - self._logged >= _LOG_EVERY:
+            self._logged = now
+            _log.warning("turning connections away: %s", error.strerror)
+        if self._reserve >= 0:
+            os.close(self._reserve)
+            self._reserve = -1  # the number may be somebody else's by the time we close
+            try:
+                self._socket.accept()[0].close()
+            except OSError:
+                pass  # it has gone by itself
+        self._loop.remove_reader(self._socket)
+        self._resume = self._loop.call_later(_PAUSE, self._go_on)
+
+    def _go_on(self) -> None:
+        self._resume = None
+        try:
+            self._reserve = os.open(os.devnull, os.O_RDONLY)
+        except OSError:
+            self._reserve = -1
+        self._loop.add_reader(self._socket, self._ready)
+
+
+def bind_tcp(host: str, port: int, backlog: int = 512) -> list[socket.socket]:
+    """Return listening sockets on every address of `host`, all on one port.
+
+    Port 0 lets the system choose one for all. Raises OSError when none could be bound.
+    """
+    sockets: list[socket.socket] = []
+    failure: OSError | None = None
+    for family, address in _places(host):
+        try:
+            sock = _bind_one(family, (address[0], port, *address[2:]), backlog)
+        except OSError as error:
+            failure = error
+            # No IPv6 on this machine is no failure; a port in use is one.
+            if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                continue
+            break
+        sockets.append(sock)
+        port = sock.getsockname()[1]
+    else:
+        if sockets:
+            return sockets
+    for sock in sockets:
+        sock.close()
+    raise failure or OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+
+
+def _places(host: str) -> list[tuple[int, tuple[Any, ...]]]:
+    """Return (family, address) of every way to bind `host`."""
+    if host == "localhost":
+        # Both loopbacks, whatever the hosts file says of the name.
+        return [(socket.AF_INET, ("127.0.0.1", 0)), (socket.AF_INET6, ("::1", 0))]
+    infos = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return list(dict.fromkeys((info[0], info[4]) for info in infos))
+
+
+def _bind_one(family: int, address: tuple[Any, ...], backlog: int) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setblocking(False)
+        sock.bind(address)
+        sock.listen(backlog)
+    except BaseException:
+        sock.close()
+        raise
+    return sock

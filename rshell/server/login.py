@@ -12,15 +12,20 @@ from collections.abc import Callable
 from typing import Protocol
 
 from rshell.errors import ConfigurationError, ResumeFailed, RshellError, SessionClosed
-from rshell.protocol.channel import ChannelState
-from rshell.protocol.events import AttachRequested, AuthReceived, Event, LinkClosed, SessionAttached
+from rshell.protocol.events import (
+    AttachRequested,
+    AuthReceived,
+    LinkClosed,
+    LinkEvent,
+    SessionAttached,
+)
 from rshell.protocol.link import Link
 from rshell.protocol.messages import Attach, Auth
 from rshell.protocol.session import Role
 from rshell.security.scram import ScramError, ServerLogin, Verifier
 from rshell.transport.driver import Driver
 from rshell.transport.live_session import LiveSession
-from rshell.values import Limits
+from rshell.values import Bounds
 
 SCRAM = "SCRAM-SHA-256-PLUS"
 EXTERNAL = "EXTERNAL"
@@ -36,7 +41,7 @@ _REFUSAL = (
 class LinkHost(Protocol):
     """What a link needs of its server."""
 
-    limits: Limits
+    limits: Bounds
 
     def new_login(self) -> ServerLogin:
         """Return the server's side of one login, bound to its certificate."""
@@ -79,7 +84,7 @@ class ServerLink:
         self._trusted = trusted
         self._login: ServerLogin | None = None
 
-    def handle(self, event: Event) -> None:
+    def handle(self, event: LinkEvent) -> None:
         """Act on one event of the link."""
         if isinstance(event, AuthReceived):
             self._authenticate(event.auth)
@@ -87,13 +92,6 @@ class ServerLink:
             self._attach(event.attach)
         elif isinstance(event, LinkClosed):
             self._host.link_closed(self, event.cause)
-        elif self.live is not None:
-            self.live.handle(event)
-
-    def has_room(self, channel: ChannelState) -> None:
-        """A channel that asked for room has it."""
-        if self.live is not None:
-            self.live.has_room(channel)
 
     @property
     def verifier(self) -> Verifier | None:
@@ -159,6 +157,6 @@ class ServerLink:
             return
         for event in self.link.accept_attach(self.live.session, attach, self.driver.now):
             if isinstance(event, SessionAttached):
-                self.live.driver = self.driver
-            else:
+                self.live.attach(self.driver)
+            elif isinstance(event, LinkClosed):
                 self.handle(event)

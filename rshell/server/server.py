@@ -1,9 +1,8 @@
-"""A server: who is logged in, and what runs for them.
+"""`rshell.serve`, and the server: who is logged in, and what runs for them.
 
-Strategy: everything that lives is reachable from here, so that closing the server closes it
-all: the entrance first, then links with a word, then handlers, detached jobs and named sessions,
-then what those left to clean up, the reaper last. Each link is independent; none waits for what
-another does.
+Everything that lives is reachable from the `Server`, and closing it closes it all: the entrance
+first, then links with a word, then handlers, detached jobs and named shells, then what those left
+to clean up, the reaper last. Each link is independent; none waits for what another does.
 
 Hazard: `asyncio.Server.wait_closed` hangs on Python 3.12 and later while connections live; it
 is not used. Each link's end is waited for instead, which its own deadline sees to.
@@ -15,43 +14,105 @@ import asyncio
 import logging
 import os
 import secrets
-import socket
-import ssl
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from rshell.channels.base import Context, Handler, own_name
+from rshell.aio import Opening, Tasks
+from rshell.channels.base import Context, Handler, Work, own_name
 from rshell.channels.job.jobs import Jobs
-from rshell.channels.sessions.registry import NamedShells
-from rshell.channels.work import Work
-from rshell.errors import RshellError, SessionClosed
+from rshell.channels.job.server import serve_job
+from rshell.channels.process.server import serve_process
+from rshell.channels.shell.named.table import NamedShellTable
+from rshell.errors import ConfigurationError, RshellError, SessionClosed
 from rshell.execution.exits import use_default_sigchld
 from rshell.execution.reaper_client import Reaper
 from rshell.execution.spawn_queue import SpawnQueue
-from rshell.protocol.messages import Attach, Json
+from rshell.protocol.codec import Json
+from rshell.protocol.messages import Attach
 from rshell.protocol.session import Role, Session
-from rshell.security.certificates import binding, fingerprint
-from rshell.security.scram import ServerLogin
-from rshell.security.tokens import TokenStore
-from rshell.server.audit import AuditLog
-from rshell.server.drain import Drain
-from rshell.server.entrance import Entrance
+from rshell.security.certificates import (
+    CertificateFiles,
+    binding,
+    fingerprint,
+)
+from rshell.security.files import private_directory, server_directory
+from rshell.security.scram import ServerLogin, Verifier
+from rshell.server.entrance import Entrance, bind_tcp
 from rshell.server.login import ServerLink
-from rshell.server.revocation import Lookup, TokenWatch
-from rshell.server.session_table import KeptSession, Registry
+from rshell.server.session_table import Drain, KeptSession, SessionTable
+from rshell.server.state import (
+    AuditLog,
+    Lookup,
+    TlsIdentity,
+    TokenWatch,
+)
 from rshell.transport.channel import Channel
 from rshell.transport.live_session import LiveSession, as_session_error
 from rshell.transport.stdio import PipeStream
-from rshell.values import Address, Limits
+from rshell.values import DEFAULT_PORT, Address, Bounds, Limits
 
 _log = logging.getLogger("rshell.server")
 
+_LOOK = 1.0  # seconds between two looks for revoked tokens
 _KEPT_BACK = ("RSHELL_TOKEN",)  # secrets of ours that no command needs
 _SHUTDOWN = "the server is shutting down"
 _BUSY = "the server has as many sessions as it takes; try again later"
 _REVOKED = "the token of this login was revoked"
+
+
+def serve(
+    host: str | None = "localhost",
+    port: int = DEFAULT_PORT,
+    *,
+    unix: Path | str | None = None,
+    handlers: Mapping[str, Handler] | None = None,
+    commands: bool | None = None,
+    state: Path | str | None = None,
+    certificate: CertificateFiles | None = None,
+    cwd: str | None = None,
+    limits: Limits | None = None,
+) -> Opening[Server]:
+    """Serve: `async with rshell.serve("localhost", 7000) as server`, or await it.
+
+    Listens over TLS on every address of `host` ("localhost" is both loopbacks), on `port` or,
+    with 0, on one that is free; and, or instead with `host=None`, on the Unix socket `unix`.
+    `handlers` are channel kinds of your own, by name. A server that has some offers no others,
+    unless `commands` asks for the kinds that run commands as well; without them, those are what
+    it offers.
+    `state` keeps key, certificate, tokens, the audit log and detached jobs. Commands start in
+    `cwd`, the user's home without one. They run as the user of this process, always.
+
+    Raises ConfigurationError, when awaited, for a file that is unusable or an address in use.
+    """
+
+    async def start() -> Server:
+        bounds = Bounds.of(limits)
+        place = private_directory(Path(state) if state is not None else server_directory())
+        server = Server(
+            handlers=handlers or {},
+            commands=handlers is None if commands is None else commands,
+            limits=bounds,
+            cwd=cwd or home_directory(),
+            audit=AuditLog(place / "audit.jsonl"),
+            jobs=place / "jobs",
+        )
+        try:
+            if host is not None:
+                server.listen_tls(host, port, TlsIdentity.load(place, certificate))
+            if unix is not None:
+                private_directory(Path(unix).parent)
+                server.listen_unix(Path(unix))
+            if not server.addresses:
+                raise ConfigurationError("give a host, a Unix socket, or both to listen at")
+        except BaseException:
+            await server.close()
+            raise
+        return server
+
+    return Opening(start)
 
 
 class Server:
@@ -59,14 +120,16 @@ class Server:
 
     `fingerprint` is that of its certificate. `token_line` logs this user in:
     `connect(server.addresses[0], token=server.token_line)`. It is None where no token is needed
-    (a Unix socket, stdio) or this user's own was revoked and removed.
+    (a Unix socket, stdio) or this user's own was revoked and removed. `commands` asks for the kinds
+    that run commands, beside those of `handlers`, which come first where names are the same.
     """
 
     def __init__(
         self,
         *,
         handlers: Mapping[str, Handler],
-        limits: Limits,
+        commands: bool = True,
+        limits: Bounds,
         cwd: str,
         audit: AuditLog,
         jobs: Path | None = None,
@@ -75,25 +138,24 @@ class Server:
         self.limits = limits
         self.fingerprint = ""
         self.token_line: str | None = None
-        self._handlers = dict(handlers)
         self._cwd = cwd
         self._environment = {k: v for k, v in os.environ.items() if k not in _KEPT_BACK}
         self._audit = audit
-        self._loop = asyncio.get_running_loop()
         self._reaper = Reaper(limits.kill_grace)
         self._spawner = SpawnQueue(limits.processes, reaper=self._reaper)
         self._work = Work()
         self._jobs = None if jobs is None else Jobs(jobs, self._spawner, limits, self._work)
-        # Whoever keeps jobs is there for more than one session.
-        self._named = None if jobs is None else NamedShells(limits, audit.write)
-        self._registry = Registry(limits, self._end_session)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._entrance = Entrance(self, audit, self._own)
-        self._tokens: TokenStore | None = None
-        self._binding = b""
+        # A server that keeps jobs is there for more than one session.
+        self._named = NamedShellTable(
+            limits, audit.write, self._verifier_of, keeps=jobs is not None
+        )
+        self._handlers = (self._command_kinds() if commands else {}) | dict(handlers)
+        self._sessions = SessionTable(limits, self._end_session)
+        self._tasks = Tasks(_log_failure)
+        self._entrance = Entrance(self, audit, self._tasks.own)
+        self._tls: TlsIdentity | None = None
         self._token_watch: TokenWatch | None = None
         self._closed = asyncio.Event()
-        self._closing = False
         self._closer: asyncio.Task[None] | None = None
         self._drain: Drain | None = None
 
@@ -115,7 +177,7 @@ class Server:
     @property
     def sessions(self) -> int:
         """How many sessions are open."""
-        return len(self._registry)
+        return len(self._sessions)
 
     @property
     def commands(self) -> int:
@@ -124,19 +186,21 @@ class Server:
 
     # Beginning.
 
-    def listen_tls(
-        self,
-        sockets: list[socket.socket],
-        context: ssl.SSLContext,
-        der: bytes,
-        tokens: TokenStore,
-    ) -> None:
-        """Serve TLS on listening sockets; `der` is the certificate in `context`."""
-        self._tokens = tokens
-        self._binding = binding(der)
-        self.fingerprint = fingerprint(der)
-        self._entrance.listen_tls(sockets, context)
-        self._token_watch = TokenWatch(tokens, self._end_revoked)
+    def listen_tls(self, host: str, port: int, identity: TlsIdentity) -> None:
+        """Serve TLS on every address of `host`. Raises ConfigurationError."""
+        try:
+            sockets = bind_tcp(host, port)
+        except OSError as error:
+            raise ConfigurationError(
+                f"can't listen at {host} port {port}: {error.strerror or error}. "
+                "Choose another --port, or end what listens there."
+            ) from error
+        self._tls = identity
+        self.fingerprint = fingerprint(identity.certificate)
+        self._entrance.listen_tls(sockets, identity.context)
+        self._token_watch = TokenWatch(identity.tokens, self._end_revoked, _LOOK)
+        if identity.own is not None:
+            self.token_line = str(replace(identity.own, address=self.addresses[0]))
 
     def listen_unix(self, path: Path) -> None:
         """Serve this user's own processes on a Unix socket."""
@@ -149,12 +213,22 @@ class Server:
         await stream.connect(incoming, outgoing)
         await link.driver.done.wait()
 
+    def _command_kinds(self) -> dict[str, Handler]:
+        """Return the handlers of the kinds that every server has."""
+        return {
+            "job": partial(serve_job, self._jobs, self._work),
+            "process": serve_process,
+            "sessions": self._named.serve_sessions,
+            "shell": self._named.serve_shell,
+        }
+
     # What links ask for.
 
     def new_login(self) -> ServerLogin:
         """Return the server's side of one login."""
-        assert self._tokens is not None
-        return ServerLogin(self._tokens.lookup, self._tokens.fake_key, self._binding)
+        assert self._tls is not None
+        tokens = self._tls.tokens
+        return ServerLogin(tokens.lookup, tokens.fake_key, binding(self._tls.certificate))
 
     def logged_in(self, link: ServerLink) -> None:
         """A login succeeded."""
@@ -168,13 +242,13 @@ class Server:
 
     def find_session(self, link: ServerLink, attach: Attach) -> LiveSession:
         """Return the session that a link which has logged in asks for, new or kept."""
-        if attach.session is None:
+        if attach.resume is None:
             if self._drain is not None:
                 raise SessionClosed("shutdown", _SHUTDOWN, by="local")
-            if len(self._registry) >= self.limits.sessions:
+            if len(self._sessions) >= self.limits.sessions:
                 raise SessionClosed("busy", _BUSY, by="local")
-            return self._registry.add(self._new_session(link), link, attach).live
-        kept = self._registry.resume(link, attach)
+            return self._sessions.add(self._new_session(link), link, attach).live
+        kept = self._sessions.resume(link, attach)
         self._audit.write("resume", self._name(kept) | {"source": link.source})
         return kept.live
 
@@ -190,33 +264,33 @@ class Server:
             environment=self._environment,
             spawner=self._spawner,
             audit=partial(self._write_audit, link.identity, session.id),
-            clean_up=self._own,
-            jobs=self._jobs,
-            named=self._named,
-            verifier=link.verifier,
-            work=self._work,
+            clean_up=self._tasks.own,
+            working=partial(self._work.begin, session.id),
         )
         return LiveSession(session, partial(self._serve, context))
 
+    def _verifier_of(self, session: str) -> Verifier | None:
+        """Return what the login of a session was checked against; None without a token."""
+        return self._sessions[session].link.verifier
+
     def link_closed(self, link: ServerLink, cause: RshellError) -> None:
         """A link is over; its session goes on, waits for another link, or ends."""
-        self._own(_gone(link))
+        self._tasks.own(_gone(link))
         if not self._entrance.link_closed(link):
             _log.info("no login from %s: %s", link.source, cause)
-        kept = self._registry.find(link)
+        kept = self._sessions.find(link)
         if kept is None:
             return
-        if not self._closing and self._registry.outlives(kept, cause):
-            kept.live.driver = None
+        if not self._is_closing and self._sessions.detach(kept, cause):
             self._audit.write("detach", self._name(kept) | {"reason": str(cause)})
         else:
             self._end_session(kept, cause)
 
     def _end_session(self, kept: KeptSession, cause: RshellError) -> None:
-        self._registry.remove(kept)
+        self._sessions.remove(kept)
         self._audit.write("end", self._name(kept) | {"reason": str(cause)})
         kept.live.end(as_session_error(cause))
-        self._own(kept.live.join())
+        self._tasks.own(kept.live.join())
 
     def _name(self, kept: KeptSession) -> Json:
         return {"identity": kept.identity, "session": kept.id}
@@ -243,23 +317,16 @@ class Server:
         # used and revoked between two looks is in neither.
         for link in [link for link in self._entrance.links if link.is_revoked(lookup)]:
             link.close("revoked", _REVOKED)
-        for kept in self._registry:
+        for kept in self._sessions:
             if kept.timer is not None and kept.link.is_revoked(lookup):
                 self._end_session(kept, SessionClosed("revoked", _REVOKED, by="local"))
-        if self._named is not None:
-            self._named.end_revoked(lookup)
+        self._named.end_revoked(lookup)
 
-    # Tasks and the end.
+    # The end.
 
-    def _own(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
-
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            _log.error("a task of the server failed", exc_info=task.exception())
+    @property
+    def _is_closing(self) -> bool:
+        return self._closer is not None
 
     async def drain(self) -> None:
         """Take nothing new, and wait until what runs has ended, `Limits.drain_seconds` at most.
@@ -267,29 +334,28 @@ class Server:
         Running commands are told, clients without one get goodbye at once. `close` comes after;
         it also ends the wait. Cancelling ends the wait alone: the server takes nothing new.
         """
-        if self._closing:
+        if self._is_closing:
             return
         if self._drain is None:
             self._entrance.close()
             self._audit.write("draining", {"commands": self.commands})
             seconds = self.limits.drain_seconds
-            self._drain = Drain(self._work, self._registry, self._let_go, seconds)
+            self._drain = Drain(self._work, self._sessions, self._let_go, seconds)
         await self._drain.run()
 
     def _let_go(self, kept: KeptSession) -> None:
         """Say goodbye to a session in which nothing runs."""
         kept.link.close("shutdown", _SHUTDOWN)
-        if kept in self._registry:  # its link was lost before
+        if kept in self._sessions:  # its link was lost before
             self._end_session(kept, SessionClosed("shutdown", _SHUTDOWN, by="local"))
 
     async def close(self) -> None:
-        """Stop listening, say goodbye, end what runs, and wait for it. Harmless when closed.
+        """Stop listening, say goodbye, end what runs, and wait for it; done once.
 
         Cancelling ends the wait alone: the server closes all the same.
         """
-        self._closing = True
         if self._closer is None:
-            self._closer = self._loop.create_task(self._close())
+            self._closer = asyncio.get_running_loop().create_task(self._close())
         await asyncio.shield(self._closer)
 
     async def _close(self) -> None:
@@ -306,17 +372,19 @@ class Server:
         self._entrance.close()
         for link in list(self._entrance.links):
             link.close("shutdown", _SHUTDOWN)
-        for kept in self._registry:
+        for kept in self._sessions:
             self._end_session(kept, SessionClosed("shutdown", _SHUTDOWN, by="local"))
         if self._jobs is not None:
-            self._own(self._jobs.close())
-        if self._named is not None:
-            self._own(self._named.close())
-        while self._tasks:
-            await asyncio.wait(list(self._tasks))
+            self._tasks.own(self._jobs.close())
+        self._tasks.own(self._named.close())
+        await self._tasks.join()
         await self._reaper.close()
         self._audit.write("stopped", {})
         self._audit.close()
+
+
+def _log_failure(error: BaseException) -> None:
+    _log.error("a task of the server failed", exc_info=error)
 
 
 async def _gone(link: ServerLink) -> None:

@@ -1,28 +1,41 @@
-"""The sessions of a server, those whose link was lost among them.
+"""The sessions of a server: kept while their link is away, and let go when the server stops.
 
-Strategy: a session belongs to the identity that made it. When its link is lost it waits for
-another: for the whole window if the client fell silent, for as long as the client asked if its
-end of the link was closed, which is what the end of its process looks like. Resuming takes a
-full login by the same identity and the session's secret. The secret changes with each link;
-the one before stays good until the new link has proved that its client has the new one.
+A session belongs to the identity that made it. When its link is lost it waits for another: for the
+whole window if the client fell silent, for as long as the client asked if its end of the link was
+closed, which is what the end of its process looks like. Resuming takes a full login by the same
+identity and the session's secret. The secret changes with each link; the one before stays good
+until the new link has proved that its client has the new one.
+
+Between "stop" and the stop what runs may end by itself, and nothing new begins. `Drain` lets go at
+once of sessions in which nothing runs, and of the others as soon as they have nothing left to run
+or to send; a client has the whole of its command's reply before it is told goodbye. What is left
+when the time is over is for `Server.close` to end.
 
 Hazard: of two links that claim one session, the later one gets it, and the earlier one may end
 later still. The end of a link that no longer carries the session means nothing to it.
+
+Hazard: a command's end and the delivery of its last byte are two things. A window may be used up,
+and then only the client's reading moves it on. Nothing that the server does tells of it; `Drain`
+looks at the sessions again and again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hmac
+import math
 import secrets
 from collections.abc import Callable, Iterator
 
+from rshell.aio import timeout
+from rshell.channels.base import Work
 from rshell.errors import LinkLost, ResumeFailed, RshellError
 from rshell.protocol.messages import Attach
 from rshell.server.login import ServerLink
 from rshell.transport.live_session import LiveSession
-from rshell.values import Limits
+from rshell.values import Bounds
 
+_LOOK = 0.05  # seconds between two looks at the sessions of a server that stops
 _REFUSAL = "this server does not keep that session (any more), or the secret is wrong"
 
 
@@ -43,16 +56,19 @@ class KeptSession:
         return self.live.session.id
 
 
-class Registry:
+class SessionTable:
     """All sessions of a server, by id. `expired` is called for one that nobody came back for."""
 
-    def __init__(self, limits: Limits, expired: Callable[[KeptSession, RshellError], None]) -> None:
+    def __init__(self, limits: Bounds, expired: Callable[[KeptSession, RshellError], None]) -> None:
         self._limits = limits
         self._expired = expired
         self._sessions: dict[str, KeptSession] = {}
 
     def __len__(self) -> int:
         return len(self._sessions)
+
+    def __getitem__(self, id: str) -> KeptSession:
+        return self._sessions[id]
 
     def __iter__(self) -> Iterator[KeptSession]:
         return iter(list(self._sessions.values()))
@@ -70,15 +86,17 @@ class Registry:
         Raises ResumeFailed in the same words for an unknown session, another identity's, and a
         wrong secret.
         """
-        kept = self._sessions.get(attach.session or "")
-        if kept is None or kept.identity != link.identity or not self._knows(kept, attach.secret):
+        wanted = attach.resume
+        assert wanted is not None
+        kept = self._sessions.get(wanted.session)
+        if kept is None or kept.identity != link.identity or not self._knows(kept, wanted.secret):
             raise ResumeFailed(_REFUSAL, by="local")
         if kept.timer is not None:
             kept.timer.cancel()
             kept.timer = None
         before, kept.link = kept.link, link
         kept.linger = min(attach.linger or 0.0, self._limits.resume_window)
-        kept.previous_secret = attach.secret
+        kept.previous_secret = wanted.secret
         kept.live.session.secret = secrets.token_urlsafe(32)
         before.driver.abort()  # it may only seem to live, and holds a descriptor
         return kept
@@ -91,8 +109,8 @@ class Registry:
         before = hmac.compare_digest(given, kept.previous_secret.encode())
         return present or (before and bool(kept.previous_secret))
 
-    def outlives(self, kept: KeptSession, cause: RshellError) -> bool:
-        """Note the end of a session's link; return whether it waits for another one."""
+    def detach(self, kept: KeptSession, cause: RshellError) -> bool:
+        """Take the end of a session's link; return whether the session waits for another one."""
         if not isinstance(cause, LinkLost):
             return False
         seconds = self._limits.resume_window if cause.silent else kept.linger
@@ -100,6 +118,7 @@ class Registry:
             return False
         loop = asyncio.get_running_loop()
         kept.timer = loop.call_later(seconds, self._expire, kept, seconds)
+        kept.live.detach(cause)
         return True
 
     def find(self, link: ServerLink) -> KeptSession | None:
@@ -110,7 +129,7 @@ class Registry:
         return kept if kept is not None and kept.link is link else None
 
     def remove(self, kept: KeptSession) -> None:
-        """Forget a session that has ended. Harmless when it is forgotten."""
+        """Forget a session that has ended. Does nothing when it is forgotten."""
         if kept.timer is not None:
             kept.timer.cancel()
             kept.timer = None
@@ -120,3 +139,59 @@ class Registry:
         kept.timer = None
         self.remove(kept)
         self._expired(kept, LinkLost(f"the client did not come back within {seconds:g} s"))
+
+
+class Drain:
+    """Lets the sessions of `table` go with `let_go`, each when its work is done.
+
+    It takes `seconds` at most, less when all is done or `stop` is called.
+    """
+
+    def __init__(
+        self,
+        work: Work,
+        table: SessionTable,
+        let_go: Callable[[KeptSession], None],
+        seconds: float,
+    ) -> None:
+        self._work = work
+        self._table = table
+        self._let_go = let_go
+        self._loop = asyncio.get_running_loop()
+        self._end = self._loop.time() + seconds
+        self._stopped = asyncio.Event()
+
+    async def run(self) -> None:
+        """Tell those concerned, then wait. Cancelling stops the waiting and nothing else."""
+        self._work.notify(self._notice)
+        while not self._is_done() and self._loop.time() < self._end:
+            try:
+                async with timeout(_LOOK):
+                    await self._stopped.wait()
+                return
+            except TimeoutError:
+                pass  # look again
+
+    def stop(self) -> None:
+        """Let `run` return at once."""
+        self._stopped.set()
+
+    def _notice(self) -> str:
+        left = math.ceil(max(0.0, self._end - self._loop.time()))
+        return (
+            f"the server is shutting down; this command is ended in {left} s unless it ends before"
+        )
+
+    def _is_done(self) -> bool:
+        """Let go of those who are done; return whether that is all."""
+        busy = self._work.sessions()
+        for kept in self._table:
+            is_waited_for = kept.id in busy
+            # Without a link nobody will fetch what there is: nobody is let in any more.
+            # What is on its way can be lost with the link: closing it may reset it.
+            live = kept.live
+            has_arrived = live.session.is_quiet and live.is_settled
+            has_more = live.driver is not None and not has_arrived
+            if not is_waited_for and not has_more:
+                self._let_go(kept)
+        return self._work.is_idle and not len(self._table)

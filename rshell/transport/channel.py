@@ -1,10 +1,10 @@
 """A channel in use: its streams, its messages and its end, for coroutines.
 
-Strategy: the pure `ChannelState` knows what may be sent; this class adds waiting. Reads wait
-for data, writes wait for room, and everything that waits is woken by the end of the channel.
+The pure `ChannelState` knows what may be sent; this class adds waiting. Reads wait for data,
+writes wait for room, and the end of the channel wakes everything that waits.
 
-Hazard: a server's handler is a task that is cancelled when the peer gives the channel up, so
-cleaning up belongs into `finally`, and what takes longer than that into `Context.clean_up`.
+Hazard: a server cancels the task of a handler when the peer gives the channel up. Clean up in
+`finally`, and leave what takes longer to `Context.clean_up`.
 """
 
 from __future__ import annotations
@@ -12,20 +12,24 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from typing import Protocol
+from typing import Any, Protocol, Union
 
+from rshell.aio import Changes
 from rshell.errors import ChannelReset, LocalProtocolError, RshellError
 from rshell.protocol.channel import ChannelState, Half
+from rshell.protocol.codec import Json
+from rshell.protocol.events import ChannelOpened, DataReceived, EofReceived, MessageReceived
 from rshell.protocol.frames import FrameType
-from rshell.protocol.messages import Json
 from rshell.protocol.replay import Buffer
 from rshell.protocol.session import Session
 from rshell.transport.streams import ByteReader
 
 _WRITE_BLOCK = 64 * 1024
 
+Received = Union[ChannelOpened, DataReceived, EofReceived, MessageReceived]
 
-class Carrier(Protocol):
+
+class Owner(Protocol):
     """What a channel needs of the session it belongs to."""
 
     session: Session
@@ -51,7 +55,7 @@ class Channel:
     by the kind; `read` and `async for` take stream 0. `error` is what cut the channel short.
     """
 
-    def __init__(self, live: Carrier, state: ChannelState, request: Json) -> None:
+    def __init__(self, live: Owner, state: ChannelState, request: Json) -> None:
         self._live = live
         self._state = state
         self.request = request
@@ -64,7 +68,7 @@ class Channel:
         self._message_bytes = 0  # of those that wait
         self._peer_ended = False
         self._is_over = False
-        self._changed: asyncio.Future[None] | None = None
+        self._changes = Changes()
 
     @property
     def number(self) -> int:
@@ -109,6 +113,20 @@ class Channel:
         """Whether `accept` or `refuse` has been called on this side, or none is due."""
         return self._state.ours is not Half.ANSWERING
 
+    async def wait_opened(self) -> None:
+        """Wait for the peer's answer. Raises ChannelRefused, or what cut the channel short.
+
+        Cancelling takes the request back, and ends the channel.
+        """
+        try:
+            while self._state.ours is Half.OPENING and not self._is_over:
+                await self._changes.wait()
+        except asyncio.CancelledError:
+            self.reset("cancelled", "the caller gave up")
+            raise
+        if self.error is not None:
+            raise self.error
+
     # Reading.
 
     def stream(self, number: int) -> ByteReader:
@@ -145,7 +163,7 @@ class Channel:
                 raise self.error
             if self._is_over:
                 return None
-            await self._change()
+            await self._changes.wait()
         return self._next_message()
 
     def _next_message(self) -> Json:
@@ -211,7 +229,7 @@ class Channel:
         self._raise_if_unwritable()
         while (room := self.room) < 1 or (room < wanted and self._state.queue):
             self.want_room()
-            await self._change()
+            await self._changes.wait()
             self._raise_if_unwritable()
         return room
 
@@ -223,11 +241,11 @@ class Channel:
             raise LocalProtocolError(f"write {when} in a {self.kind} channel")
 
     def send_eof(self) -> None:
-        """Say that no more data follows; what was written goes first. Harmless when over."""
+        """Say that no more data follows; what was written goes first. Does nothing when over."""
         if self._state.ours is Half.OPEN:
             self._live.session.send_eof(self._state)
             self._live.flush()
-            self._notify()  # a write that waits for room would wait for ever
+            self._changes.notify()  # a write that waits for room would wait for ever
 
     def send_message(self, message: Json, *, urgent: bool = False) -> None:
         """Send a message of the kind, `urgent` ahead of queued data. Dropped when over."""
@@ -240,79 +258,68 @@ class Channel:
     def close(self) -> None:
         """End the channel after what was written; nothing more is read from it.
 
-        Harmless when it is over.
+        Does nothing when it is over.
         """
         if self._state.ours in (Half.OPEN, Half.ENDED):
             self._live.session.close(self._state)
             self._live.flush()
         self._live.forget(self)
-        self.ended(None)
+        self._end(None)
 
     def reset(self, code: str, reason: str) -> None:
-        """End the channel at once; what was written and not sent is lost. Harmless when over."""
+        """End the channel at once; what was written and not sent is lost.
+
+        Does nothing when it is over.
+        """
         self._live.session.reset(self._state, code, reason)
         self._live.flush()
         self._live.forget(self)
-        self.ended(ChannelReset(code, reason, by="local"))
+        self._end(ChannelReset(code, reason, by="local"))
 
     async def wait_closed(self) -> None:
         """Wait until the peer has closed the channel, or it was cut short. Safe to cancel."""
         while not self._is_over:
-            await self._change()
+            await self._changes.wait()
 
-    # What the session calls.
+    # What the session calls, and nobody else.
 
-    def opened(self, reply: Json) -> None:
-        """The peer accepted."""
-        self.reply = reply
-        self._notify()
+    def _receive(self, event: Received) -> None:
+        """Take an event. Raises what a listener raises."""
+        _RECEIVE[type(event)](self, event)
 
-    async def wait_opened(self) -> None:
-        """Wait for the peer's answer. Raises ChannelRefused, or what cut the channel short.
+    def _opened(self, event: ChannelOpened) -> None:
+        self.reply = event.reply
+        self._changes.notify()
 
-        Cancelling takes the request back, and ends the channel.
-        """
-        try:
-            while self._state.ours is Half.OPENING and not self._is_over:
-                await self._change()
-        except asyncio.CancelledError:
-            self.reset("cancelled", "the caller gave up")
-            raise
-        if self.error is not None:
-            raise self.error
+    def _received_data(self, event: DataReceived) -> None:
+        self.stream(event.stream).feed(event.data)
 
-    def received_data(self, stream: int, data: bytes) -> None:
-        """Bytes arrived."""
-        self.stream(stream).feed(data)
-
-    def received_eof(self) -> None:
-        """The peer sends no more data."""
+    def _received_eof(self, event: EofReceived) -> None:
         self._peer_ended = True
         for reader in self._readers.values():
             reader.feed_eof()
 
-    def received_message(self, message: Json, size: int) -> None:
-        """A message arrived, whose body had `size` bytes."""
+    def _received_message(self, event: MessageReceived) -> None:
         if self._on_message is not None:
-            self._on_message(message)
+            self._on_message(event.message)
             return
         largest = self._live.session.limits.messages
-        if self._message_bytes + size > largest:
+        if self._message_bytes + event.size > largest:
             # No window holds messages back: a peer that floods is told so, not obeyed.
             self.reset("overrun", f"more than {largest} bytes of messages wait to be read")
             return
-        self._messages.append((message, size))
-        self._message_bytes += size
-        self._notify()
+        self._messages.append((event.message, event.size))
+        self._message_bytes += event.size
+        self._changes.notify()
 
-    def has_room(self) -> None:
-        """There is room to write again."""
+    def _has_room(self) -> None:
+        """Wake those who wait for room."""
         if self.on_room is not None:
             self.on_room()
-        self._notify()
+        self._changes.notify()
 
-    def ended(self, error: RshellError | None) -> None:
-        """The channel is over; `error` is None after a CLOSE. The first call counts."""
+    def _end(self, error: RshellError | None) -> None:
+        """Note the end; `error` is None after a CLOSE. The first call counts."""
         if self._is_over:
             return
         self._is_over = True
@@ -323,7 +330,7 @@ class Channel:
                 reader.feed_eof()
             else:
                 reader.fail(error)
-        self._notify()
+        self._changes.notify()
 
     # Shared pieces.
 
@@ -337,21 +344,18 @@ class Channel:
         if self._is_over:
             raise self.error or ChannelReset("closed", "the other side closed the channel")
 
-    def _notify(self) -> None:
-        if self._changed is not None and not self._changed.done():
-            self._changed.set_result(None)
-        self._changed = None
 
-    async def _change(self) -> None:
-        """Wait for the next change of anything; any number of tasks may wait."""
-        if self._changed is None:
-            self._changed = asyncio.get_running_loop().create_future()
-        await asyncio.shield(self._changed)
+_RECEIVE: dict[type[Received], Callable[[Channel, Any], None]] = {
+    ChannelOpened: Channel._opened,
+    DataReceived: Channel._received_data,
+    EofReceived: Channel._received_eof,
+    MessageReceived: Channel._received_message,
+}
 
 
 def as_bytes(data: Buffer) -> Buffer:
     """Return the same memory as single bytes, which is what lengths are counted in."""
-    if isinstance(data, bytes | bytearray):
+    if isinstance(data, (bytes, bytearray)):
         return data
     view = memoryview(data)
     if view.itemsize == view.ndim == 1 and view.c_contiguous:

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from rshell.errors import LinkLost, RshellError
 from rshell.protocol.channel import ChannelState
-from rshell.protocol.events import Event, LinkClosed
+from rshell.protocol.events import LINK_EVENTS, ChannelEvent, Event, LinkClosed, LinkEvent
 from rshell.protocol.link import Link
 from rshell.protocol.replay import Buffer
 
@@ -42,9 +42,16 @@ class ByteStream(Protocol):
 
 
 class LinkOwner(Protocol):
-    """Who acts on what a link says."""
+    """Who acts on what a link says of itself."""
 
-    def handle(self, event: Event) -> None:
+    def handle(self, event: LinkEvent) -> None:
+        """Act on one event. Called in order, never reentrantly."""
+
+
+class ChannelOwner(Protocol):
+    """Who acts on what happens in the channels of the session that a link carries."""
+
+    def handle(self, event: ChannelEvent) -> None:
         """Act on one event. Called in order, never reentrantly."""
 
     def has_room(self, channel: ChannelState) -> None:
@@ -54,6 +61,8 @@ class LinkOwner(Protocol):
 class Driver:
     """Joins a link, the byte stream under it and the owner above it.
 
+    `live` is the session that the link carries, once one was attached.
+
     The stream calls `stream_opened` once it exists, `stream_ready` once it can carry frames,
     then `receive_data`, `receive_eof` and `stream_writable`, and `stream_lost` last. `done` is
     set once the stream is gone.
@@ -62,6 +71,7 @@ class Driver:
     def __init__(self, link: Link, owner: LinkOwner) -> None:
         self.link = link
         self.owner = owner
+        self.live: ChannelOwner | None = None
         self.stream: ByteStream | None = None
         self.done = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -149,7 +159,8 @@ class Driver:
                     stream.write(buffers)
                 roomy = session.take_roomy() if session is not None else ()
                 for channel in roomy:
-                    self.owner.has_room(channel)
+                    if self.live is not None:
+                        self.live.has_room(channel)
                 if not roomy and (not buffers or not link.has_output()):
                     break
             else:
@@ -166,7 +177,10 @@ class Driver:
             self._busy = True
             try:
                 for event in events:
-                    self.owner.handle(event)
+                    if isinstance(event, LINK_EVENTS):
+                        self.owner.handle(event)
+                    elif self.live is not None:
+                        self.live.handle(event)
             finally:
                 self._busy = False
         else:

@@ -1,8 +1,8 @@
 """A session in use: hands its events to channels, and channels to their handlers.
 
-Strategy: a session lives longer than a link, so channels hold on to this object, and the
-present link's driver comes and goes beneath it. Channels that the peer opens get a task each,
-owned here; ending the session cancels them and waits.
+A session lives longer than a link. Channels hold on to this object, and the driver of the present
+link comes and goes beneath it (`attach`, `detach`). Each channel that the peer opens gets a task,
+which this object owns; ending the session cancels them, and `join` waits for them.
 
 Hazard: an exception in a handler is a bug in the handler, not in the session. It ends that one
 channel, is logged with its traceback, and nobody else notices.
@@ -13,18 +13,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from rshell.errors import ChannelError, RshellError, SessionClosed
+from rshell.aio import Changes
+from rshell.errors import ChannelError, LinkLost, RshellError, SessionClosed
 from rshell.protocol.channel import ChannelState
-from rshell.protocol.events import (
-    ChannelClosed,
-    ChannelOpened,
-    ChannelRequested,
-    DataReceived,
-    EofReceived,
-    Event,
-    MessageReceived,
-)
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
+from rshell.protocol.events import ChannelClosed, ChannelEvent, ChannelRequested
 from rshell.protocol.session import Session
 from rshell.transport.channel import Channel
 from rshell.transport.driver import Driver
@@ -36,17 +29,21 @@ class LiveSession:
     """One end of a session, for coroutines.
 
     `serve` is run for each channel that the peer opens. `error` says why the session is over.
+    `driver` is that of the link which carries it now, None between two links; `lost` says then why,
+    and `on_lost` was called with the driver that it had. `changes` tells of all that.
     """
 
     def __init__(self, session: Session, serve: Serve) -> None:
         self.session = session
         self.driver: Driver | None = None
+        self.lost: LinkLost | None = None
         self.error: RshellError | None = None
+        self.on_lost: Callable[[Driver], None] = lambda driver: None
+        self.changes = Changes()
         self._serve = serve
         self._channels: dict[int, Channel] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._loop = asyncio.get_running_loop()
-        self._ended = asyncio.Event()
 
     # What channels need.
 
@@ -83,37 +80,25 @@ class LiveSession:
 
     async def wait_ended(self) -> None:
         """Wait until the session is over. Safe to cancel."""
-        await self._ended.wait()
+        while self.error is None:
+            await self.changes.wait()
 
-    # What a link's owner calls.
+    # What the owners of links call.
 
-    def handle(self, event: Event) -> None:
-        """Act on an event of a channel."""
-        if isinstance(event, ChannelRequested):
-            self._start(event.channel, event.request)
-            return
-        assert isinstance(
-            event, ChannelOpened | DataReceived | EofReceived | MessageReceived | ChannelClosed
-        )
-        channel = self._channels.get(event.channel.number)
-        if channel is None:
-            return  # its user has let go of it
-        if isinstance(event, DataReceived):
-            channel.received_data(event.stream, event.data)
-        elif isinstance(event, MessageReceived):
-            self._hand_over(channel, event)
-        elif isinstance(event, EofReceived):
-            channel.received_eof()
-        elif isinstance(event, ChannelOpened):
-            channel.opened(event.reply)
-        else:
-            self._end_channel(channel, event.cause)
+    def attach(self, driver: Driver) -> None:
+        """Have the link of `driver` carry the session from now on."""
+        self.driver = driver
+        self.lost = None
+        driver.live = self
+        self.changes.notify()
 
-    def has_room(self, state: ChannelState) -> None:
-        """A channel that asked for room has it."""
-        channel = self._channels.get(state.number)
-        if channel is not None:
-            channel.has_room()
+    def detach(self, cause: LinkLost) -> None:
+        """Lose the link that carries the session, and wait for the next one."""
+        driver, self.driver = self.driver, None
+        self.lost = cause
+        self.changes.notify()
+        if driver is not None:
+            self.on_lost(driver)
 
     def end(self, error: RshellError) -> None:
         """End the session and all its channels. The first call counts."""
@@ -127,12 +112,40 @@ class LiveSession:
             # Also those whose channel is forgotten; once only, or it would break into cleaning up.
             if not task.cancelling():
                 task.cancel()
-        self._ended.set()
+        self.changes.notify()
 
     async def join(self) -> None:
         """Wait until every handler has returned; `end` comes first."""
         while self._tasks:
             await asyncio.wait(list(self._tasks.values()))
+
+    # What the driver calls.
+
+    def handle(self, event: ChannelEvent) -> None:
+        """Act on an event of a channel."""
+        if self.error is not None:
+            return  # decoded together with what ended the session
+        if isinstance(event, ChannelRequested):
+            self._start(event.channel, event.request)
+            return
+        channel = self._channels.get(event.channel.number)
+        if channel is None:
+            return  # its user has let go of it
+        if isinstance(event, ChannelClosed):
+            self._end_channel(channel, event.cause)
+            return
+        try:
+            channel._receive(event)
+        except Exception as error:
+            _log_failure(channel)
+            self._fail(channel, f"what arrived was not understood: {type(error).__name__}")
+            self._cancel(channel)
+
+    def has_room(self, state: ChannelState) -> None:
+        """Tell a channel that asked for room that it has it."""
+        channel = self._channels.get(state.number)
+        if channel is not None:
+            channel._has_room()
 
     # Handlers.
 
@@ -161,14 +174,6 @@ class LiveSession:
         finally:
             self.forget(channel)
 
-    def _hand_over(self, channel: Channel, event: MessageReceived) -> None:
-        try:
-            channel.received_message(event.message, event.size)
-        except Exception as error:
-            _log_failure(channel)
-            self._fail(channel, f"a message was not understood: {type(error).__name__}")
-            self._cancel(channel)
-
     def _fail(self, channel: Channel, reason: str) -> None:
         if channel.is_answered:
             channel.reset("failed", reason)
@@ -177,7 +182,7 @@ class LiveSession:
 
     def _end_channel(self, channel: Channel, cause: RshellError | None) -> None:
         self.forget(channel)
-        channel.ended(cause)
+        channel._end(cause)
         self._cancel(channel)
 
     def _cancel(self, channel: Channel) -> None:

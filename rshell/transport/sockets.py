@@ -1,24 +1,36 @@
-"""Byte streams on sockets: plain for Unix sockets, and the base of TLS.
+"""Sockets: the byte stream on one, who is at the other end of a Unix socket, and its listener.
 
-Strategy: one `asyncio.BufferedProtocol` reads into a buffer that all streams of a thread
-share, because an event loop reads one socket at a time and the driver keeps nothing of it.
-An idle stream so costs no buffer at all.
+One `asyncio.BufferedProtocol` reads into a buffer that all streams of a thread share, because an
+event loop reads one socket at a time and the driver keeps nothing of it. An idle stream has no
+buffer. Unix sockets carry frames as they are; TLS builds on the same stream.
+
+The kernel names the user at the other end of a Unix socket, and both ends need no other login. A
+lock file says whether a listener lives; only a path whose lock is free is replaced.
 
 Hazard: the kernel would take megabytes for a peer that does not read. TCP_NOTSENT_LOWAT and a
 small transport buffer keep bulk data in the channels, where control frames can overtake it.
+
+Hazard: asyncio's `start_unix_server` silently takes the path from a live listener, and on
+Python 3.12 and older leaves the file behind. Neither happens here.
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import logging
 import os
 import socket
+import struct
+import sys
 import threading
+from pathlib import Path
 from typing import cast
 
+from rshell.errors import ConfigurationError
 from rshell.protocol.replay import Buffer
 from rshell.transport.driver import Driver
-from rshell.values import Limits
+from rshell.values import Bounds
 
 READ_SIZE = 256 * 1024
 _JOIN = 16 * 1024  # below this, one copy is cheaper than two writes
@@ -26,6 +38,10 @@ _NOTSENT = 128 * 1024
 _UNIX_BUFFER = 512 * 1024
 _REST = 16  # reads, which is more than a kernel holds for a socket
 _KEPT = 8 * 1024 * 1024  # bytes that may stay free in the heap
+_LOCAL_PEERCRED = 1  # macOS: getsockopt(SOL_LOCAL, LOCAL_PEERCRED) gives a struct xucred
+_SOL_LOCAL = 0
+
+_log = logging.getLogger("rshell.server")
 
 
 class _Shared(threading.local):
@@ -66,7 +82,7 @@ def join_small(buffers: list[Buffer]) -> list[Buffer]:
 class SocketStream(asyncio.BufferedProtocol):
     """Frames on a connected stream socket, as they are."""
 
-    def __init__(self, driver: Driver, limits: Limits) -> None:
+    def __init__(self, driver: Driver, limits: Bounds) -> None:
         self._driver = driver
         self._limit = limits.transport_buffer
         self._transport: asyncio.Transport | None = None
@@ -169,3 +185,74 @@ def tune_socket(sock: socket.socket) -> None:
         option = getattr(socket, name, None)  # not every kernel has every one
         if option is not None:
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def peer_uid(sock: socket.socket) -> int:
+    """Return the user id of the process at the other end of a Unix socket."""
+    if sys.platform == "darwin":
+        return int(struct.unpack("=II", sock.getsockopt(_SOL_LOCAL, _LOCAL_PEERCRED, 8))[1])
+    packed = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    return int(struct.unpack("=iII", packed)[1])
+
+
+def is_trusted_uid(uid: int) -> bool:
+    """Whether a peer of this user is trusted: our own user, or root, who could be us anyway."""
+    return uid in (os.getuid(), 0)
+
+
+class UnixListener:
+    """A listening Unix socket, mode 0600, with the lock that owns its path.
+
+    Raises ConfigurationError when another server listens there or the path is unusable.
+    """
+
+    def __init__(self, path: Path, backlog: int = 512) -> None:
+        self.path = path
+        lock = path.with_name(path.name + ".lock")
+        try:
+            self._lock = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise ConfigurationError(f"can't open {lock}: {error.strerror}") from error
+        try:
+            self._claim()
+            self.socket = self._listen(backlog)
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def _claim(self) -> None:
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigurationError(
+                f"another server listens at {self.path}. End it, or choose another path."
+            ) from error
+        if self.path.exists() and not self.path.is_socket():
+            raise ConfigurationError(f"{self.path} is there and is no socket. Choose another path.")
+        self.path.unlink(missing_ok=True)
+
+    def _listen(self, backlog: int) -> socket.socket:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        mask = os.umask(0o177)
+        try:
+            sock.bind(str(self.path))
+        except OSError as error:
+            sock.close()
+            raise ConfigurationError(
+                f"can't listen at {self.path}: {error.strerror or error}"
+            ) from error
+        finally:
+            os.umask(mask)
+        sock.listen(backlog)
+        sock.setblocking(False)
+        return sock
+
+    def close(self) -> None:
+        """Stop listening and remove the path. The lock file stays: removing it would race."""
+        self.socket.close()
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as error:  # its directory is not ours to change any more
+            _log.warning("can't remove %s: %s", self.path, error.strerror)
+        finally:
+            os.close(self._lock)

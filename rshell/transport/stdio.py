@@ -1,11 +1,11 @@
 """A link over two pipes: the stdio of a child process, or our own.
 
-Strategy: asyncio's pipe transports carry the bytes. A child is started in our own session, so
-that it may ask for a password on the terminal, but deaf to SIGINT: Ctrl-C is for the remote
-command, and must not cut the link that carries it.
+asyncio's pipe transports carry the bytes. A child is started in our own session, where it may ask
+for a password on the terminal, but deaf to SIGINT: Ctrl-C is for the remote command, and must not
+cut the link that carries it.
 
 Hazard: a server on its own stdio must keep everything else away from descriptors 0 and 1;
-`take_stdio` moves them, so that a stray print can't damage the link.
+`take_stdio` moves them, and a stray print can't damage the link.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from rshell.errors import ConfigurationError, ConnectError
 from rshell.protocol.replay import Buffer
 from rshell.transport.driver import Driver
 from rshell.transport.sockets import join_small
-from rshell.values import Limits
+from rshell.values import Bounds
 
 
 class PipeStream(asyncio.Protocol):
     """Frames on a pair of pipes. Both transports report to this one protocol."""
 
-    def __init__(self, driver: Driver, limits: Limits) -> None:
+    def __init__(self, driver: Driver, limits: Bounds) -> None:
         self._driver = driver
         self._limit = limits.transport_buffer
         self._reading: asyncio.ReadTransport | None = None

@@ -1,8 +1,8 @@
 """Reading one stream of a channel.
 
-Strategy: blocks are kept as they arrived, without joining, and handed out in the same shape
-where the caller lets us. Every byte handed out is reported, which is what grants the sender
-new credit: a reader that stops reading stops the sender.
+A reader keeps blocks as they arrived, without joining, and hands them out in the same shape where
+the caller lets it. It reports every byte that it hands out, which grants the sender new credit: a
+reader that stops reading stops the sender.
 
 Hazard: an error must not overtake the data before it. What arrived is read first, then the
 error is raised, at every later read again.
@@ -53,12 +53,12 @@ class ByteReader:
         self._wake()
 
     def feed_eof(self) -> None:
-        """Note the end of the stream. Harmless when it has ended."""
+        """Note the end of the stream. The first end counts."""
         self._ended = True
         self._wake()
 
     def fail(self, error: RshellError) -> None:
-        """Note what cut the stream short. Harmless when it has ended."""
+        """Note what cut the stream short. The first end counts."""
         if not self._ended:
             self._ended = True
             self._error = error

@@ -1,7 +1,7 @@
 """TLS 1.3 through `SSLContext.wrap_bio`, driven by our own protocol.
 
-Strategy: ciphertext is read into the shared buffer, deciphered into another shared buffer and
-handed to the driver; nothing is kept between two reads. asyncio's own TLS keeps a zeroed
+The stream reads ciphertext into the shared buffer, deciphers it into another shared buffer and
+hands it to the driver; it keeps nothing between two reads. asyncio's own TLS keeps a zeroed
 256 KiB buffer for each connection, fifteen times the memory of this.
 
 Hazard: Python goes on when ALPN finds no overlap. Both sides check the chosen name, or a web
@@ -15,14 +15,15 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
+from typing import Optional
 
 from rshell.errors import ConnectError, LinkLost, RshellError, ServerBusy, UntrustedServer
 from rshell.protocol.replay import Buffer
 from rshell.transport.driver import Driver
 from rshell.transport.sockets import SocketStream, join_small, shared
-from rshell.values import Limits
+from rshell.values import Bounds
 
-CheckPeer = Callable[[bytes | None], None]
+CheckPeer = Callable[[Optional[bytes]], None]
 
 
 class TlsStream(SocketStream):
@@ -35,7 +36,7 @@ class TlsStream(SocketStream):
     def __init__(
         self,
         driver: Driver,
-        limits: Limits,
+        limits: Bounds,
         context: ssl.SSLContext,
         *,
         alpn: str,
@@ -159,7 +160,7 @@ class TlsStream(SocketStream):
             super().close()
             return
         except ssl.SSLError as error:
-            # Whoever stands between can do this, as they can cut: it proves nothing of the peer.
+            # Anybody between the ends can do this, as they can cut: it proves nothing of the peer.
             damage = LinkLost(f"the TLS stream is damaged: {error.reason or error}")
             damage.__cause__ = error
             self._fail(damage)

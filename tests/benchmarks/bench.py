@@ -9,8 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import rshell
+from rshell.aio import Opening
 from rshell.client.client import Client
-from rshell.transport.opening import Opening
 from tests.benchmarks.measure import MIB
 from tests.benchmarks.result import Result
 from tests.benchmarks.servers import (

@@ -130,7 +130,9 @@ def test_the_server_runs_where_there_is_nothing_but_python() -> None:
     assert (done.stdout, done.returncode) == (b"served\n", 4)
 
 
-@pytest.mark.parametrize("module", ["rshell.server.serve", "rshell.cli.server", "rshell.cli.token"])
+@pytest.mark.parametrize(
+    "module", ["rshell.server.server", "rshell.cli.server", "rshell.cli.token"]
+)
 def test_what_serves_loads_the_standard_library_alone(module: str) -> None:
     program = (
         _REFUSE

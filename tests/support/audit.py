@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.security.files import server_directory
 from tests.support.commands import until
 

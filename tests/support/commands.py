@@ -5,7 +5,7 @@ Directories and environment are those of the test (see tests/conftest.py); `else
 of another machine. The commands are forked from a process that has imported them (see
 tests/support/forked.py); with `really`, or on systems without it, Python is started for them.
 
-`limits` in here is what a command's `Limits` differ in, by name: `{"kill_grace": 0.3}`.
+`limits` in here is what a command's `Bounds` differ in, by name: `{"kill_grace": 0.3}`.
 """
 
 from __future__ import annotations

@@ -7,21 +7,21 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from rshell.channels.base import Work
 from rshell.channels.job.jobs import Jobs
 from rshell.channels.job.running_job import RunningJob
-from rshell.channels.work import Work
 from rshell.execution.spawn import Command
 from rshell.execution.spawn_queue import SpawnQueue
-from rshell.protocol.messages import Json
-from rshell.values import Limits
+from rshell.protocol.codec import Json
+from rshell.values import Bounds
 
-BRIEF = Limits(kill_grace=0.3)
+BRIEF = Bounds(kill_grace=0.3)
 
 
 class Desk:
     """Jobs as a server has them, and what was written to the audit log."""
 
-    def __init__(self, directory: Path, limits: Limits) -> None:
+    def __init__(self, directory: Path, limits: Bounds) -> None:
         self.jobs = Jobs(directory, SpawnQueue(100), limits, Work())
         self.audited: list[tuple[str, Json]] = []
 
@@ -32,7 +32,7 @@ class Desk:
             Command(("/bin/sh", "-c", script), cwd=None, env=dict(os.environ)),
             shown=script,
             name=name,
-            merge=False,
+            merge_stderr=False,
             audit=lambda event, facts: self.audited.append((event, facts)),
         )
 
@@ -59,7 +59,7 @@ class Desk:
 
 
 @asynccontextmanager
-async def desk(directory: Path, limits: Limits = BRIEF) -> AsyncIterator[Desk]:
+async def desk(directory: Path, limits: Bounds = BRIEF) -> AsyncIterator[Desk]:
     """Keep jobs in a directory until the block is left."""
     desk = Desk(directory, limits)
     try:

@@ -1,4 +1,4 @@
-"""What the tests of named sessions share: a server, clients, and channels at its sessions."""
+"""What the tests of named shells share: a server, clients, and channels at its shells."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import rshell
+from rshell.channels.process.messages import Terminal
 from rshell.channels.shell.messages import Joined, ShellEnding, ShellRequest
 from rshell.client.client import Client
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.security.files import private_directory, server_directory
 from rshell.server.server import Server
 from rshell.transport.channel import Channel
 from rshell.transport.streams import ByteReader
-from rshell.values import Limits, TerminalSize
+from rshell.values import Bounds, TerminalSize
 from tests.support.session import DEADLINE
 
 SIZE = TerminalSize(80, 24)
 # So that the end of a link is the end of its client, and the server hears of it at once.
-MORTAL = Limits(resume_window=0)
-BRIEF = Limits(kill_grace=0.5)
+MORTAL = Bounds(resume_window=0)
+BRIEF = Bounds(kill_grace=0.5)
 
 
 class Guest:
-    """A channel at a named session. `joined` is what the server said on the way in."""
+    """A channel at a named shell. `joined` is what the server said on the way in."""
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
@@ -72,15 +73,16 @@ class Guest:
         return self.seen
 
 
-async def attach(client: Client, name: str = "work", **request: Any) -> Guest:
-    """Attach to a session of /bin/sh-like shells, or make it."""
-    request.setdefault("terminal", SIZE)
-    asked = ShellRequest(name=name, **request)
+async def attach(
+    client: Client, name: str = "work", *, terminal: TerminalSize = SIZE, **request: Any
+) -> Guest:
+    """Attach to a named shell, or make it."""
+    asked = ShellRequest(name=name, terminal=Terminal(terminal), **request)
     return Guest(await client.open_channel("shell", asked.encode()))
 
 
 async def watch(client: Client, name: str = "work") -> Guest:
-    """Watch a session."""
+    """Watch a named shell."""
     return await attach(client, name, share=True)
 
 
@@ -90,7 +92,7 @@ def die(client: Client) -> None:
 
 
 @asynccontextmanager
-async def inn(limits: Limits | None = None) -> AsyncIterator[Server]:
+async def inn(limits: Bounds | None = None) -> AsyncIterator[Server]:
     """Serve on a Unix socket, within a deadline."""
     path = private_directory(server_directory()) / "socket"
     async with (
@@ -101,14 +103,14 @@ async def inn(limits: Limits | None = None) -> AsyncIterator[Server]:
 
 
 @asynccontextmanager
-async def guest(server: Server, limits: Limits | None = None) -> AsyncIterator[Client]:
+async def guest(server: Server, limits: Bounds | None = None) -> AsyncIterator[Client]:
     """Connect a client."""
     async with rshell.connect(server.addresses[0], limits=limits) as client:
         yield client
 
 
 async def listed(client: Client) -> list[Json]:
-    """Return what the server says of the sessions."""
+    """Return what the server says of the named shells."""
     channel = await client.open_channel("sessions", {"verb": "list"})
     messages = []
     while (message := await channel.receive_message()) is not None:
@@ -118,15 +120,15 @@ async def listed(client: Client) -> list[Json]:
 
 
 async def until_listed(client: Client, **wanted: Any) -> Json:
-    """Wait until the server's only session is so; None stands for a key that is absent."""
+    """Wait until the server's only named shell is so; None stands for a key that is absent."""
     while True:
-        sessions = await listed(client)
-        assert len(sessions) == 1
-        if all(sessions[0].get(key) == value for key, value in wanted.items()):
-            return sessions[0]
+        shells = await listed(client)
+        assert len(shells) == 1
+        if all(shells[0].get(key) == value for key, value in wanted.items()):
+            return shells[0]
 
 
 async def until_none(client: Client) -> None:
-    """Wait until there is no session."""
+    """Wait until there is no named shell."""
     while await listed(client):
         pass

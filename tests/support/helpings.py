@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from rshell.protocol.codec import encode_json
 from rshell.protocol.events import Event
 from rshell.protocol.frames import Frame, FrameType
-from rshell.protocol.messages import encode_json
 from rshell.protocol.replay import Buffer
 from rshell.protocol.session import Role, Session
-from rshell.values import Limits
+from rshell.values import Bounds
 from tests.support.wire import PLENTY, decode_frames, join
 
-LIMITS = Limits(
+LIMITS = Bounds(
     window=10_000, window_smallest=1000, window_largest=80_000, session_memory=2_000_000
 )
 
@@ -39,7 +39,7 @@ def everything(session: Session) -> list[tuple[int, int, bytes]]:
     return frames
 
 
-def client_with(count: int, window: int = 10**6, limits: Limits = LIMITS) -> Any:
+def client_with(count: int, window: int = 10**6, limits: Bounds = LIMITS) -> Any:
     """Return a client's session and `count` open channels, into which `window` bytes may go."""
     session = Session(Role.CLIENT, limits)
     channels = [session.open("talk", {}) for _ in range(count)]

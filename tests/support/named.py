@@ -1,4 +1,4 @@
-"""Named sessions as tests meet them: somebody at one, what is listed, and a program that paints.
+"""Named shells as tests meet them: somebody at one, what is listed, and a program that paints.
 
 Strategy: the program draws when it is told of a size, and again at each change, so a test sees
 on the screen whether it was told, without a program that the machine may not have.
@@ -40,32 +40,32 @@ for line in sys.stdin:
 """
 
 
-def sessions(server: ServerProcess, env: dict[str, str] | None = None) -> dict[str, dict[str, Any]]:
-    """Return the list of sessions by name."""
-    done = run("--sessions", "--json", server.address, env=env)
+def shells(server: ServerProcess, env: dict[str, str] | None = None) -> dict[str, dict[str, Any]]:
+    """Return the list of shells by name."""
+    done = run("--shells", "--json", server.address, env=env)
     assert done.returncode == 0, done.stderr
-    return {session["name"]: session for session in json.loads(done.stdout)["sessions"]}
+    return {shell["name"]: shell for shell in json.loads(done.stdout)["shells"]}
 
 
 def until_idle(server: ServerProcess, name: str = "work") -> None:
-    until(lambda: sessions(server)[name]["running"] is None, "the command's end")
+    until(lambda: shells(server)[name]["running"] is None, "the command's end")
 
 
 def until_left(server: ServerProcess, name: str = "work") -> None:
     """Wait until the server has noticed that nobody is attached."""
-    until(lambda: not sessions(server)[name]["attached"], "the end of being attached")
+    until(lambda: not shells(server)[name]["attached"], "the end of being attached")
 
 
 @asynccontextmanager
 async def working(server: ServerProcess, **options: Any) -> AsyncIterator[Person]:
-    """Somebody at the prompt of the session "work"."""
+    """Somebody at the prompt of the shell "work"."""
     async with at_prompt(server.address, "-S", "work", **options) as person:
         yield person
 
 
 @asynccontextmanager
 async def back(server: ServerProcess, **options: Any) -> AsyncIterator[Person]:
-    """Somebody who attaches to the session "work", and sees that, at once at least."""
+    """Somebody who attaches to the shell "work", and sees that, at once at least."""
     async with at_terminal("-Swork", server.address, **options) as person:
         await person.see("rshell: attached to work")
         yield person

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from rshell.errors import RshellError
 from rshell.protocol.channel import ChannelState, Half
+from rshell.protocol.codec import Json
 from rshell.protocol.events import (
     AttachRequested,
     AuthReceived,
@@ -27,9 +28,9 @@ from rshell.protocol.events import (
     SessionAttached,
 )
 from rshell.protocol.link import Link
-from rshell.protocol.messages import Attach, Json
+from rshell.protocol.messages import Attach, Resume
 from rshell.protocol.session import Role, Session
-from rshell.values import Limits
+from rshell.values import Bounds
 from tests.support.wire import FIRST_AUTH, IDENTITY, PLENTY, take
 
 SESSION_ID = "session-1"
@@ -63,7 +64,7 @@ class Conversation:
 class End:
     """One side: its session, its present link, and its conversations by channel number."""
 
-    def __init__(self, role: Role, limits: Limits) -> None:
+    def __init__(self, role: Role, limits: Bounds) -> None:
         self.role = role
         self.limits = limits
         self.session = Session(role, limits, id=SESSION_ID if role is Role.SERVER else "")
@@ -133,10 +134,10 @@ class End:
                 self.link.accept(IDENTITY)
                 if auth.done:
                     session = self.session
-                    known = Attach(session.id, session.secret, session.received)
+                    known = Attach(Resume(session.id, session.secret, session.received))
                     self.link.attach(session, known if session.id else Attach(), now)
             case AttachRequested(attach):
-                if attach.session is None:  # the client never learned of an earlier session
+                if attach.resume is None:  # the client never learned of an earlier session
                     self.session = Session(self.role, self.limits, id=SESSION_ID)
                     self.conversations = {}
                 self.session.secret = f"secret-{self.attach_count}"
@@ -169,8 +170,8 @@ class End:
 class Pair:
     """A client and a server, and the bytes on their way between them."""
 
-    def __init__(self, limits: Limits | None = None, server_limits: Limits | None = None) -> None:
-        limits = limits or Limits()
+    def __init__(self, limits: Bounds | None = None, server_limits: Bounds | None = None) -> None:
+        limits = limits or Bounds()
         self.client = End(Role.CLIENT, limits)
         self.server = End(Role.SERVER, server_limits or limits)
         self.now = 0.0

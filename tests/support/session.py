@@ -14,7 +14,8 @@ from rshell.channels.base import Handler
 from rshell.client.client import Client
 from rshell.client.login import ClientLink
 from rshell.errors import RshellError
-from rshell.protocol.messages import Attach, Json
+from rshell.protocol.codec import Json
+from rshell.protocol.messages import Attach
 from rshell.protocol.session import Role, Session
 from rshell.security.scram import ServerLogin
 from rshell.server.login import ServerLink
@@ -22,7 +23,7 @@ from rshell.transport.channel import Channel
 from rshell.transport.driver import Driver
 from rshell.transport.live_session import LiveSession, Serve, as_session_error
 from rshell.transport.sockets import SocketStream
-from rshell.values import Limits
+from rshell.values import Bounds
 from tests.support.memory import MemoryStream, join_in_memory
 
 DEADLINE = 30.0
@@ -51,9 +52,9 @@ class ServerEnd:
     """
 
     def __init__(
-        self, serve: Serve = refuse_all, limits: Limits | None = None, *, keeps: bool = False
+        self, serve: Serve = refuse_all, limits: Bounds | None = None, *, keeps: bool = False
     ) -> None:
-        self.limits = limits or Limits()
+        self.limits = limits or Bounds()
         self.live: LiveSession | None = None
         self.cause: RshellError | None = None
         self._serve = serve
@@ -100,7 +101,7 @@ class ServerEnd:
 class JoinedSession:
     """A client and a server of one session, in this process."""
 
-    def __init__(self, serve: Serve, limits: Limits, server_limits: Limits) -> None:
+    def __init__(self, serve: Serve, limits: Bounds, server_limits: Bounds) -> None:
         self.client = ClientLink(None, None, limits)
         self.server = ServerEnd(serve, server_limits)
         self.live = self.client.live
@@ -128,7 +129,7 @@ class JoinedSession:
 class MemorySession(JoinedSession):
     """One that is joined in memory; `stream` and `server_stream` are the two ends."""
 
-    def __init__(self, serve: Serve, limits: Limits, server_limits: Limits, piece: int) -> None:
+    def __init__(self, serve: Serve, limits: Bounds, server_limits: Bounds, piece: int) -> None:
         super().__init__(serve, limits, server_limits)
         ends: tuple[MemoryStream, MemoryStream] = join_in_memory(
             self.client.driver, self.server.driver, limit=limits.transport_buffer, piece=piece
@@ -142,11 +143,11 @@ async def socket_session(
     make_stream: Callable[[Driver, bool], SocketStream],
     *,
     family: int = socket.AF_INET,
-    limits: Limits | None = None,
+    limits: Bounds | None = None,
 ) -> AsyncIterator[JoinedSession]:
     """Join both ends by real sockets; `make_stream(driver, is_server)` makes each stream."""
     loop = asyncio.get_running_loop()
-    limits = limits or Limits()
+    limits = limits or Bounds()
     async with asyncio.timeout(DEADLINE):
         session = JoinedSession(serve, limits, limits)
         try:
@@ -178,12 +179,12 @@ def connected(family: int = socket.AF_INET) -> tuple[socket.socket, socket.socke
 async def memory_session(
     serve: Serve = refuse_all,
     *,
-    limits: Limits | None = None,
-    server_limits: Limits | None = None,
+    limits: Bounds | None = None,
+    server_limits: Bounds | None = None,
     piece: int = 64 * 1024,
 ) -> AsyncIterator[MemorySession]:
     """Join a client and a server that runs `serve` for each channel, within a deadline."""
-    limits = limits or Limits()
+    limits = limits or Bounds()
     async with asyncio.timeout(DEADLINE):
         session = MemorySession(serve, limits, server_limits or limits, piece)
         try:
@@ -196,8 +197,9 @@ async def memory_session(
 @asynccontextmanager
 async def tls_session(
     *,
-    limits: Limits | None = None,
+    limits: Bounds | None = None,
     handlers: Mapping[str, Handler] | None = None,
+    commands: bool | None = None,
     cwd: Path | None = None,
 ) -> AsyncIterator[Client]:
     """Run a real server and yield a client that reached it over TLS, within a deadline.
@@ -207,7 +209,9 @@ async def tls_session(
     path = None if cwd is None else str(cwd)
     async with (
         asyncio.timeout(DEADLINE),
-        rshell.serve("127.0.0.1", 0, limits=limits, handlers=handlers, cwd=path) as server,
+        rshell.serve(
+            "127.0.0.1", 0, limits=limits, handlers=handlers, commands=commands, cwd=path
+        ) as server,
         rshell.connect(server.addresses[0], limits=limits) as client,
     ):
         yield client

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from rshell.protocol.codec import encode_json
 from rshell.protocol.events import (
     AttachRequested,
     AuthReceived,
@@ -22,14 +23,14 @@ from rshell.protocol.events import (
 from rshell.protocol.frames import FrameDecoder, FrameType, encode_frame
 from rshell.protocol.handshake import Stage
 from rshell.protocol.link import Link
-from rshell.protocol.messages import Attach, Auth, Hello, encode_json
+from rshell.protocol.messages import Attach, Auth, Hello
 from rshell.protocol.replay import Buffer
 from rshell.protocol.session import Role, Session
-from rshell.values import Limits
+from rshell.values import Bounds
 
 PLENTY = 2**40
 IDENTITY = "tester"
-HELLO = Hello(1, 1, Limits().frame, "test", ("EXTERNAL",)).encode()
+HELLO = Hello((1, 1), Bounds().frame, "test", ("EXTERNAL",)).to_bytes()
 FIRST_AUTH = Auth("", mechanism="EXTERNAL")
 
 
@@ -97,10 +98,10 @@ def describe(event: Event) -> tuple[object, ...]:
 
 
 def at_stage(
-    role: Role, stage: Stage, limits: Limits | None = None, now: float = 0.0
+    role: Role, stage: Stage, limits: Bounds | None = None, now: float = 0.0
 ) -> tuple[Link, Session]:
     """Return a link that has come to `stage`, its output taken, and the session it may carry."""
-    limits = limits or Limits()
+    limits = limits or Bounds()
     link = Link(role, limits, now, mechanisms=("EXTERNAL",) if role is Role.SERVER else ())
     if role is Role.SERVER:
         session = Session(role, limits, id="session-1", secret="secret-1")
@@ -113,7 +114,7 @@ def at_stage(
     return link, session
 
 
-def attached(role: Role, limits: Limits | None = None, now: float = 0.0) -> tuple[Link, Session]:
+def attached(role: Role, limits: Bounds | None = None, now: float = 0.0) -> tuple[Link, Session]:
     """Return a link that carries a session, its output taken."""
     return at_stage(role, Stage.ATTACHED, limits, now)
 

@@ -38,7 +38,7 @@ _LATE = (
     "ssl",
     "rshell",
     "rshell.client.connect",
-    "rshell.server.serve",
+    "rshell.server.server",
     "rshell.cli.jobs",
     "rshell.cli.login",
     "rshell.cli.oneshot",

@@ -3,73 +3,85 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import signal
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rshell.errors import AddressError
-from rshell.values import Address, ExitStatus, Limits, TerminalSize, is_name, shorten_command
-
-
-@pytest.mark.parametrize(
-    ("text", "host", "port"),
-    [
-        ("web", "web", 7000),
-        ("web.lan:22", "web.lan", 22),
-        ("127.0.0.1:1", "127.0.0.1", 1),
-        ("::1", "::1", 7000),
-        ("[::1]", "::1", 7000),
-        ("[::1]:65535", "::1", 65535),
-        ("fe80::1%eth0", "fe80::1%eth0", 7000),
-        ("my_host", "my_host", 7000),
-        ("host.", "host.", 7000),
-    ],
+from rshell.values import (
+    Address,
+    Bounds,
+    ExitStatus,
+    Limits,
+    TerminalSize,
+    frozen,
+    is_name,
+    shorten_command,
 )
-def test_addresses_as_people_write_them(text: str, host: str, port: int) -> None:
-    assert Address.parse(text) == Address(host, port)
+from tests.support.commands import ROOT
+
+ADDRESSES = [
+    ("web", "web", 7000),
+    ("web.lan:22", "web.lan", 22),
+    ("127.0.0.1:1", "127.0.0.1", 1),
+    ("::1", "::1", 7000),
+    ("[::1]", "::1", 7000),
+    ("[::1]:65535", "::1", 65535),
+    ("fe80::1%eth0", "fe80::1%eth0", 7000),
+    ("my_host", "my_host", 7000),
+    ("host.", "host.", 7000),
+]
+NO_ADDRESSES = [
+    "",
+    "-oProxyCommand=id",
+    "-",
+    "a b",
+    "a\nb",
+    "host\n",
+    "host:",
+    "host:0",
+    "host:65536",
+    "host:007000",
+    "host:+1",
+    "host:1\n",
+    "host:\u0661",
+    ":7000",
+    "[::1",
+    "[::1]7000",
+    "[]:1",
+    "[web]:1",
+    "user@host",
+    "../etc",
+    "host/path",
+    "unix:",
+    "unix:relative",
+    "unix:/nul\0",
+    "h" * 300,
+    "h" * 64,
+    "a..b",
+    ".a",
+    "a.-b",
+    "\u2028",
+]
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "-oProxyCommand=id",
-        "-",
-        "a b",
-        "a\nb",
-        "host\n",
-        "host:",
-        "host:0",
-        "host:65536",
-        "host:007000",
-        "host:+1",
-        "host:1\n",
-        "host:\u0661",
-        ":7000",
-        "[::1",
-        "[::1]7000",
-        "[]:1",
-        "[web]:1",
-        "user@host",
-        "../etc",
-        "host/path",
-        "unix:",
-        "unix:relative",
-        "unix:/nul\0",
-        "h" * 300,
-        "h" * 64,
-        "a..b",
-        ".a",
-        "a.-b",
-        "\u2028",
-    ],
-)
-def test_what_is_no_address_is_refused_with_advice(text: str) -> None:
-    with pytest.raises(AddressError, match="Write") as caught:
-        Address.parse(text)
-    assert caught.value.text == text
+def test_addresses_as_people_write_them() -> None:
+    for text, host, port in ADDRESSES:
+        assert Address.parse(text) == Address(host, port), text
+
+
+def test_what_is_no_address_is_refused_with_advice() -> None:
+    for text in NO_ADDRESSES:
+        try:
+            taken = Address.parse(text)
+        except AddressError as error:
+            assert "Write" in str(error) and error.text == text, text
+        else:
+            pytest.fail(f"{text!r} was read as {taken}")
 
 
 def test_unix_paths() -> None:
@@ -140,29 +152,64 @@ def test_a_terminal_without_cells_is_refused(size: tuple[int, int]) -> None:
         TerminalSize(*size)
 
 
-def test_limits_fit_together() -> None:
-    limits = Limits()
-    for field in dataclasses.fields(limits):
-        assert getattr(limits, field.name) > 0, field.name
-    assert limits.read_block < limits.frame
-    assert limits.window_smallest <= limits.window <= limits.window_largest <= limits.session_memory
-    assert limits.replay <= limits.replay_largest
-    assert limits.ping_idle * 2 < limits.ping_dead
-    assert limits.frame_before_login < limits.frame
+def test_bounds_fit_together() -> None:
+    bounds = Bounds()
+    for field in dataclasses.fields(bounds):
+        assert getattr(bounds, field.name) > 0, field.name
+    assert bounds.read_block < bounds.frame
+    assert bounds.window_smallest <= bounds.window <= bounds.window_largest <= bounds.session_memory
+    assert bounds.replay <= bounds.replay_largest
+    assert bounds.ping_idle * 2 < bounds.ping_dead
+    assert bounds.frame_before_login < bounds.frame
     with pytest.raises(dataclasses.FrozenInstanceError):
-        limits.frame = 1  # type: ignore[misc]
+        bounds.frame = 1  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("name", ["a", "7", "A.b_c-d", "a..b", "x" * 64])
-def test_names_of_jobs_and_sessions(name: str) -> None:
-    assert is_name(name)
+def test_what_users_set_keeps_the_other_bounds_and_a_ping_before_the_end() -> None:
+    assert Bounds.of(None) == Bounds.of(Limits()) == Bounds()
+    bounds = Bounds.of(Limits(channels=3, ping_dead=9.0))
+    assert (bounds.channels, bounds.ping_dead, bounds.ping_idle) == (3, 9.0, 3.0)
+    assert dataclasses.replace(bounds, channels=1_024, ping_dead=45.0, ping_idle=15.0) == Bounds()
+    narrow = Bounds(frame=20_000)
+    assert Bounds.of(narrow) is narrow
 
 
-@pytest.mark.parametrize(
-    "name", ["", ".", "..", "../x", "a/b", "-x", ".x", "a b", "a\n", "é", "a\0"]
-)
-def test_what_is_no_name(name: str) -> None:
-    assert not is_name(name)
+UNITS = {"": 1, "s": 1, "MiB": 1024 * 1024, "days": 86400}
+
+
+def test_the_page_of_limits_says_what_the_code_does() -> None:
+    page = (ROOT / "docs" / "limits.md").read_text(encoding="utf-8")
+    row = r"^\| `(\w+)` \| ([\d,]+) ?(\w*) \| (?:both|client|server) \| .+ \|$"
+    rows = re.findall(row, page, re.MULTILINE)
+    assert [name for name, _, _ in rows] == [field.name for field in dataclasses.fields(Limits)]
+    for name, number, unit in rows:
+        assert int(number.replace(",", "")) * UNITS[unit] == getattr(Limits(), name), name
+
+
+def test_a_frozen_value_is_equal_by_its_fields_has_no_others_and_never_changes() -> None:
+    @frozen
+    class Point:
+        x: int
+        y: int = dataclasses.field(default=0, repr=False)
+
+    point = Point(1)
+    assert point == Point(1, 0) and hash(point) == hash(Point(1)) and "y=" not in repr(point)
+    assert dataclasses.replace(point, y=2) == Point(1, 2)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        point.x = 2  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        dataclasses.replace(point, z=2)  # type: ignore[call-arg]
+    assert not hasattr(point, "__dict__") or sys.version_info < (3, 10)
+
+
+def test_names_of_jobs_and_sessions() -> None:
+    for name in ("a", "7", "A.b_c-d", "a..b", "x" * 64):
+        assert is_name(name), name
+
+
+def test_what_is_no_name() -> None:
+    for name in ("", ".", "..", "../x", "a/b", "-x", ".x", "a b", "a\n", "é", "a\0"):
+        assert not is_name(name), name
 
 
 def test_of_a_long_command_the_beginning_is_shown() -> None:

@@ -6,30 +6,35 @@ shorter list, a shorter log or a status.
 
 from __future__ import annotations
 
-from rshell.channels.answers import receive_answer, receive_list
-from rshell.channels.job.messages import JobInfo, JobRequest, RecordDecoder
+from rshell.channels.base import read_reply, receive_answer, receive_list
+from rshell.channels.job.messages import (
+    JobInfo,
+    JobReply,
+    JobRequest,
+    JobsEnd,
+    LogEnd,
+    RecordDecoder,
+)
 from rshell.channels.process.messages import ProcessRequest
 from rshell.errors import JobLost, RemoteProtocolError
-from rshell.protocol.messages import Body
+from rshell.protocol.codec import read_message
 from rshell.transport.channel import Channel
 from rshell.transport.live_session import LiveSession
-from rshell.values import ExitStatus, is_name
+from rshell.values import ExitStatus
 
 
 async def start_job(live: LiveSession, process: ProcessRequest, name: str | None) -> str:
     """Start a job and return its name. Cancelling leaves open whether it was started."""
     channel = await _ask(live, JobRequest("start", name, process=process))
-    given = channel.reply.get("name")
+    reply = read_reply(channel, JobReply)
     channel.close()
-    if not isinstance(given, str) or not is_name(given):
-        raise RemoteProtocolError("the server gave the job no name that a job can have")
-    return given
+    return reply.name
 
 
 async def list_jobs(live: LiveSession) -> list[JobInfo]:
     """Return our jobs on the server, the oldest first. Safe to cancel."""
     channel = await _ask(live, JobRequest("list"))
-    return [JobInfo.decode(message) for message in await receive_list(channel, "jobs")]
+    return await receive_list(channel, JobInfo, JobsEnd)
 
 
 async def wait_job(live: LiveSession, name: str) -> ExitStatus:
@@ -107,14 +112,13 @@ class JobLogs:
         if channel.error is not None:
             raise channel.error
         message = await channel.receive_message()
-        if message is None or message.get("type") != "end":
+        end = None if message is None else read_message(message, LogEnd)
+        if end is None:
             raise RemoteProtocolError("the server closed the log without saying that it ends")
-        body = Body("the end of the log", message)
-        count = body.integer("bytes", 0, 2**63)
         received = channel.stream(0).received
-        if received != count or self._decoder.is_inside_record:
-            raise RemoteProtocolError(f"{received} bytes of the log arrived of {count}")
-        self.info = JobInfo.decode(body.object("job"))
+        if received != end.count or self._decoder.is_inside_record:
+            raise RemoteProtocolError(f"{received} bytes of the log arrived of {end.count}")
+        self.info = end.job
 
 
 async def _ask(live: LiveSession, request: JobRequest) -> Channel:
@@ -124,4 +128,4 @@ async def _ask(live: LiveSession, request: JobRequest) -> Channel:
 
 
 async def _ask_one(live: LiveSession, request: JobRequest) -> JobInfo:
-    return JobInfo.decode(await receive_answer(await _ask(live, request)))
+    return await receive_answer(await _ask(live, request), JobInfo)

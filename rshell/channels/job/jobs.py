@@ -17,18 +17,21 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from rshell.channels.base import Work
 from rshell.channels.job.log import LogReader, LogWriter
 from rshell.channels.job.messages import JobInfo
 from rshell.channels.job.running_job import RunningJob
 from rshell.channels.job.store import JobStore
-from rshell.channels.process.messages import STDERR, STDOUT, encode_status
-from rshell.channels.work import Work
+from rshell.channels.process.messages import STDERR, STDOUT
 from rshell.errors import ChannelRefused, ConfigurationError, SpawnError
 from rshell.execution.pipes import output_pipe
 from rshell.execution.spawn import Command
 from rshell.execution.spawn_queue import SpawnQueue
-from rshell.protocol.messages import Json
-from rshell.values import Limits
+from rshell.protocol.codec import Json
+from rshell.values import Bounds, shorten_command
+
+# What the audit log says of a job that has ended.
+_FACTS = ["exit_status", "signal", "signal_number", "stdout", "stderr", "duration", "ended_by"]
 
 Audit = Callable[[str, Json], None]
 Key = tuple[str, str]  # identity and name
@@ -37,7 +40,7 @@ Key = tuple[str, str]  # identity and name
 class Jobs:
     """The jobs in `directory`. Its methods raise ChannelRefused with the code for the peer."""
 
-    def __init__(self, directory: Path, spawner: SpawnQueue, limits: Limits, work: Work) -> None:
+    def __init__(self, directory: Path, spawner: SpawnQueue, limits: Bounds, work: Work) -> None:
         self._directory = directory
         self._spawner = spawner
         self._limits = limits
@@ -74,7 +77,7 @@ class Jobs:
         *,
         shown: str,
         name: str | None,
-        merge: bool,
+        merge_stderr: bool,
         audit: Audit,
     ) -> str:
         """Start a command and return its name; `shown` is what listings say of it.
@@ -96,8 +99,8 @@ class Jobs:
             raise ChannelRefused("failed", str(error)) from error
         self._starting[identity] += 1
         try:
-            info = JobInfo(name=name, command=shown, started=time.time()).shortened()
-            job = await self._spawn(store, identity, info, command, merge, audit)
+            info = JobInfo(name, shorten_command(shown), time.time(), "running")
+            job = await self._spawn(store, identity, info, command, merge_stderr, audit)
         except BaseException:
             store.remove(identity, name)
             raise
@@ -136,14 +139,14 @@ class Jobs:
         identity: str,
         info: JobInfo,
         command: Command,
-        merge: bool,
+        merge_stderr: bool,
         audit: Audit,
     ) -> RunningJob:
         ours: dict[int, int] = {}
         theirs: list[int] = []
         try:
             theirs.append(os.open(os.devnull, os.O_RDONLY))
-            for stream in (STDOUT,) if merge else (STDOUT, STDERR):
+            for stream in (STDOUT,) if merge_stderr else (STDOUT, STDERR):
                 ours[stream], end = output_pipe()
                 theirs.append(end)
             process = await self._spawner.spawn(
@@ -189,6 +192,5 @@ class Jobs:
 
 
 def _facts(info: JobInfo) -> Json:
-    facts: Json = {} if info.status is None else encode_status(info.status)
-    facts |= {"stdout": info.stdout, "stderr": info.stderr, "duration": info.duration}
-    return facts | ({"ended_by": info.ended_by} if info.ended_by else {})
+    values = info.encode()
+    return {key: values[key] for key in _FACTS if key in values}

@@ -1,7 +1,7 @@
 """What travels in a `job` channel (docs/protocol.md, "Kind: job").
 
-Strategy: both ends use the same classes. What a server says of a job is also what it writes
-into the job's record on the disk, so there is one way to read it.
+What a server says of a job is also what it writes into the job's record on the disk: there is
+one way to read it.
 
 Hazard: a name becomes a directory's name on the server. It is checked wherever it enters.
 """
@@ -10,25 +10,15 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 
-from rshell.channels.process.messages import (
-    STDERR,
-    STDOUT,
-    ProcessRequest,
-    decode_duration,
-    decode_status,
-    decode_time,
-    encode_status,
-)
+from rshell.channels.process.messages import STDERR, STDOUT, ProcessRequest
 from rshell.errors import LocalProtocolError, RemoteProtocolError
-from rshell.protocol.messages import Body, Json
-from rshell.values import COMMAND_SHOWN, NAME_RULE, ExitStatus, is_name, shorten_command
+from rshell.protocol import fields
+from rshell.protocol.codec import Message
+from rshell.values import ExitStatus
 
 VERBS = ("start", "list", "logs", "wait", "kill")
 STATES = ("running", "exited", "signaled", "lost")
-
-_COUNT_LIMIT = 2**63
 
 # A record of stream 0: type and length, then the bytes, or how many bytes were dropped.
 _HEAD = struct.Struct(">BI")
@@ -37,8 +27,7 @@ _IS_DROPPED = 0x10
 _RECORD_LIMIT = 2**20
 
 
-@dataclass(frozen=True, slots=True)
-class JobRequest:
+class JobRequest(Message, label="the request"):
     """What is asked of a server's jobs: one of `VERBS`.
 
     `name` is the job's, None for "list" and for a "start" that leaves the choice to the server.
@@ -46,49 +35,33 @@ class JobRequest:
     Raises LocalProtocolError for a name that no job can have.
     """
 
-    verb: str
-    name: str | None = None
-    follow: bool = False
-    process: ProcessRequest | None = None
+    verb: str = fields.choice(*VERBS)
+    name: str | None = fields.name(default=None)
+    follow: bool = fields.boolean(default=False)
+    process: ProcessRequest | None = fields.merged(ProcessRequest, default=None)
 
-    def __post_init__(self) -> None:
-        if self.name is not None and not is_name(self.name):
-            raise LocalProtocolError(f"not a job's name: {self.name!r}. {NAME_RULE}")
-
-    def encode(self) -> Json:
-        """Return the JSON object of OPEN."""
-        values: Json = {} if self.process is None else self.process.encode()
-        values["verb"] = self.verb
-        if self.name is not None:
-            values["name"] = self.name
-        if self.follow:
-            values["follow"] = True
-        return values
-
-    @classmethod
-    def decode(cls, values: Json) -> JobRequest:
-        """Read the JSON object of OPEN. Raises RemoteProtocolError, which refuses the channel."""
-        body = Body("the request", values)
-        verb, name = body.text("verb", limit=32), body.optional_text("name")
-        if verb not in VERBS:
-            raise RemoteProtocolError(f"no verb {verb!r}; there are {', '.join(VERBS)}")
-        if name is None and verb not in ("start", "list"):
-            raise RemoteProtocolError(f"{verb!r} needs the 'name' of a job")
-        process = None
-        if verb == "start":
-            process = ProcessRequest.decode(values)
-            if process.command is None and not process.argv:
-                raise RemoteProtocolError("'start' needs 'command' or 'argv'")
-            if process.stdin or process.terminal is not None or process.timeout is not None:
-                raise RemoteProtocolError("a job has no stdin, no terminal and no timeout")
-        try:
-            return cls(verb, name, body.boolean("follow"), process)
-        except LocalProtocolError as error:
-            raise RemoteProtocolError(str(error)) from error
+    def check(self) -> None:
+        """Raise LocalProtocolError for what a verb lacks, or what a job can't have."""
+        fields.check_name(self.name, "a job's")
+        process = self.process
+        if self.verb != "start":
+            if self.name is None and self.verb != "list":
+                raise LocalProtocolError(f"{self.verb!r} needs the 'name' of a job")
+            if process is not None:
+                raise LocalProtocolError(f"{self.verb!r} starts nothing")
+        elif process is None or (process.command is None and not process.argv):
+            raise LocalProtocolError("'start' needs 'command' or 'argv'")
+        elif process.stdin or process.terminal is not None or process.timeout is not None:
+            raise LocalProtocolError("a job has no stdin, no terminal and no timeout")
 
 
-@dataclass(frozen=True, slots=True)
-class JobInfo:
+class JobReply(Message, label="the reply"):
+    """The reply of OPENED to "start": the job's name."""
+
+    name: str = fields.name()
+
+
+class JobInfo(Message, type="job", label="the job"):
     """A job as its server knows it.
 
     `state` is "running", "exited", "signaled" or "lost": its server ended without seeing the
@@ -100,60 +73,45 @@ class JobInfo:
     that a background child still held the output when the command ended.
     """
 
-    name: str
-    command: str
-    started: float
-    state: str = "running"
-    status: ExitStatus | None = None
-    ended: float | None = None
-    duration: float | None = None
-    stdout: int | None = None
-    stderr: int | None = None
-    ended_by: str = ""
-    held_open: bool = False
+    name: str = fields.name()
+    command: str = fields.shown_command()
+    started: float = fields.moment()
+    state: str = fields.choice(*STATES)
+    status: ExitStatus | None = fields.status(default=None)
+    ended: float | None = fields.moment(default=None)
+    duration: float | None = fields.duration(default=None)
+    stdout: int | None = fields.integer(default=None)
+    stderr: int | None = fields.integer(default=None)
+    ended_by: str = fields.text(32, default="")
+    held_open: bool = fields.boolean(default=False)
 
-    def shortened(self) -> JobInfo:
-        """Return it with no more of the command than fits a listing."""
-        return replace(self, command=shorten_command(self.command))
+    def check(self) -> None:
+        """Raise LocalProtocolError for a status that does not fit the state."""
+        status = self.status
+        if (status is None) != (self.state not in ("exited", "signaled")) or (
+            status is not None and (status.signal is not None) != (self.state == "signaled")
+        ):
+            raise LocalProtocolError("the job's status does not fit its state")
 
-    def encode(self) -> Json:
-        """Return the message; what is not known is left out."""
-        values: Json = {"type": "job", "name": self.name, "command": self.command}
-        values |= {"started": self.started, "state": self.state}
-        if self.status is not None:
-            values |= encode_status(self.status)
-        for key in ("ended", "duration", "stdout", "stderr"):
-            if getattr(self, key) is not None:
-                values[key] = getattr(self, key)
-        if self.ended_by:
-            values["ended_by"] = self.ended_by
-        if self.held_open:
-            values["held_open"] = True
-        return values
 
-    @classmethod
-    def decode(cls, values: Json) -> JobInfo:
-        """Read the message. Raises RemoteProtocolError."""
-        body = Body("the job", values)
-        name, state = body.text("name", limit=64), body.text("state", limit=32)
-        if not is_name(name) or state not in STATES:
-            raise RemoteProtocolError("the job needs a 'name' and a 'state' that there can be")
-        status = decode_status(body) if state in ("exited", "signaled") else None
-        if status is not None and (status.signal is not None) != (state == "signaled"):
-            raise RemoteProtocolError("the job's status does not fit its state")
-        return cls(
-            name=name,
-            command=body.text("command", limit=COMMAND_SHOWN),
-            started=decode_time(body, "started") or 0.0,
-            state=state,
-            status=status,
-            ended=decode_time(body, "ended"),
-            duration=None if values.get("duration") is None else decode_duration(body),
-            stdout=_count(body, "stdout"),
-            stderr=_count(body, "stderr"),
-            ended_by=body.text("ended_by", "", limit=32),
-            held_open=body.boolean("held_open"),
-        )
+class LogEnd(Message, type="end", label="the end of the log"):
+    """The end of a log: how many bytes of it were sent, and how the job stands."""
+
+    count: int = fields.integer(key="bytes")
+    job: JobInfo = fields.nested(JobInfo)
+
+
+class JobsEnd(Message, type="end", label="the end of the list of jobs"):
+    """The end of a list of jobs: how many it held."""
+
+    count: int = fields.integer(key="jobs")
+
+
+class JobRecord(Message, label="the record"):
+    """What a server's disk holds of a job."""
+
+    identity: str = fields.text()
+    info: JobInfo = fields.merged(JobInfo)
 
 
 def encode_output(stream: int, data: bytes) -> bytes:
@@ -195,7 +153,3 @@ class RecordDecoder:
             start = end
             yield (stream, b"", _DROPPED.unpack(body)[0]) if is_dropped else (stream, body, 0)
         del kept[:start]
-
-
-def _count(body: Body, key: str) -> int | None:
-    return None if body.values.get(key) is None else body.integer(key, 0, _COUNT_LIMIT)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 from rshell.channels.job.log import LogWriter
@@ -18,7 +17,7 @@ from rshell.channels.job.messages import JobInfo
 from rshell.channels.process.messages import STDERR, STDOUT
 from rshell.execution.pipes import PipeSource
 from rshell.execution.running_process import RunningProcess
-from rshell.values import Limits
+from rshell.values import Bounds
 
 
 class RunningJob:
@@ -33,7 +32,7 @@ class RunningJob:
         process: RunningProcess,
         pipes: dict[int, int],
         log: LogWriter,
-        limits: Limits,
+        limits: Bounds,
         on_end: Callable[[JobInfo], None],
     ) -> None:
         self._info = info
@@ -64,7 +63,7 @@ class RunningJob:
             return self._info
         counts = self._log.counts
         duration = time.monotonic() - self._began
-        return replace(self._info, duration=duration, stdout=counts[STDOUT], stderr=counts[STDERR])
+        return self._info.replace(duration=duration, stdout=counts[STDOUT], stderr=counts[STDERR])
 
     @property
     def is_over(self) -> bool:
@@ -109,8 +108,7 @@ class RunningJob:
         if status is None or self.is_over or not all(s.closed for s in self._sources):
             return
         self._log.close()
-        self._info = replace(
-            self.info,
+        self._info = self.info.replace(
             state="exited" if status.signal is None else "signaled",
             status=status,
             ended=time.time(),

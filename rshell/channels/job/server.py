@@ -9,10 +9,18 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from rshell.channels.base import Context
+from rshell.channels.base import Context, Work
 from rshell.channels.job.jobs import Jobs
 from rshell.channels.job.log import LogReader, Output
-from rshell.channels.job.messages import JobInfo, JobRequest, encode_dropped, encode_output
+from rshell.channels.job.messages import (
+    JobInfo,
+    JobReply,
+    JobRequest,
+    JobsEnd,
+    LogEnd,
+    encode_dropped,
+    encode_output,
+)
 from rshell.channels.job.running_job import RunningJob
 from rshell.channels.process.messages import STDERR, STDOUT
 from rshell.channels.process.server import user_shell
@@ -23,14 +31,14 @@ from rshell.transport.channel import Channel
 _BLOCK = 64 * 1024  # bytes of log that are put together before they are sent
 
 
-async def serve_job(channel: Channel, context: Context) -> None:
+async def serve_job(jobs: Jobs | None, work: Work, channel: Channel, context: Context) -> None:
     """Answer one request about the jobs of `context.identity`."""
     try:
         request = JobRequest.decode(channel.request)
     except RemoteProtocolError as error:
         channel.refuse("bad-request", str(error))
         return
-    if context.jobs is None:
+    if jobs is None:
         channel.refuse(
             "failed",
             "jobs end with their server, and this one serves a single session. "
@@ -38,21 +46,21 @@ async def serve_job(channel: Channel, context: Context) -> None:
         )
         return
     try:
-        with context.work.begin(context.session, is_command=False):
-            await _answer(channel, context, context.jobs, request)
+        with work.begin(context.session, is_command=False):
+            await _answer(channel, context, jobs, request)
     except ChannelRefused as error:
         channel.refuse(error.code, error.reason)
 
 
 async def _answer(channel: Channel, context: Context, jobs: Jobs, request: JobRequest) -> None:
     if request.verb == "start":
-        channel.accept({"name": await _start(context, jobs, request)})
+        channel.accept(JobReply(await _start(context, jobs, request)).encode())
     elif request.verb == "list":
         infos = jobs.list(context.identity)
         channel.accept()
         for info in infos:
             channel.send_message(info.encode())
-        channel.send_message({"type": "end", "jobs": len(infos)})
+        channel.send_message(JobsEnd(len(infos)).encode())
     else:
         assert request.name is not None
         job = jobs.find(context.identity, request.name)
@@ -87,7 +95,7 @@ async def _start(context: Context, jobs: Jobs, request: JobRequest) -> str:
         Command(argv, cwd, environment),
         shown=shown,
         name=request.name,
-        merge=process.merge,
+        merge_stderr=process.merge_stderr,
         audit=context.audit,
     )
 
@@ -120,7 +128,7 @@ async def _send_log(
         for piece in reader.missing({STDOUT: info.stdout, STDERR: info.stderr}):
             await channel.write(block := _encode(piece))
             sent += len(block)
-    channel.send_message({"type": "end", "bytes": sent, "job": info.encode()})
+    channel.send_message(LogEnd(sent, info).encode())
     channel.close()
 
 

@@ -19,19 +19,16 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import logging
 import os
 import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
-from rshell.channels.job.messages import JobInfo
+from rshell.channels.job.messages import JobInfo, JobRecord
 from rshell.errors import ConfigurationError, RemoteProtocolError
-from rshell.protocol.messages import Body
 from rshell.security.files import private_directory, read_private, write_private
 from rshell.values import is_name
 
@@ -72,15 +69,15 @@ class JobStore:
         """Yield (identity, job) for each job that is kept; those that ran have become lost."""
         for path in sorted(self._root.glob(f"*/*/{_RECORD}")):
             try:
-                body = Body.decode("the record", read_private(path))
-                info, identity = JobInfo.decode(body.values), body.text("identity")
+                record = JobRecord.from_bytes(read_private(path))
+                info, identity = record.info, record.identity
                 if self.directory(identity, info.name) != path.parent:
                     raise RemoteProtocolError("it is the record of another job")
             except (OSError, ConfigurationError, RemoteProtocolError) as error:
                 _log.warning("the job in %s is left alone: %s", path.parent, error)
                 continue
             if info.state == "running":
-                info = replace(info, state="lost", ended=time.time())
+                info = info.replace(state="lost", ended=time.time())
                 self.save(identity, info)
             yield identity, info
 
@@ -112,10 +109,10 @@ class JobStore:
 
     def save(self, identity: str, info: JobInfo) -> None:
         """Write what is known of a job. A failure is logged: the server knows it still."""
-        record = info.shortened().encode() | {"identity": identity}
+        record = JobRecord(identity, info)
         path = self.directory(identity, info.name) / _RECORD
         try:
-            write_private(path, json.dumps(record).encode("ascii"), durable=False)
+            write_private(path, record.to_bytes(), durable=False)
         except ConfigurationError as error:
             _log.error("the record of a job is not written: %s", error)
 

@@ -16,13 +16,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from rshell.channels.base import read_reply
 from rshell.channels.process.messages import (
     STDERR,
     STDIN,
     STDOUT,
+    Notice,
     ProcessEnding,
+    ProcessReply,
     ProcessRequest,
-    encode_size,
+    Resize,
+    Signal,
+    StdinClosed,
 )
 from rshell.errors import (
     ChannelReset,
@@ -31,11 +36,11 @@ from rshell.errors import (
     ProcessTimeout,
     RemoteProtocolError,
 )
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json, read_message
 from rshell.transport.channel import Channel
 from rshell.transport.live_session import LiveSession
 from rshell.transport.streams import ByteReader, TextReader
-from rshell.values import ExitStatus, Limits, TerminalSize
+from rshell.values import Bounds, ExitStatus, TerminalSize
 
 PIPE = subprocess.PIPE
 
@@ -133,6 +138,7 @@ class Process(Generic[Reader]):
         self, channel: Channel, request: ProcessRequest, stdout: Reader, stderr: Reader
     ) -> None:
         self._channel = channel
+        self._reply = read_reply(channel, ProcessReply)
         self._ending: ProcessEnding | None = None
         self._timeout = request.timeout
         self.stdin = ProcessInput(channel) if request.stdin else None
@@ -152,8 +158,7 @@ class Process(Generic[Reader]):
     @property
     def pid(self) -> int:
         """The process id on the server."""
-        pid = self._channel.reply.get("pid")
-        return pid if isinstance(pid, int) else 0
+        return self._reply.pid
 
     @property
     def ending(self) -> ProcessEnding | None:
@@ -198,26 +203,28 @@ class Process(Generic[Reader]):
         Harmless when it has ended. It overtakes input that is still on its way.
         """
         name = signals.Signals(signal).name if isinstance(signal, int) else signal
-        self._channel.send_message({"type": "signal", "name": name}, urgent=True)
+        self._channel.send_message(Signal(name).encode(), urgent=True)
 
     def resize(self, size: TerminalSize) -> None:
         """Tell the process's terminal its new size."""
-        self._channel.send_message({"type": "resize"} | encode_size(size), urgent=True)
+        self._channel.send_message(Resize(size).encode(), urgent=True)
 
     def end(self, reason: str = "the client ended it") -> None:
         """End the process and its group: SIGTERM, and SIGKILL 5 s later. Does not wait."""
         self._channel.reset("cancelled", reason)
 
     def _on_message(self, message: Json) -> None:
-        if message.get("type") == "exit":
-            try:
-                self._ending = ProcessEnding.decode(message)
-            except RemoteProtocolError as error:
-                self._channel.reset("bad-message", str(error))
-        elif message.get("type") == "stdin-closed" and self.stdin is not None:
+        try:
+            heard = read_message(message, ProcessEnding, StdinClosed, Notice)
+        except RemoteProtocolError as error:
+            self._channel.reset("bad-message", str(error))
+            return
+        if isinstance(heard, ProcessEnding):
+            self._ending = heard
+        elif isinstance(heard, StdinClosed) and self.stdin is not None:
             self.stdin.is_refused = True
-        elif message.get("type") == "notice":
-            self.notice = str(message.get("text", ""))
+        elif isinstance(heard, Notice):
+            self.notice = heard.text
             self.on_notice(self.notice)
 
 
@@ -250,12 +257,12 @@ async def run_process(
     command: str | Sequence[str],
     *,
     input: bytes | None,
-    limits: Limits,
+    limits: Bounds,
     max_output: int | None = None,
     cwd: str | None = None,
     env: Mapping[str, str] | None = None,
     clear_env: bool = False,
-    merge: bool = False,
+    merge_stderr: bool = False,
     timeout: float | None = None,
 ) -> CompletedProcess[bytes]:
     """Run a command and collect its output. Cancelling ends the remote process group.
@@ -269,7 +276,7 @@ async def run_process(
         env=env or {},
         clear_env=clear_env,
         stdin=input is not None,
-        merge=merge,
+        merge_stderr=merge_stderr,
         timeout=timeout,
     )
     process: Process[ByteReader] = await start_process(live, request, None)

@@ -23,14 +23,17 @@ from rshell.channels.process.messages import (
     STDIN,
     STDOUT,
     ProcessEnding,
+    ProcessReply,
     ProcessRequest,
-    decode_size,
+    Resize,
+    Signal,
+    StdinClosed,
 )
 from rshell.errors import RemoteProtocolError, SpawnError
 from rshell.execution.pipes import PipeSink, PipeSource, input_pipe, output_pipe
 from rshell.execution.running_process import RunningProcess
 from rshell.execution.spawn import Command
-from rshell.protocol.messages import Body, Json
+from rshell.protocol.codec import Json, read_message
 from rshell.terminal.pty import open_pty, set_size
 from rshell.transport.channel import Channel
 from rshell.values import ExitStatus, TerminalSize
@@ -80,7 +83,7 @@ class _Run:
         self._is_reported = False
         self._drained = asyncio.Event()
         self._task = asyncio.current_task()
-        self._work = context.work.begin(context.session, channel)
+        self._work = context.working(channel)
         self._started = time.monotonic()
 
     async def serve(self) -> None:
@@ -117,14 +120,14 @@ class _Run:
         cwd = str(Path(context.cwd) / request.cwd) if request.cwd else context.cwd
         self._audit("command", {"argv": list(argv), "cwd": cwd, "terminal": bool(request.terminal)})
         if request.terminal is not None:
-            environment.setdefault("TERM", request.term or "dumb")
-            if request.term:
-                environment["TERM"] = request.term
-            return await self._start_on_terminal(Command(argv, cwd, environment))
+            environment["TERM"] = request.terminal.term or environment.get("TERM", "dumb")
+            return await self._start_on_terminal(
+                Command(argv, cwd, environment), request.terminal.size
+            )
         return await self._start_on_pipes(Command(argv, cwd, environment))
 
-    async def _start_on_terminal(self, command: Command) -> RunningProcess:
-        master, slave = open_pty(self._request.terminal)
+    async def _start_on_terminal(self, command: Command, size: TerminalSize) -> RunningProcess:
+        master, slave = open_pty(size)
         self._master = master
         try:
             process = await self._context.spawner.spawn(
@@ -151,7 +154,7 @@ class _Run:
             ours[STDOUT], stdout = output_pipe()
             theirs.append(stdout)
             stderr = stdout
-            if not self._request.merge:
+            if not self._request.merge_stderr:
                 ours[STDERR], stderr = output_pipe()
                 theirs.append(stderr)
             process = await self._context.spawner.spawn(
@@ -189,7 +192,7 @@ class _Run:
 
     def _begin(self, process: RunningProcess) -> None:
         channel = self._channel
-        channel.accept({"pid": process.pid})
+        channel.accept(ProcessReply(process.pid).encode())
         self._work.tell()  # what was said before could not reach it
         channel.on_room = self._resume
         channel.listen(self._on_message)
@@ -225,20 +228,19 @@ class _Run:
                 sink.close()
         except BrokenPipeError:
             sink.close()
-            self._channel.send_message({"type": "stdin-closed"}, urgent=True)
+            self._channel.send_message(StdinClosed().encode(), urgent=True)
             async for _ in reader:
                 pass
 
     def _on_message(self, message: Json) -> None:
-        body = Body("the message", message)
         try:
-            kind = body.text("type")
-            if kind == "signal":
-                number = resolve_signal(body.text("name", limit=32))
+            asked = read_message(message, Signal, Resize)
+            if isinstance(asked, Signal):
+                number = resolve_signal(asked.name)
                 if self._process is not None:
                     self._process.signal_group(number)
-            elif kind == "resize":
-                self._resize(decode_size(body))
+            elif isinstance(asked, Resize):
+                self._resize(asked.size)
         except RemoteProtocolError as error:
             self._channel.reset("bad-message", str(error))
             if self._task is not None:
@@ -288,7 +290,7 @@ class _Run:
     def _report_failed_start(self, error: SpawnError) -> None:
         """A command that can't be started ends as it does in a shell: a line and a status."""
         text = f"rshell: {error}\n".encode(errors="surrogateescape")
-        stream = STDOUT if self._request.merge or self._request.terminal else STDERR
+        stream = STDOUT if self._request.merge_stderr or self._request.terminal else STDERR
         self._channel.accept()
         if not self._channel.is_over:
             self._channel.write_nowait(text, stream)

@@ -1,28 +1,156 @@
-"""Candidates for the word at the cursor, from the shell and from the file system.
+"""Candidates for the word at the cursor: from the shell, and from the file system.
 
-Strategy: the shell says what only it knows (commands, variables, what is registered for a
-command); names of files are read here, which copes with blanks and quotes. Both become texts
-that replace the word, written as the shell reads them.
+`find_word` reads enough of the quoting rules to know the words of the present command and the one
+that is being typed, what it means without its quotes, and how to write a candidate in its place.
+It is no shell's parser: a line that it misreads gets no candidates or odd ones, and is never run
+from here. The shell says what only it knows (commands, variables, what is registered for a
+command); names of files are read here, which copes with blanks and quotes.
 
-Hazard: a directory may hold a million names, or be on a dead network. Whoever calls what "may
-block" does it in a thread (lookups.py); what is not there by the deadline is not shown.
+A question to the idle shell (`Questions`) has a deadline. One that passes it, or that a command
+overtakes, is interrupted with SIGINT; the shell is idle again when it has reported, and only then
+gets the command, because an interrupt that is sent any later would hit that one.
+
+Hazard: a shell may lose the line that asks for its report to the very interrupt before it. Both
+are sent again until it reports, or has used up its grace and is ended.
+
+Hazard: a directory may hold a million names, or be on a dead network. What "may block" runs in a
+thread of its own (`LookUps`), which neither the loop nor the end of the process waits for. A few
+such threads are the most; then there is nothing to be found.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pwd
+import re
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
+from rshell.aio import timeout
 from rshell.channels.shell.messages import Completions
-from rshell.channels.shell.words import CursorWord, quote_candidate
+from rshell.channels.shell.recipe import Answer
+from rshell.channels.shell.shell_process import ShellProcess
+from rshell.values import frozen
 
-MOST = 500  # candidates shown
+_CANDIDATES = 500  # shown
+_LOOKS = 4  # at a time
+_ANSWER_SECONDS = 0.3  # for the shell's answer, and between two interrupts
+_BREAKS = "|&;()\n"
+_REDIRECTIONS = "<>"
+_PARTS = ":="
+_NEEDS_QUOTE = re.compile(r"[^A-Za-z0-9_@%+=:,./~^-]")
+_SKIPPED = {"sudo", "nohup", "time", "exec", "command", "then", "do", "else", "if", "while", "!"}
+_ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
+
+Found = TypeVar("Found")
+
+
+# The word at the cursor.
+
+
+@frozen
+class CursorWord:
+    """The command at the cursor: `words` without quotes up to it, the last one at the cursor.
+
+    `start` is where that word begins in the line, its quote included; `quote` is the quote that
+    is still open there, or "". `has_home` says that the word begins with a `~` that the shell
+    replaces, which a name that is called so has to be told from. `rest` is what follows the last
+    bare `:` or `=` in the word, which is a word of its own to many completions (`HEAD:ma`,
+    `--color=al`), and `rest_start` is where it begins; without one they are those of the word.
+    """
+
+    words: tuple[str, ...]
+    start: int
+    quote: str
+    has_home: bool
+    rest: str
+    rest_start: int
+
+    @property
+    def index(self) -> int:
+        """The number of the word at the cursor; 0 is the command itself."""
+        return len(self.words) - 1
+
+
+def find_word(line: str) -> CursorWord:
+    """Read `line`, all of it before the cursor."""
+    words: list[str] = []
+    current: list[str] = []
+    start = 0
+    inside = False
+    quote = ""
+    rest_from = rest_start = 0
+    at = 0
+    while at < len(line):
+        character = line[at]
+        if quote:
+            if character == quote:
+                quote = ""
+            elif character == "\\" and quote == '"' and line[at + 1 : at + 2] in ('"', "\\", "$"):
+                at += 1
+                current.append(line[at])
+            else:
+                current.append(character)
+        elif character in "'\"":
+            quote = character
+            start, inside = (start, True) if inside else (at, True)
+        elif character == "\\" and at + 1 < len(line):
+            start, inside = (start, True) if inside else (at, True)
+            at += 1
+            current.append(line[at])
+        elif character in _BREAKS or character in _REDIRECTIONS or character in " \t":
+            if inside:
+                words.append("".join(current))
+            if character in _BREAKS:
+                words = []
+            elif character in _REDIRECTIONS:
+                words.append(">")
+            current, inside = [], False
+            rest_from = 0
+        else:
+            start, inside = (start, True) if inside else (at, True)
+            current.append(character)
+            if character in _PARTS:
+                rest_from, rest_start = len(current), at + 1
+        at += 1
+    if not inside:
+        start = len(line)
+    words.append("".join(current))
+    while len(words) > 1 and (words[0] in _SKIPPED or _ASSIGNMENT.match(words[0])):
+        del words[0]
+    has_home = line.startswith("~", start)
+    rest = "".join(current[rest_from:])
+    return CursorWord(
+        tuple(words), start, quote, has_home, rest, rest_start if rest_from else start
+    )
+
+
+def quote_candidate(text: str, quote: str, *, has_home: bool = False) -> str:
+    """Write `text` as the shell would have to read it, keeping an open quote open.
+
+    With `has_home` a leading `~` is the home directory's, else a name's like any other letter.
+    """
+    if quote == "'":
+        return "'" + text.replace("'", "'\\''")
+    if quote == '"':
+        return '"' + re.sub(r'(["\\$`])', r"\\\1", text)
+    if text.startswith("~") and not has_home:
+        return "\\" + quote_candidate(text, quote, has_home=True)
+    return _NEEDS_QUOTE.sub(lambda match: "\\" + match[0] if match[0] != "\n" else "$'\\n'", text)
+
+
+# Candidates for it.
 
 
 def from_shell(number: int, word: CursorWord, options: set[str], found: list[str]) -> Completions:
     """Return the candidates that the shell named."""
-    candidates = sorted({item for item in found if item})[:MOST]
+    candidates = sorted({item for item in found if item})[:_CANDIDATES]
     closing = "" if "nospace" in options or "users" in options else " "
     texts = []
     for item in candidates:
@@ -72,9 +200,9 @@ def _files(
                     continue
                 names.append((entry.name, is_directory))
     except OSError:
-        return Completions(number, start)
+        return Completions(number, start, (), ())
     texts, labels = [], []
-    for name, is_directory in sorted(names)[:MOST]:
+    for name, is_directory in sorted(names)[:_CANDIDATES]:
         # Without a slash, a `~` is a user's, and no file's.
         written = quote_candidate(directory + name, word.quote, has_home=has_home and bool(slash))
         texts.append(written + "/" if is_directory else written + word.quote + " ")
@@ -116,3 +244,114 @@ def _expand(directory: str, home: str) -> str:
         return pwd.getpwnam(name).pw_dir + slash + rest
     except KeyError:
         return directory
+
+
+# Who is asked.
+
+
+class LookUps:
+    """Looks into directories for one client."""
+
+    def __init__(self) -> None:
+        self._working = 0
+
+    async def run(self, look: Callable[[], Found], otherwise: Found) -> Found:
+        """Return what `look()` returns or raises, `otherwise` where too many are under way.
+
+        Cancelling stops the wait; the look goes on by itself.
+        """
+        if self._working >= _LOOKS:
+            return otherwise
+        loop = asyncio.get_running_loop()
+        waiting: asyncio.Future[Found] = loop.create_future()
+
+        def finish(settle: Callable[[], None]) -> None:
+            self._working -= 1
+            if not waiting.done():
+                settle()
+
+        def work() -> None:
+            try:
+                settle = partial(waiting.set_result, look())
+            except Exception as error:
+                settle = partial(waiting.set_exception, error)
+            with suppress(RuntimeError):  # the loop has ended meanwhile
+                loop.call_soon_threadsafe(finish, settle)
+
+        self._working += 1
+        threading.Thread(target=work, name="looking into a directory", daemon=True).start()
+        return await waiting
+
+
+class Questions:
+    """At most one question at a time, to the present shell; `kill()` ends that shell."""
+
+    def __init__(self, grace: float, kill: Callable[[], None]) -> None:
+        self._grace = grace
+        self._kill = kill
+        self._asked: tuple[int, asyncio.Future[Answer]] | None = None
+        self._regaining: asyncio.TimerHandle | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the shell still works on a question."""
+        return self._asked is not None or self._regaining is not None
+
+    async def ask(self, shell: ShellProcess, number: int, lines: bytes) -> Answer | None:
+        """Ask an idle shell; None without an answer in time. Cancelling is safe."""
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._asked = asked = (number, answer)
+        shell.say(lines)
+        try:
+            async with timeout(_ANSWER_SECONDS):
+                return await answer
+        except TimeoutError:
+            return None
+        finally:
+            if self._asked is asked:
+                self._asked = None
+                if not answer.done() or answer.cancelled():
+                    self._regain(shell)
+
+    def answered(self, answer: Answer) -> None:
+        """The shell has answered some question."""
+        number, waiting = self._asked or (-1, None)
+        if waiting is not None and number == answer.number and not waiting.done():
+            waiting.set_result(answer)
+
+    def overtake(self, shell: ShellProcess) -> None:
+        """Get the shell back from a question it works on; `reported` follows if `is_busy`."""
+        asked, self._asked = self._asked, None
+        # One that was cancelled this very moment is still worked on.
+        if asked is not None and (not asked[1].done() or asked[1].cancelled()):
+            asked[1].cancel()
+            self._regain(shell)
+
+    def reported(self) -> bool:
+        """The shell is idle. Returns whether it had to be interrupted for that."""
+        was_regaining = self._regaining is not None
+        self._stop()
+        return was_regaining
+
+    def forget(self) -> None:
+        """The shell is over."""
+        asked, self._asked = self._asked, None
+        if asked is not None:
+            asked[1].cancel()
+        self._stop()
+
+    def _regain(self, shell: ShellProcess) -> None:
+        if self._regaining is None:
+            self._interrupt(shell, time.monotonic() + self._grace)
+
+    def _interrupt(self, shell: ShellProcess, deadline: float) -> None:
+        if time.monotonic() > deadline:
+            self._kill()
+        shell.interrupt(0)
+        loop = asyncio.get_running_loop()
+        self._regaining = loop.call_later(_ANSWER_SECONDS, self._interrupt, shell, deadline)
+
+    def _stop(self) -> None:
+        if self._regaining is not None:
+            self._regaining.cancel()
+            self._regaining = None

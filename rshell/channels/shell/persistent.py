@@ -1,12 +1,12 @@
 """The shell that stays: one process after another, one command at a time.
 
-Strategy: a command ends with the shell's report, or with the shell's death. A shell that died is
+A command ends with the shell's report, or with the shell's death. A shell that died is
 replaced in the directory it was last in, unless it was asked to leave, and the ending says so. A
 command that does not yield to an interrupt within `kill_grace` seconds costs the shell its life,
-so the worst that a command can do is that.
+which is the worst that a command can do.
 
 On a terminal, a shell that exits of itself was asked to (`exit`, `logout`, the end of its
-input). Not by a failure under `set -e`, which nobody means to be the end of a session.
+input). Not by a failure under `set -e`, which nobody means to be the end of their shell.
 
 Hazard: everything here runs in callbacks of the loop. What takes longer is a clean-up of the
 context's, and looks whether its shell still is the present one.
@@ -19,14 +19,14 @@ import re
 import signal
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
+from rshell.aio import timeout
 from rshell.channels.base import Context
 from rshell.channels.process.messages import STDERR, STDOUT
 from rshell.channels.process.server import user_shell
+from rshell.channels.shell.completion import Questions
 from rshell.channels.shell.messages import RunCommand, ShellEnding, ShellRequest
-from rshell.channels.shell.questions import Questions
 from rshell.channels.shell.recipe import Answer, Report, ShellRecipe
 from rshell.channels.shell.shell_process import Outlet, ShellProcess, start_shell
 from rshell.errors import SpawnError
@@ -60,7 +60,7 @@ class PersistentShell:
             request.env
         )
         if request.terminal is not None:
-            self.environment["TERM"] = request.term or self.environment.get("TERM", "dumb")
+            self.environment["TERM"] = request.terminal.term or self.environment.get("TERM", "dumb")
         self.recipe = ShellRecipe.choose(
             self.program,
             terminal=request.terminal is not None,
@@ -69,7 +69,7 @@ class PersistentShell:
         self._outlet = outlet
         self._context = context
         self._request = request
-        self._size = request.terminal
+        self._size = None if request.terminal is None else request.terminal.size
         self._on_done = on_done
         self._on_failure = on_failure
         self.taken = 0
@@ -127,7 +127,7 @@ class PersistentShell:
         shell.on_report = self._report
         shell.on_answer = self._questions.answered
         shell.on_death = self._died
-        async with asyncio.timeout(self._context.limits.open_timeout):
+        async with timeout(self._context.limits.open_timeout):
             await self._ready.wait()
 
     async def write(self, data: bytes) -> bytes:
@@ -170,7 +170,7 @@ class PersistentShell:
             self._shell.resize(size)
 
     def close(self) -> None:
-        """End the shell and what runs in it, without waiting. Harmless when closed."""
+        """End the shell and what runs in it, without waiting."""
         self._is_closed = True
         self._stop_timer()
         self._questions.forget()
@@ -214,7 +214,7 @@ class PersistentShell:
             self._timer = loop.call_later(command.timeout, self._time_out)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the running command. Harmless when none runs.
+        """Send a signal to the running command, if one runs.
 
         One that asks for its end keeps a command that waits for the shell from beginning.
         """
@@ -319,7 +319,7 @@ class PersistentShell:
             self._finish(status, restarted=True)
             return
         if self.has_terminal:  # a person is told at once
-            self._on_done(replace(self._ending(0, status, self._count()), restarted=True))
+            self._on_done(self._ending(0, status, self._count()).replace(restarted=True))
         self._tell_waiting()
 
     # Endings.
@@ -336,8 +336,8 @@ class PersistentShell:
         self._stop_timer()
         number = self._running.number
         unread = self._shell.take_unread() if self._shell is not None else b""
-        done = replace(
-            self._ending(number, status, self._count() if sent is None else sent),
+        ending = self._ending(number, status, self._count() if sent is None else sent)
+        done = ending.replace(
             duration=time.monotonic() - self._started,
             timed_out=self._timed_out,
             restarted=restarted,

@@ -1,6 +1,6 @@
 """How a persistent shell is started and told what to run. Text, and no I/O but a look.
 
-Strategy: an interactive shell (`-i`) reads its own stdin, a pipe that only we write, line by
+An interactive shell (`-i`) reads its own stdin, a pipe that only we write, line by
 line. Each command is one line, an `eval` of the quoted text with the command's own descriptors
 put in place by redirections; a second line reports the status and the directory through a pipe of
 its own. So nothing is scraped from output, no marker travels in-band, and a syntax error can't
@@ -13,7 +13,7 @@ terminal it also brings job control: a stopped job is the status 148, and `fg` w
 Hazards:
 - On pipes the redirections are undone after each `eval`, so `exec >file` lasts for that command
   only. They also keep our descriptors away from the commands: no child inherits them.
-- Shells drop input they have buffered when they are interrupted, and so may lose the report
+- Shells drop input they have buffered when they are interrupted, and may lose the report
   line. It is sent again after a SIGINT; the number in it tells a late one from the next.
 - `command eval` keeps dash from leaving at a syntax error; bash and zsh have `builtin` for it. A
   function or an alias of that name would be run in its place: the backslash is for aliases, and
@@ -26,8 +26,9 @@ Hazards:
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path, PurePath
+
+from rshell.values import frozen
 
 # The shell's descriptors for its commands' stdin, stdout and stderr, and for reports. The low
 # ones are left to the user; plain shells have only those of one digit.
@@ -44,7 +45,7 @@ _REPORT = re.compile(rb"(\d{1,3}) (\d{1,19}) (\S*) (.*)\Z", re.DOTALL)
 _ANSWER = re.compile(rb"C (\d{1,19}) (.*)\Z", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Report:
     """What the shell said after the command `number`: its status, its `$-` and its directory."""
 
@@ -54,7 +55,7 @@ class Report:
     cwd: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Answer:
     """What the shell said to the question `number`: lines of text."""
 
@@ -62,7 +63,7 @@ class Answer:
     lines: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ShellRecipe:
     """The way to drive one kind of shell: `argv` starts it, `prepare` is its first line.
 

@@ -43,7 +43,7 @@ from rshell.execution.reaper import signal_group
 from rshell.execution.running_process import RunningProcess
 from rshell.execution.spawn import Command
 from rshell.terminal.pty import open_pty, set_size, take_unread
-from rshell.values import ExitStatus, Limits, TerminalSize
+from rshell.values import Bounds, ExitStatus, TerminalSize
 
 _REPORT_BLOCK = 65536
 _AGAIN = (0.02, 0.1, 0.5)  # seconds between interrupts of what may be between fork and exec
@@ -104,7 +104,7 @@ class ShellProcess:
         process: RunningProcess,
         ends: ShellEnds,
         outlet: Outlet,
-        limits: Limits,
+        limits: Bounds,
     ) -> None:
         self.recipe = recipe
         self.process = process

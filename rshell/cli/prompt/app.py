@@ -3,7 +3,7 @@
 Strategy: the terminal is raw from beginning to end and given back on every way out. Either
 prompt_toolkit has it, or the remote program; a command's output is written as it comes, and
 what the program left behind (modes, a line without an end) is put right before the next prompt.
-A named session was there before us and goes on after us: what it printed meanwhile comes first,
+A named shell was there before us and goes on after us: what it printed meanwhile comes first,
 and a command that runs there gets the terminal at once.
 
 Hazard: between two owners of the terminal nobody may read it. Keys typed then wait in the
@@ -21,7 +21,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from rshell.channels.shell.line import ShellLine
+from rshell.channels.shell.client import ShellLine
 from rshell.channels.shell.messages import ShellEnding
 from rshell.cli.config import load_config
 from rshell.cli.notices import is_dumb, notice
@@ -46,16 +46,16 @@ class Prompt:
     """One session at the prompt."""
 
     def __init__(self, client: Client, line: ShellLine, where: str, size: TerminalSize) -> None:
-        reply = line.channel.reply
+        reply = line.reply
         self._client = client
         self._line = line
         self._status = Status(
-            user=str(reply.get("user", "")),
-            host=str(reply.get("host", "")),
-            home=str(reply.get("home", "")),
+            user=reply.user,
+            host=reply.host,
+            home=reply.home,
             cwd=line.cwd,
             where=where,
-            session=line.name,
+            named=line.name,
             round_trip=client.round_trip,
         )
         self._is_dumb = is_dumb()

@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Iterable
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 
-from rshell.channels.shell.line import ShellLine
+from rshell.channels.shell.client import ShellLine
 from rshell.channels.shell.messages import Completions
 from rshell.errors import RshellError
 from rshell.terminal.sanitize import printable

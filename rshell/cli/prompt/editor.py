@@ -50,8 +50,8 @@ from prompt_toolkit.search import accept_search
 from prompt_toolkit.shortcuts import CompleteStyle
 from prompt_toolkit.styles import Style
 
+from rshell.channels.shell.client import ShellLine
 from rshell.channels.shell.completeness import may_be_incomplete, wants_more_text
-from rshell.channels.shell.line import ShellLine
 from rshell.cli.prompt.passthrough import SessionDetached
 from rshell.cli.prompt.status import Status
 from rshell.errors import RshellError
@@ -121,7 +121,7 @@ class Editor:
         """Return the next command.
 
         Raises KeyboardInterrupt for Ctrl-C, EOFError for Ctrl-D on an empty line, and
-        SessionDetached for Ctrl-X Ctrl-D in a named session.
+        SessionDetached for Ctrl-X Ctrl-D in a named shell.
         """
         return await self._session.prompt_async()
 

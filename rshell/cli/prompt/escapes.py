@@ -3,7 +3,7 @@
 Strategy: the tilde is held back until the next key says whether it begins an escape. Only these
 two keys count, one by one or, where the way from the keyboard is slow, both in one read. A read
 that brings anything else with them is a paste or a program's answer, and passes as it is. `~d`
-is one in a named session alone: elsewhere there is nothing that could go on.
+is one in a named shell alone: elsewhere there is nothing that could go on.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from enum import Enum
 
 _HELP = {
     b".": "leave this session at once",
-    b"d": "detach: leave, and this session goes on",
+    b"d": "detach: leave, and this shell goes on",
     b"?": "this list",
     b"~": "send one ~",
 }

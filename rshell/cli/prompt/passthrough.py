@@ -2,7 +2,7 @@
 
 Strategy: keys are read as they come and sent on. What does not fit waits here, up to a bound, so
 that `~.` is heard on a link that is stuck; past that, a paste waits in the terminal. A command
-that ran before we came, in a named session, is followed like one of our own.
+that ran before we came, in a named shell, is followed like one of our own.
 
 Hazard: keys typed after the command has ended belong to the next prompt. They are kept back at
 once, and what was typed and read by nobody, here or there, goes to that prompt in order.
@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from rshell.channels.shell.line import ShellLine
+from rshell.channels.shell.client import ShellLine
 from rshell.channels.shell.messages import ShellEnding
 from rshell.cli.prompt.escapes import Escape, EscapeFilter
 from rshell.cli.prompt.pump import OutputPump
@@ -33,7 +33,7 @@ class SessionLeft(Exception):
 
 
 class SessionDetached(Exception):
-    """The user asked to leave a named session, which is to go on."""
+    """The user asked to leave a named shell, which is to go on."""
 
 
 class Passthrough:

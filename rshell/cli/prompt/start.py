@@ -48,7 +48,7 @@ def load_prompt() -> Future[type[Prompt]]:
 async def run_prompt(client: Client, where: str, name: str, loading: Future[type[Prompt]]) -> int:
     """Run the prompt until the user leaves; return the status to exit with.
 
-    With a `name`, not "", it is in the named session of that name, which is made or attached to.
+    With a `name`, not "", it is in the named shell of that name, which is made or attached to.
     Raises what cuts the session short; the terminal is as it was found then, too.
     """
     env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
@@ -71,7 +71,7 @@ async def run_prompt(client: Client, where: str, name: str, loading: Future[type
 
 
 def _lost(error: SessionClosed, where: str, name: str) -> str:
-    """Return what the loss of our own session means for a named one."""
+    """Return what the loss of our session means for a named shell."""
     way_back = f"rshell {where} -S {name} comes back"
     if isinstance(error, ResumeFailed):
         return (

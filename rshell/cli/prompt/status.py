@@ -23,7 +23,7 @@ class Status:
     home: str = ""
     cwd: str = ""
     where: str = ""
-    session: str = ""  # the name of a named session
+    named: str = ""  # the name of a named shell
     last: ShellEnding | None = None
     round_trip: float | None = None
     cut_for: float | None = None  # seconds since the link was lost, None while it is there
@@ -53,8 +53,8 @@ class Status:
     def toolbar(self) -> Fragments:
         """Return where we are, how the last command ended, and the round trip."""
         parts = [("class:bottom-toolbar.text", f" {printable(self.where)} ")]
-        if self.session:
-            parts.append(("class:bottom-toolbar.text", f" session {printable(self.session)} "))
+        if self.named:
+            parts.append(("class:bottom-toolbar.text", f" shell {printable(self.named)} "))
         if self.cut_for is not None:
             waited = format_seconds(float(int(self.cut_for)) or 1.0)
             parts.append(("class:failed", f" link cut {waited} ago, trying to come back "))

@@ -1,4 +1,4 @@
-"""What a handler of one's own is given: facts of the server, an audit log, and cleaning up."""
+"""Which kinds a server has, and what a handler of one's own is given."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from rshell import Limits
+import rshell
+from rshell import ChannelRefused
 from rshell.channels.base import Context
 from rshell.channels.process.messages import STDERR, STDIN, STDOUT
 from rshell.execution.spawn_queue import SpawnQueue
+from rshell.security.files import private_directory
 from rshell.transport.channel import Channel
-from tests.support.session import tls_session
+from rshell.values import Bounds
+from tests.support.session import DEADLINE, tls_session
 
 
 def test_the_numbers_of_streams_are_those_of_descriptors() -> None:
@@ -25,7 +28,7 @@ async def test_a_handler_is_told_who_asks_and_what_the_server_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("INHERITED", "from the server")
-    limits = Limits(channels=7)
+    limits = Bounds(channels=7)
     contexts: list[Context] = []
 
     async def serve(channel: Channel, context: Context) -> None:
@@ -104,3 +107,51 @@ async def test_a_clean_up_that_fails_is_logged_and_stops_nothing(
     ):
         await channel.wait_closed()
     assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+async def test_a_stopping_server_waits_for_what_a_handler_notes_as_work(tmp_path: Path) -> None:
+    async def serve(channel: Channel, context: Context) -> None:
+        with context.working(channel):
+            channel.accept()
+            assert await channel.read() == b"the rest"
+
+    path = private_directory(tmp_path / "u") / "s"
+    async with (
+        asyncio.timeout(DEADLINE),
+        rshell.serve(None, unix=path, handlers={"own": serve}) as server,
+        rshell.connect(f"unix:{path}") as client,
+        client.open_channel("own") as channel,
+    ):
+        draining = asyncio.ensure_future(server.drain())
+        notice = await channel.receive_message()
+        assert notice is not None and notice["type"] == "notice"
+        assert not draining.done() and server.commands == 1
+        await channel.write(b"the rest")
+        channel.send_eof()
+        await draining
+        assert server.sessions == 0
+
+
+async def test_a_server_offers_what_runs_commands_and_refuses_the_rest_by_name() -> None:
+    async with tls_session() as client:
+        assert (await client.run("echo hi")).stdout == b"hi\n"
+        async with client.open_shell() as shell:
+            assert (await shell.run("echo hi")).stdout == b"hi\n"
+        for kind in ("files", "", "Process", "serve", "x" * 100, "\x1b[31m"):
+            with pytest.raises(ChannelRefused, match="job, process, sessions, shell") as caught:
+                await client.open_channel(kind)
+            assert caught.value.code == "unknown-kind"
+
+
+async def test_kinds_of_ones_own_come_instead_of_those_or_beside_and_before_them() -> None:
+    async def own(channel: Channel, context: Context) -> None:
+        channel.accept({"kind": channel.kind})
+
+    async with tls_session(handlers={}) as client:
+        with pytest.raises(ChannelRefused, match="there are none"):
+            await client.run("echo hi")
+    async with tls_session(handlers={"own": own, "job": own}, commands=True) as client:
+        assert (await client.run("echo hi")).stdout == b"hi\n"
+        for kind in ("own", "job"):
+            async with client.open_channel(kind) as channel:
+                assert channel.reply == {"kind": kind}

@@ -7,10 +7,10 @@ import sys
 import pytest
 
 from rshell import __version__
-from rshell.cli.options import Options, SessionOptions
+from rshell.cli.options import NamedShellOptions, Options
 from rshell.cli.rshell import _limits, complain, main
 from rshell.errors import ConnectError
-from rshell.values import Limits
+from rshell.values import Bounds
 from tests.support.commands import only_line, run
 
 
@@ -62,15 +62,15 @@ class AtPrompt(Options):
 def test_somebody_at_a_prompt_is_waited_for_and_a_script_only_for_a_moment(
     window: float | None, at_prompt: bool, expected: tuple[float, float]
 ) -> None:
-    limits = _limits((AtPrompt if at_prompt else Options)(resume_window=window), Limits())
+    limits = _limits((AtPrompt if at_prompt else Options)(resume_window=window), Bounds())
     assert (limits.resume_window, limits.linger) == expected
 
 
-def test_a_named_session_goes_on_by_itself_so_little_needs_to_be_kept() -> None:
-    limits = _limits(AtPrompt(session=SessionOptions("attach", "work")), Limits())
+def test_a_named_shell_goes_on_by_itself_so_little_needs_to_be_kept() -> None:
+    limits = _limits(AtPrompt(named=NamedShellOptions("attach", "work")), Bounds())
     assert (limits.resume_window, limits.linger) == (300.0, 3.0)
 
 
-def test_a_session_without_a_terminal_is_one_line_that_says_what_to_do() -> None:
+def test_a_named_shell_without_a_terminal_is_one_line_that_says_what_to_do() -> None:
     done = run("-S", "work", "localhost:1")
     assert done.returncode == 255 and "--detach" in only_line(done.stderr)

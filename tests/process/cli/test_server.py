@@ -126,10 +126,10 @@ def test_a_server_on_its_stdio_is_deaf_to_ctrl_c_and_its_commands_are_not() -> N
 
 def test_a_stray_print_of_a_server_on_its_stdio_can_not_damage_the_link() -> None:
     program = "import sys; from rshell.cli.server import _serve_stdio as s, _parse; import asyncio;"
-    program += "from rshell.values import Limits;"
+    program += "from rshell.values import Bounds;"
     program += "import rshell.transport.stdio as t; real = t.take_stdio;"
     program += "t.take_stdio = lambda: (real(), print('stray', flush=True))[0];"
-    program += "sys.exit(asyncio.run(s(_parse(['--stdio']), Limits())))"
+    program += "sys.exit(asyncio.run(s(_parse(['--stdio']), Bounds())))"
     command = shlex.join([sys.executable, "-c", program])
     done = run("--via", command, "-c", "echo hi")
     assert (done.stdout, done.stderr) == (b"hi\n", b"stray\n")

@@ -1,4 +1,4 @@
-"""A session from the client's side, against a real server over TLS."""
+"""A session from the client's side, against a real server over TLS, and what outlives it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from rshell.channels.base import Context
 from rshell.errors import (
     ChannelRefused,
     LinkLost,
+    LocalProtocolError,
     OutputTruncated,
     ProcessFailed,
     ProcessTimeout,
     SessionClosed,
 )
+from rshell.protocol.codec import Json
 from rshell.transport.channel import Channel
-from rshell.values import Limits, TerminalSize
+from rshell.values import Bounds, TerminalSize
 from tests.support.commands import until
 from tests.support.cutting import Cutter
 from tests.support.execution import await_gone
@@ -228,7 +230,7 @@ async def test_a_link_that_does_not_come_back_is_lost_for_everything_in_it() -> 
     async with (
         rshell.serve("127.0.0.1", 0) as server,
         Relay(server.addresses[0].port) as relay,
-        rshell.connect(relay.address, limits=Limits(resume_window=0.0)) as client,
+        rshell.connect(relay.address, limits=Bounds(resume_window=0.0)) as client,
     ):
         running = asyncio.ensure_future(client.run("sleep 100"))
         process = await client.open_process("echo up; sleep 100")
@@ -257,3 +259,53 @@ async def test_a_session_lost_while_a_channel_opens_does_not_hang() -> None:
         await server.close()
         with pytest.raises(SessionClosed, match="shutting down"):
             await opening
+
+
+SIZE = TerminalSize(columns=80, rows=24)
+
+
+async def test_each_method_asks_for_just_what_it_says() -> None:
+    asked: list[tuple[str, Json]] = []
+
+    async def serve(channel: Channel, context: Context) -> None:
+        asked.append((channel.kind, channel.request))
+        channel.refuse("failed", "only looking")
+
+    handlers = dict.fromkeys(("job", "sessions", "shell"), serve)
+    async with tls_session(handlers=handlers) as client:
+        watching = client.watch_named_shell("work", SIZE)
+        assert asked == []  # nothing happens before it is opened
+        for question in (
+            client.start_job(["echo", "a"], name="j"),
+            client.jobs(),
+            client.wait_job("j"),
+            client.kill_job("j"),
+            client.named_shells(),
+            client.end_named_shell("work"),
+            watching,
+        ):
+            with pytest.raises(ChannelRefused, match="only looking"):
+                await question
+    terminal = {"columns": 80, "rows": 24, "term": ""}
+    shell = asked.pop()
+    assert shell[0] == "shell" and shell[1].pop("terminal").items() <= terminal.items()
+    assert shell[1] == {"name": "work", "share": True}
+    assert asked == [
+        ("job", {"verb": "start", "name": "j", "argv": ["echo", "a"]}),
+        ("job", {"verb": "list"}),
+        ("job", {"verb": "wait", "name": "j"}),
+        ("job", {"verb": "kill", "name": "j"}),
+        ("sessions", {"verb": "list"}),
+        ("sessions", {"verb": "end", "name": "work"}),
+    ]
+
+
+async def test_no_name_that_can_not_be_leaves_here() -> None:
+    async with tls_session(handlers={}) as client:
+        for name in ("../x", "", "a b", "-x", "a" * 65):
+            with pytest.raises(LocalProtocolError, match="not a named shell's name"):
+                await client.end_named_shell(name)
+            with pytest.raises(LocalProtocolError, match="not a named shell's name"):
+                client.watch_named_shell(name, SIZE)
+            with pytest.raises(LocalProtocolError, match="not a named shell's name"):
+                client.open_line(SIZE, term="dumb", name=name)

@@ -1,31 +1,42 @@
-"""`rshell.connect`: what it takes, and that what it fails to open is not left open."""
+"""Reaching a server, and all the ways of not reaching it; nothing is ever left open."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import socket
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 import rshell
-from rshell.client.dial import local_server_argv
+from rshell.client.connect import ChildLink, dial, local_server_argv
+from rshell.client.login import ClientLink
 from rshell.errors import (
     AddressError,
     AuthenticationFailed,
     ConfigurationError,
     ConnectError,
+    OpenTimeout,
     UntrustedServer,
 )
-from rshell.security.credentials import local_token
+from rshell.security.certificates import CertificateFiles, ensure_certificate
+from rshell.security.credentials import Trust, local_token
 from rshell.security.files import private_directory, server_directory
 from rshell.security.tokens import TokenLine, new_token
-from rshell.values import Address
-from tests.support.commands import until
-from tests.support.proxy import Impostor, Peer
+from rshell.values import Address, Bounds
+from tests.support.commands import until as wait_until
+from tests.support.proxy import Impostor, Peer, Relay
+from tests.support.session import until
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+
+HASTY = Bounds(open_timeout=0.3)
+FALSE = "SHA256:" + "0" * 64
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
 
 
 @pytest.mark.parametrize(
@@ -128,7 +139,7 @@ async def open_client(address: str | None, via: list[str] | None = None) -> rshe
 
 
 def until_exists(path: Path) -> None:
-    until(path.exists, "the start of the program")
+    wait_until(path.exists, "the start of the program")
 
 
 async def test_the_same_opening_can_not_hide_its_failure() -> None:
@@ -140,3 +151,189 @@ async def test_the_same_opening_can_not_hide_its_failure() -> None:
 async def test_addresses_are_values_as_well() -> None:
     with pytest.raises(ConnectError, match="unix:/no/such/socket"):
         await rshell.connect(Address(path="/no/such/socket"))
+
+
+def stay_silent(peer: Peer) -> None:
+    while peer.socket.recv(65536):
+        pass
+
+
+def our_trust(fingerprint: str | None = None) -> Trust:
+    line = local_token(server_directory())
+    assert line is not None
+    return Trust(line.identity, line.token, fingerprint)
+
+
+async def close(link: ClientLink) -> None:
+    link.driver.close("done", "")
+    await link.driver.done.wait()
+
+
+async def test_a_listener_that_never_answers_is_an_open_timeout() -> None:
+    async with Impostor(stay_silent) as silent:
+        with pytest.raises(OpenTimeout, match="firewall") as caught:
+            await dial(Address.parse(silent.address), Trust("me", "x"), limits=HASTY)
+    assert caught.value.timeout == HASTY.open_timeout
+    with socket.create_server(("127.0.0.1", 0)) as never_accepts, pytest.raises(OpenTimeout):
+        where = Address("127.0.0.1", never_accepts.getsockname()[1])
+        await dial(where, Trust("", ""), limits=HASTY)
+
+
+async def test_a_server_silent_after_tls_is_an_open_timeout(tmp_path: Path) -> None:
+    files = ensure_certificate(tmp_path / "server")
+    async with Impostor(stay_silent, files) as silent:
+        with pytest.raises(OpenTimeout):
+            await dial(Address.parse(silent.address), Trust("me", "x"), limits=HASTY)
+
+
+async def test_a_unix_socket_that_never_answers_is_an_open_timeout(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(tmp_path / "s"))
+        sock.listen(1)
+        with pytest.raises(OpenTimeout, match="unix:"):
+            await dial(Address(path=str(tmp_path / "s")), None, limits=HASTY)
+
+
+async def test_a_program_that_never_answers_is_ended() -> None:
+    with pytest.raises(OpenTimeout, match="opened no session"):
+        await ChildLink.open(("sh", "-c", "cat > /dev/null"), HASTY)
+    with pytest.raises(ConnectError, match="status 3"):
+        await ChildLink.open(("sh", "-c", "exit 3"), Bounds())
+    with pytest.raises(ConnectError, match="can't start"):
+        await ChildLink.open(("/no/such/program",), Bounds())
+
+
+async def test_a_program_deaf_to_the_end_of_its_input_is_killed() -> None:
+    deaf = ("sh", "-c", "trap '' TERM; exec 0<&- 1>&-; while :; do sleep 0.05; done")
+    with pytest.raises(ConnectError, match="status -9"):
+        await ChildLink.open(deaf, Bounds(close_seconds=0.2))
+
+
+async def test_the_unreachable_is_explained(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+    with pytest.raises(ConnectError, match="nothing listens at"):
+        await dial(Address("127.0.0.1", port), Trust("me", "x"), limits=Bounds())
+    with pytest.raises(ConnectError, match="nothing listens at"):
+        await dial(Address("localhost", port), Trust("me", "x"), limits=Bounds())
+    with pytest.raises(ConnectError, match=r"no machine is called 'no-such\.invalid'"):
+        await dial(Address("no-such.invalid"), Trust("me", "x"), limits=Bounds())
+    with pytest.raises(ConnectError, match="--unix on that path"):
+        await dial(Address(path=str(tmp_path / "none")), None, limits=Bounds())
+
+
+async def test_a_wrong_fingerprint_is_untrusted_and_nothing_is_sent(tmp_path: Path) -> None:
+    files = ensure_certificate(tmp_path / "server")
+    async with Impostor(stay_silent, files) as impostor:
+        with pytest.raises(UntrustedServer, match="Nothing was sent") as caught:
+            await dial(Address.parse(impostor.address), Trust("me", "x", FALSE), limits=Bounds())
+        assert impostor.received == b""
+    assert caught.value.expected == FALSE and caught.value.received.startswith("SHA256:")
+
+
+async def test_a_man_in_the_middle_fails_on_first_contact_without_any_pin(tmp_path: Path) -> None:
+    """The login is bound to the certificate that the client saw, so it can't be relayed."""
+    files = ensure_certificate(tmp_path / "middle")
+    async with rshell.serve("127.0.0.1", 0) as server:
+        trust = our_trust()
+        async with Relay(server.addresses[0].port, files) as relay:
+            where = Address.parse(relay.address)
+            with pytest.raises(AuthenticationFailed):
+                await dial(where, trust, limits=Bounds())
+            assert relay.passed  # it did get as far as the login
+        link = await dial(server.addresses[0], trust, limits=Bounds())
+        await close(link)
+
+
+def signed_certificate(directory: Path, names: str) -> tuple[Path, CertificateFiles]:
+    """Make an authority and a certificate for `names` that it has signed."""
+    directory.mkdir()
+    program = """
+    set -e
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=authority \
+        -addext basicConstraints=critical,CA:TRUE -keyout ca.key -out ca.pem
+    openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=server \
+        -keyout server.key -out server.csr
+    printf 'subjectAltName=%s' "$0" > names
+    openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 \
+        -extfile names -out server.pem
+    """
+    subprocess.run(
+        ["/bin/sh", "-c", program, names], cwd=directory, check=True, capture_output=True
+    )
+    return directory / "ca.pem", CertificateFiles(
+        directory / "server.pem", directory / "server.key"
+    )
+
+
+async def test_an_authority_vouches_for_the_names_in_the_certificate_alone(tmp_path: Path) -> None:
+    authority, files = signed_certificate(tmp_path / "ca", "DNS:localhost,IP:127.0.0.1")
+    async with rshell.serve("localhost", 0, certificate=files) as server:
+        port = server.addresses[0].port
+        for host in ("localhost", "127.0.0.1"):
+            async with rshell.connect(f"{host}:{port}", ca=authority) as client:
+                assert client.identity == "local"
+        with pytest.raises(UntrustedServer, match="'::1'"):
+            await rshell.connect(f"[::1]:{port}", ca=authority)
+
+
+async def test_an_unknown_authority_vouches_for_nobody_and_nothing_is_sent(tmp_path: Path) -> None:
+    other, _ = signed_certificate(tmp_path / "other", "DNS:localhost")
+    _, files = signed_certificate(tmp_path / "ca", "IP:127.0.0.1")
+    async with rshell.serve("127.0.0.1", 0):
+        pass  # leaves a token
+    async with Impostor(stay_silent, files) as impostor:
+        for ca in (str(other), "system"):
+            with pytest.raises(UntrustedServer):
+                await rshell.connect(impostor.address, ca=ca)
+        assert impostor.received == b""
+    with pytest.raises(rshell.ConfigurationError, match="CA file"):
+        await rshell.connect(impostor.address, ca=tmp_path / "none.pem")
+
+
+@needs_root
+async def test_a_socket_of_another_user_is_untrusted_and_nothing_is_sent(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(tmp_path / "s"))
+        os.seteuid(4242)
+        try:
+            sock.listen(1)  # the kernel notes who does this
+        finally:
+            os.seteuid(0)
+        with pytest.raises(UntrustedServer, match="4242"):
+            await dial(Address(path=str(tmp_path / "s")), None, limits=Bounds())
+        accepted, _ = sock.accept()
+        with accepted:
+            assert accepted.recv(1) == b""
+
+
+def test_our_own_server_is_started_by_this_very_python_and_package() -> None:
+    argv = local_server_argv()
+    assert argv[0] == sys.executable and argv[-1] == "--stdio"
+    root = Path(rshell.__file__).parents[1]
+    done = subprocess.run(
+        [*argv[:-1], "--version"], cwd="/", check=True, capture_output=True, text=True, env={}
+    )
+    assert str(root) in argv and done.stdout.split()[-1] == rshell.__version__
+
+
+async def test_giving_up_at_any_moment_leaves_no_link_behind(tmp_path: Path) -> None:
+    # The hazard is the moment at which the link is attached and nobody has it yet.
+    path = private_directory(tmp_path / "u") / "s"
+    limits = Bounds(resume_window=0.0)
+    async with rshell.serve(None, unix=path, limits=limits) as server:
+        where = server.addresses[0]
+        passes = 0
+        while True:
+            dialling = asyncio.ensure_future(dial(where, None, limits=limits))
+            for _ in range(passes):
+                await asyncio.sleep(0)
+            if dialling.done():
+                await close(dialling.result())
+                break
+            dialling.cancel()
+            await asyncio.gather(dialling, return_exceptions=True)
+            await until(lambda: not server._entrance.links)
+            passes += 1
+        assert passes > 3
+        await until(lambda: not server.sessions)

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rshell.client.dial import dial
-from rshell.client.trust import Trust
+from rshell.client.connect import dial
 from rshell.errors import (
     AuthenticationFailed,
     ConnectError,
@@ -25,9 +24,10 @@ from rshell.security.certificates import (
     ensure_certificate,
     fingerprint,
 )
+from rshell.security.credentials import Trust
 from rshell.security.scram import ServerLogin, Verifier
 from rshell.security.tokens import new_token
-from rshell.values import Address, Limits
+from rshell.values import Address, Bounds
 from tests.support.proxy import Impostor, Peer
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
@@ -46,7 +46,7 @@ async def attempt(
 ) -> None:
     trust = Trust("me", token, fingerprint(certificate_der(files.certificate)))
     async with Impostor(script, files) as impostor:
-        link = await dial(Address.parse(impostor.address), trust, limits=Limits())
+        link = await dial(Address.parse(impostor.address), trust, limits=Bounds())
         try:
             await link.live.wait_ended()
             assert link.live.error is not None

@@ -30,7 +30,7 @@ from rshell.client.client import Client
 from rshell.errors import LinkLost, ResumeFailed, SessionClosed
 from rshell.server.server import Server
 from rshell.transport.channel import Channel
-from rshell.values import Limits
+from rshell.values import Bounds
 from tests.support.audit import audited, noted
 from tests.support.commands import argv, begin, only_line, read_line, serving
 from tests.support.commands import until as wait_until
@@ -40,7 +40,7 @@ from tests.support.session import until
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 
-PATIENT = Limits(linger=100.0, resume_local=100.0)
+PATIENT = Bounds(linger=100.0, resume_local=100.0)
 WATCHFUL = replace(PATIENT, ping_idle=0.1, ping_dead=0.5, open_timeout=5.0)
 DEADLINE = 300.0
 SIZE = 20_000_000
@@ -50,8 +50,8 @@ MOST = 500_000  # bytes of a link; a frame of 256 KiB must come through whole at
 
 @asynccontextmanager
 async def through_cutter(
-    limits: Limits = PATIENT,
-    server_limits: Limits | None = None,
+    limits: Bounds = PATIENT,
+    server_limits: Bounds | None = None,
     plans: Iterator[Plan] | None = None,
     handlers: dict[str, Handler] | None = None,
 ) -> AsyncIterator[tuple[Client, Cutter, Server]]:
@@ -187,7 +187,7 @@ async def test_a_link_that_fell_silent_with_a_full_buffer_holds_its_descriptor_n
     ):
         await channel.stream(0).readexactly(65_536)
         before = len(audited("detach"))  # a machine that paused may have brought one already
-        driver = next(iter(server._registry)).link.driver
+        driver = next(iter(server._sessions)).link.driver
         cutter.freeze()
         await noted("detach", before + 1)
         await until(driver.done.is_set)
@@ -195,7 +195,7 @@ async def test_a_link_that_fell_silent_with_a_full_buffer_holds_its_descriptor_n
 
 
 async def test_a_stopped_client_comes_back_after_the_server_gave_its_link_up() -> None:
-    limits = Limits(ping_idle=0.1, ping_dead=0.4)
+    limits = Bounds(ping_idle=0.1, ping_dead=0.4)
     async with (
         asyncio.timeout(DEADLINE),
         rshell.serve("127.0.0.1", 0, limits=limits) as server,
@@ -290,7 +290,7 @@ async def test_a_link_that_is_down_is_back_pressure_and_no_memory() -> None:
         await channel.stream(0).readexactly(65_536)
         cutter.refuse()
         await cutter.cut()
-        session = next(iter(server._registry)).live.session
+        session = next(iter(server._sessions)).live.session
         await until(lambda: all(each.wants_room for each in session.channels.values()))
         bound = server.limits.channel_queue + server.limits.replay_largest
         assert session.replay.size <= session.replay.limit + server.limits.frame

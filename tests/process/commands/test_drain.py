@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from rshell.values import Address, Limits
+from rshell.values import Address, Bounds
 from tests.support.commands import ServerProcess, argv, begin, read_line, serving
 from tests.support.commands import until as wait_until
 from tests.support.execution import await_gone, is_alive
@@ -31,7 +31,7 @@ BUSY = {"ack_seconds": 0.1}  # the server waits until its last words were acknow
 WAITS = "until [ -e ~/go ]; do sleep 0.05; done; "
 
 
-def notice(seconds: float = Limits().drain_seconds) -> str:
+def notice(seconds: float = Bounds().drain_seconds) -> str:
     return NOTICE.format(f"{seconds:g}")
 
 
@@ -103,7 +103,7 @@ def test_another_signal_stops_at_once(second: signal.Signals) -> None:
         assert server.popen.poll() is None
         server.popen.send_signal(second)
         assert server.popen.wait(60) == 0
-        assert time.monotonic() - began < Limits().drain_seconds
+        assert time.monotonic() - began < Bounds().drain_seconds
         client.communicate(timeout=60)
         assert client.returncode == 255
         await_gone(pid)
@@ -118,7 +118,7 @@ async def test_a_server_where_nothing_runs_stops_at_once() -> None:
             assert await person.wait() == 255
             await person.wait_for(GOODBYE)
         assert server.popen.wait(60) == 0
-        assert time.monotonic() - began < Limits().drain_seconds
+        assert time.monotonic() - began < Bounds().drain_seconds
         assert not is_draining(server)
 
 
@@ -151,7 +151,7 @@ async def test_on_a_terminal_of_its_own_a_command_is_told_on_a_line_of_its_own()
 
 def test_a_notice_from_the_server_can_do_nothing_to_a_terminal(tmp_path: Path) -> None:
     program = (
-        "import asyncio, sys, rshell.server.drain as d, rshell.cli.server as s;"
+        "import asyncio, sys, rshell.server.session_table as d, rshell.cli.server as s;"
         "d.Drain._notice = lambda self: 'a\\nb\\x1b[2J';"
         "sys.exit(s.main(['--unix', sys.argv[1]]))"
     )

@@ -8,4 +8,4 @@ import pytest
 @pytest.fixture(autouse=True)
 def often_looked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the time between two looks."""
-    monkeypatch.setattr("rshell.server.revocation._LOOK", 0.05)
+    monkeypatch.setattr("rshell.server.server._LOOK", 0.05)

@@ -13,24 +13,25 @@ from typing import Any
 import pytest
 
 import rshell
+from rshell.aio import Opening
 from rshell.channels.shell.messages import ShellEnding
 from rshell.client.client import Client
 from rshell.errors import ChannelRefused, ConnectError, LinkLost, SessionClosed
 from rshell.server.server import Server
-from rshell.values import Limits, TerminalSize
+from rshell.values import Bounds, TerminalSize
 from tests.support.audit import noted
 from tests.support.commands import until as wait_until
 from tests.support.execution import await_gone
 from tests.support.session import until as until_async
 
-LONG = Limits(drain_seconds=100.0, kill_grace=0.3, resume_local=0.0, ack_seconds=0.1)
+LONG = Bounds(drain_seconds=100.0, kill_grace=0.3, resume_local=0.0, ack_seconds=0.1)
 BRIEF = replace(LONG, drain_seconds=0.2)
 DEADLINE = 60.0
 WAITS = "until [ -e go ]; do sleep 0.02; done; "
 
 
 @asynccontextmanager
-async def serving(limits: Limits = LONG) -> AsyncIterator[tuple[Server, Path]]:
+async def serving(limits: Bounds = LONG) -> AsyncIterator[tuple[Server, Path]]:
     """Run a server on a Unix socket, whose commands start in an empty directory."""
     directory = Path(os.environ["XDG_RUNTIME_DIR"]) / "commands"
     directory.mkdir()
@@ -45,7 +46,7 @@ def socket_path() -> Path:
     return Path(os.environ["XDG_RUNTIME_DIR"]) / "socket"
 
 
-def connected(limits: Limits = LONG) -> rshell.transport.opening.Opening[Client]:
+def connected(limits: Bounds = LONG) -> Opening[Client]:
     return rshell.connect(f"unix:{socket_path()}", limits=limits)
 
 

@@ -19,7 +19,7 @@ from rshell.security.files import server_directory
 from rshell.security.scram import ClientLogin
 from rshell.security.tokens import TokenLine, TokenStore, new_token
 from rshell.server.server import Server
-from rshell.values import Limits
+from rshell.values import Bounds
 from tests.support.proxy import Peer, raw_client
 from tests.support.wire import frame
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs o
 
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
-    async with rshell.serve("127.0.0.1", 0, limits=Limits(penalty_failures=1000)) as server:
+    async with rshell.serve("127.0.0.1", 0, limits=Bounds(penalty_failures=1000)) as server:
         yield server
 
 
@@ -197,7 +197,7 @@ async def test_a_damaged_token_file_lets_nobody_in_and_says_so_once(
 
 
 async def test_who_does_not_log_in_in_time_is_closed() -> None:
-    async with rshell.serve("127.0.0.1", 0, limits=Limits(login_seconds=1.5)) as server:
+    async with rshell.serve("127.0.0.1", 0, limits=Bounds(login_seconds=1.5)) as server:
         body = goodbye(await talk(server, lambda peer: peer.say_hello()))
         assert body["code"] == "login-timeout"
         line = our_line()

@@ -18,7 +18,7 @@ from rshell.security.files import private_directory, server_directory
 from rshell.security.tokens import TokenStore
 from rshell.transport.channel import Channel
 from rshell.transport.driver import Driver
-from rshell.values import Limits
+from rshell.values import Bounds
 from tests.support.audit import audited
 from tests.support.commands import until
 from tests.support.execution import await_gone, no_leak
@@ -96,9 +96,9 @@ async def test_a_handlers_failure_costs_its_channel_alone(
     async def forget(channel: Channel, context: Context) -> None:
         pass
 
-    handlers = {"fail": fail, "forget": forget, **rshell.BUILTIN_HANDLERS}
+    handlers = {"fail": fail, "forget": forget}
     async with (
-        rshell.serve("127.0.0.1", 0, handlers=handlers) as server,
+        rshell.serve("127.0.0.1", 0, handlers=handlers, commands=True) as server,
         rshell.connect(server.addresses[0]) as client,
     ):
         with pytest.raises(rshell.ChannelReset, match="RuntimeError"):
@@ -138,7 +138,7 @@ async def test_close_ends_sessions_with_a_word_and_leaves_nothing(tmp_path: Path
 
 
 async def test_close_does_not_wait_for_who_never_logs_in_or_reads() -> None:
-    limits = Limits(close_seconds=3.0)
+    limits = Bounds(close_seconds=3.0)
     server = await rshell.serve("127.0.0.1", 0, limits=limits)
     port = server.addresses[0].port
     with socket.create_connection(("127.0.0.1", port)), ExitStack() as stack:
@@ -188,7 +188,7 @@ class SlowToClose:
 
 async def test_a_link_that_was_told_goodbye_before_the_close_does_not_outlive_it() -> None:
     socket_path = private_directory(server_directory()) / "socket"
-    server = await rshell.serve(None, unix=socket_path, limits=Limits(close_seconds=0.1))
+    server = await rshell.serve(None, unix=socket_path, limits=Bounds(close_seconds=0.1))
     link = server._entrance.open_link("here", "somebody")
     stream = SlowToClose(link.driver)
     link.driver.stream_opened(stream)

@@ -19,16 +19,16 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 import rshell
 from rshell.errors import LinkLost, ResumeFailed, RshellError, SessionClosed
 from rshell.protocol.frames import FrameType
-from rshell.protocol.messages import Attach
+from rshell.protocol.messages import Attach, Resume
 from rshell.protocol.session import Role, Session
 from rshell.security.credentials import local_token
 from rshell.security.files import server_directory
 from rshell.security.tokens import TokenStore
 from rshell.server.login import ServerLink
 from rshell.server.server import Server
-from rshell.server.session_table import KeptSession, Registry
+from rshell.server.session_table import KeptSession, SessionTable
 from rshell.transport.live_session import LiveSession
-from rshell.values import Limits
+from rshell.values import Bounds
 from tests.support.audit import audited
 from tests.support.commands import until as wait_until
 from tests.support.cutting import Cutter
@@ -38,7 +38,7 @@ from tests.support.session import ServerEnd, refuse_all
 
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 
-PATIENT = Limits(linger=100.0, resume_local=100.0)
+PATIENT = Bounds(linger=100.0, resume_local=100.0)
 REFUSAL = "this server does not keep that session (any more), or the secret is wrong"
 
 
@@ -320,7 +320,7 @@ async def until_async(condition: Callable[[], bool]) -> None:
     await asyncio.to_thread(wait_until, condition, "a change")
 
 
-# The registry alone, against a model.
+# The table alone, against a model.
 
 
 class Kept:
@@ -336,7 +336,7 @@ class Kept:
         self.is_over = False
 
 
-class RegistryModel(RuleBasedStateMachine):
+class SessionTableModel(RuleBasedStateMachine):
     """Links come, claim sessions, prove that they have the secret, and go, in any order."""
 
     names = Bundle("names")
@@ -345,17 +345,17 @@ class RegistryModel(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
-        self.limits = Limits(resume_window=1000.0)
+        self.limits = Bounds(resume_window=1000.0)
         self.expired: list[KeptSession] = []
-        self.registry = Registry(self.limits, lambda kept, error: self.expired.append(kept))
+        self.table = SessionTable(self.limits, lambda kept, error: self.expired.append(kept))
         self.known: list[Kept] = []
         self.links: list[ServerLink] = []
         self.count = 0
 
     def teardown(self) -> None:
         async def end() -> None:
-            for kept in self.registry:
-                self.registry.remove(kept)
+            for kept in self.table:
+                self.table.remove(kept)
             for link in self.links:
                 link.driver.abort()
 
@@ -381,7 +381,7 @@ class RegistryModel(RuleBasedStateMachine):
         secret = f"secret {self.count}"
         session = Session(Role.SERVER, self.limits, id=f"id {self.count}", secret=secret)
         link.live = self.in_loop(lambda: LiveSession(session, refuse_all))
-        entry = Kept(self.registry.add(link.live, link, Attach(linger=linger)), owner, secret)
+        entry = Kept(self.table.add(link.live, link, Attach(linger=linger)), owner, secret)
         assert entry.kept.linger <= self.limits.resume_window
         self.known.append(entry)
         return entry
@@ -395,12 +395,12 @@ class RegistryModel(RuleBasedStateMachine):
         secret = {"present": entry.secret, "before": entry.before}.get(which, which)
         fits = which == "present" or (which == "before" and bool(entry.before))
         link = self.new_link(identity)
-        attach = Attach(entry.kept.id, secret, 0, 50.0)
+        attach = Attach(Resume(entry.kept.id, secret, 0), 50.0)
         if entry.is_over or identity != entry.owner or not fits:
             with pytest.raises(ResumeFailed):
-                self.in_loop(lambda: self.registry.resume(link, attach))
+                self.in_loop(lambda: self.table.resume(link, attach))
             return
-        kept = self.in_loop(lambda: self.registry.resume(link, attach))
+        kept = self.in_loop(lambda: self.table.resume(link, attach))
         assert kept is entry.kept and kept.link is link
         link.live = kept.live
         assert kept.live.session.secret not in (entry.secret, entry.before)
@@ -416,44 +416,44 @@ class RegistryModel(RuleBasedStateMachine):
     def lose(self, entry: Kept, cause: str) -> None:
         if entry.is_over or entry.is_waiting:
             return
-        found = self.registry.find(entry.link)
+        found = self.table.find(entry.link)
         assert found is entry.kept
         error: RshellError = LinkLost("cut", silent=cause == "silent")
         if cause == "goodbye":
             error = SessionClosed("done", "done", by="remote")
-        waits = self.in_loop(lambda: self.registry.outlives(found, error))
+        waits = self.in_loop(lambda: self.table.detach(found, error))
         assert waits is (cause == "silent" or (cause == "closed" and found.linger > 0))
         entry.is_waiting = waits
         if not waits:
-            self.registry.remove(found)
+            self.table.remove(found)
             entry.is_over = True
 
     @rule(entry=sessions)
     def an_old_link_ends(self, entry: Kept) -> None:
         for link in self.links:
             if link.live is entry.kept.live and link is not entry.link:
-                assert self.registry.find(link) is None
+                assert self.table.find(link) is None
 
     @rule(entry=sessions)
     def expire(self, entry: Kept) -> None:
         if entry.is_waiting and not entry.is_over:
-            self.in_loop(lambda: self.registry._expire(entry.kept, 1.0))
+            self.in_loop(lambda: self.table._expire(entry.kept, 1.0))
             assert self.expired[-1] is entry.kept
             entry.is_over = True
 
     @invariant()
     def it_keeps_what_is_not_over_and_times_what_waits(self) -> None:
         alive = [entry for entry in self.known if not entry.is_over]
-        assert [kept.id for kept in self.registry] == [entry.kept.id for entry in alive]
-        assert len(self.registry) == len(alive)
+        assert [kept.id for kept in self.table] == [entry.kept.id for entry in alive]
+        assert len(self.table) == len(alive)
         for entry in self.known:
             has_timer = entry.kept.timer is not None and not entry.kept.timer.cancelled()
             assert has_timer is (entry.is_waiting and not entry.is_over)
 
 
-RegistryModel.TestCase.settings = settings(
+SessionTableModel.TestCase.settings = settings(
     max_examples=60, stateful_step_count=30, deadline=None, derandomize=True
 )
 
 
-TestRegistryModel = RegistryModel.TestCase
+TestSessionTableModel = SessionTableModel.TestCase

@@ -20,7 +20,7 @@ from rshell.transport.channel import Channel
 from rshell.transport.driver import Driver
 from rshell.transport.live_session import Serve
 from rshell.transport.stdio import PipeStream, start_child
-from rshell.values import Limits
+from rshell.values import Bounds
 from tests.support.session import DEADLINE, JoinedSession, ServerEnd
 
 MIB = 1024 * 1024
@@ -48,7 +48,7 @@ async def wait(channel: Channel) -> None:
 
 @asynccontextmanager
 async def piped_session(serve: Serve) -> AsyncIterator[JoinedSession]:
-    limits = Limits()
+    limits = Bounds()
     down, up = pipe(), pipe()
     async with asyncio.timeout(DEADLINE):
         session = JoinedSession(serve, limits, limits)
@@ -94,7 +94,7 @@ class Nobody:
 async def test_connecting_that_is_cancelled_at_any_moment_leaves_no_pipe_open(passes: int) -> None:
     incoming, outgoing = pipe(), pipe()
     driver = Nobody()
-    stream = PipeStream(cast(Driver, driver), Limits())
+    stream = PipeStream(cast(Driver, driver), Bounds())
     async with asyncio.timeout(DEADLINE):
         connecting = asyncio.ensure_future(stream.connect(incoming[0], outgoing[1]))
         for _ in range(passes):
@@ -136,7 +136,7 @@ async def test_the_end_of_one_pipe_ends_the_other(which: str) -> None:
     end = ServerEnd()
     to_us, from_us = pipe(), pipe()
     async with asyncio.timeout(DEADLINE):
-        await PipeStream(end.driver, Limits()).connect(to_us[0], from_us[1])
+        await PipeStream(end.driver, Bounds()).connect(to_us[0], from_us[1])
         with to_us[1], from_us[0]:
             (to_us[1] if which == "writing" else from_us[0]).close()
             await end.driver.done.wait()
@@ -147,7 +147,7 @@ async def test_garbage_is_answered_by_a_goodbye() -> None:
     end = ServerEnd()
     to_us, from_us = pipe(), pipe()
     async with asyncio.timeout(DEADLINE):
-        await PipeStream(end.driver, Limits()).connect(to_us[0], from_us[1])
+        await PipeStream(end.driver, Bounds()).connect(to_us[0], from_us[1])
         with to_us[1], from_us[0]:
             to_us[1].write(b"bash: rshell-server: command not found\n")
             await end.driver.done.wait()
@@ -163,7 +163,7 @@ async def test_files_are_refused(tmp_path: Path, which: str) -> None:
     with reading, writing, open_fd(os.open(path, os.O_RDWR), "r+b") as file:
         incoming, outgoing = (file, writing) if which == "incoming" else (reading, file)
         with pytest.raises(ConfigurationError, match="not files"):
-            await PipeStream(end.driver, Limits()).connect(incoming, outgoing)
+            await PipeStream(end.driver, Bounds()).connect(incoming, outgoing)
         for _ in range(3):
             await asyncio.sleep(0)  # until the transport that was made is gone
     end.driver.abort()
@@ -177,7 +177,7 @@ async def test_a_device_that_can_not_be_waited_for_is_refused(which: str) -> Non
     with reading, writing, open_fd(os.open(os.devnull, os.O_RDWR), "wb") as null:
         incoming, outgoing = (null, writing) if which == "incoming" else (reading, null)
         with pytest.raises(ConfigurationError, match="/dev/null"):
-            await PipeStream(end.driver, Limits()).connect(incoming, outgoing)
+            await PipeStream(end.driver, Bounds()).connect(incoming, outgoing)
     end.driver.abort()
 
 

@@ -24,7 +24,7 @@ from rshell.transport.channel import Channel
 from rshell.transport.driver import Driver
 from rshell.transport.sockets import SocketStream
 from rshell.transport.tls import TlsStream
-from rshell.values import Limits
+from rshell.values import Bounds
 from tests.support.session import DEADLINE, ServerEnd, connected, socket_session
 
 MIB = 1024 * 1024
@@ -49,7 +49,7 @@ def enciphered(certificate: CertificateFiles) -> MakeStream:
 
     def make(driver: Driver, is_server: bool) -> SocketStream:
         context = contexts[is_server]
-        return TlsStream(driver, Limits(), context, alpn=ALPN, server_side=is_server)
+        return TlsStream(driver, Bounds(), context, alpn=ALPN, server_side=is_server)
 
     return make
 
@@ -233,12 +233,12 @@ async def dial(
     hostname: str | None = None,
 ) -> RshellError:
     """Connect a client that checks the certificate as told; return why it ended."""
-    link = ClientLink(None, None, Limits())
+    link = ClientLink(None, None, Bounds())
 
     def make() -> TlsStream:
         return TlsStream(
             link.driver,
-            Limits(),
+            Bounds(),
             context or client_context(),
             alpn=ALPN,
             server_hostname=hostname,
@@ -303,7 +303,7 @@ async def test_damage_in_the_stream_ends_the_link_and_is_no_data(enciphered: Mak
     middle_far, far = connected()
     loop = asyncio.get_running_loop()
     end = ServerEnd(echo)
-    link = ClientLink(None, None, Limits())
+    link = ClientLink(None, None, Bounds())
     flip = asyncio.Event()
 
     async def carry(source: socket.socket, target: socket.socket) -> None:

@@ -1,4 +1,4 @@
-"""Named sessions with real servers, clients and terminals: leaving and coming back."""
+"""Named shells with real servers, clients and terminals: leaving and coming back."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.named import (
     left,
     paint,
     painted,
-    sessions,
+    shells,
     until_idle,
     until_left,
     working,
@@ -49,7 +49,7 @@ async def test_a_program_is_left_and_drawn_again_at_the_next_terminals_size(
         assert await person.run("echo $?") == ["7"]
         person.send("exit 3" + ENTER)
         assert await left(person) == 3
-    assert sessions(server) == {}
+    assert shells(server) == {}
 
 
 async def test_the_same_size_is_drawn_again_too(server: ServerProcess, painter: str) -> None:
@@ -137,9 +137,9 @@ async def test_at_the_prompt_a_key_detaches_and_the_shell_is_as_it_was(
         assert await person.run("echo $? $x $PWD") == [f"5 kept {tmp_path}"]
 
 
-async def test_the_toolbar_names_the_session(server: ServerProcess) -> None:
+async def test_the_toolbar_names_the_shell(server: ServerProcess) -> None:
     async with working(server) as person:
-        await person.see(" session work ")
+        await person.see(" shell work ")
 
 
 async def test_the_escapes_are_listed_and_detaching_is_one_only_here(
@@ -176,7 +176,7 @@ async def test_a_signal_leaves_it_alive(
         pid = await paint(person, painter)
         person.popen.send_signal(number)
         assert await left(person) == 128 + number
-    assert is_alive(pid) and list(sessions(server)) == ["work"]
+    assert is_alive(pid) and list(shells(server)) == ["work"]
 
 
 @pytest.mark.parametrize("is_running", [True, False], ids=["running", "idle"])
@@ -204,7 +204,7 @@ async def test_ctrl_d_and_exit_end_it(server: ServerProcess) -> None:
             await person.run("x=1")
             person.send(keys)
             assert await left(person) == 0
-        assert sessions(server) == {}
+        assert shells(server) == {}
 
 
 # What was printed meanwhile.

@@ -1,4 +1,4 @@
-"""Named sessions that others take over, watch, list, end, or can not even see; and cuts."""
+"""Named shells that others take over, watch, list, end, or can not even see; and cuts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.named import (
     left,
     paint,
     painted,
-    sessions,
+    shells,
     until_left,
     working,
 )
@@ -61,7 +61,7 @@ async def test_a_watcher_sees_and_does_not_touch(server: ServerProcess) -> None:
         await person.run("x=1")
         async with at_terminal(server.address, "-S", "work", "--share") as watcher:
             await watcher.see("rshell: watching work")
-            wait_until(lambda: sessions(server)["work"]["watchers"] == 1, "the watcher")
+            wait_until(lambda: shells(server)["work"]["watchers"] == 1, "the watcher")
             assert await person.run("echo se''en") == ["seen"]
             await watcher.wait_for("seen")
             assert "$ echo se''en" in watcher.display
@@ -90,32 +90,32 @@ async def test_a_watcher_sees_the_program_that_runs(server: ServerProcess, paint
             person.resize(SMALL)
             await watcher.wait_for("painted 70x20")
             assert watcher.has_mode(1000)
-            assert run("--kill-session", "work", server.address).returncode == 0
+            assert run("--kill-shell", "work", server.address).returncode == 0
             assert await left(watcher) == 0
             await watcher.wait_for("rshell: work has ended")
         assert await left(person) == 255
-        assert "rshell: somebody ended this session" in person.display
+        assert "rshell: somebody ended this shell" in person.display
 
 
 async def test_listing_and_ending(server: ServerProcess, painter: str) -> None:
-    assert run("--sessions", server.address).stdout.split() == [
+    assert run("--shells", server.address).stdout.split() == [
         *(b"NAME", b"IDENTITY", b"AGE", b"STATE", b"SIZE", b"RUNNING")
     ]
     async with working(server) as person:
         pid = await paint(person, painter)
-        shown = sessions(server)["work"]
+        shown = shells(server)["work"]
         assert (shown["attached"], shown["watchers"], shown["running"]) == (True, 0, painter)
         assert (shown["columns"], shown["rows"]) == (100, 30)
-        table = run(server.address, "--sessions").stdout.decode().splitlines()
+        table = run(server.address, "--shells").stdout.decode().splitlines()
         assert len(table) == 2 and table[1].split()[0] == "work"
         assert "attached" in table[1] and "100x30" in table[1]
         await detach(person, server)
     until_left(server)
-    assert b"detached" in run(server.address, "--sessions").stdout
-    done = run("--kill-session", "work", server.address)
+    assert b"detached" in run(server.address, "--shells").stdout
+    done = run("--kill-shell", "work", server.address)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     assert not is_alive(pid)
-    assert sessions(server) == {}
+    assert shells(server) == {}
 
 
 @needs_openssl
@@ -126,16 +126,16 @@ async def test_another_identity_neither_sees_nor_takes_it(tmp_path: Path) -> Non
         assert run("--login", input=added.stdout, env=there).returncode == 0
         async with working(server) as person:
             await person.run("x=mine")
-            assert sessions(server, there) == {}
-            done = run("--kill-session", "work", server.address, env=there)
+            assert shells(server, there) == {}
+            done = run("--kill-shell", "work", server.address, env=there)
             assert done.returncode == 255
-            assert "there is no session 'work' of yours here" in only_line(done.stderr)
+            assert "there is no named shell 'work' of yours here" in only_line(done.stderr)
             async with at_terminal(server.address, "-Swork", "--share", env=there) as other:
                 assert await left(other) == 255
-                await other.see("there is no session 'work' of yours here")
+                await other.see("there is no named shell 'work' of yours here")
             async with working(server, env=there) as other:  # one of their own
                 assert await other.run('echo "<$x>"') == ["<>"]
-                assert list(sessions(server)) == list(sessions(server, there)) == ["work"]
+                assert list(shells(server)) == list(shells(server, there)) == ["work"]
             assert await person.run("echo $x") == ["mine"]
 
 
@@ -177,9 +177,9 @@ async def test_who_came_back_too_late_is_told_and_may_attach_again() -> None:
 
 
 def test_what_is_not_there_is_one_line(server: ServerProcess) -> None:
-    done = run("--kill-session", "work", server.address)
+    done = run("--kill-shell", "work", server.address)
     assert (done.returncode, done.stdout) == (255, b"")
-    assert "there is no session 'work' of yours here" in only_line(done.stderr)
+    assert "there is no named shell 'work' of yours here" in only_line(done.stderr)
 
 
 async def test_a_server_that_was_started_anew_is_told_with_what_it_means(tmp_path: Path) -> None:

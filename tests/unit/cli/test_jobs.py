@@ -8,7 +8,7 @@ from rshell import ExitStatus, JobInfo
 from rshell.cli.jobs import describe, table
 
 INFOS = [
-    JobInfo("a", "sleep 100", 0.0, duration=61.25, stdout=0, stderr=0),
+    JobInfo("a", "sleep 100", 0.0, "running", duration=61.25, stdout=0, stderr=0),
     JobInfo("long-name", "exit 7", 0.0, "exited", ExitStatus(code=7), 1.0, 0.5, 3, 4),
     JobInfo(
         *("k", "x\n\x1b[31m", 0.0, "signaled", ExitStatus(signal="SIGTERM", signal_number=15)),

@@ -8,8 +8,8 @@ import pytest
 
 from rshell.cli.options import (
     JobOptions,
+    NamedShellOptions,
     Options,
-    SessionOptions,
     UsageError,
     parse,
     require_terminal,
@@ -21,8 +21,8 @@ from rshell.values import Address
 MORE: dict[str, Any] = {"no_stdin": True, "json": True, "command": "ls -n"}
 
 
-def with_session(verb: str, name: str = "", **more: Any) -> Options:
-    return Options(address=Address("h"), session=SessionOptions(verb, name), **more)
+def with_named(verb: str, name: str = "", **more: Any) -> Options:
+    return Options(address=Address("h"), named=NamedShellOptions(verb, name), **more)
 
 
 @pytest.mark.parametrize(
@@ -67,14 +67,14 @@ def with_session(verb: str, name: str = "", **more: Any) -> Options:
         ),
         (["--wait=a", "h"], Options(address=Address("h"), job=JobOptions("wait", "a"))),
         (["--kill-job", "a", "h"], Options(address=Address("h"), job=JobOptions("kill", "a"))),
-        (["-S", "a.1", "h"], with_session("attach", "a.1")),
-        (["h", "-Sa"], with_session("attach", "a")),
-        (["h", "-S", "a", "--resume-window=5"], with_session("attach", "a", resume_window=5.0)),
-        (["--share", "h", "-S", "a"], with_session("watch", "a")),
-        (["h", "--sessions"], with_session("list")),
-        (["--sessions", "--json", "h"], with_session("list", json=True)),
-        (["--kill-session", "a", "h"], with_session("end", "a")),
-        (["h", "--kill-session=a", "--json"], with_session("end", "a", json=True)),
+        (["-S", "a.1", "h"], with_named("attach", "a.1")),
+        (["h", "-Sa"], with_named("attach", "a")),
+        (["h", "-S", "a", "--resume-window=5"], with_named("attach", "a", resume_window=5.0)),
+        (["--share", "h", "-S", "a"], with_named("watch", "a")),
+        (["h", "--shells"], with_named("list")),
+        (["--shells", "--json", "h"], with_named("list", json=True)),
+        (["--kill-shell", "a", "h"], with_named("end", "a")),
+        (["h", "--kill-shell=a", "--json"], with_named("end", "a", json=True)),
     ],
 )
 def test_command_lines(arguments: list[str], expected: Options) -> None:
@@ -124,10 +124,10 @@ def test_actions_ask_for_no_host(
         (["--logs", "../a", "h"], "not a job's name"),
         (["--logs", "", "h"], "not a job's name"),
         (["--detach", "--name=", "-c", "ls"], "not a job's name"),
-        (["-S", "../a", "h"], "not a session's name"),
-        (["-S", "", "h"], "not a session's name"),
-        (["-S", "-c", "ls", "h"], "not a session's name"),
-        (["--kill-session", "a b", "h"], "not a session's name"),
+        (["-S", "../a", "h"], "not a named shell's name"),
+        (["-S", "", "h"], "not a named shell's name"),
+        (["-S", "-c", "ls", "h"], "not a named shell's name"),
+        (["--kill-shell", "a b", "h"], "not a named shell's name"),
         (["-S", "a", "-c", "ls", "h"], "'ls': type commands at its prompt"),
         (["-S", "a", "h", "ls", "-l"], "'ls -l': type commands at its prompt"),
         (["-S", "a", "-t", "h"], "-S does not go with -t: type commands"),
@@ -135,12 +135,12 @@ def test_actions_ask_for_no_host(
         (["-S", "a", "--json", "h"], "-S does not go with --json"),
         (["-S", "a", "--timeout", "1", "h"], "-S does not go with --timeout"),
         (["-S", "a", "--local"], "-S needs a host"),
-        (["--sessions", "--via", "x"], "--sessions needs a host"),
-        (["--sessions", "h", "ls"], "does not go with the command 'ls': leave that out"),
-        (["--kill-session", "a", "-t", "h"], "does not go with -t: leave that out"),
+        (["--shells", "--via", "x"], "--shells needs a host"),
+        (["--shells", "h", "ls"], "does not go with the command 'ls': leave that out"),
+        (["--kill-shell", "a", "-t", "h"], "does not go with -t: leave that out"),
         (["--share", "h"], "--share goes with -S NAME"),
-        (["--share", "--sessions", "h"], "--share goes with -S NAME, not with --sessions"),
-        (["-S", "a", "--sessions", "h"], "give one of -S and --sessions"),
+        (["--share", "--shells", "h"], "--share goes with -S NAME, not with --shells"),
+        (["-S", "a", "--shells", "h"], "give one of -S and --shells"),
         (["-S", "a", "--jobs", "h"], "give one of -S and --jobs"),
     ],
 )
@@ -189,7 +189,7 @@ def test_a_broken_config_is_reported_only_where_it_is_needed() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["-S", "a", "h"], ["-S", "a", "--share", "h"]])
-def test_a_session_without_a_terminal_is_refused_and_a_job_proposed(
+def test_a_named_shell_without_a_terminal_is_refused_and_a_job_proposed(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = parse(arguments)
@@ -208,12 +208,12 @@ def test_a_session_without_a_terminal_is_refused_and_a_job_proposed(
         (["h"], True, ""),
         (["h", "-S", "a"], True, "a"),
         (["h", "-S", "a", "--share"], False, ""),
-        (["h", "--sessions"], False, ""),
-        (["h", "--kill-session", "a"], False, ""),
+        (["h", "--shells"], False, ""),
+        (["h", "--kill-shell", "a"], False, ""),
         (["h", "--jobs"], False, ""),
     ],
 )
-def test_who_gets_the_prompt_and_of_which_session(
+def test_who_gets_the_prompt_and_of_which_shell(
     arguments: list[str], prompt: bool, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rshell.terminal.raw.is_terminal", {0, 1}.__contains__)

@@ -1,4 +1,4 @@
-"""What `--sessions` shows, for people and for programs."""
+"""What `--shells` shows, for people and for programs."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import time
 
 import pytest
 
-from rshell import SessionInfo, TerminalSize
+from rshell import NamedShellInfo, TerminalSize
 from rshell.cli.sessions import describe, table
 
 SIZE = TerminalSize(columns=120, rows=40)
 INFOS = [
-    SessionInfo("work", "laptop", 1000.0, True, 0, "/bin/bash", "/src", SIZE, "make\ntest"),
-    SessionInfo("a-long.name", "\x1b[2J", 4000.0, False, 2, "/bin/sh", "/", SIZE),
-    SessionInfo("young", "laptop", 5060.0, False, 0, "/bin/sh", "/", SIZE, "x" * 100),
+    NamedShellInfo("work", "laptop", 1000.0, True, 0, "/bin/bash", "/src", SIZE, "make\ntest"),
+    NamedShellInfo("a-long.name", "\x1b[2J", 4000.0, False, 2, "/bin/sh", "/", SIZE),
+    NamedShellInfo("young", "laptop", 5060.0, False, 0, "/bin/sh", "/", SIZE, "x" * 100),
 ]
 
 

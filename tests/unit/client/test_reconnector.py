@@ -26,11 +26,11 @@ from rshell.errors import (
     VersionMismatch,
 )
 from rshell.transport.live_session import LiveSession
-from rshell.values import Limits
+from rshell.values import Bounds
 from tests.support.memory import MemoryStream, join_in_memory
 from tests.support.session import DEADLINE, ServerEnd, until
 
-LIMITS = Limits(resume_window=100.0, resume_local=0.2)
+LIMITS = Bounds(resume_window=100.0, resume_local=0.2)
 
 
 class Bench:
@@ -39,7 +39,7 @@ class Bench:
     After the last step, attempts wait until they are cancelled.
     """
 
-    def __init__(self, limits: Limits, steps: list[BaseException | str]) -> None:
+    def __init__(self, limits: Bounds, steps: list[BaseException | str]) -> None:
         self.limits = limits
         self.steps = steps
         self.attempts: list[float] = []
@@ -98,7 +98,7 @@ class Bench:
 
 @asynccontextmanager
 async def bench(
-    *steps: BaseException | str, limits: Limits = LIMITS, can_redial: bool = True
+    *steps: BaseException | str, limits: Bounds = LIMITS, can_redial: bool = True
 ) -> AsyncIterator[Bench]:
     async with asyncio.timeout(DEADLINE):
         made = Bench(limits, list(steps))
@@ -236,8 +236,7 @@ async def test_the_end_of_an_old_link_means_nothing() -> None:
         await until(lambda: not made.reconnector.is_up)
         await made.reconnector.wait_up()
         old = made.links[0]
-        assert old.lost is not None
-        old.on_lost(old)
+        old.live.on_lost(old.driver)
         assert made.reconnector.is_up and made.changes == [False, True]
 
 

@@ -37,7 +37,7 @@ from rshell.protocol.frames import HEADER, KNOWN_TYPES, FrameType
 from rshell.protocol.link import Link
 from rshell.protocol.messages import Attach
 from rshell.protocol.session import Role, Session
-from rshell.values import Limits
+from rshell.values import Bounds
 from tests.support.pair import Pair
 from tests.support.wire import (
     FIRST_AUTH,
@@ -51,7 +51,7 @@ from tests.support.wire import (
     take,
 )
 
-LIMITS = Limits(
+LIMITS = Bounds(
     frame=64 * 1024,
     window=4000,
     window_smallest=1000,

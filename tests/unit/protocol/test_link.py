@@ -20,9 +20,9 @@ from rshell.protocol.events import AttachRequested, AuthReceived, Event, HelloRe
 from rshell.protocol.frames import HEADER, FrameType
 from rshell.protocol.handshake import Stage
 from rshell.protocol.link import Link
-from rshell.protocol.messages import Attach, Auth, Goodbye, Hello
+from rshell.protocol.messages import Attach, Auth, Goodbye, Hello, Resume
 from rshell.protocol.session import Role, Session
-from rshell.values import Limits
+from rshell.values import Bounds
 from tests.support.pair import Pair
 from tests.support.wire import (
     FIRST_AUTH,
@@ -47,7 +47,7 @@ def code_of(link: Link) -> str:
     assert isinstance(link.closed, RemoteProtocolError)
     *_, (frame_type, _, body) = decode_frames(take(link))
     assert frame_type == FrameType.GOODBYE
-    assert Goodbye.decode(body).code == link.closed.code
+    assert Goodbye.from_bytes(body).code == link.closed.code
     return link.closed.code
 
 
@@ -59,8 +59,8 @@ def server_events(pieces: list[bytes]) -> tuple[list[tuple[object, ...]], list[t
 
     How channel frames interleave with link frames is free, so they are left out.
     """
-    link = Link(Role.SERVER, Limits(), 0.0, mechanisms=("EXTERNAL",))
-    session = Session(Role.SERVER, Limits(), id="session-1", secret="secret-1")
+    link = Link(Role.SERVER, Bounds(), 0.0, mechanisms=("EXTERNAL",))
+    session = Session(Role.SERVER, Bounds(), id="session-1", secret="secret-1")
     heard: list[tuple[object, ...]] = []
     said = bytearray(take(link))
 
@@ -80,7 +80,7 @@ def server_events(pieces: list[bytes]) -> tuple[list[tuple[object, ...]], list[t
 
 
 LOGIN = [
-    frame(FrameType.HELLO, 0, HELLO) + frame(FrameType.AUTH, 0, FIRST_AUTH.encode()),
+    frame(FrameType.HELLO, 0, HELLO) + frame(FrameType.AUTH, 0, FIRST_AUTH.to_bytes()),
     frame(FrameType.ATTACH),
 ]
 SESSION = [
@@ -183,12 +183,12 @@ def test_a_large_frame_right_behind_attached_is_taken() -> None:
 
 
 def test_the_peers_smaller_frames_are_respected() -> None:
-    link = Link(Role.SERVER, Limits(), 0.0)
-    small = Hello(1, 1, 16 * 1024, "test").encode()
+    link = Link(Role.SERVER, Bounds(), 0.0)
+    small = Hello((1, 1), 16 * 1024, "test").to_bytes()
     link.receive_data(frame(FrameType.HELLO, 0, small) + LOGIN[0][9 + len(HELLO) :], 0.0)
     link.accept(IDENTITY)
     link.receive_data(frame(FrameType.ATTACH), 0.0)
-    session = Session(Role.SERVER, Limits())
+    session = Session(Role.SERVER, Bounds())
     link.accept_attach(session, Attach(), 0.0)
     link.receive_data(frame(FrameType.OPEN, 1, OPEN), 0.0)
     session.accept(session.channels[1])
@@ -207,28 +207,28 @@ def test_the_peers_smaller_frames_are_respected() -> None:
 def test_the_highest_common_version_is_taken(
     ours: tuple[int, int], theirs: tuple[int, int], version: int
 ) -> None:
-    link = Link(Role.SERVER, Limits(), 0.0, versions=ours)
-    hello = Hello(*theirs, 2**18, "test").encode()
+    link = Link(Role.SERVER, Bounds(), 0.0, versions=ours)
+    hello = Hello(theirs, 2**18, "test").to_bytes()
     event = only(link.receive_data(frame(FrameType.HELLO, 0, hello), 0.0))
     assert isinstance(event, HelloReceived)
     assert event.version == version
 
 
 def test_no_common_version_tells_both_ends_both_ranges() -> None:
-    server = Link(Role.SERVER, Limits(), 0.0, versions=(3, 4))
-    client = Link(Role.CLIENT, Limits(), 0.0, versions=(1, 2))
+    server = Link(Role.SERVER, Bounds(), 0.0, versions=(3, 4))
+    client = Link(Role.CLIENT, Bounds(), 0.0, versions=(1, 2))
     hello = decode_frames(take(server))[0][2]
     server.receive_data(take(client), 0.0)
     assert isinstance(server.closed, VersionMismatch)
     assert (server.closed.ours, server.closed.theirs) == ((3, 4), (1, 2))
-    assert Hello.decode(hello).lowest == 3
+    assert Hello.from_bytes(hello).versions[0] == 3
     client.receive_data(take(server), 0.0)
     assert isinstance(client.closed, VersionMismatch)
     assert (client.closed.ours, client.closed.theirs) == ((1, 2), (3, 4))
 
 
 def test_a_login_of_several_steps() -> None:
-    client, server = Link(Role.CLIENT, Limits(), 0.0), Link(Role.SERVER, Limits(), 0.0)
+    client, server = Link(Role.CLIENT, Bounds(), 0.0), Link(Role.SERVER, Bounds(), 0.0)
     client.authenticate(Auth("one", mechanism="X"))
     assert [describe(e)[0] for e in server.receive_data(take(client), 0.0)] == [
         "HelloReceived",
@@ -248,7 +248,7 @@ def test_a_login_of_several_steps() -> None:
 
 
 def test_a_refused_login_is_told_as_such() -> None:
-    client, server = Link(Role.CLIENT, Limits(), 0.0), Link(Role.SERVER, Limits(), 0.0)
+    client, server = Link(Role.CLIENT, Bounds(), 0.0), Link(Role.SERVER, Bounds(), 0.0)
     server.goodbye("auth", "wrong token")
     client.receive_data(take(server), 0.0)
     assert isinstance(client.closed, AuthenticationFailed)
@@ -282,12 +282,12 @@ def test_every_call_on_a_link_that_is_over_does_nothing() -> None:
             link, _ = at_stage(role, stage)
             link.receive_eof()
             cause = link.closed
-            fresh = Session(role, Limits())
+            fresh = Session(role, Bounds())
             link.authenticate(Auth("x"))
             link.challenge("x")
             link.accept("somebody else")
             link.attach(fresh, Attach(), 0.0)
-            assert link.accept_attach(fresh, Attach("s", "s", 99), 0.0) == []
+            assert link.accept_attach(fresh, Attach(Resume("s", "s", 99)), 0.0) == []
             link.ping(0.0)
             link.goodbye("done", "")
             assert link.receive_data(frame(FrameType.PING, 0, {"id": 1}), 0.0) == []
@@ -333,7 +333,7 @@ def test_goodbye_is_the_last_frame_and_leaves_what_was_said_before_it() -> None:
     link.goodbye("done", "again")
     frames = decode_frames(take(link))
     assert [kind for kind, _, _ in frames] == [FrameType.PONG, FrameType.GOODBYE]
-    assert Goodbye.decode(frames[-1][2]) == Goodbye("shutdown", "bye")
+    assert Goodbye.from_bytes(frames[-1][2]) == Goodbye("shutdown", "bye")
     assert isinstance(link.closed, SessionClosed)
     assert link.closed.by == "local"
 
@@ -447,7 +447,7 @@ def test_link_frames_are_not_acknowledged() -> None:
 
 # Floods.
 
-flood_limits = Limits(
+flood_limits = Bounds(
     control_burst=50, control_rate=10.0, ping_burst=20, ping_rate=2.0, queued_replies=30, channels=8
 )
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from rshell.errors import RemoteProtocolError
 from rshell.protocol.liveness import Bucket, Liveness
-from rshell.values import Limits
+from rshell.values import Bounds
 
 
 def test_a_bucket_allows_its_burst_and_then_its_rate() -> None:
@@ -52,7 +52,7 @@ def test_a_steady_sender_below_the_rate_is_never_stopped() -> None:
 
 
 def live() -> Liveness:
-    return Liveness(Limits(ping_idle=15.0, ping_dead=45.0), now=100.0)
+    return Liveness(Bounds(ping_idle=15.0, ping_dead=45.0), now=100.0)
 
 
 def test_a_ping_is_due_after_idle_and_death_comes_after_silence() -> None:

@@ -23,10 +23,10 @@ from rshell.protocol.events import (
 )
 from rshell.protocol.frames import FrameType
 from rshell.protocol.session import Role
-from rshell.values import Limits
+from rshell.values import Bounds
 from tests.support.wire import attached, take
 
-LIMITS = Limits(
+LIMITS = Bounds(
     window=2000,
     window_smallest=500,
     window_largest=8000,

@@ -13,9 +13,9 @@ from rshell.protocol.events import DataReceived, LinkClosed
 from rshell.protocol.frames import FrameType
 from rshell.protocol.handshake import Stage
 from rshell.protocol.link import Link
-from rshell.protocol.messages import Attach
+from rshell.protocol.messages import Attach, Resume
 from rshell.protocol.session import Role, Session
-from rshell.values import Limits
+from rshell.values import Bounds
 from tests.support.pair import Pair
 from tests.support.wire import (
     at_stage,
@@ -28,7 +28,7 @@ from tests.support.wire import (
     take_types,
 )
 
-SMALL_LIMITS = Limits(
+SMALL_LIMITS = Bounds(
     window=16 * 1024,
     window_smallest=4 * 1024,
     window_largest=64 * 1024,
@@ -41,7 +41,7 @@ SMALL_LIMITS = Limits(
 SHORT = {"up": [1, 60], "down": [2, 90], "messages": 2, "block": 35}
 
 
-def short_dialogue(limits: Limits | None = None) -> Pair:
+def short_dialogue(limits: Bounds | None = None) -> Pair:
     pair = Pair(limits)
     pair.connect()
     pair.client.converse(SHORT)
@@ -177,14 +177,14 @@ def resumable_server() -> tuple[Session, Link]:
 def test_exactly_what_the_client_lacks_is_sent_again(received: int, again: list[int]) -> None:
     session, _ = resumable_server()
     link, _ = at_stage(Role.SERVER, Stage.ATTACH_DECIDING)
-    link.accept_attach(session, Attach("session-1", "secret-1", received), 0.0)
+    link.accept_attach(session, Attach(Resume("session-1", "secret-1", received)), 0.0)
     assert take_types(link) == [FrameType.ATTACHED, FrameType.PING, *again]
 
 
 def test_a_client_that_is_behind_gets_resume_failed() -> None:
     session, _ = resumable_server()
     link, _ = at_stage(Role.SERVER, Stage.ATTACH_DECIDING)
-    event = only(link.accept_attach(session, Attach("session-1", "secret-1", 0), 0.0))
+    event = only(link.accept_attach(session, Attach(Resume("session-1", "secret-1", 0)), 0.0))
     assert isinstance(event, LinkClosed)
     assert isinstance(event.cause, ResumeFailed)
     frames = decode_frames(take(link))
@@ -195,7 +195,7 @@ def test_a_client_that_is_behind_gets_resume_failed() -> None:
 def test_a_client_that_is_ahead_breaks_the_protocol() -> None:
     session, old = resumable_server()
     link, _ = at_stage(Role.SERVER, Stage.ATTACH_DECIDING)
-    event = only(link.accept_attach(session, Attach("session-1", "secret-1", 4), 0.0))
+    event = only(link.accept_attach(session, Attach(Resume("session-1", "secret-1", 4)), 0.0))
     assert isinstance(event, LinkClosed)
     assert isinstance(event.cause, RemoteProtocolError)
     assert event.cause.code == "sequence"
@@ -213,7 +213,7 @@ def client_resuming() -> tuple[Session, Link]:
     assert take_types(first) == [FrameType.OPEN, FrameType.OPEN]
     first.receive_data(frame(FrameType.ACK, 0, {"received": 1}), 0.0)
     link, _ = at_stage(Role.CLIENT, Stage.ATTACH)
-    link.attach(session, Attach(session.id, session.secret, session.received), 0.0)
+    link.attach(session, Attach(Resume(session.id, session.secret, session.received)), 0.0)
     take(link)
     return session, link
 
@@ -261,7 +261,7 @@ def test_what_attach_has_told_is_not_acknowledged_once_more() -> None:
     old, session = attached(Role.SERVER)
     old.receive_data(frame(200, 0, bytes(200_000)), 0.0)
     link, _ = at_stage(Role.SERVER, Stage.ATTACH_DECIDING)
-    link.accept_attach(session, Attach("session-1", "secret-1", 0), 0.0)
+    link.accept_attach(session, Attach(Resume("session-1", "secret-1", 0)), 0.0)
     link.receive_data(frame(150), 5.0)
     assert link.next_deadline() == 5.0 + 15
     link.receive_data(frame(200, 0, bytes(100_000)), 6.0)
@@ -275,7 +275,7 @@ def test_what_attach_has_told_is_not_acknowledged_once_more() -> None:
 def test_a_superseded_link_neither_takes_nor_gives_frames() -> None:
     session, old = resumable_server()
     link, _ = at_stage(Role.SERVER, Stage.ATTACH_DECIDING)
-    link.accept_attach(session, Attach("session-1", "secret-1", 2), 0.0)
+    link.accept_attach(session, Attach(Resume("session-1", "secret-1", 2)), 0.0)
     take(link)
     received = session.received
     session.send_message(session.channels[1], {"for": "the new link"})
@@ -292,7 +292,7 @@ def test_a_superseded_link_neither_takes_nor_gives_frames() -> None:
 def test_a_superseded_link_that_stays_silent_is_lost_at_its_next_tick() -> None:
     session, old = resumable_server()
     link, _ = at_stage(Role.SERVER, Stage.ATTACH_DECIDING)
-    link.accept_attach(session, Attach("session-1", "secret-1", 2), 0.0)
+    link.accept_attach(session, Attach(Resume("session-1", "secret-1", 2)), 0.0)
     assert isinstance(only(old.tick(1.0)), LinkClosed)
     assert take(old) == b""
     assert link.tick(1.0) == []
@@ -305,7 +305,7 @@ def test_frames_of_an_old_link_stop_counting_once_attach_has_said_how_many_came(
     opened = frame(FrameType.OPENED, 1, {"window": 1000})
     old.receive_data(opened, 0.0)
     link, _ = at_stage(Role.CLIENT, Stage.ATTACH)
-    link.attach(session, Attach(session.id, session.secret, session.received), 0.0)
+    link.attach(session, Attach(Resume(session.id, session.secret, session.received)), 0.0)
     old.receive_data(data_frame(1, 1, b"late"), 0.0)
     assert session.received == 1
     granted = {"session": "session-1", "secret": "s", "received": 1}

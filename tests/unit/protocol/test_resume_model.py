@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from rshell.protocol.session import Role
-from rshell.values import Limits
+from rshell.values import Bounds
 from tests.support.pair import End, Pair
 
 # So small that queues fill, windows close and budgets are spent within a few steps.
-LIMITS = Limits(
+LIMITS = Bounds(
     window=3000,
     window_smallest=500,
     window_largest=8000,

@@ -10,7 +10,7 @@ from rshell.protocol.channel import ChannelState
 from rshell.protocol.events import ChannelClosed, ChannelRequested, DataReceived
 from rshell.protocol.frames import Frame, FrameType
 from rshell.protocol.session import Role, Session
-from rshell.values import Limits
+from rshell.values import Bounds
 from tests.support.helpings import (
     LIMITS,
     client_with,
@@ -80,7 +80,7 @@ def test_an_answer_by_reset_is_an_error_and_not_our_crash() -> None:
 
 
 def test_one_channel_too_many_is_refused_as_busy_and_the_others_go_on() -> None:
-    session = Session(Role.SERVER, Limits(channels=2))
+    session = Session(Role.SERVER, Bounds(channels=2))
     for number in (1, 3):
         assert receive(session, FrameType.OPEN, number, {"kind": "talk", "window": 1})
     free = session._budget.free
@@ -181,7 +181,7 @@ def test_a_window_grows_only_within_two_round_trips_of_the_link() -> None:
 
 def test_many_channels_share_the_budget_and_each_gets_the_smallest_at_least() -> None:
     session = Session(
-        Role.CLIENT, Limits(window=10_000, window_smallest=1000, session_memory=50_000)
+        Role.CLIENT, Bounds(window=10_000, window_smallest=1000, session_memory=50_000)
     )
     sizes = [session.open("talk", {}).receive_window.size for _ in range(100)]
     assert sizes[0] == 10_000

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rshell.security.penalties import Penalties, early_drop, fold_source
-from rshell.values import Limits
+from rshell.values import Bounds
 
-LIMITS = Limits(penalty_failures=3, penalty_longest=600.0, penalty_sources=100)
+LIMITS = Bounds(penalty_failures=3, penalty_longest=600.0, penalty_sources=100)
 SOURCE = "192.0.2.1"
 
 
@@ -146,7 +146,7 @@ def test_mapped_ipv4_attacker_is_the_same_source() -> None:
     )
 )
 def test_table_and_waits_stay_in_bounds(steps: list[tuple[str, str, float]]) -> None:
-    limits = Limits(penalty_failures=2, penalty_longest=60.0, penalty_sources=3)
+    limits = Bounds(penalty_failures=2, penalty_longest=60.0, penalty_sources=3)
     penalties, now = Penalties(limits), 0.0
     for action, source, pause in steps:
         now += pause
@@ -160,13 +160,13 @@ def test_table_and_waits_stay_in_bounds(steps: list[tuple[str, str, float]]) -> 
 
 
 def test_early_drop_spares_the_first_half_and_refuses_beyond_the_bound() -> None:
-    limits = Limits(unfinished_logins=100)
+    limits = Bounds(unfinished_logins=100)
     assert not any(early_drop(unfinished, limits, 0.0) for unfinished in range(51))
     assert all(early_drop(unfinished, limits, 0.999999) for unfinished in (100, 101, 5_000))
 
 
 def test_early_drop_grows_steadily_in_between() -> None:
-    limits = Limits(unfinished_logins=100)
+    limits = Bounds(unfinished_logins=100)
     assert early_drop(75, limits, 0.49) and not early_drop(75, limits, 0.5)
     assert early_drop(60, limits, 0.19) and not early_drop(60, limits, 0.2)
     assert not early_drop(99, limits, 0.98)
@@ -174,6 +174,6 @@ def test_early_drop_grows_steadily_in_between() -> None:
 
 @pytest.mark.parametrize("bound", [0, 1, 2, 3])
 def test_early_drop_with_a_tiny_bound(bound: int) -> None:
-    limits = Limits(unfinished_logins=bound)
+    limits = Bounds(unfinished_logins=bound)
     assert early_drop(bound, limits, 0.999999)
     assert not early_drop(0, limits, 0.0) or bound == 0

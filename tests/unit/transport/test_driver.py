@@ -15,7 +15,7 @@ from rshell.protocol.link import Link
 from rshell.protocol.session import Role
 from rshell.transport.channel import Channel
 from rshell.transport.driver import Driver
-from rshell.values import Limits
+from rshell.values import Bounds
 from tests.support.memory import MemoryStream, join_in_memory
 from tests.support.session import DEADLINE, ServerEnd, memory_session, until
 from tests.support.wire import frame
@@ -54,11 +54,11 @@ class Witness:
         """No channels here."""
 
 
-def lone_server(limits: Limits | None = None) -> tuple[Driver, Witness]:
+def lone_server(limits: Bounds | None = None) -> tuple[Driver, Witness]:
     """A driver of a server's link, with no stream yet."""
     now = asyncio.get_running_loop().time()
     witness = Witness()
-    link = Link(Role.SERVER, limits or Limits(), now, mechanisms=("EXTERNAL",))
+    link = Link(Role.SERVER, limits or Bounds(), now, mechanisms=("EXTERNAL",))
     return Driver(link, witness), witness
 
 
@@ -132,7 +132,7 @@ async def test_memory_for_a_peer_that_does_not_read_is_bounded() -> None:
             await asyncio.sleep(0)
         kept = server.replay.size + session.server_stream.largest_kept
         kept += sum(state.queued_bytes for state in server.channels.values())
-        assert Limits().replay <= kept + MIB, "the flood has not filled what may be filled"
+        assert Bounds().replay <= kept + MIB, "the flood has not filled what may be filled"
         assert kept <= 4 * MIB
         session.stream.release()
         for channel in channels:
@@ -143,7 +143,7 @@ async def test_the_stream_never_keeps_much_more_than_its_limit() -> None:
     async with memory_session(flood) as session:
         channel = await session.open()
         await channel.stream(0).readexactly(8 * MIB)
-        limits = Limits()
+        limits = Bounds()
         assert session.server_stream.largest_kept <= limits.transport_buffer + limits.frame
 
 
@@ -200,7 +200,7 @@ async def test_goodbye_overtakes_the_bulk_that_waits() -> None:
 
 
 async def test_a_peer_that_does_not_take_our_goodbye_can_not_keep_the_link() -> None:
-    limits = Limits(close_seconds=0.01)
+    limits = Bounds(close_seconds=0.01)
     async with memory_session(swallow, limits=limits) as session:
         session.server_stream.is_held = True
         session.client.driver.close("done", "enough")
@@ -227,7 +227,7 @@ async def test_garbage_is_answered_by_a_goodbye_and_closed() -> None:
 
 
 async def test_a_login_that_does_not_come_is_given_up() -> None:
-    driver, witness = lone_server(Limits(login_seconds=0.01, close_seconds=0.01))
+    driver, witness = lone_server(Bounds(login_seconds=0.01, close_seconds=0.01))
     quiet, _ = lone_server()
     _, stream = join_in_memory(driver, quiet)
     stream.is_held = True
@@ -293,7 +293,7 @@ async def test_the_error_of_the_stream_is_the_cause_of_the_end() -> None:
 
 
 async def test_a_silent_peer_is_given_up() -> None:
-    limits = Limits(ping_idle=0.02, ping_dead=0.06, ack_seconds=0.01)
+    limits = Bounds(ping_idle=0.02, ping_dead=0.06, ack_seconds=0.01)
     async with memory_session(swallow, limits=limits) as session:
         session.stream.is_held = True
         await session.live.wait_ended()
@@ -302,7 +302,7 @@ async def test_a_silent_peer_is_given_up() -> None:
 
 
 async def test_pings_keep_an_idle_link_alive() -> None:
-    limits = Limits(ping_idle=0.02, ping_dead=25.0)
+    limits = Bounds(ping_idle=0.02, ping_dead=25.0)
     async with memory_session(swallow, limits=limits) as session:
         before = session.stream.received
         await until_received(session.stream, before + 100)

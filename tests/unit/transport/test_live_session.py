@@ -20,7 +20,7 @@ from rshell.errors import (
 )
 from rshell.transport.channel import Channel
 from rshell.transport.live_session import as_session_error
-from rshell.values import Limits
+from rshell.values import Bounds
 from tests.support.session import memory_session, until
 
 MIB = 1024 * 1024
@@ -315,7 +315,7 @@ async def test_a_client_offers_no_channels_itself() -> None:
 
 async def test_more_channels_than_allowed_are_refused_and_the_rest_goes_on() -> None:
     zoo = Zoo()
-    async with memory_session(zoo.serve, limits=Limits(channels=3)) as session:
+    async with memory_session(zoo.serve, limits=Bounds(channels=3)) as session:
         channels = [await session.open("echo") for _ in range(3)]
         with pytest.raises(ChannelRefused) as refused:
             await session.open("echo")
@@ -327,7 +327,7 @@ async def test_more_channels_than_allowed_are_refused_and_the_rest_goes_on() -> 
 
 async def test_a_kind_that_no_peer_would_take_is_refused_here_and_the_session_goes_on() -> None:
     async with memory_session(Zoo().serve) as session:
-        for request in ({"text": "x" * Limits().frame}, {"number": float("nan")}):
+        for request in ({"text": "x" * Bounds().frame}, {"number": float("nan")}):
             with pytest.raises((LocalProtocolError, ValueError)):
                 session.live.open_channel("echo", request)
         with pytest.raises(LocalProtocolError):

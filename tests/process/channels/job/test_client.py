@@ -13,7 +13,7 @@ from rshell.channels.job.messages import encode_dropped, encode_output
 from rshell.channels.process.messages import STDOUT
 from rshell.client.client import Client
 from rshell.errors import LocalProtocolError, RemoteProtocolError
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from rshell.transport.channel import Channel
 from tests.support.session import tls_session
 from tests.unit.channels.job.test_messages import BAD_NAMES
@@ -75,7 +75,7 @@ async def test_a_lost_job_has_no_status() -> None:
 @pytest.mark.parametrize("reply", [{}, {"name": 7}, {"name": "../x"}, {"name": "\x1b[31m"}])
 async def test_a_start_without_a_good_name_is_an_error(reply: Json) -> None:
     async with tls_session(handlers={"job": answering(reply=reply)}) as client:
-        with pytest.raises(RemoteProtocolError, match="no name"):
+        with pytest.raises(RemoteProtocolError, match="the reply needs 'name'"):
             await client.start_job("true")
 
 

@@ -125,7 +125,7 @@ async def test_what_cannot_start_leaves_nothing(
     async with desk(tmp_path / "jobs") as own:
         with pytest.raises(ChannelRefused, match=message):
             await own.jobs.start(
-                "me", command, shown="x", name="x", merge=False, audit=lambda *_: None
+                "me", command, shown="x", name="x", merge_stderr=False, audit=lambda *_: None
             )
         assert own.jobs.list("me") == []
         assert not list((tmp_path / "jobs").rglob("x"))

@@ -12,7 +12,7 @@ import pytest
 import rshell
 from rshell import ChannelRefused
 from rshell.client.client import Client
-from rshell.protocol.messages import Json
+from rshell.protocol.codec import Json
 from tests.support.desk import BRIEF
 from tests.support.processes import descriptors
 from tests.support.session import tls_session

@@ -14,7 +14,6 @@ from rshell import (
     ChannelReset,
     CompletedProcess,
     ExitStatus,
-    Limits,
     LinkLost,
     OutputTruncated,
     ProcessFailed,
@@ -26,11 +25,12 @@ from rshell.channels.process.client import make_request, run_process, start_proc
 from rshell.channels.process.messages import ProcessRequest
 from rshell.transport.channel import Channel
 from rshell.transport.streams import TextReader
+from rshell.values import Bounds
 from tests.support.processes import gone
 from tests.support.session import MemorySession, memory_session, tls_session, until
 
 MIB = 1024 * 1024
-EXIT: dict[str, Any] = {"type": "exit", "exit_status": 0, "stdout": 0, "stderr": 0}
+EXIT: dict[str, Any] = {"type": "exit", "exit_status": 0, "stdout": 0, "stderr": 0, "duration": 0.5}
 
 
 # Results.
@@ -128,7 +128,7 @@ async def test_waiting_may_be_cancelled_and_the_process_goes_on() -> None:
 
 @pytest.mark.parametrize("script", ["yes", "yes >&2", "yes & yes >&2"])
 async def test_output_past_the_limit_ends_the_command(script: str) -> None:
-    async with tls_session(limits=Limits(kill_grace=0.3)) as client:
+    async with tls_session(limits=Bounds(kill_grace=0.3)) as client:
         with pytest.raises(OutputTruncated) as caught:
             await client.run(script, max_output=1000)
         error = caught.value
@@ -151,7 +151,7 @@ async def test_output_up_to_the_limit_is_whole() -> None:
 
 
 async def test_a_session_that_is_closed_amid_a_command_says_so() -> None:
-    async with tls_session(limits=Limits(kill_grace=0.3)) as client:
+    async with tls_session(limits=Bounds(kill_grace=0.3)) as client:
         process = await client.open_process("echo $$; exec sleep 100")
         pid = int(await process.stdout.readline())
         waits = [process.wait(), process.stdout.read(), client.run("sleep 100")]
@@ -197,7 +197,7 @@ def fake(*messages: dict[str, Any], out: bytes = b"", err: bytes = b"") -> Serve
 
 
 async def run(session: MemorySession, **options: Any) -> CompletedProcess[bytes]:
-    options = {"input": None, "limits": Limits()} | options
+    options = {"input": None, "limits": Bounds()} | options
     return await run_process(session.live, "command", **options)
 
 
@@ -298,7 +298,7 @@ async def test_a_server_that_forgets_the_timeout_does_not_keep_the_client(
     monkeypatch.setattr("rshell.channels.process.client._TIMEOUT_MARGIN", 0.0)
     async with memory_session(serve) as session:
         with pytest.raises(ProcessTimeout) as caught:
-            await run(session, timeout=0.05, limits=Limits(kill_grace=0.01))
+            await run(session, timeout=0.05, limits=Bounds(kill_grace=0.01))
         assert caught.value.stdout == b"some"
         await until(lambda: not session.server_live.session.channels)
 
@@ -313,13 +313,19 @@ async def test_a_refusal_says_why() -> None:
 
 
 @pytest.mark.parametrize("pid", [None, "7", 1.5, {}])
-async def test_a_pid_that_is_no_number_reads_as_0(pid: object) -> None:
+async def test_no_pid_reads_as_0_and_one_that_is_no_number_is_an_error(pid: object) -> None:
     async def serve(channel: Channel) -> None:
         channel.accept({} if pid is None else {"pid": pid})
         channel.send_message(EXIT)
 
     async with memory_session(serve) as session:
-        process = await start_process(session.live, ProcessRequest(command="x"), None)
+        starting = start_process(session.live, ProcessRequest(command="x"), None)
+        if pid is not None:
+            with pytest.raises(RemoteProtocolError, match="pid"):
+                await starting
+            assert not session.live.session.channels
+            return
+        process = await starting
         assert process.pid == 0
         await process.wait()
 

@@ -11,18 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from rshell import PIPE, ChannelRefused, ChannelReset, Limits, ProcessTimeout, TerminalSize
+from rshell import PIPE, ChannelRefused, ChannelReset, ProcessTimeout, TerminalSize
 from rshell.channels.process.server import resolve_signal, user_shell
 from rshell.client.client import Client
 from rshell.errors import RemoteProtocolError
 from rshell.transport.channel import Channel
-from rshell.values import ExitStatus
+from rshell.values import Bounds, ExitStatus
 from tests.support.audit import audited, noted
 from tests.support.processes import descriptors, gone, is_running
 from tests.support.session import tls_session
 
 MIB = 1024 * 1024
-BRIEF = Limits(kill_grace=0.3)
+BRIEF = Bounds(kill_grace=0.3)
 SIZE = TerminalSize(columns=100, rows=30)
 STUBBORN = "trap '' TERM HUP INT; echo $$; while :; do sleep 0.05; done"
 
@@ -107,7 +107,7 @@ async def test_an_empty_command_is_a_whole_reply_at_once(command: str) -> None:
 
 async def test_more_commands_than_allowed_end_with_126() -> None:
     async with (
-        tls_session(limits=Limits(processes=1)) as client,
+        tls_session(limits=Bounds(processes=1)) as client,
         client.open_process("cat", stdin=PIPE),
     ):
         done = await client.run("true")
@@ -266,7 +266,7 @@ async def test_a_reader_that_stops_stops_the_command_and_not_the_session() -> No
         assert first == b"y\n" * 500
         for _ in range(20):
             assert (await client.run("echo hi")).stdout == b"hi\n"
-        assert process.stdout.size <= Limits().window
+        assert process.stdout.size <= Bounds().window
 
 
 # Its end by others.
@@ -308,7 +308,7 @@ async def test_a_command_faster_than_its_timeout_is_not_touched() -> None:
 
 
 # Its output waits for a reader when it has exited: more than a window, less than window and pipe.
-WAITING = Limits(window=64 * 1024)
+WAITING = Bounds(window=64 * 1024)
 MORE = 64 * 1024 + 30_000
 
 

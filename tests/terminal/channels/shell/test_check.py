@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rshell.channels.base import Context
+from rshell.channels.base import Context, Work
 from rshell.channels.shell import check
 from rshell.channels.shell.check import wants_more
 from rshell.execution.spawn_queue import SpawnQueue
-from rshell.protocol.messages import Json
-from rshell.values import Limits
+from rshell.protocol.codec import Json
+from rshell.values import Bounds
 from tests.support.execution import no_leak
 
 
@@ -27,7 +28,11 @@ def a_host(processes: int = 10) -> Context:
         raise AssertionError("something was left to clean up")
 
     turns = SpawnQueue(processes)
-    return Context("someone", "session", Limits(), "/", dict(os.environ), turns, audit, clean_up)
+    working = partial(Work().begin, "")
+    environment = dict(os.environ)
+    return Context(
+        "someone", "session", Bounds(), "/", environment, turns, audit, clean_up, working
+    )
 
 
 @pytest.fixture

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from rshell import Limits, ProcessTimeout, Shell
-from rshell.channels.shell.line import ShellLine
-from rshell.values import TerminalSize
+from rshell import ProcessTimeout, Shell
+from rshell.channels.shell.client import ShellLine
+from rshell.values import Bounds, TerminalSize
 from tests.support.commands import until
 from tests.support.processes import gone
 from tests.support.session import tls_session
 
 SIZE = TerminalSize(80, 24)
 
-BRIEF = Limits(kill_grace=0.5)
+BRIEF = Bounds(kill_grace=0.5)
 
 
 async def kill(shell: Shell) -> None:
@@ -139,7 +139,7 @@ async def test_a_command_that_is_stopped_while_the_shell_is_taken_back_does_not_
     stop: Callable[[ShellLine], None], bash: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # It must not pass before the shell has asked and is deaf.
-    monkeypatch.setattr("rshell.channels.shell.questions._DEADLINE", 20.0)
+    monkeypatch.setattr("rshell.channels.shell.completion._ANSWER_SECONDS", 20.0)
     home = Path(os.environ["HOME"])
     (home / ".bashrc").write_text(STUCK)
     async with tls_session() as client, client.open_line(SIZE, term="xterm") as line:
@@ -159,9 +159,9 @@ async def test_a_command_that_is_stopped_while_the_shell_is_taken_back_does_not_
 
 async def test_the_time_limit_of_a_dead_shell_does_not_hit_the_next_one(bash: None) -> None:
     home = Path(os.environ["HOME"])
-    (home / ".bashrc").write_text("[ -e again ] && sleep 3\n: > again\nloaded=whole\n")
+    (home / ".bashrc").write_text("[ -e again ] && sleep 1.5\n: > again\nloaded=whole\n")
     async with tls_session() as client, client.open_line(SIZE, term="xterm") as line:
-        done = await line.run("kill -9 $$", timeout=2.5)  # passes while the next one starts
+        done = await line.run("kill -9 $$", timeout=1.2)  # passes while the next one starts
         assert (done.status.signal, done.restarted) == ("SIGKILL", True)
         assert not done.timed_out
         assert (await line.run('[ "$loaded" = whole ]')).status.code == 0

@@ -1,19 +1,26 @@
-"""The server's side of a shell channel: requests, messages, and shells that can't be started."""
+"""A shell's channel at the server: what is asked, typed and answered, and what is refused."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from rshell import ChannelRefused, ChannelReset, Limits
-from rshell.protocol.messages import Json
+from rshell import ChannelRefused, ChannelReset
+from rshell.channels.process.messages import Terminal
+from rshell.channels.shell.messages import ShellRequest
+from rshell.protocol.codec import Json
 from rshell.transport.channel import Channel
+from rshell.values import Bounds
+from tests.support.guests import BRIEF, SIZE
 from tests.support.processes import gone
 from tests.support.session import tls_session
 
-BRIEF = Limits(kill_grace=0.5)
+PLAIN = ShellRequest(terminal=Terminal(SIZE)).encode()
+NAMED = ShellRequest(terminal=Terminal(SIZE), name="work").encode()
 
 
 async def reply_to(channel: Channel, message: Json) -> Json:
@@ -23,14 +30,17 @@ async def reply_to(channel: Channel, message: Json) -> Json:
     return reply
 
 
-@pytest.mark.parametrize(
-    "request_", [{"cwd": 5}, {"env": []}, {"stdin": "yes"}, {"clear_env": 1}, {"terminal": "big"}]
-)
-async def test_a_request_that_makes_no_sense_is_refused(request_: Json) -> None:
+async def test_a_request_that_makes_no_sense_is_refused() -> None:
+    wrong: list[Json] = [
+        *({"cwd": 5}, {"env": []}, {"stdin": "yes"}, {"clear_env": 1}, {"terminal": "big"}),
+        *({"name": "a"}, {"share": True}),
+    ]
+    wrong += [NAMED | {"name": "a/b"}, NAMED | {"name": 5}, PLAIN | {"share": True}]
     async with tls_session() as client:
-        with pytest.raises(ChannelRefused) as caught:
-            await client.open_channel("shell", request_)
-        assert caught.value.code == "bad-request"
+        for request in wrong:
+            with pytest.raises(ChannelRefused) as caught:
+                await client.open_channel("shell", request)
+            assert caught.value.code == "bad-request", request
 
 
 async def test_the_reply_says_which_shell_and_where(program: str) -> None:
@@ -38,27 +48,26 @@ async def test_the_reply_says_which_shell_and_where(program: str) -> None:
         assert (channel.reply["shell"], channel.reply["cwd"]) == (program, "/")
 
 
-@pytest.mark.parametrize(
-    "message",
-    [
+async def test_a_message_that_makes_no_sense_ends_the_shell() -> None:
+    wrong: list[Json] = [
         {"type": "run"},
         {"type": "run", "number": 1, "command": "a\0b"},
         {"type": "run", "number": 0, "command": "x"},
         {"type": "signal", "name": "SIGNONE"},
         {"type": 5},
         {},
-    ],
-)
-async def test_a_message_that_makes_no_sense_ends_the_shell(message: Json) -> None:
-    async with tls_session(limits=BRIEF) as client, client.open_channel("shell") as channel:
-        done = await reply_to(channel, {"type": "run", "number": 1, "command": "echo $$"})
-        assert done["exit_status"] == 0
-        pid = int(await channel.stream(1).readline())
-        channel.send_message(message)
-        await channel.wait_closed()
-        assert isinstance(channel.error, ChannelReset)
-        assert channel.error.code == "bad-message"
-        await gone(pid)
+    ]
+    async with tls_session(limits=BRIEF) as client:
+        for message in wrong:
+            async with client.open_channel("shell") as channel:
+                done = await reply_to(channel, {"type": "run", "number": 1, "command": "echo $$"})
+                assert done["exit_status"] == 0
+                pid = int(await channel.stream(1).readline())
+                channel.send_message(message)
+                await channel.wait_closed()
+                assert isinstance(channel.error, ChannelReset), message
+                assert channel.error.code == "bad-message", message
+                await gone(pid)
 
 
 async def test_a_second_command_while_one_runs_ends_the_shell() -> None:
@@ -96,7 +105,7 @@ async def test_a_shell_that_is_none_is_refused_and_not_started_again_and_again(
     shell.write_text(f"#!/bin/sh\necho x >> '{starts}'\nexec {program} 100\n")
     shell.chmod(0o700)
     monkeypatch.setenv("SHELL", str(shell))
-    limits = Limits(kill_grace=0.5, open_timeout=1.0)
+    limits = Bounds(kill_grace=0.5, open_timeout=1.0)
     async with tls_session(limits=limits) as client:
         with pytest.raises((ChannelRefused, ChannelReset)):
             await client.open_shell()
@@ -133,3 +142,78 @@ async def test_what_was_run_is_in_the_audit_log_and_what_was_typed_is_not(tmp_pa
     logs = list(tmp_path.rglob("audit.jsonl"))
     assert len(logs) == 1
     assert '"shell": "echo to be logged"' in logs[0].read_text()
+
+
+# A plain shell and a named one are spoken to in the same way.
+either = pytest.mark.parametrize("request_", [PLAIN, NAMED], ids=["plain", "named"])
+
+
+@asynccontextmanager
+async def spoken_to(request: Json) -> AsyncIterator[Channel]:
+    async with (
+        tls_session(limits=BRIEF) as client,
+        client.open_channel("shell", request) as channel,
+    ):
+        yield channel
+
+
+async def receive(channel: Channel) -> Json:
+    message = await channel.receive_message()
+    assert message is not None
+    return message
+
+
+@either
+async def test_what_is_typed_while_nothing_runs_is_given_back(request_: Json) -> None:
+    async with spoken_to(request_) as channel:
+        await channel.write(b"early\xff")
+        assert await receive(channel) == {"type": "unread", "text": "early\udcff"}
+        channel.send_message({"type": "run", "number": 1, "command": "read -r x"})
+        await channel.write(b"line\rmore")
+        done = await receive(channel)
+        late = "" if done.get("unread") else (await receive(channel))["text"]
+        assert (done["type"], done.get("unread", "") + late) == ("done", "more")
+
+
+@either
+async def test_questions_are_answered_and_stale_ones_may_not_be(
+    request_: Json, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("check._DEADLINE", "completion._ANSWER_SECONDS"):  # a slow machine's count, too
+        monkeypatch.setattr(f"rshell.channels.shell.{name}", 20.0)
+    async with spoken_to(request_) as channel:
+        for number in range(1, 20):
+            channel.send_message({"type": "check", "number": number, "text": "if true"})
+        while (answer := await receive(channel))["number"] < 19:
+            assert answer["type"] == "checked"
+        assert answer == {"type": "checked", "number": 19, "incomplete": True}
+        channel.send_message({"type": "complete", "number": 20, "text": "cd /et"})
+        found = await receive(channel)
+        assert (found["type"], found["number"]) == ("completions", 20)
+        assert any("etc" in text for text in found["texts"])
+
+
+@either
+async def test_a_message_that_makes_no_sense_ends_the_channel(request_: Json) -> None:
+    async with spoken_to(request_) as channel:
+        channel.send_message({"type": "resize", "columns": 0, "rows": 5})
+        await channel.wait_closed()
+        assert isinstance(channel.error, ChannelReset)
+        assert channel.error.code == "bad-message"
+
+
+@either
+async def test_a_channel_that_is_reset_while_much_is_typed_leaves_nothing(request_: Json) -> None:
+    async with tls_session(limits=BRIEF) as client:
+        for passes in range(0, 20, 2):
+            channel = await client.open_channel("shell", request_)
+            number = channel.reply.get("number", 0) + 1
+            if "running" not in channel.reply:
+                channel.send_message({"type": "run", "number": number, "command": "sleep 100"})
+            channel.send_message({"type": "check", "number": 1, "text": "("})
+            writing = asyncio.ensure_future(channel.write(b"x" * 2_000_000))
+            for _ in range(passes):
+                await asyncio.sleep(0)
+            channel.reset("cancelled", "enough")
+            with pytest.raises(ChannelReset):
+                await writing

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
+import asyncio
 
+from rshell.client.client import Client
 from rshell.values import TerminalSize
 from tests.support.session import tls_session
 
@@ -31,11 +32,15 @@ HARMLESS = {
 }
 
 
-@pytest.mark.parametrize("command", HARMLESS.values(), ids=HARMLESS.keys())
-async def test_the_shell_outlives(program: str, command: str) -> None:
-    async with tls_session() as client, client.open_shell(terminal=TerminalSize(80, 24)) as shell:
-        await shell.run(command)
-        assert (await shell.run("echo al''ive")).stdout.splitlines()[-1] == b"alive"
-        done = await shell.run("x=6; echo al''ive $x")
-        assert done.stdout.splitlines()[-1].startswith(b"alive")
-        assert done.exit_status == 0 and not done.restarted
+async def test_the_shell_outlives(program: str) -> None:
+    async def outlive(client: Client, name: str, command: str) -> None:
+        async with client.open_shell(terminal=TerminalSize(80, 24)) as shell:
+            await shell.run(command)
+            alive = await shell.run("echo al''ive")
+            assert alive.stdout.splitlines()[-1] == b"alive", name
+            done = await shell.run("x=6; echo al''ive $x")
+            assert done.stdout.splitlines()[-1].startswith(b"alive"), name
+            assert done.exit_status == 0 and not done.restarted, name
+
+    async with tls_session() as client:
+        await asyncio.gather(*(outlive(client, *item) for item in HARMLESS.items()))

@@ -1,78 +1,20 @@
-"""The messages of the kind `process`: there and back, and what is refused."""
+"""What the messages of the kind `process` leave out, and what no field alone can refuse.
+
+That every message arrives as it was, and that no field takes another type, is tests/unit/protocol/
+test_codec.py's.
+"""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from rshell.channels.process.messages import (
-    ProcessEnding,
-    ProcessRequest,
-    decode_size,
-    decode_status,
-    decode_time,
-    encode_size,
-    encode_status,
-)
-from rshell.errors import RemoteProtocolError
-from rshell.protocol.messages import Body, encode_json
+from rshell.channels.process.messages import ProcessEnding, ProcessReply, ProcessRequest, Terminal
+from rshell.errors import LocalProtocolError, RemoteProtocolError
+from rshell.protocol.codec import Message
 from rshell.values import ExitStatus, TerminalSize
-
-TEXT = st.text(st.characters(min_codepoint=1), max_size=20)
-SIZES = st.builds(TerminalSize, columns=st.integers(1, 65535), rows=st.integers(1, 65535))
-SIGNALS = st.text("ABC", min_size=1, max_size=32)
-STATUSES = st.one_of(
-    st.builds(ExitStatus, code=st.integers(0, 255)),
-    st.builds(
-        ExitStatus,
-        signal=SIGNALS,
-        signal_number=st.integers(1, 127),
-    ),
-)
-COUNTS = st.integers(0, 2**62)
-
-
-def over_the_wire(values: dict[str, Any]) -> dict[str, Any]:
-    read = json.loads(encode_json(values))
-    assert isinstance(read, dict)
-    return read
-
-
-@given(
-    command=st.none() | TEXT,
-    argv=st.lists(TEXT, max_size=4),
-    cwd=st.none() | TEXT,
-    env=st.dictionaries(TEXT, TEXT, max_size=3),
-    flags=st.tuples(st.booleans(), st.booleans(), st.booleans()),
-    terminal=st.none() | SIZES,
-    timeout=st.none() | st.floats(0.001, 1e8),
-)
-def test_a_request_arrives_as_it_was(
-    command: str | None,
-    argv: list[str],
-    cwd: str | None,
-    env: dict[str, str],
-    flags: tuple[bool, bool, bool],
-    terminal: TerminalSize | None,
-    timeout: float | None,
-) -> None:
-    request = ProcessRequest(
-        command=command,
-        argv=() if command is not None else tuple(argv),
-        cwd=cwd,
-        env=env,
-        clear_env=flags[0],
-        stdin=flags[1],
-        merge=flags[2],
-        terminal=terminal,
-        term="vt100" if terminal else "",
-        timeout=timeout,
-    )
-    assert ProcessRequest.decode(over_the_wire(request.encode())) == request
+from tests.support.messages import over_the_wire
 
 
 def test_undecodable_bytes_survive() -> None:
@@ -83,95 +25,79 @@ def test_undecodable_bytes_survive() -> None:
 def test_a_request_says_only_what_is_special() -> None:
     assert ProcessRequest().encode() == {}
     assert ProcessRequest(command="").encode() == {"command": ""}
+    size = TerminalSize(80, 24)
+    full = ProcessRequest("x", (), "/", {"A": "b"}, True, True, True, Terminal(size, "vt100"), 1.5)
+    assert full.encode() == {
+        "command": "x",
+        "cwd": "/",
+        "env": {"A": "b"},
+        "clear_env": True,
+        "stdin": True,
+        "merge": True,
+        "terminal": {"columns": 80, "rows": 24, "term": "vt100"},
+        "timeout": 1.5,
+    }
+    assert Terminal(size).encode() == {"columns": 80, "rows": 24, "term": ""}
+    assert ProcessReply().encode() == {}
+    assert ProcessReply.decode({}).pid == 0
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"command": "x", "argv": ["x"]},
-        {"command": 1},
-        {"argv": "x"},
-        {"argv": [None]},
-        {"cwd": []},
-        {"env": []},
-        {"env": {"a": None}},
-        {"stdin": 1},
-        {"merge": "no"},
-        {"clear_env": None},
-        {"terminal": []},
-        {"terminal": {}},
-        {"terminal": {"columns": 80, "rows": 65536}},
-        {"terminal": {"columns": True, "rows": 24}},
-        {"terminal": {"columns": 80, "rows": 24, "term": "x" * 101}},
-        {"timeout": 0},
-        {"timeout": -5},
-        {"timeout": "1"},
-        {"timeout": True},
-        {"timeout": 1e300},
-    ],
-)
-def test_a_request_that_makes_no_sense_is_refused(values: dict[str, Any]) -> None:
-    with pytest.raises(RemoteProtocolError):
-        ProcessRequest.decode(values)
+def test_an_ending_has_the_keys_of_the_page() -> None:
+    ending = ProcessEnding(ExitStatus(7), 1, 2, 0.5)
+    counts = {"stdout": 1, "stderr": 2, "duration": 0.5}
+    assert ending.encode() == {"type": "exit", "exit_status": 7} | counts
+    killed = ProcessEnding(ExitStatus(None, "SIGKILL", 9), 1, 2, 0.5, True, True).encode()
+    assert killed == {"type": "exit", "signal": "SIGKILL", "signal_number": 9} | counts | {
+        "timed_out": True,
+        "held_open": True,
+    }
 
 
-def test_unknown_keys_are_of_a_later_version() -> None:
-    assert ProcessRequest.decode({"command": "x", "later": 1}) == ProcessRequest(command="x")
+GOOD: dict[str, Any] = {"exit_status": 0, "stdout": 0, "stderr": 0, "duration": 0.0}
+_REFUSED: list[tuple[type[Message], dict[str, Any], list[dict[str, Any]]]] = [
+    (
+        ProcessRequest,
+        {},
+        [
+            {"command": "x", "argv": ["x"]},
+            {"env": {"a": None}},
+            {"clear_env": None},
+            {"command": None},
+            {"timeout": None},
+            {"terminal": {}},
+            {"terminal": {"columns": 80, "rows": 65536}},
+            {"terminal": {"columns": True, "rows": 24}},
+            {"terminal": {"columns": 80, "rows": 24, "term": "x" * 101}},
+        ],
+    ),
+    (
+        ProcessEnding,
+        GOOD,
+        [
+            {"exit_status": None},
+            {"exit_status": 256},
+            {"exit_status": -1},
+            {"exit_status": "0"},
+            {"exit_status": 0.0},
+            {"signal": "SIGTERM"},
+            {"signal": 15, "signal_number": 15},
+            {"signal": "SIGTERM", "signal_number": 0},
+            {"signal": "SIGTERM", "signal_number": 128},
+            {"signal": "S" * 33, "signal_number": 1},
+            {"stdout": -1},
+            {"stderr": 2**64},
+            {"duration": -1},
+        ],
+    ),
+]
 
 
-@given(STATUSES, COUNTS, COUNTS, st.floats(0, 1e9), st.booleans(), st.booleans())
-def test_an_ending_arrives_as_it_was(
-    status: ExitStatus, stdout: int, stderr: int, duration: float, timed_out: bool, held: bool
-) -> None:
-    ending = ProcessEnding(status, stdout, stderr, duration, timed_out, held)
-    assert ProcessEnding.decode(over_the_wire(ending.encode())) == ending
-
-
-GOOD: dict[str, Any] = {"type": "exit", "exit_status": 0, "stdout": 0, "stderr": 0}
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"exit_status": None},
-        {"exit_status": 256},
-        {"exit_status": -1},
-        {"exit_status": "0"},
-        {"exit_status": 0.0},
-        {"signal": "SIGTERM"},
-        {"signal": 15, "signal_number": 15},
-        {"signal": "SIGTERM", "signal_number": 0},
-        {"signal": "SIGTERM", "signal_number": 128},
-        {"signal": "S" * 33, "signal_number": 1},
-        {"stdout": -1},
-        {"stdout": None},
-        {"stderr": 2**64},
-        {"timed_out": 1},
-        {"held_open": "yes"},
-        {"duration": "long"},
-        {"duration": []},
-        {"duration": -1},
-    ],
-)
-def test_an_ending_that_makes_no_sense_is_refused(change: dict[str, Any]) -> None:
-    ProcessEnding.decode(GOOD)
-    with pytest.raises(RemoteProtocolError):
-        ProcessEnding.decode(GOOD | change)
-
-
-@given(STATUSES)
-def test_a_status_arrives_as_it_was(status: ExitStatus) -> None:
-    assert decode_status(Body("x", over_the_wire(encode_status(status)))) == status
-
-
-@given(SIZES)
-def test_a_size_arrives_as_it_was(size: TerminalSize) -> None:
-    assert decode_size(Body("x", encode_size(size))) == size
-
-
-def test_a_point_in_time_is_seconds_or_nothing() -> None:
-    assert decode_time(Body("x", {"at": 5}), "at") == 5.0
-    assert decode_time(Body("x", {}), "at") is None
-    for wrong in (True, "5", -1, float("inf"), float("nan")):
-        with pytest.raises(RemoteProtocolError):
-            decode_time(Body("x", {"at": wrong}), "at")
+def test_what_makes_no_sense_is_refused() -> None:
+    for cls, good, changes in _REFUSED:
+        cls.decode(good)
+        for change in changes:
+            with pytest.raises(RemoteProtocolError):
+                cls.decode(good | change)
+                pytest.fail(f"took {change}")
+    with pytest.raises(LocalProtocolError, match="both"):
+        ProcessRequest(command="x", argv=("x",))

@@ -1,15 +1,77 @@
-"""Candidates from real directories: odd names, hidden ones, too many, and no directory at all."""
+"""The word at the cursor, candidates for it, and looks into directories."""
 
 from __future__ import annotations
 
+import asyncio
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
-from rshell.channels.shell.completion import MOST, from_files, from_path, from_shell
+from rshell.channels.shell.completion import (
+    _CANDIDATES,
+    _LOOKS,
+    LookUps,
+    find_word,
+    from_files,
+    from_path,
+    from_shell,
+    quote_candidate,
+)
 from rshell.channels.shell.messages import Completions
-from rshell.channels.shell.words import find_word
+from tests.support.session import DEADLINE
+
+
+def test_the_word_at_the_cursor_is_found() -> None:
+    for line, words, start, quote in (
+        ("", ("",), 0, ""),
+        ("ls", ("ls",), 0, ""),
+        ("ls ", ("ls", ""), 3, ""),
+        ("ls a\\ b", ("ls", "a b"), 3, ""),
+        ("ls 'a b", ("ls", "a b"), 3, "'"),
+        ('ls "a \\"b', ("ls", 'a "b'), 3, '"'),
+        ("ls pre'a b", ("ls", "prea b"), 3, "'"),
+        ("ls ''", ("ls", ""), 3, ""),
+        ("ls '' x", ("ls", "", "x"), 6, ""),
+        ("ls 'a|b' c", ("ls", "a|b", "c"), 9, ""),
+        ("one; two | thr", ("thr",), 11, ""),
+        ("(cd x && ma", ("ma",), 9, ""),
+        ("cat <in", ("cat", ">", "in"), 5, ""),
+        ("make >log", ("make", ">", "log"), 6, ""),
+        ("sudo apt ins", ("apt", "ins"), 9, ""),
+        ("A=1 B='2 3' make te", ("make", "te"), 17, ""),
+        ("if sudo A=1 ls x", ("ls", "x"), 15, ""),
+        ("sudo", ("sudo",), 0, ""),
+        ("A=1", ("A=1",), 0, ""),
+    ):
+        found = find_word(line)
+        assert (found.words, found.start, found.quote) == (words, start, quote), line
+        assert found.index == len(words) - 1, line
+
+
+def test_what_follows_a_bare_colon_or_equals_sign_is_known() -> None:
+    for line, rest, start in (
+        ("git push origin HEAD:ma", "ma", 21),
+        ("ls --color=al", "al", 11),
+        ("scp a=b:c d", "d", 10),
+        ("echo a=b:'c d", "c d", 9),
+        ("echo 'a:b'c", "a:bc", 5),
+        ("echo a\\:b", "a:b", 5),
+        ("echo a:", "", 7),
+        ("echo a: b", "b", 8),
+    ):
+        found = find_word(line)
+        assert (found.rest, found.rest_start) == (rest, start), line
+
+
+def test_a_name_that_is_a_tilde_is_told_from_the_home_directory() -> None:
+    """`rm -rf ` and a Tab beside a directory called `~` made it the home directory."""
+    for typed, has_home in (("~", True), ("\\~", False), ("'~", False)):
+        found = find_word(f"rm -rf {typed}")
+        assert (found.words[-1], found.has_home) == ("~", has_home), typed
+    assert quote_candidate("~/x", "") == "\\~/x"
+    assert quote_candidate("~/x", "", has_home=True) == "~/x"
 
 
 def files(line: str, cwd: Path, *, home: str = "/", programs: bool = False) -> Completions:
@@ -71,15 +133,16 @@ def test_a_home_is_looked_into_and_stays_a_tilde(place: Path, tmp_path: Path) ->
 
 
 def test_a_crowd_is_cut_and_what_cannot_be_read_is_empty(place: Path) -> None:
-    for number in range(MOST + 20):
+    for number in range(_CANDIDATES + 20):
         (place / f"n{number:04}").touch()
     found = files("cat n", place)
-    assert found.labels == tuple(f"n{number:04}" for number in range(MOST))
-    assert len(found.texts) == MOST
-    assert files("cat nowhere/x", place) == Completions(7, 4)
-    assert files("cat n0000/x", place) == Completions(7, 4)
-    shell = from_shell(7, find_word("n"), set(), [f"n{number:04}" for number in range(MOST + 1)])
-    assert len(shell.texts) == len(shell.labels) == MOST
+    assert found.labels == tuple(f"n{number:04}" for number in range(_CANDIDATES))
+    assert len(found.texts) == _CANDIDATES
+    assert files("cat nowhere/x", place) == Completions(7, 4, (), ())
+    assert files("cat n0000/x", place) == Completions(7, 4, (), ())
+    names = [f"n{number:04}" for number in range(_CANDIDATES + 1)]
+    shell = from_shell(7, find_word("n"), set(), names)
+    assert len(shell.texts) == len(shell.labels) == _CANDIDATES
 
 
 def test_only_what_can_be_executed_is_a_program(place: Path) -> None:
@@ -123,3 +186,35 @@ def test_a_link_that_can_not_be_followed_hides_nothing(place: Path) -> None:
     (place / "loop").symlink_to("loop")
     (place / "directory").mkdir()
     assert files("ls ", place).texts == ("directory/", "loop ")
+
+
+def refuse() -> str:
+    raise PermissionError("not yours")
+
+
+async def test_what_is_found_or_raised_comes_back() -> None:
+    looks = LookUps()
+    for _ in range(_LOOKS + 1):
+        assert await looks.run(lambda: "found", "nothing") == "found"
+        with pytest.raises(PermissionError):
+            await looks.run(refuse, "nothing")
+
+
+async def test_looks_that_hang_are_few_and_keep_neither_loop_nor_process() -> None:
+    looks = LookUps()
+    go = threading.Event()
+
+    def hang() -> str:
+        go.wait(DEADLINE)
+        return "late"
+
+    hanging = [asyncio.create_task(looks.run(hang, "nothing")) for _ in range(_LOOKS)]
+    await asyncio.sleep(0)
+    assert await looks.run(lambda: "found", "nothing") == "nothing"
+    threads = [thread for thread in threading.enumerate() if "looking" in thread.name]
+    assert len(threads) == _LOOKS and all(thread.daemon for thread in threads)
+    hanging[0].cancel()
+    await asyncio.gather(hanging[0], return_exceptions=True)
+    go.set()
+    assert await asyncio.gather(*hanging[1:]) == ["late"] * (_LOOKS - 1)
+    assert await looks.run(lambda: "found", "nothing") == "found"

@@ -7,7 +7,7 @@ from typing import cast
 from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
 
-from rshell.channels.shell.line import ShellLine
+from rshell.channels.shell.client import ShellLine
 from rshell.channels.shell.messages import Completions
 from rshell.cli.prompt.completer import RemoteCompleter
 

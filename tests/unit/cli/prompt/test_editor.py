@@ -18,7 +18,7 @@ from prompt_toolkit.output import DummyOutput, Output
 from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.renderer import CPR_Support, Renderer
 
-from rshell.channels.shell.line import ShellLine
+from rshell.channels.shell.client import ShellLine
 from rshell.cli.prompt.editor import Editor
 from rshell.cli.prompt.passthrough import SessionDetached
 from rshell.cli.prompt.status import Status

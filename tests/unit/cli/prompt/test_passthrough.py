@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 
-from rshell.channels.shell.line import ShellLine
+from rshell.channels.shell.client import ShellLine
 from rshell.channels.shell.messages import ShellEnding
 from rshell.cli.prompt.passthrough import Passthrough, SessionDetached, SessionLeft
 from rshell.cli.prompt.pump import OutputPump

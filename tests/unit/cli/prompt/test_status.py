@@ -87,8 +87,8 @@ def test_durations_are_for_people(seconds: float, shown: str) -> None:
     assert format_seconds(seconds) == shown
 
 
-def test_the_toolbar_names_the_session() -> None:
-    assert text(Status(where="a:1", session="work").toolbar()) == " a:1  session work "
+def test_the_toolbar_names_the_shell() -> None:
+    assert text(Status(where="a:1", named="work").toolbar()) == " a:1  shell work "
 
 
 def toolbar(status: Status) -> str:

@@ -1,0 +1,142 @@
+"""What asyncio lacks and several rooms need, once each: who waits, who owns, who opens.
+
+Nothing here knows anything of rshell. `timeout` is imported from here everywhere, because older
+Pythons lack it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
+from types import TracebackType
+from typing import Any, Generic, Protocol, TypeVar
+
+timeout = asyncio.timeout
+
+
+async def first_of(*works: Awaitable[Any]) -> tuple[int, Any]:
+    """Wait until one of `works` is done; return its index and its result, or raise its error.
+
+    Of several that are done at once the first in order counts. The others are cancelled and
+    waited for, and so are all of them when the caller is cancelled; shield what must go on.
+    """
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        index = next(index for index, task in enumerate(tasks) if task.done())
+        return index, tasks[index].result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Changes:
+    """Wakes those who wait for the next change of anything."""
+
+    def __init__(self) -> None:
+        self._next: asyncio.Future[None] | None = None
+
+    def notify(self) -> None:
+        """Wake all who wait now; none of them misses what changes after they woke."""
+        if self._next is not None and not self._next.done():
+            self._next.set_result(None)
+        self._next = None
+
+    async def wait(self) -> None:
+        """Wait for the next `notify`. Any number of tasks may; cancelling one is safe."""
+        if self._next is None:
+            self._next = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._next)
+
+
+class Tasks:
+    """Tasks with one owner, who can wait for all of them.
+
+    `failed` gets the exception of a task that failed; without it, the log `rshell` does.
+    """
+
+    def __init__(self, failed: Callable[[BaseException], None] | None = None) -> None:
+        self._failed = failed or _log_failure
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def __iter__(self) -> Iterator[asyncio.Task[None]]:
+        return iter(list(self._tasks))
+
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run `work` as a task, and own it until it is over."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+        return task
+
+    def own(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` for somebody who has no use for the task."""
+        self.start(work)
+
+    def cancel(self) -> None:
+        """Cancel all that run now."""
+        for task in self:
+            task.cancel()
+
+    async def join(self) -> None:
+        """Wait until none is left, those that begin meanwhile included. Safe to cancel."""
+        while self._tasks:
+            await asyncio.wait(list(self._tasks))
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            error = task.exception()
+            if error is not None:
+                self._failed(error)
+
+
+def _log_failure(error: BaseException) -> None:
+    import logging
+
+    logging.getLogger("rshell").error("a task failed", exc_info=error)
+
+
+class Closeable(Protocol):
+    """What an opening opens."""
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+
+Opened = TypeVar("Opened", bound=Closeable)
+
+
+class Opening(Generic[Opened]):
+    """Something that takes a moment to open: `await` it, or enter it with `async with`.
+
+    Leaving the block closes what was opened; who awaits closes it themselves.
+    """
+
+    def __init__(self, start: Callable[[], Coroutine[Any, Any, Opened]]) -> None:
+        self._start = start
+        self._opened: Opened | None = None
+
+    def __await__(self) -> Generator[Any, Any, Opened]:
+        return self._start().__await__()
+
+    async def __aenter__(self) -> Opened:
+        self._opened = await self._start()
+        return self._opened
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._opened is not None
+        await self._opened.__aexit__(exc_type, exc, traceback)

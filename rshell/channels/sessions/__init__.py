@@ -1,1 +1,0 @@
-"""Named sessions: shells that outlive their clients, and the kind `sessions` that lists them."""

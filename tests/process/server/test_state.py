@@ -1,0 +1,361 @@
+"""What a server keeps: an audit log that never stops it, tokens, and what a first start makes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import re
+import shutil
+import socket
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import rshell
+from rshell.channels.base import Context
+from rshell.errors import ChannelRefused, ConfigurationError
+from rshell.security.certificates import ensure_certificate
+from rshell.security.credentials import local_token
+from rshell.security.files import private_directory, server_directory
+from rshell.security.tokens import TokenStore
+from rshell.server.state import AuditLog, Lookup, TokenWatch
+from rshell.transport.channel import Channel
+
+needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def test_a_line_has_its_time_event_and_facts(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path / "log")
+    log.write("login", {"identity": "me", "number": 3})
+    log.write("stopped", {})
+    log.close()
+    first, second = lines(tmp_path / "log")
+    assert (first["event"], first["identity"], first["number"]) == ("login", "me", 3)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", first["time"])
+    assert second.keys() == {"time", "event"}
+    assert stat.S_IMODE((tmp_path / "log").stat().st_mode) == 0o600
+
+
+def test_a_restart_appends(tmp_path: Path) -> None:
+    for event in ("first", "second"):
+        log = AuditLog(tmp_path / "log")
+        log.write(event, {})
+        log.close()
+        log.close()
+    assert [line["event"] for line in lines(tmp_path / "log")] == ["first", "second"]
+
+
+@given(st.text())
+def test_no_text_can_forge_a_line_or_move_a_terminal(text: str) -> None:
+    read, write = os.pipe()
+    log = AuditLog(None)
+    log._fd = write
+    log.write("command", {"argv": [text, '\n{"event": "forged"}\r\x1b[2J\u2028\x85']})
+    log.close()
+    with os.fdopen(read, "rb") as pipe:
+        data = pipe.read()
+    assert data.count(b"\n") == 1 and data.endswith(b"\n")
+    assert all(32 <= byte < 127 for byte in data[:-1])
+    assert json.loads(data)["argv"][0] == text
+
+
+def test_undecodable_bytes_are_kept(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path / "log")
+    log.write("command", {"argv": [os.fsdecode(b"\xff")]})
+    log.close()
+    assert os.fsencode(lines(tmp_path / "log")[0]["argv"][0]) == b"\xff"
+
+
+def test_without_a_path_nothing_is_kept() -> None:
+    log = AuditLog(None)
+    log.write("login", {})
+    log.close()
+
+
+def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "log").symlink_to(tmp_path / "victim")
+    with pytest.raises(ConfigurationError, match="can't write the audit log"):
+        AuditLog(tmp_path / "log")
+    assert not (tmp_path / "victim").exists()
+    with pytest.raises(ConfigurationError, match="--state"):
+        AuditLog(tmp_path)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_stops_nobody_and_is_not_kept_quiet(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = AuditLog(Path("/dev/full"))
+    with caplog.at_level(logging.ERROR):
+        log.write("first", {})
+        log.write("second", {})
+    assert len(caplog.records) == 1  # once, not for every line
+    with (tmp_path / "log").open("wb") as room:
+        os.dup2(room.fileno(), log._fd, inheritable=False)
+    log.write("third", {})
+    log.write("fourth", {})
+    log.close()
+    third, fourth = lines(tmp_path / "log")
+    assert third["lines_lost_before"] == 2 and "lines_lost_before" not in fourth
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    tmp_path.chmod(0o700)
+    return tmp_path / "tokens.json"
+
+
+@pytest.fixture
+def tokens(path: Path) -> TokenStore:
+    store = TokenStore(path)
+    store.add("first")
+    store.refresh()
+    return store
+
+
+async def test_a_change_is_told_once_with_what_is_valid_now(tokens: TokenStore, path: Path) -> None:
+    changes: asyncio.Queue[Lookup] = asyncio.Queue()
+    watch = TokenWatch(tokens, changes.put_nowait, 0.01)
+    TokenStore(path).revoke("first")
+    async with asyncio.timeout(30):
+        lookup = await changes.get()
+        assert lookup("first") is None
+        TokenStore(path).add("second")
+        assert (await changes.get())("second") is not None
+    assert changes.empty()
+    watch.close()
+
+
+async def test_a_file_that_is_broken_is_said_once_and_looked_at_again(
+    tokens: TokenStore, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    changes: asyncio.Queue[Lookup] = asyncio.Queue()
+    watch = TokenWatch(tokens, changes.put_nowait, 0.01)
+    good = path.read_bytes()
+    looks: asyncio.Queue[None] = asyncio.Queue()
+    refresh = tokens.refresh
+
+    def look() -> bool:
+        looks.put_nowait(None)
+        return refresh()
+
+    with caplog.at_level(logging.ERROR), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tokens, "refresh", look)
+        path.write_text("rubbish")
+        async with asyncio.timeout(30):
+            for _ in range(5):
+                await looks.get()
+            path.write_bytes(good + b"\n")
+            assert (await changes.get())("first") is not None
+    assert [record.message[:5] for record in caplog.records] == ["no lo"]
+    watch.close()
+
+
+async def test_a_watch_that_is_closed_looks_no_more(tokens: TokenStore, path: Path) -> None:
+    watch = TokenWatch(tokens, lambda _: pytest.fail("nobody asks any more"), 0.01)
+    watch.close()
+    TokenStore(path).revoke("first")
+    over = asyncio.Event()
+    asyncio.get_running_loop().call_later(0.05, over.set)
+    await over.wait()
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@needs_openssl
+async def test_the_first_start_makes_all_that_it_needs_for_this_user_alone() -> None:
+    async with rshell.serve("127.0.0.1", 0) as server:
+        directory = server_directory()
+        assert mode(directory) == 0o700
+        names = {"key.pem", "cert.pem", "tokens.json", "local-token", "audit.jsonl"}
+        assert names <= {path.name for path in directory.iterdir()}
+        assert all(mode(path) == 0o600 for path in directory.iterdir())
+        line = local_token(directory)
+        assert line is not None and line.fingerprint == server.fingerprint
+
+
+@needs_openssl
+async def test_a_second_start_keeps_key_and_token() -> None:
+    async with rshell.serve("127.0.0.1", 0) as server:
+        first = server.fingerprint, local_token(server_directory())
+    async with rshell.serve("127.0.0.1", 0) as server:
+        assert (server.fingerprint, local_token(server_directory())) == first
+        async with rshell.connect(server.addresses[0]) as client:
+            assert client.identity == "local"
+
+
+@needs_openssl
+async def test_a_changed_certificate_is_followed_by_the_local_token(tmp_path: Path) -> None:
+    async with rshell.serve("127.0.0.1", 0) as server:
+        old = local_token(server_directory())
+    files = ensure_certificate(tmp_path / "other")
+    async with rshell.serve("127.0.0.1", 0, certificate=files) as server:
+        new = local_token(server_directory())
+        assert old is not None and new is not None
+        assert new.token == old.token and new.fingerprint == server.fingerprint != old.fingerprint
+        assert mode(server_directory() / "local-token") == 0o600
+        async with rshell.connect(server.addresses[0]) as client:
+            assert client.identity == "local"
+
+
+@needs_openssl
+async def test_a_revoked_local_token_stays_revoked_after_a_restart() -> None:
+    async with rshell.serve("127.0.0.1", 0):
+        pass
+    TokenStore(server_directory() / "tokens.json").revoke("local")
+    async with rshell.serve("127.0.0.1", 0) as server:
+        with pytest.raises(rshell.AuthenticationFailed):
+            await rshell.connect(server.addresses[0])
+
+
+@needs_openssl
+async def test_a_lost_token_file_does_not_lock_this_user_out() -> None:
+    async with rshell.serve("127.0.0.1", 0) as server:
+        before = server.token_line
+    (server_directory() / "tokens.json").unlink()
+    async with rshell.serve("127.0.0.1", 0) as server:
+        assert server.token_line != before
+        async with rshell.connect(server.addresses[0]) as client:
+            assert client.identity == "local"
+
+
+@needs_openssl
+async def test_twice_in_one_loop_side_by_side_and_one_after_the_other(tmp_path: Path) -> None:
+    for _ in range(2):
+        async with (
+            rshell.serve("127.0.0.1", 0) as first,
+            rshell.serve("127.0.0.1", 0, state=tmp_path / "second") as second,
+        ):
+            assert first.fingerprint != second.fingerprint
+            line = local_token(tmp_path / "second")
+            async with (
+                rshell.connect(first.addresses[0]) as one,
+                rshell.connect(second.addresses[0], token=str(line)) as two,
+            ):
+                done = await asyncio.gather(one.run("echo 1"), two.run("echo 2"))
+                assert [d.stdout for d in done] == [b"1\n", b"2\n"]
+
+
+@needs_openssl
+async def test_one_state_directory_for_two_servers_at_once() -> None:
+    async with rshell.serve("127.0.0.1", 0) as first, rshell.serve("127.0.0.1", 0) as second:
+        assert first.fingerprint == second.fingerprint
+        for server in (first, second):
+            async with rshell.connect(server.addresses[0]) as client:
+                assert (await client.run("echo on")).stdout == b"on\n"
+
+
+@needs_openssl
+async def test_handlers_that_are_given_replace_the_built_in_ones() -> None:
+    async def greet(channel: Channel, context: Context) -> None:
+        channel.accept({"from": context.identity})
+
+    async with (
+        rshell.serve("127.0.0.1", 0, handlers={"greet": greet}) as server,
+        rshell.connect(server.addresses[0]) as client,
+    ):
+        channel = await client.open_channel("greet")
+        assert channel.reply == {"from": "local"}
+        with pytest.raises(ChannelRefused, match="'process' here; there are greet"):
+            await client.run("true")
+    async with (
+        rshell.serve("127.0.0.1", 0, handlers={}) as server,
+        rshell.connect(server.addresses[0]) as client,
+    ):
+        with pytest.raises(ChannelRefused, match="there are none"):
+            await client.run("true")
+
+
+@needs_openssl
+async def test_a_state_directory_open_to_others_is_refused(tmp_path: Path) -> None:
+    loose = tmp_path / "loose"
+    loose.mkdir(mode=0o755)
+    with pytest.raises(ConfigurationError, match=r"open to other users.*chmod 700"):
+        await rshell.serve("127.0.0.1", 0, state=loose)
+    with pytest.raises(ConfigurationError, match=r"open to other users.*chmod 700"):
+        await rshell.serve(None, unix=loose / "s")
+
+
+@needs_openssl
+async def test_a_port_in_use_is_explained_and_leaves_nothing_open() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+        with pytest.raises(ConfigurationError, match=rf"port {port}.*in use.*another --port"):
+            await rshell.serve("127.0.0.1", port)
+    with pytest.raises(ConfigurationError, match=r"no-such-name\.invalid"):
+        await rshell.serve("no-such-name.invalid", 0)
+
+
+@needs_openssl
+async def test_nowhere_to_listen_is_an_error() -> None:
+    with pytest.raises(ConfigurationError, match="a host, a Unix socket, or both"):
+        await rshell.serve(None)
+
+
+@needs_openssl
+async def test_a_second_server_on_a_path_is_refused_and_the_first_serves_on(
+    tmp_path: Path,
+) -> None:
+    path = private_directory(tmp_path / "u") / "s"
+    async with rshell.serve(None, unix=path) as first:
+        assert mode(path) == 0o600 and first.fingerprint == ""
+        with pytest.raises(ConfigurationError, match="another server listens"):
+            await rshell.serve(None, unix=path)
+        async with rshell.connect(f"unix:{path}") as client:
+            assert (await client.run("echo on")).stdout == b"on\n"
+    assert not path.exists()
+
+
+@needs_openssl
+async def test_a_stale_socket_is_replaced_and_a_file_is_not(tmp_path: Path) -> None:
+    path = private_directory(tmp_path / "u") / "s"
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(path))  # as a killed server leaves it
+    async with (
+        rshell.serve(None, unix=path),
+        rshell.connect(f"unix:{path}") as client,
+    ):
+        assert (await client.run("echo on")).stdout == b"on\n"
+    path.write_text("somebody's")
+    with pytest.raises(ConfigurationError, match="is no socket"):
+        await rshell.serve(None, unix=path)
+    assert path.read_text() == "somebody's"
+
+
+@needs_openssl
+@pytest.mark.bare
+async def test_a_unix_socket_alone_needs_no_certificate_and_no_openssl(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = private_directory(tmp_path / "u") / "s"
+    async with rshell.serve(None, unix=path, state=tmp_path / "state"):
+        assert {p.name for p in (tmp_path / "state").iterdir()} == {"audit.jsonl"}
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigurationError, match="--unix"):
+        await rshell.serve("127.0.0.1", 0)
+
+
+@needs_openssl
+async def test_commands_start_in_the_home_directory_unless_told_otherwise(tmp_path: Path) -> None:
+    async with (
+        rshell.serve("127.0.0.1", 0) as server,
+        rshell.connect(server.addresses[0]) as client,
+    ):
+        assert (await client.run("pwd", text=True)).stdout.strip() == str(Path.home())
+    async with (
+        rshell.serve("127.0.0.1", 0, cwd=str(tmp_path)) as server,
+        rshell.connect(server.addresses[0]) as client,
+    ):
+        assert (await client.run("pwd", text=True)).stdout.strip() == str(tmp_path)

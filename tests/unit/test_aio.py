@@ -1,0 +1,168 @@
+"""Helpers of coroutines: the first of several, changes, owned tasks, and what opens."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from rshell.aio import Changes, Opening, Tasks, first_of
+from tests.support.session import until
+
+
+class Door:
+    def __init__(self) -> None:
+        self.closed_with: list[type[BaseException] | None] = []
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: object, traceback: object
+    ) -> None:
+        self.closed_with.append(exc_type)
+
+
+async def test_awaiting_opens_and_closes_nothing() -> None:
+    door = Door()
+
+    async def start() -> Door:
+        return door
+
+    assert await Opening(start) is door
+    assert door.closed_with == []
+
+
+async def test_entering_opens_and_leaving_closes_once() -> None:
+    door = Door()
+
+    async def start() -> Door:
+        return door
+
+    async with Opening(start) as opened:
+        assert opened is door
+        assert door.closed_with == []
+    assert door.closed_with == [None]
+
+
+async def test_leaving_by_an_exception_tells_which_and_lets_it_through() -> None:
+    door = Door()
+
+    async def start() -> Door:
+        return door
+
+    with pytest.raises(KeyError):
+        async with Opening(start):
+            raise KeyError
+    assert door.closed_with == [KeyError]
+
+
+async def test_what_failed_to_open_is_not_closed() -> None:
+    async def start() -> Door:
+        raise OSError("locked")
+
+    with pytest.raises(OSError, match="locked"):
+        async with Opening(start):
+            pytest.fail("it is not open")
+
+
+async def test_nothing_starts_before_it_is_awaited() -> None:
+    started = []
+
+    async def start() -> Door:
+        started.append(True)
+        return Door()
+
+    opening = Opening(start)
+    assert not started
+    await opening
+    assert started
+
+
+async def forever(log: list[str]) -> None:
+    try:
+        await asyncio.get_running_loop().create_future()
+    finally:
+        await asyncio.sleep(0)  # as cleaning up may
+        log.append("cleaned up")
+
+
+async def give(value: object) -> object:
+    return value
+
+
+async def fail() -> None:
+    raise KeyError("broken")
+
+
+async def test_the_first_of_several_counts_and_the_others_are_over_afterwards() -> None:
+    log: list[str] = []
+    assert await first_of(forever(log), give("it"), forever(log)) == (1, "it")
+    assert log == ["cleaned up"] * 2
+    assert await first_of(give(1), give(2)) == (0, 1), "the first in order, where both are done"
+    with pytest.raises(KeyError):
+        await first_of(forever(log), fail())
+    assert log == ["cleaned up"] * 3
+
+
+async def test_cancelling_a_wait_for_the_first_ends_them_all() -> None:
+    log: list[str] = []
+    waiting = asyncio.ensure_future(first_of(forever(log), forever(log)))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert log == ["cleaned up"] * 2
+
+
+async def test_what_is_shielded_goes_on_after_another_was_first() -> None:
+    future = asyncio.get_running_loop().create_future()
+    assert await first_of(asyncio.shield(future), give("it")) == (1, "it")
+    assert not future.done()
+    future.set_result("late")
+
+
+async def test_a_change_wakes_all_who_wait_and_none_who_come_later() -> None:
+    changes, woken = Changes(), []
+    changes.notify()  # nobody waits
+
+    async def wait(name: str) -> None:
+        await changes.wait()
+        woken.append(name)
+
+    waiting = [asyncio.ensure_future(wait(name)) for name in "abc"]
+    await asyncio.sleep(0)
+    waiting[2].cancel()
+    await asyncio.sleep(0)
+    changes.notify()
+    late = asyncio.ensure_future(wait("late"))
+    await asyncio.gather(*waiting[:2])
+    assert woken == ["a", "b"] and not late.done()
+    changes.notify()
+    await late
+
+
+async def test_tasks_are_owned_until_they_are_over_and_their_failures_are_told() -> None:
+    failures: list[BaseException] = []
+    tasks, log = Tasks(failures.append), list[str]()
+
+    async def begin_another() -> None:
+        tasks.own(fail())
+
+    tasks.own(begin_another())
+    tasks.start(forever(log))
+    await asyncio.sleep(0)
+    assert len(tasks) == 3
+    await until(lambda: len(tasks) == 1)
+    tasks.cancel()
+    await tasks.join()
+    assert not len(tasks) and log == ["cleaned up"]
+    assert [type(error) for error in failures] == [KeyError]
+
+
+async def test_a_task_that_fails_is_logged_where_nobody_asked_to_be_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tasks = Tasks()
+    tasks.own(fail())
+    await tasks.join()
+    [record] = caplog.records
+    assert record.levelname == "ERROR" and record.exc_info is not None
