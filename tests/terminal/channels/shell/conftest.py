@@ -1,7 +1,7 @@
 """Which shells a test tries that asks for `program`.
 
-The modules of the contract, which says what every shell must do, run with each shell of this
-machine; all others with bash.
+The contract, which says what every shell must do, is tried with each shell of this machine; all
+else with bash.
 """
 
 from __future__ import annotations
@@ -12,14 +12,13 @@ import pytest
 
 from tests.support.shells import SHELLS, use_shell
 
-CONTRACT = {"test_contract", "test_client", "test_wedges", "test_check", "test_completeness"}
 # busybox takes the end of a background job for the end of its input, once in fifty times.
 WITHOUT_JOBS = {"busybox"}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Choose the shells."""
-    is_contract = metafunc.module.__name__.rpartition(".")[2] in CONTRACT
+    is_contract = metafunc.module.__name__.rpartition(".")[2] == "test_contract"
     shells = SHELLS if is_contract else SHELLS[:1]
     for name in ("program", "program_with_jobs"):
         is_given = any(

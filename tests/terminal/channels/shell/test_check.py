@@ -41,35 +41,6 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check, "_DEADLINE", 20.0)
 
 
-@pytest.mark.parametrize(
-    ("text", "wants"),
-    [
-        ("echo 'a", True),
-        ("if true; then", True),
-        ("f() {", True),
-        ("cat <<EOF", True),
-        ("echo \\", True),
-        ("echo 'a'", False),
-        ("if true; then :; fi", False),
-        ("if true; fi", False),
-        ("echo ')' )", False),
-        ("echo '\udcff", True),
-    ],
-)
-async def test_every_shell_tells_the_whole_from_the_beginning(
-    text: str, wants: bool, program: str, patient: None
-) -> None:
-    with no_leak():
-        assert await wants_more(a_host(), program, text) is wants
-
-
-async def test_the_text_is_never_run(tmp_path: Path, program: str, patient: None) -> None:
-    made = tmp_path / "made"
-    assert not await wants_more(a_host(), program, f"{{ : >'{made}'; }}")
-    assert await wants_more(a_host(), program, f": >'{made}'; echo \"")
-    assert not made.exists()
-
-
 async def test_a_shell_that_complains_without_end_or_reads_nothing_is_heard(
     tmp_path: Path, patient: None
 ) -> None:

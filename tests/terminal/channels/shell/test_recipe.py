@@ -38,12 +38,6 @@ def test_a_word_quoted_twice_survives_eval(word: str) -> None:
     assert sh(f"eval {quote(command)}\n") == os.fsencode(word)
 
 
-@pytest.mark.parametrize("text", ["", "x", "'", "''", "'\\''", "a b\nc", "$x `y` !! \\", "-n", "*"])
-def test_everything_is_quoted_the_plain_too(text: str, program: str) -> None:
-    assert quote(text).startswith("'")
-    assert sh(f"printf '<%s>' {quote(text)}\n", shell=program) == f"<{text}>".encode()
-
-
 @pytest.mark.parametrize(
     ("path", "flag"),
     [
