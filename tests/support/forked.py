@@ -162,9 +162,11 @@ def start(argv: list[str], *, really: bool = False, **options: Any) -> subproces
     return subprocess.Popen(argv, **options)
 
 
-def start_on_terminal(argv: list[str], terminal: str, **options: Any) -> subprocess.Popen[bytes]:
+def start_on_terminal(
+    argv: list[str], terminal: str, *, really: bool = False, **options: Any
+) -> subprocess.Popen[bytes]:
     """Start a process as the leader of a session on a terminal, which is its stdin and so on."""
-    zygote = _fork_for(argv, options)
+    zygote = None if really else _fork_for(argv, options)
     if zygote is not None:
         return Forked(zygote, argv, terminal=terminal, **options)
     open_terminal = ["/bin/sh", "-c", 'exec "$@" <>"$0" >"$0" 2>&1', terminal]

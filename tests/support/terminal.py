@@ -75,7 +75,9 @@ class Screen(pyte.Screen):
 class Person:
     """Sits at a terminal on which `rshell` runs. `screen` is what they see."""
 
-    def __init__(self, arguments: list[str], env: Mapping[str, str], size: TerminalSize) -> None:
+    def __init__(
+        self, arguments: list[str], env: Mapping[str, str], size: TerminalSize, really: bool
+    ) -> None:
         self._master, self._slave = pty.openpty()
         os.set_blocking(self._master, False)
         set_size(self._master, size)
@@ -97,6 +99,7 @@ class Person:
         self.popen = start_on_terminal(
             arguments,
             os.ttyname(self._slave),
+            really=really,
             env={**environment({"TERM": "xterm-256color", "LANG": "C.UTF-8"}), **env},
         )
         self._loop.add_reader(self._master, self._read)
@@ -330,9 +333,10 @@ async def at_terminal(
     env: Mapping[str, str] | None = None,
     size: TerminalSize = SIZE,
     limits: Changes | None = None,
+    really: bool = False,
 ) -> AsyncIterator[Person]:
     """Run `rshell` with `arguments` for a person at a terminal."""
-    person = Person(argv("rshell", *arguments, limits=limits), env or {}, size)
+    person = Person(argv("rshell", *arguments, limits=limits), env or {}, size, really)
     try:
         yield person
     finally:
@@ -345,6 +349,7 @@ async def at_prompt(
     env: Mapping[str, str] | None = None,
     size: TerminalSize = SIZE,
     limits: Changes | None = None,
+    really: bool = False,
 ) -> AsyncIterator[Person]:
     """Run `rshell`, on a server of its own unless told otherwise, up to its first prompt."""
     async with AsyncExitStack() as stack:
@@ -356,7 +361,7 @@ async def at_prompt(
             )
             arguments = (stack.enter_context(own).address,)
         person = await stack.enter_async_context(
-            at_terminal(*arguments, env=env, size=size, limits=limits)
+            at_terminal(*arguments, env=env, size=size, limits=limits, really=really)
         )
         await person.prompt()
         yield person

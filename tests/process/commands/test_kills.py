@@ -1,4 +1,7 @@
-"""Ends that nobody planned: clients and servers killed, stopped and interrupted."""
+"""Ends that nobody planned: clients and servers killed, stopped and interrupted.
+
+The server is really started here, so that what it leaves behind is what a server leaves.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ GRACE = {"kill_grace": 0.5}
 
 @pytest.fixture
 def server() -> Iterator[ServerProcess]:
-    with serving("--port", "0", limits=GRACE) as server:
+    with serving("--port", "0", limits=GRACE, really=True) as server:
         yield server
 
 

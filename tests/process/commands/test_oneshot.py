@@ -29,10 +29,10 @@ def check_said(done: subprocess.CompletedProcess[bytes]) -> None:
 
 @pytest.mark.bare
 def test_first_start_needs_no_setup_and_every_address_is_reached() -> None:
-    with serving("--port", "0") as server:
+    with serving("--port", "0", really=True) as server:
         assert server.address.rpartition(":")[0] == "127.0.0.1"
         for address in server.addresses:
-            check_said(run("-c", SAYS, address))
+            check_said(run("-c", SAYS, address, really=True))
             assert address in server.welcome[0]
 
 

@@ -57,7 +57,7 @@ async def test_a_bashrc_that_reads_or_fails_does_not_keep_the_prompt_away(
 
 
 async def test_the_status_is_shown_and_the_sign_is_red_after_a_failure() -> None:
-    async with at_prompt("--local") as person:
+    async with at_prompt("--local", really=True) as person:
         assert person.cells(sign())[1].fg == "default"
         await person.run("(exit 3)")
         assert person.cells(sign())[1].fg == "red"
