@@ -16,7 +16,8 @@ if __name__ == "__main__":  # started as a file, where the package is only besid
 
 from rshell.protocol.channel import TRANSITIONS
 from rshell.protocol.frames import FIRST_CHANNEL_TYPE, FrameType
-from rshell.protocol.handshake import ACTING, RECEIVING, Party
+from rshell.protocol.login import ACTING, RECEIVING
+from rshell.protocol.session import Role
 
 
 def table(heads: list[str], rows: list[list[str]]) -> str:
@@ -37,16 +38,16 @@ def diagram(moves: list[tuple[str, str, str]]) -> str:
     return "\n".join(["```mermaid", "stateDiagram-v2", *lines, "```"])
 
 
-def render_handshake(party: Party) -> str:
+def render_handshake(role: Role) -> str:
     """Return the table and the diagram of one end's handshake."""
     rows: list[list[str]] = []
     moves: list[tuple[str, str, str]] = []
     for (actor, stage, frame_type), after in RECEIVING.items():
-        if actor is party:
+        if actor is role:
             rows.append([f"`{stage.value}`", f"receives {frame_type.name}", f"`{after.value}`"])
             moves.append((stage.value, after.value, frame_type.name))
     for (actor, stage, action), after in ACTING.items():
-        if actor is party:
+        if actor is role:
             rows.append([f"`{stage.value}`", f"decides: {action}", f"`{after.value}`"])
             moves.append((stage.value, after.value, action))
     text = table(["stage", "what happens", "next stage"], rows)
@@ -84,8 +85,8 @@ def render() -> dict[str, str]:
     """Return every part by the name that marks its place in docs/protocol.md."""
     return {
         "types": render_types(),
-        "handshake-server": render_handshake(Party.SERVER),
-        "handshake-client": render_handshake(Party.CLIENT),
+        "handshake-server": render_handshake(Role.SERVER),
+        "handshake-client": render_handshake(Role.CLIENT),
         "channel": render_channel(),
     }
 

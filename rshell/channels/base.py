@@ -26,7 +26,7 @@ from rshell.transport.channel import Channel
 from rshell.values import Bounds, frozen
 
 if TYPE_CHECKING:  # a client starts no commands
-    from rshell.execution.spawn_queue import SpawnQueue
+    from rshell.execution.spawn import SpawnQueue
 
 
 @frozen

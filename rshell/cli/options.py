@@ -1,46 +1,84 @@
-"""The command line of `rshell`, read as ssh reads its own: options stand before the host and
-right behind it, and end at the first word of the command.
+"""What the user asks of `rshell`: the command line, its help, and the config file.
 
-Strategy: `getopt` does exactly that and costs no start-up time. The result is one frozen value
-that has been checked, so nothing behind it asks twice.
+It is read as ssh reads its own: options stand before the host and right behind it, and end at the
+first word of the command. `getopt` does exactly that and costs no start-up time. The result is
+one frozen value that has been checked: nothing behind it asks twice.
+
+The config file is `$XDG_CONFIG_HOME/rshell/config.toml`. An absent one is an empty one; anything
+in it that is not understood is an error: a typing mistake is never a silent default.
 """
 
 from __future__ import annotations
 
 import getopt
 import os
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rshell.errors import ConfigurationError
-from rshell.values import DEFAULT_PORT, NAME_RULE, Address, is_name
+from rshell.values import DEFAULT_PORT, NAME_RULE, Address, frozen, is_name
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HELP = """\
+usage: rshell [OPTIONS] [HOST[:PORT]] [OPTIONS] [COMMAND...]
+
+Open a prompt on another machine, run a command there, or its shell on a script from stdin.
+
+  rshell host:7000                  a prompt; Ctrl-D or exit leaves, ~. at once
+  rshell -c "ls -l"                 on $RSHELL_HOST, default_host, or localhost:7000
+  rshell host:7000 -S work          a prompt that outlives this terminal, or back to it
+  rshell host:7000 make test        words are joined by blanks and run by the remote shell
+  rshell host < script.sh           the remote shell runs the script
+  rshell --local -c "uname -a"      no server needed
+  rshell --via 'docker exec -i web rshell-server --stdio' -c "ps"
+
+where:
+  HOST[:PORT], [IPv6]:PORT, unix:/path
+  -p, --port PORT       the port, where HOST names none (7000)
+      --local           start a server of our own, for this session alone
+      --via CMD         reach a server through the stdio of CMD
+
+what:
+  -c, --command CMD     run CMD in the remote shell
+  -n                    read no stdin
+  -t                    give the command a terminal; without a command, the remote shell
+      --resume-window S try for S seconds to come back after a cut (300); 0 gives up at once
+      --timeout S       end the command after S seconds, with status 124
+      --json            print one JSON object that says how it ended and what it printed
+
+named shells, prompts which outlive the client:
+  -S NAME               make the shell NAME, or attach to it; ~d while a command runs, or
+                        Ctrl-X Ctrl-D at the prompt, leaves it running
+  -S NAME --share       watch it, without touching it
+      --shells          list the shells; --json too
+      --kill-shell NAME end a shell and what runs in it
+
+jobs, which outlive the client (with -c CMD or words for --detach):
+      --detach          start a job, print its name and leave; --name NAME chooses the name
+      --jobs            list the jobs; --json too
+      --logs NAME       print what is kept of a job's output; -f, --follow goes on to its end
+      --wait NAME       wait for a job and exit with its status
+      --kill-job NAME   end a job
+
+trust:
+      --login           store a token line from 'rshell-token add', read from the terminal
+      --fingerprint F   accept this certificate only
+      --ca FILE|system  check the certificate against an authority, and the host's name
+
+  -v, --verbose         say why
+      --version, --help
+
+The status is the command's own; 128 and the signal's number; 124 after a timeout; and 255, with
+one line that says why, for whatever went wrong between here and there.
+"""
 
 _SHORT = "c:np:tvhl:fS:"
-_LONG = [
-    "command=",
-    "port=",
-    "local",
-    "via=",
-    "resume-window=",
-    "timeout=",
-    "json",
-    "share",
-    "shells",
-    "kill-shell=",
-    "detach",
-    "name=",
-    "jobs",
-    "logs=",
-    "follow",
-    "wait=",
-    "kill-job=",
-    "login",
-    "fingerprint=",
-    "ca=",
-    "verbose",
-    "version",
-    "help",
-]
-
+_OF_LINK = ["port=", "local", "via=", "resume-window=", "fingerprint=", "ca=", "login"]
+_OF_COMMAND = ["command=", "timeout=", "json"]
+_OF_SHELLS = ["share", "shells", "kill-shell="]
+_OF_JOBS = ["detach", "name=", "jobs", "logs=", "follow", "wait=", "kill-job="]
+_LONG = [*_OF_LINK, *_OF_COMMAND, *_OF_SHELLS, *_OF_JOBS, "verbose", "version", "help"]
 
 _JOB_VERBS = {
     "--detach": "start",
@@ -52,7 +90,7 @@ _JOB_VERBS = {
 _NAMED_SHELL_VERBS = {"-S": "attach", "--shells": "list", "--kill-shell": "end"}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class JobOptions:
     """What is asked of the server's jobs; `name` is None where there is none yet."""
 
@@ -61,7 +99,7 @@ class JobOptions:
     follow: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NamedShellOptions:
     """What is asked of the server's named shells: `verb` is "attach", "watch", "list" or "end".
 
@@ -72,7 +110,7 @@ class NamedShellOptions:
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Options:
     """What was asked for. `action` is "run", "login", "help" or "version".
 
@@ -103,12 +141,22 @@ class Options:
     @property
     def wants_prompt(self) -> bool:
         """Whether this is for somebody at a terminal who gave no command."""
-        from rshell.terminal.raw import is_terminal
+        from rshell.terminal.pty import is_terminal
 
         asks_for_command = self.command is not None or self.terminal or self.json or self.job
         if asks_for_command or (self.named is not None and not self.attaches_to):
             return False
         return not self.no_stdin and is_terminal(0) and is_terminal(1)
+
+    @property
+    def tells_link(self) -> bool:
+        """Whether to say that the link was cut, and is back: on a terminal, or with `-v`.
+
+        The prompt's toolbar says so itself.
+        """
+        from rshell.terminal.pty import is_terminal
+
+        return self.verbose or (is_terminal(2) and not self.wants_prompt)
 
     @property
     def attaches_to(self) -> str:
@@ -226,11 +274,11 @@ def _find_named_shell(
 
 def require_terminal(options: Options) -> None:
     """Raise UsageError where a named shell is to be shown and there is no terminal for it."""
-    from rshell.terminal.raw import is_terminal
-
     named = options.named
     if named is None or named.verb in ("list", "end"):
         return
+    from rshell.terminal.pty import is_terminal
+
     if not (is_terminal(0) and is_terminal(1)):
         raise UsageError(
             "-S needs a terminal for stdin and stdout. For a script without one, start a job: "
@@ -268,8 +316,6 @@ def _find_address(host: str | None, port: str | None) -> Address:
     # An empty HOST, such as an unset variable of a script, must not run things here instead.
     text = host if host is not None else os.environ.get("RSHELL_HOST") or None
     if text is None:
-        from rshell.cli.config import load_config
-
         text = load_config().default_host or "localhost"
     if "@" in text:
         raise UsageError(
@@ -292,3 +338,43 @@ def _seconds(text: str | None, option: str = "--timeout") -> float | None:
     if not 0 < seconds < 1e9:
         raise UsageError(f"{option} needs a positive number of seconds, not {text!r}")
     return seconds
+
+
+@frozen
+class Config:
+    """What the file says. `default_host` is the address used where none is given.
+
+    `editing_mode` is how the prompt edits: "emacs" or "vi".
+    """
+
+    default_host: str | None = None
+    editing_mode: str = "emacs"
+
+
+def load_config(path: Path | None = None) -> Config:
+    """Read the config file. Raises ConfigurationError naming the line or key that is wrong."""
+    from rshell.security.files import config_directory
+
+    where = path or config_directory() / "config.toml"
+    try:
+        data = where.read_bytes()
+    except FileNotFoundError:
+        return Config()
+    except OSError as error:
+        raise ConfigurationError(f"can't read {where}: {error.strerror}") from error
+    import tomllib
+
+    try:
+        values = tomllib.loads(data.decode())
+    except ValueError as error:
+        raise ConfigurationError(f"{where} is not TOML: {error}") from error
+    unknown = sorted(set(values) - {"default_host", "editing_mode"})
+    if unknown:
+        raise ConfigurationError(f"{where} has the unknown key {unknown[0]!r}")
+    host = values.get("default_host")
+    if host is not None and not isinstance(host, str):
+        raise ConfigurationError(f"default_host in {where} must be a string, such as 'web:7000'")
+    mode = values.get("editing_mode", "emacs")
+    if mode not in ("emacs", "vi"):
+        raise ConfigurationError(f'editing_mode in {where} must be "emacs" or "vi"')
+    return Config(default_host=host, editing_mode=mode)

@@ -1,81 +1,66 @@
-"""`--json`: one object that says how a command ended and what it printed.
+"""What the commands say for themselves: one line, one JSON object, or one table.
 
-Strategy: the same object for every outcome, a refused login included, so that a script has one
-thing to read. Output that is not UTF-8 is given in base64 under another key.
+A script that asks for `--json` gets the same object for every outcome, a refused login included,
+and has one thing to read. Output that is not UTF-8 is given in base64 under another key. What goes
+wrong between here and there is one line, or that object, and the status 255.
 """
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import os
-import signal
-from typing import Any
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
-from rshell.channels.process.client import PIPE, Process
-from rshell.cli.oneshot import TIMEOUT_STATUS
-from rshell.cli.options import Options
-from rshell.cli.signals import on_signals
-from rshell.cli.streams import InputDescriptor
-from rshell.client.client import Client
 from rshell.errors import ChannelRefused, ConnectError, RshellError
-from rshell.transport.streams import ByteReader
+from rshell.terminal.output import printable
+
+if TYPE_CHECKING:
+    from rshell.channels.process.messages import ProcessEnding
+    from rshell.client.client import Client
 
 FAILED_STATUS = 255
+_COMMAND_SHOWN = 60  # characters
 
 
-async def run_json(client: Client, options: Options) -> int:
-    """Run the command, print the object and return the status to exit with."""
-    stdin = None if options.no_stdin else PIPE
-    stdout = stderr = b""
-    try:
-        async with client.open_process(
-            options.command, stdin=stdin, timeout=options.timeout
-        ) as process:
-            interrupt = _Interrupt(process)
-            readers: list[ByteReader] = [process.stdout, process.stderr]
-            for reader in readers:
-                reader.collect()
-            feeder = asyncio.create_task(_feed(process.stdin)) if process.stdin else None
-            try:
-                with on_signals({signal.SIGINT: interrupt}):
-                    ending = await process.wait_ending()
-            finally:
-                if feeder is not None:
-                    feeder.cancel()
-                stdout, stderr = (reader.take() for reader in readers)
-    except RshellError as error:
-        print_object(failure(error, stdout, stderr))
-        return FAILED_STATUS
-    outcome = "timeout" if ending.timed_out else "signaled" if ending.status.signal else "exited"
-    print_object(
-        {
-            "outcome": outcome,
-            "exit_status": ending.status.code,
-            "signal": ending.status.signal,
-            **_output("stdout", stdout),
-            **_output("stderr", stderr),
-            "duration": round(ending.duration, 6),
-            "error": None,
-        }
-    )
-    return TIMEOUT_STATUS if ending.timed_out else ending.status.shell_status
+def complain(error: BaseException) -> int:
+    """Say in one line what went wrong; return the status for it."""
+    if sys.stderr is not None:  # it was closed when we started
+        with suppress(OSError):  # it was a terminal, and has gone
+            print(f"rshell: {printable(str(error))}", file=sys.stderr)
+    return FAILED_STATUS
 
 
-class _Interrupt:
-    """SIGINT is for the remote command; a second one ends it and us."""
-
-    def __init__(self, process: Process[ByteReader]) -> None:
-        self._process = process
-        self._count = 0
-
-    def __call__(self) -> None:
-        self._count += 1
-        if self._count == 1:
-            self._process.send_signal("SIGINT")
+def fail(error: BaseException, as_json: bool, stdout: bytes = b"", stderr: bytes = b"") -> int:
+    """Say what went wrong, in one line or one object with the output; return the status for it."""
+    if as_json and isinstance(error, RshellError):
+        try:
+            print_object(failure(error, stdout, stderr))
+        except OSError as full:  # our own stdout, on a full disk as a rule
+            error = full
         else:
-            self._process.end("interrupted twice")
+            return FAILED_STATUS
+    return complain(error)
+
+
+def tell_link(client: Client, say: Callable[[str], object], *, way_out: str = "") -> None:
+    """Say that the link was cut and that it is back, until `client.links.on_change` is set anew.
+
+    `way_out` says how to stop waiting for it.
+    """
+    lost = f"the link was cut; trying to come back{way_out}"
+    is_up = True
+
+    def tell() -> None:
+        nonlocal is_up
+        if client.links.is_up != is_up and not client.is_closed:
+            is_up = not is_up
+            say("the link is back" if is_up else lost)
+
+    client.links.on_change = tell
 
 
 def failure(error: RshellError, stdout: bytes = b"", stderr: bytes = b"") -> dict[str, Any]:
@@ -91,15 +76,18 @@ def failure(error: RshellError, stdout: bytes = b"", stderr: bytes = b"") -> dic
     }
 
 
-def print_object(values: dict[str, Any]) -> None:
-    """Print one JSON object on stdout. A reader that has left is no error."""
-    data = json.dumps(values).encode("ascii") + b"\n"
-    view = memoryview(data)
-    try:
-        while view:
-            view = view[os.write(1, view) :]
-    except BrokenPipeError:
-        pass
+def ended(ending: ProcessEnding, stdout: bytes, stderr: bytes) -> dict[str, Any]:
+    """Return the object for a command that has ended, with the same keys."""
+    outcome = "timeout" if ending.timed_out else "signaled" if ending.status.signal else "exited"
+    return {
+        "outcome": outcome,
+        "exit_status": ending.status.code,
+        "signal": ending.status.signal,
+        **_output("stdout", stdout),
+        **_output("stderr", stderr),
+        "duration": round(ending.duration, 6),
+        "error": None,
+    }
 
 
 def _output(name: str, data: bytes) -> dict[str, str]:
@@ -109,11 +97,42 @@ def _output(name: str, data: bytes) -> dict[str, str]:
         return {f"{name}_base64": base64.b64encode(data).decode("ascii")}
 
 
-async def _feed(stdin: Any) -> None:
-    source = InputDescriptor(0)
-    try:
-        while block := await source.read():
-            await stdin.write(block)
-        await stdin.close()
-    except (BrokenPipeError, RshellError):
-        pass  # it does not read any more, or is lost; its ending will tell
+def print_object(values: dict[str, Any]) -> None:
+    """Print one JSON object on stdout. A reader that has left is no error."""
+    view = memoryview(json.dumps(values).encode("ascii") + b"\n")
+    with suppress(BrokenPipeError):
+        while view:
+            view = view[os.write(1, view) :]
+
+
+def print_result(values: dict[str, Any], text: str, as_json: bool) -> None:
+    """Print the object, or the text if there is any."""
+    if as_json:
+        print_object(values)
+    elif text:
+        print(text, flush=True)
+
+
+def aligned(rows: Sequence[tuple[str, ...]]) -> str:
+    """Return rows of as many cells each as a table; the last column is not padded."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)] + [0]
+    return "\n".join(
+        "  ".join(cell.ljust(widths[column]) for column, cell in enumerate(row)) for row in rows
+    )
+
+
+def command_cell(command: str) -> str:
+    """Return a command as a table shows it: safe, on one line, and not too long."""
+    text = printable(command)
+    return text if len(text) <= _COMMAND_SHOWN else text[: _COMMAND_SHOWN - 3] + "..."
+
+
+def format_seconds(seconds: float) -> str:
+    """Return a duration as people read it."""
+    if seconds < 1:
+        return f"{seconds * 1000:.1f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"

@@ -1,27 +1,20 @@
 """`rshell`: the client's command.
 
-Strategy: read the command line, connect, run, and turn whatever went wrong between here and
-there into one line and the status 255. Modules are imported when their turn comes: a one-shot
-command is worth nothing if it takes longer than the command.
+Read the command line, connect, run, and turn whatever went wrong between here and there into one
+line and the status 255. Modules are imported when their turn comes: a one-shot command is worth
+nothing if it takes longer than the command.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from rshell.cli.options import Options, parse, require_terminal
-from rshell.cli.usage import HELP
-from rshell.errors import RshellError
+from rshell.cli.options import HELP, Options, parse, require_terminal
+from rshell.errors import ConfigurationError, RshellError
 from rshell.values import Limits
 
-if TYPE_CHECKING:
-    from rshell.client.client import Client
-
-FAILED_STATUS = 255
 INTERRUPTED_STATUS = 130
 
 
@@ -60,22 +53,42 @@ def main(arguments: list[str], limits: Limits | None = None) -> int:
             print(f"rshell {__version__}", flush=True)
             return 0
         if options.action == "login":
-            from rshell.cli.login import store_login
-
             return store_login()
     except (RshellError, OSError) as error:
-        return complain(error)
+        return _fail(error)
     return _connect_and_run(options, limits or Limits())
 
 
-def complain(error: BaseException) -> int:
-    """Say in one line what went wrong; return the status for it."""
-    from rshell.terminal.sanitize import printable
+def _fail(error: BaseException, *, as_json: bool = False) -> int:
+    from rshell.cli.report import fail
 
-    if sys.stderr is not None:  # it was closed when we started
-        with suppress(OSError):  # it was a terminal, and has gone
-            print(f"rshell: {printable(str(error))}", file=sys.stderr)
-    return FAILED_STATUS
+    return fail(error, as_json)
+
+
+def store_login() -> int:
+    """Read a token line from another machine and store it; return the status.
+
+    It is read from the terminal, without echo, or from stdin; never from argv, where every user
+    of the machine could read it.
+    """
+    from rshell.security.credentials import Credentials
+    from rshell.security.files import state_directory
+    from rshell.security.tokens import TokenLine
+    from rshell.terminal.pty import is_terminal
+
+    if is_terminal(0):
+        import getpass
+
+        text = getpass.getpass("Paste the line that 'rshell-token add' printed: ")
+    else:
+        text = sys.stdin.readline()
+    if not text.strip():
+        raise ConfigurationError("no token line was given. 'rshell-token add NAME' prints one.")
+    line = TokenLine.parse(text)
+    Credentials(state_directory() / "credentials").add(line)
+    what = f"Stored the token {line.identity!r} for {line.address}."
+    print(f"{what} Try: rshell {line.address} id", flush=True)
+    return 0
 
 
 def _connect_and_run(options: Options, limits: Limits) -> int:
@@ -83,18 +96,8 @@ def _connect_and_run(options: Options, limits: Limits) -> int:
 
     try:
         return asyncio.run(_run(options, limits))
-    except RshellError as error:
-        if not options.json:
-            return complain(error)
-        from rshell.cli.report import failure, print_object
-
-        try:
-            print_object(failure(error))
-        except OSError as full:
-            return complain(full)
-        return FAILED_STATUS
-    except OSError as error:
-        return complain(error)  # our own stdout, on a full disk as a rule
+    except (RshellError, OSError) as error:
+        return _fail(error, as_json=options.json)
     except KeyboardInterrupt:
         return INTERRUPTED_STATUS
 
@@ -104,9 +107,9 @@ async def _run(options: Options, limits: Limits) -> int:
 
     limits = _limits(options, limits)
     if options.wants_prompt:
-        from rshell.cli.prompt.start import load_prompt, run_prompt
+        from rshell.cli.prompt.app import load_editor, run_prompt
 
-        loading = load_prompt()
+        loading = load_editor()
     async with connect(
         options.address,
         local=options.local,
@@ -115,22 +118,16 @@ async def _run(options: Options, limits: Limits) -> int:
         ca=options.ca,
         limits=limits,
     ) as client:
-        if options.verbose or not options.wants_prompt:
-            client.links.on_change = lambda: _tell_link(client, options)
+        if options.tells_link:
+            from rshell.cli.report import tell_link
+
+            tell_link(client, _say, way_out=" (Ctrl-C twice gives up)")
         if options.verbose:
             _say_why(options, client.identity, client.round_trip)
-        if options.job is not None:
-            from rshell.cli.jobs import run_job
+        if options.job is not None or (options.named is not None and not options.attaches_to):
+            from rshell.cli.lasting import run_lasting
 
-            return await run_job(client, options)
-        if options.named is not None and not options.attaches_to:
-            from rshell.cli.sessions import run_named_shell
-
-            return await run_named_shell(client, options)
-        if options.json:
-            from rshell.cli.report import run_json
-
-            return await run_json(client, options)
+            return await run_lasting(client, options)
         if options.wants_prompt:
             return await run_prompt(client, options.where, options.attaches_to, loading)
         from rshell.cli.oneshot import run_oneshot
@@ -150,21 +147,15 @@ def _limits(options: Options, limits: Limits) -> Limits:
     return replace(limits, resume_window=window, linger=linger)
 
 
-def _tell_link(client: Client, options: Options) -> None:
-    """Say on a terminal, or with -v, that the link was lost or is back."""
-    from rshell.terminal.raw import is_terminal
-
-    if client.is_closed or not (options.verbose or is_terminal(2)):
-        return
-    lost = "rshell: the link was cut; trying to come back (Ctrl-C twice gives up)"
-    print("rshell: the link is back" if client.links.is_up else lost, file=sys.stderr)
-
-
 def _say_why(options: Options, identity: str, round_trip: float | None) -> None:
-    from rshell.terminal.sanitize import printable
+    from rshell.terminal.output import printable
 
     took = "" if round_trip is None else f", round trip {round_trip * 1000:.1f} ms"
-    print(f"rshell: connected to {options.where} as {printable(identity)}{took}", file=sys.stderr)
+    _say(f"connected to {options.where} as {printable(identity)}{took}")
+
+
+def _say(text: str) -> None:
+    print(f"rshell: {text}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rshell.cli.signals import on_signals
+from rshell.aio import first_of
+from rshell.cli.streams import on_signals
 from rshell.errors import ConfigurationError, RshellError
 from rshell.values import DEFAULT_PORT, Bounds, Limits
 
@@ -112,7 +113,7 @@ async def _serve(options: argparse.Namespace, limits: Limits) -> int:
             try:
                 print(*lines, sep="\n", flush=True)
             except BrokenPipeError:
-                sys.stdout = sys.stderr  # whoever asked has read enough; serving goes on
+                sys.stdout = sys.stderr  # the reader has seen enough; serving goes on
             if await told.get() is signal.SIGTERM:
                 await _drain(server, told)
             print("rshell-server: stopping", file=sys.stderr)
@@ -127,16 +128,7 @@ async def _drain(server: Server, told: asyncio.Queue[signal.Signals]) -> None:
             f"rshell-server: draining; {running} (SIGTERM or Ctrl-C again stops at once)",
             file=sys.stderr,
         )
-    draining = asyncio.create_task(server.drain())
-    again = asyncio.create_task(told.get())
-    try:
-        await asyncio.wait((draining, again), return_when=asyncio.FIRST_COMPLETED)
-        if draining.done():
-            draining.result()
-    finally:
-        for task in (draining, again):
-            task.cancel()
-        await asyncio.gather(draining, again, return_exceptions=True)
+    await first_of(server.drain(), told.get())
 
 
 def _welcome(addresses: list[str], fingerprint: str) -> list[str]:
@@ -159,7 +151,7 @@ def _welcome(addresses: list[str], fingerprint: str) -> list[str]:
 
 
 async def _serve_stdio(options: argparse.Namespace, limits: Limits) -> int:
-    """Serve one session for whoever started us; its end is ours."""
+    """Serve one session for the program that started us; its end is ours."""
     from rshell.security.files import private_directory, server_directory
     from rshell.server.server import Server, home_directory
     from rshell.server.state import AuditLog
@@ -172,7 +164,7 @@ async def _serve_stdio(options: argparse.Namespace, limits: Limits) -> int:
     try:
         audit = AuditLog(private_directory(options.state or server_directory()) / "audit.jsonl")
     except ConfigurationError as error:
-        # Whoever started us could run commands without us; the log is a courtesy here.
+        # The program that started us could run commands without us; the log is a courtesy here.
         print(f"rshell-server: no audit log: {error}", file=sys.stderr)
         audit = AuditLog(None)
     async with Server(

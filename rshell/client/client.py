@@ -81,7 +81,7 @@ class Client:
     @property
     def identity(self) -> str:
         """Who the server takes us for."""
-        return self.links.link.link.identity
+        return self.links.link.identity
 
     @property
     def round_trip(self) -> float | None:

@@ -1,10 +1,10 @@
 """Seeing a process end without blocking the loop and without reaping it.
 
-Strategy: a pidfd becomes readable when its process ends, so the loop watches it like any other
-descriptor; `waitid(..., WNOWAIT)` then tells how it ended and leaves the zombie, whose number
-nobody else can be given. Reaping is the owner's business. Where no pidfd is to be had (another
-system, an old kernel, no descriptor left), a thread waits instead. Both are behind `watch_exit`
-and differ in nothing that a caller can see.
+A pidfd becomes readable when its process ends, and the loop watches it like any other descriptor.
+`waitid(..., WNOWAIT)` then tells how the process ended and leaves the zombie, whose number nobody
+else can be given. Reaping is the owner's business. Where no pidfd is to be had (another system, an
+old kernel, no descriptor left), a thread waits instead. Both are behind `watch_exit` and differ in
+nothing that a caller can see.
 
 Hazards: with SIGCHLD ignored, which a server may inherit, the kernel reaps for us and the status
 is lost; call `use_default_sigchld` at start. A program that reaps children it did not start

@@ -1,13 +1,13 @@
 """A command's pipes and terminal, read and written without blocking the loop.
 
-Strategy: a source listens only while its owner has room, reads once each time it is called, and
-hands on what it read, so that the kernel's pipe is the only buffer. A pipe is grown when a read
-shows that it was full, and not before: a user may hold 64 MiB in pipes by default, after which
-each new pipe is a page or two, so a thousand idle commands must not hold a mebibyte each.
+A source listens only while its owner has room, reads once each time it is called, and hands on
+what it read: the kernel's pipe is the only buffer. A pipe is grown when a read shows that it was
+full, and not before. A user may hold 64 MiB in pipes by default, after which each new pipe is a
+page or two, and a thousand idle commands must not hold a mebibyte each.
 
 Hazards:
-- A background child may keep the write end open for ever, so the end of a command's output is
-  what is in the pipe when the leader has exited, not the end of file.
+- A background child may keep the write end open for ever. The end of a command's output is what
+  is in the pipe when the leader has exited, not the end of file.
 - A terminal holds more than FIONREAD tells: the kernel keeps output that did not fit into the
   line discipline. It is read until nothing is there, up to a bound, in case a child goes on.
 - A pty's master reports EIO, not an end of file, once no slave is open.
@@ -25,7 +25,7 @@ import termios
 from collections.abc import Callable
 
 _USUAL_PIPE = 64 * 1024
-_TERMINAL_DRAIN = 1024 * 1024  # more than a kernel keeps for one terminal
+TERMINAL_DRAIN = 1024 * 1024  # more than a kernel keeps for one terminal
 _WRITE_BLOCK = 256 * 1024
 
 
@@ -84,7 +84,12 @@ class PipeSource:
         self._listen()
 
     @property
-    def closed(self) -> bool:
+    def fd(self) -> int:
+        """The descriptor, -1 once the end was reached or `close()` called."""
+        return self._fd
+
+    @property
+    def is_closed(self) -> bool:
         """Whether the end was reached or `close()` called."""
         return self._fd < 0
 
@@ -117,7 +122,7 @@ class PipeSource:
         """
         if self._fd < 0 or self._left >= 0:
             return
-        self._left = _TERMINAL_DRAIN if self._terminal else _bytes_waiting(self._fd)
+        self._left = TERMINAL_DRAIN if self._terminal else _bytes_waiting(self._fd)
         self._stop()
         self._drain()
 

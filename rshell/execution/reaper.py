@@ -1,6 +1,6 @@
 """Ending whole sessions of processes, and the guard that does it when the server can't.
 
-Strategy: this file is both a module and a script. As a script (`python -I -S reaper.py GRACE`)
+This file is both a module and a script. As a script (`python -I -S reaper.py GRACE`)
 it is the server's reaper, a process in a session of its own. Its stdin says which sessions
 live: `+PID` and `-PID`, a line each, PID being the leader of a session and group. The end of
 stdin means that the server is gone, even by SIGKILL: what is still listed gets SIGHUP, SIGTERM
@@ -9,14 +9,14 @@ alone, with no package to import from, and starts in milliseconds only if it imp
 
 Hazards:
 - A number may be given to a stranger once its process was reaped. The kernel never gives out a
-  number that a session or group still bears, so the members of session N are ours as long as no
+  number that a session or group still bears. The members of session N are ours as long as no
   process but our leader bears N; the leader is told from a stranger by a pidfd (or, where there
   is none, by its start time), and a member is signalled through a pidfd that was opened before
   its session was looked up.
-- Job control puts jobs into groups of their own, so the group alone is not the session. Linux
+- Job control puts jobs into groups of their own: the group alone is not the session. Linux
   shows the members in /proc; elsewhere only the leader's group is reached.
 - A process that called setsid itself has left. That is how daemons are made, and they stay.
-- The server takes a session off the list before it reaps its leader, so a listed number was
+- The server takes a session off the list before it reaps its leader: a listed number was
   never free while the server lived.
 """
 

@@ -1,14 +1,16 @@
 """The server's side of the reaper: start it, tell it which sessions live, stop it.
 
-Strategy: the reaper starts with the first process and hears of every later one by a few bytes
-on a pipe whose only write end is ours; however this process ends, the kernel closes that end,
-and the reaper acts. A reaper that died, or that no longer reads, is replaced when it should
-hear of something, and told of all that live.
+The reaper starts with the first process and hears of every later one by a few bytes on a pipe
+whose only write end is ours. However this process ends, the kernel closes that end, and the reaper
+acts. A reaper that died, or that no longer reads, is replaced when it should hear of something, and
+told of all that live.
 
-Hazards: a descriptor of that pipe in any other process would hide our end, so it is never
-inheritable; a program that forks without exec (multiprocessing's "fork") copies it all the same
-and delays the reaper until that copy ends. Between the start of a command and `add` lie
-microseconds in which a SIGKILL of the server leaves the command alive.
+Hazards:
+- A descriptor of that pipe in any other process would hide our end. It is never inheritable, but a
+  program that forks without exec (multiprocessing's "fork") copies it all the same and delays the
+  reaper until that copy ends.
+- Between the start of a command and `add` lie microseconds in which a SIGKILL of the server leaves
+  the command alive.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from rshell.aio import timeout
 from rshell.execution.exits import watch_exit
 
 _SCRIPT = str(Path(__file__).resolve().with_name("reaper.py"))
@@ -83,7 +86,7 @@ class Reaper:
         watch = watch_exit(asyncio.get_running_loop(), popen, lambda _: ended.set())
         try:
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._grace + _CLOSE_MARGIN):
+                async with timeout(self._grace + _CLOSE_MARGIN):
                     await ended.wait()
         finally:
             watch.close()

@@ -1,9 +1,9 @@
 """One running process, the leader of its own session and group, until it is reaped.
 
-Strategy: the end of the leader is seen while it still is a zombie. As long as it is not reaped
-its number is nobody else's, so a signal to the group `pid` hits no stranger; the zombie is kept
-while `end()` works on the group, and reaped at once otherwise. `Popen.returncode` is set by
-reaping and nothing else, so it is the one thing that is asked before a signal.
+The end of the leader is seen while it still is a zombie. As long as it is not reaped, its number
+is nobody else's, and a signal to the group `pid` hits no stranger. The zombie is kept while `end()`
+works on the group, and reaped at once otherwise. Reaping sets `Popen.returncode` and nothing else
+does: it is the one thing to ask before a signal.
 
 Hazards: what the leader started and left behind when it exited by itself is not ours to end; it
 lives on, as after ssh. A process in an uninterruptible wait (a dead network file system) ends
@@ -18,6 +18,7 @@ import subprocess
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
+from rshell.aio import timeout
 from rshell.execution.exits import HAS_PIDFD, process_gone, reap_soon, watch_exit
 from rshell.execution.reaper import kill_sessions, members, signal_group, signal_member
 from rshell.execution.reaper_client import Reaper
@@ -116,7 +117,7 @@ class RunningProcess:
         gone = False
         try:
             with suppress(TimeoutError):
-                async with asyncio.timeout(grace):
+                async with timeout(grace):
                     await self._ask_to_end()
                     await self._session_gone()
                     gone = True
@@ -158,7 +159,7 @@ class RunningProcess:
             signal_group(self.pid, signal.SIGCONT)
             # A bash that is just about to read its prompt may sleep through the first one.
             with suppress(TimeoutError):
-                async with asyncio.timeout(_HANG_UP_AGAIN if self._terminal else None):
+                async with timeout(_HANG_UP_AGAIN if self._terminal else None):
                     await self._exited.wait()
 
     async def _session_gone(self) -> None:

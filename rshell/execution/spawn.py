@@ -1,10 +1,15 @@
 """Starting a command as the leader of its own session, with or without a terminal.
 
-Strategy: `subprocess.Popen(start_new_session=True)`, which takes the vfork path and closes
-every other descriptor. The program is looked up first, along the command's own PATH and from
-its own directory, so that the failure is named as a shell would name it. A session leader without
-a controlling terminal gets one by opening it; with a terminal, a shell of one line opens the
-slave as its stdin and then becomes the program.
+`subprocess.Popen(start_new_session=True)` takes the vfork path and closes every other descriptor.
+The program is looked up first, along the command's own PATH and from its own directory, and a
+failure is named as a shell would name it. A session leader without a controlling terminal gets
+one by opening it: a shell of one line opens the slave as its stdin and then becomes the program.
+Popen passes a descriptor on only under its own number; where a command must find one under
+another, a tiny Python program puts it there and becomes the command, at the cost of its start.
+
+Starting blocks the loop for most of a millisecond. `SpawnQueue` starts one in a pass of the loop
+at most, and the loop reads and writes between two; a start that finds its turn free takes it
+without a switch of tasks, and commands one after another pay for one `call_soon` each.
 
 Hazards:
 - `preexec_fn` would do the same but costs 2 ms and may deadlock in a program with threads.
@@ -15,8 +20,12 @@ Hazards:
   become SpawnError too.
 - A program started by `nohup`, or by `&` in a script, has signals ignored, and an exec passes
   that on: no Ctrl-C would ever reach a command. A signal with a handler is the default one after
-  an exec, so while a command is started an empty handler stands in. Only the main thread may do
+  an exec, and an empty handler stands in while a command is started. Only the main thread may do
   that: a server in another thread of a program that ignores SIGINT passes it on.
+- Python ignores SIGPIPE and SIGXFSZ, and what is ignored stays ignored across an exec. Popen gives
+  them back their defaults, and the tiny program does it again, or `yes | head` would never end.
+- The queue counts a process from the moment its start waits, or a flood of requests could queue
+  more than may run. A task that is cancelled after it was given its turn passes it on.
 """
 
 from __future__ import annotations
@@ -27,21 +36,41 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
 from rshell.errors import SpawnError
 from rshell.execution.reaper_client import Reaper
 from rshell.execution.running_process import RunningProcess
+from rshell.values import frozen
 
 NOT_FOUND = 127
 NOT_EXECUTABLE = 126
 BAD_DIRECTORY = 125
 
+# Run with pairs of numbers, `--` and an argv: has the descriptors at the second numbers found under
+# the first, by way of numbers above all of them, for one's target may be another's place.
+_PUT_IN_PLACE = """
+import os, signal, sys
+split = sys.argv.index("--")
+pairs = [tuple(map(int, pair.split("="))) for pair in sys.argv[1:split]]
+parked = max(map(max, pairs)) + 1
+for index, (_, fd) in enumerate(pairs):
+    os.dup2(fd, parked + index)
+for fd in {fd for _, fd in pairs}:
+    os.close(fd)
+for index, (number, _) in enumerate(pairs):
+    os.dup2(parked + index, number)
+    os.close(parked + index)
+for name in (signal.SIGPIPE, signal.SIGXFSZ):
+    signal.signal(name, signal.SIG_DFL)
+os.execv(sys.argv[split + 1], sys.argv[split + 1 :])
+"""
 # Opening without O_NOCTTY, as shells do, makes it the controlling terminal.
 _OPEN_TERMINAL = ["/bin/sh", "-c", 'exec "$@" <>"$0"']
 _ENV = "/usr/bin/env"
@@ -50,9 +79,9 @@ _PASSED_ON = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP)
 _SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Command:
-    """What to run: `argv` without a shell, in the directory `cwd` (None: the server's own).
+    """What to run: `argv` without a shell, in the directory `cwd` (None: this process's own).
 
     `env` is the complete environment. A program without a slash is looked up in its PATH.
     """
@@ -64,51 +93,133 @@ class Command:
 
 def spawn(
     command: Command,
+    fds: Mapping[int, int],
     *,
-    stdin: int,
-    stdout: int,
-    stderr: int,
-    pass_fds: Collection[int] = (),
-    terminal: bool = False,
+    terminal: int | None = None,
     reaper: Reaper | None = None,
 ) -> RunningProcess:
-    """Start `command` on three descriptors, which stay the caller's to close.
+    """Start `command` with `fds`, our descriptors by the numbers under which it finds them.
 
-    `pass_fds` are kept open in the command under their own numbers. With `terminal`, `stdin` is
-    the slave of a pty that has no session yet; it becomes the controlling terminal. `reaper`
-    is told of the session while it lives. Needs a running loop, and blocks it about 0.6 ms
-    (1.2 ms with a terminal) until the program was executed.
+    0, 1 and 2 must be there, and all stay the caller's to close. `terminal` is the slave of a
+    pty that has no session yet: it becomes the controlling terminal, and stands where 0, 1 or 2
+    are not in `fds`. `reaper` is told of the session while it lives. Needs a running loop, and
+    blocks it about 0.6 ms (1.2 ms with a terminal) until the program was executed.
 
     Raises SpawnError whose status is 127 (not found), 126 (found, but can't be executed; or the
     machine has no room for a process) or 125 (the directory can't be entered).
     """
     asyncio.get_running_loop()  # without one, nothing would watch what is started
     try:
-        directory = _find_directory(command.cwd)
-        program = _find_program(command, directory)
+        program = _find_program(command, _find_directory(command.cwd))
         argv: list[str | bytes] = list(command.argv)
         executable = program
-        if terminal:
-            argv = [*_OPEN_TERMINAL, os.ttyname(stdin), *_restore_names(command, program)]
-            argv += [program, *command.argv[1:]]
+        if terminal is None:
+            stdio = [fds[0], fds[1], fds[2]]
+            moved = {number: fd for number, fd in fds.items() if number > 2}
+        else:
+            stdio = [terminal] * 3
+            # What opens the terminal has it as 0, and hands on that one.
+            moved = {
+                n: 0 if fd == terminal else fd for n, fd in fds.items() if n > 2 or fd != terminal
+            }
+        if moved:
+            argv = [*_placed(moved), program, *command.argv[1:]]
+            executable = sys.executable
+        if terminal is not None:
+            argv = [executable, *argv[1:]]
+            argv = [*_OPEN_TERMINAL, os.ttyname(terminal), *_restore_names(command, argv), *argv]
             executable = _OPEN_TERMINAL[0]
         with _unignored_signals():
             popen = subprocess.Popen(
                 argv,
                 executable=executable,
-                stdin=stdin,
-                stdout=stdout,
-                stderr=stderr,
+                stdin=stdio[0],
+                stdout=stdio[1],
+                stderr=stdio[2],
                 cwd=command.cwd,
                 env=command.env,
-                pass_fds=tuple(pass_fds),
+                pass_fds=tuple(fd for fd in moved.values() if fd > 2),
                 start_new_session=True,
             )
     except OSError as error:
         raise SpawnError(NOT_EXECUTABLE, _explain(command, error)) from error
     except ValueError as error:
         raise SpawnError(NOT_EXECUTABLE, f"the command can't be executed: {error}") from error
-    return RunningProcess(popen, terminal=terminal, reaper=reaper)
+    return RunningProcess(popen, terminal=terminal is not None, reaper=reaper)
+
+
+def _placed(moved: Mapping[int, int]) -> list[str]:
+    """Return the head of an argv that puts descriptors in place; a program's path follows."""
+    pairs = (f"{number}={fd}" for number, fd in moved.items())
+    return [sys.executable, "-I", "-S", "-c", _PUT_IN_PLACE, *pairs, "--"]
+
+
+class SpawnQueue:
+    """At most `limit` processes at once, and one start in a pass of the loop.
+
+    `reaper`, if given, is told of every process. One for a whole server.
+    """
+
+    def __init__(self, limit: int, *, reaper: Reaper | None = None) -> None:
+        self._limit = limit
+        self._reaper = reaper
+        self._taken = False  # this pass has had its start, or it is promised to a waiter
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._count = 0
+
+    @property
+    def count(self) -> int:
+        """The processes that run and those that wait for their turn."""
+        return self._count
+
+    async def spawn(
+        self, command: Command, fds: Mapping[int, int], *, terminal: int | None = None
+    ) -> RunningProcess:
+        """Start `command` when its turn comes; everything else is as with the function `spawn`.
+
+        The descriptors must stay open until this returns. Raises SpawnError at once with status
+        126 if `limit` processes run already. Cancelling before the turn starts nothing.
+        """
+        if self._count >= self._limit:
+            raise SpawnError(
+                NOT_EXECUTABLE,
+                f"{self._count} commands run already, as many as this server allows",
+            )
+        self._count += 1
+        try:
+            await self._turn()
+            process = spawn(command, fds, terminal=terminal, reaper=self._reaper)
+        except BaseException:
+            self._count -= 1
+            raise
+        process.on_exit(self._one_less)
+        return process
+
+    def _one_less(self) -> None:
+        self._count -= 1
+
+    async def _turn(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._taken:
+            waiter = loop.create_future()
+            self._waiters.append(waiter)
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                if waiter.done() and not waiter.cancelled():
+                    self._pass_on()
+                raise
+        self._taken = True
+        # Runs in the next pass, after the loop has looked at its descriptors.
+        loop.call_soon(self._pass_on)
+
+    def _pass_on(self) -> None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+        self._taken = False
 
 
 @contextmanager
@@ -175,10 +286,10 @@ def _find_program(command: Command, directory: str) -> str:
     raise SpawnError(NOT_FOUND, f"{name}: command not found")
 
 
-def _restore_names(command: Command, program: str) -> list[str]:
-    """Return a prefix of the argv that puts back what a /bin/sh drops from the environment."""
+def _restore_names(command: Command, argv: Sequence[str | bytes]) -> list[str]:
+    """Return what to put before an argv to put back what a /bin/sh drops from the environment."""
     odd = [f"{name}={value}" for name, value in command.env.items() if not _SHELL_NAME.match(name)]
-    return [_ENV, *odd] if odd and "=" not in program else []
+    return [_ENV, *odd] if odd and "=" not in os.fsdecode(argv[0]) else []
 
 
 def _explain(command: Command, error: OSError) -> str:

@@ -1,9 +1,12 @@
-"""One channel: two half-states and the one table that moves them.
+"""One channel: two half-states, the one table that moves them, and what can happen in it.
 
-Strategy: each side owns a half, and a half is what that side may still send. Both halves of a
-channel are kept at both ends and moved by the same table, once for frames that we send (a
-frame that the table lacks is our bug) and once for frames that we receive (then it is the
-peer's error). OPENED moves the opener's half too; that is the only coupling.
+Each side owns a half, and a half is what that side may still send. Both halves of a channel are
+kept at both ends and moved by the same table, once for frames that we send (a frame that the
+table lacks is our bug) and once for frames that we receive (then it is the peer's error). OPENED
+moves the opener's half too; that is the only coupling.
+
+Events are named tuples: they are made for each frame, and each program pays for their definition
+at its start, a fifth of what frozen dataclasses would take.
 
 Hazard: after our RESET the peer's earlier frames still arrive. They must pass the table like
 any other, but are thrown away (`is_discarding`) until the peer's own half has closed.
@@ -13,13 +16,12 @@ from __future__ import annotations
 
 from collections import deque
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, Union
 
-from rshell.errors import LocalProtocolError, RemoteProtocolError
-from rshell.protocol.budget import MemoryBudget
-from rshell.protocol.frames import FrameType
-from rshell.protocol.replay import Buffer
-from rshell.protocol.window import ReceiveWindow, SendWindow
+from rshell.errors import LocalProtocolError, RemoteProtocolError, RshellError
+from rshell.protocol.codec import Json
+from rshell.protocol.flow import MemoryBudget, ReceiveWindow, SendWindow
+from rshell.protocol.frames import Buffer, FrameType
 
 
 class Half(Enum):
@@ -170,3 +172,54 @@ class ChannelState:
         self.queue.clear()
         self._budget.release(self.queued_bytes)
         self.queued_bytes = 0
+
+
+# What a session tells its owner. One class for each thing that can happen.
+
+
+class ChannelRequested(NamedTuple):
+    """The peer wants a channel; answer with `Session.accept` or `Session.refuse`."""
+
+    channel: ChannelState
+    request: Json
+
+
+class ChannelOpened(NamedTuple):
+    """The peer opened the channel that we asked for."""
+
+    channel: ChannelState
+    reply: Json
+
+
+class DataReceived(NamedTuple):
+    """Bytes of one stream, never empty. Credit them with `Session.consumed` once read."""
+
+    channel: ChannelState
+    stream: int
+    data: bytes
+
+
+class EofReceived(NamedTuple):
+    """The peer will send no more DATA in this channel."""
+
+    channel: ChannelState
+
+
+class MessageReceived(NamedTuple):
+    """A message of the channel's kind; its body had `size` bytes."""
+
+    channel: ChannelState
+    message: Json
+    size: int
+
+
+class ChannelClosed(NamedTuple):
+    """The channel is over. `cause` is None after a CLOSE, else ChannelRefused or ChannelReset."""
+
+    channel: ChannelState
+    cause: RshellError | None
+
+
+ChannelEvent = Union[
+    ChannelRequested, ChannelOpened, DataReceived, EofReceived, MessageReceived, ChannelClosed
+]

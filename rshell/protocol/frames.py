@@ -1,8 +1,8 @@
 """Frames: the only shape that bytes have on a link (docs/protocol.md, "Frames").
 
-Strategy: a header of fixed size says how long the body is; the decoder checks that length
-before it keeps one byte of the body. Fed a large buffer, it hands out views into it, so a
-body is copied once, by whoever keeps it.
+A header of fixed size says how long the body is; the decoder checks that length before it keeps
+one byte of the body. Fed a large buffer, it hands out views into it: a body is copied once, by
+the code that keeps it.
 
 Hazard: a body that `FrameDecoder.feed` yields may be a view into the caller's buffer. It is
 valid until the generator is resumed; keep `bytes(body)`, never the view.
@@ -13,9 +13,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from enum import IntEnum
-from typing import NamedTuple
+from typing import NamedTuple, Union
 
 from rshell.errors import RemoteProtocolError
+
+Buffer = Union[bytes, bytearray, memoryview]
 
 HEADER = struct.Struct("!IBI")
 _DATA_HEADER = struct.Struct("!IBIB")
@@ -55,7 +57,7 @@ class Frame(NamedTuple):
 
     type: int
     channel: int
-    body: bytes | bytearray | memoryview
+    body: Buffer
 
     @property
     def is_sequenced(self) -> bool:
@@ -90,7 +92,7 @@ class FrameDecoder:
         """Whether the stream, if it ended here, would end in the middle of a frame."""
         return bool(self._partial)
 
-    def feed(self, data: bytes | bytearray | memoryview) -> Iterator[Frame]:
+    def feed(self, data: Buffer) -> Iterator[Frame]:
         """Yield the frames that `data` completes; bytes left over are kept for the next call.
 
         Exhaust the iterator or drop the decoder. Raises RemoteProtocolError at a header whose

@@ -1,50 +1,62 @@
 """One byte stream, from its first byte to its last: bytes in, events and bytes out.
 
-Strategy: `receive_data` decodes, moves the handshake, and hands channel frames to the session.
-A peer that breaks a rule never makes us raise: the link queues a GOODBYE and yields LinkClosed
-with the cause. Misuse by our own code raises LocalProtocolError at once. Whoever drives a link
-takes `data_to_send` after every call that may have queued something.
+`receive_data` decodes, moves the handshake, steps the login, and hands channel frames to the
+session. A peer that breaks a rule never makes us raise: the link queues a GOODBYE and yields
+LinkClosed with the cause. Misuse by our own code raises LocalProtocolError at once. The driver of
+a link takes `data_to_send` after every call that may have queued something.
 
 Hazard: one `receive_data` may return an event that asks for an answer and, behind it, the
-LinkClosed that makes the answer useless. So every call on a link that is over does nothing.
+LinkClosed that makes the answer useless. Every call on a link that is over therefore does nothing.
 
 Hazard: a session resumes while its old link is not yet known to be dead. From the moment that
 a new link claims the session, the old one neither takes frames out of it nor puts any in.
 
-Hazard: EOF proves nothing. Over TLS a clean end, a cut and a kill look alike, so an EOF without
-a GOODBYE before it is always LinkLost, and no channel is ever ended by it.
+Hazard: EOF proves nothing. Over TLS a clean end, a cut and a kill look alike, and an EOF without
+a GOODBYE before it is always LinkLost. No channel is ever ended by it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from typing import Union
+
 from rshell.errors import (
+    AuthenticationFailed,
     LinkLost,
-    LocalProtocolError,
     RemoteProtocolError,
-    ResumeFailed,
     RshellError,
     SessionClosed,
 )
-from rshell.protocol.events import (
-    AttachRequested,
-    AuthReceived,
-    Event,
-    HelloReceived,
-    LinkClosed,
-    SessionAttached,
-)
-from rshell.protocol.farewell import error_from_goodbye, version_mismatch
+from rshell.protocol.channel import ChannelEvent
+from rshell.protocol.flow import Bucket, Liveness
 from rshell.protocol.frames import (
     FIRST_CHANNEL_TYPE,
     FIRST_SKIPPED_TYPE,
     KNOWN_TYPES,
+    Buffer,
     Frame,
     FrameDecoder,
     FrameType,
     encode_frame,
 )
-from rshell.protocol.handshake import Handshake, Party, Stage
-from rshell.protocol.liveness import Bucket, Liveness
+from rshell.protocol.login import (
+    REFUSALS,
+    VERSIONS,
+    AttachRequested,
+    ClientLogin,
+    Handshake,
+    LinkClosed,
+    LinkEvent,
+    LoggedIn,
+    LoginFailed,
+    ServerLogin,
+    SessionAttached,
+    Stage,
+    Versions,
+    error_from_goodbye,
+    error_from_loss,
+    goodbye_from_error,
+)
 from rshell.protocol.messages import (
     Attach,
     Attached,
@@ -54,20 +66,21 @@ from rshell.protocol.messages import (
     decode_number,
     encode_number,
 )
-from rshell.protocol.replay import Buffer
 from rshell.protocol.session import Role, Session
+from rshell.protocol.trace import FrameTrace
 from rshell.values import Bounds
 
-VERSIONS = (1, 1)
-IMPLEMENTATION = "rshell"
+Event = Union[LinkEvent, ChannelEvent]
 
 
 class Link:
     """One end of one byte stream.
 
-    `mechanisms` are the logins that a server offers. `now` is the present time in seconds of
-    the clock that all later calls use. `closed` is the cause once the link is over. `is_proved`
-    says that the peer has sent something since ATTACHED, so it has the session's new secret.
+    A server is given its `login`; a client begins its own by `log_in`. `now` is the present time
+    in seconds of the clock that all later calls use. `handshake` says how far the link has come,
+    and what the peer is. `error` says why the link is over. `is_proved` says that the peer has
+    sent something since ATTACHED, which shows that it has the session's new secret. `trace`, where
+    it is set, is shown every frame.
     """
 
     def __init__(
@@ -76,17 +89,16 @@ class Link:
         limits: Bounds,
         now: float,
         *,
-        mechanisms: tuple[str, ...] = (),
-        versions: tuple[int, int] = VERSIONS,
+        login: ServerLogin | None = None,
+        versions: Versions = VERSIONS,
     ) -> None:
         self.role = role
         self.limits = limits
+        self.handshake = Handshake(role, versions, login)
         self.session: Session | None = None
-        self.identity = ""
-        self.peer: Hello | None = None
-        self.closed: RshellError | None = None
-        self._versions = versions
-        self._handshake = Handshake(Party.CLIENT if role is Role.CLIENT else Party.SERVER)
+        self.is_proved = False
+        self.error: RshellError | None = None
+        self.trace: FrameTrace | None = None
         self._decoder = FrameDecoder(limits.frame_before_login)
         self._liveness = Liveness(limits, now)
         self._control = Bucket("control frames", limits.control_burst, limits.control_rate, now)
@@ -96,54 +108,32 @@ class Link:
         self._attach_sent = now
         self._attaching: Session | None = None
         self._claim = 0
-        self.is_proved = False
         self._replies: list[bytes] = []
-        self._queue(
-            FrameType.HELLO,
-            Hello(versions, limits.frame, IMPLEMENTATION, mechanisms).to_bytes(),
-        )
+        self._queue(FrameType.HELLO, self.handshake.hello(limits.frame).to_bytes())
 
     # What is said.
 
     @property
     def stage(self) -> Stage:
         """How far the handshake has come."""
-        return self._handshake.stage
+        return self.handshake.stage
 
     @property
     def round_trip(self) -> float | None:
         """The smallest round trip of this link in seconds, None before the first."""
         return self._liveness.round_trip
 
-    def authenticate(self, auth: Auth) -> None:
-        """Client: send a step of the login. The first may go out before the peer's HELLO."""
-        if self.closed is not None:
+    def log_in(self, login: ClientLogin) -> None:
+        """Client: begin the login, also before the peer's HELLO; LoggedIn comes when it is done."""
+        if self.error is not None:
             return
-        if not (self._handshake.stage is Stage.HELLO and auth.mechanism):
-            self._handshake.act("authenticate")
-        self._queue(FrameType.AUTH, auth.to_bytes())
-
-    def challenge(self, data: str) -> None:
-        """Server: answer a step of the login with the next one."""
-        if self.closed is not None:
-            return
-        self._handshake.act("challenge")
-        self._queue(FrameType.AUTH, Auth(data).to_bytes())
-
-    def accept(self, identity: str, data: str = "") -> None:
-        """Accept the login: a server tells the client, a client has checked the server's proof."""
-        if self.closed is not None:
-            return
-        self._handshake.act("accept")
-        self.identity = identity
-        if self.role is Role.SERVER:
-            self._queue(FrameType.AUTH, Auth(data, done=True, identity=identity).to_bytes())
+        self._queue(FrameType.AUTH, self.handshake.log_in(login).to_bytes())
 
     def attach(self, session: Session, attach: Attach, now: float) -> None:
         """Client: ask that this link carry `session`, new or resumed as `attach` says."""
-        if self.closed is not None:
+        if self.error is not None:
             return
-        self._handshake.act("attach")
+        self.handshake.act("attach")
         self._attaching = session
         self._take_over(session)
         self._attach_sent = now
@@ -154,12 +144,12 @@ class Link:
 
         Where the two sides' counts don't fit, the link says GOODBYE and LinkClosed comes back.
         """
-        if self.closed is not None:
+        if self.error is not None:
             return []
-        self._handshake.act("accept-attach")
+        self.handshake.act("accept-attach")
         try:
             session.replay.rewind(attach.resume.received if attach.resume else 0, now)
-        except (RemoteProtocolError, ResumeFailed) as error:
+        except REFUSALS as error:
             return self._fail(error)
         self._take_over(session)
         body = Attached(session.id, session.secret, session.received).to_bytes()
@@ -170,15 +160,15 @@ class Link:
 
     def ping(self, now: float) -> None:
         """Ask the peer for a sign of life."""
-        if self.closed is not None:
+        if self.error is not None:
             return
         self._queue(FrameType.PING, encode_number("id", self._liveness.ping(now)))
 
     def goodbye(self, code: str, reason: str) -> None:
-        """End the link; the peer is told why. Harmless when it is over."""
-        if self.closed is None:
-            self._say_goodbye(Goodbye(code, reason))
-            self.closed = SessionClosed(code, reason, by="local")
+        """End the link; the peer is told why. Does nothing when it is over."""
+        if self.error is None:
+            self._queue(FrameType.GOODBYE, Goodbye(code, reason).to_bytes())
+            self.error = SessionClosed(code, reason, by="local")
 
     # What goes out.
 
@@ -191,6 +181,8 @@ class Link:
         session = self._carried_session()
         if session is not None and session.has_output():
             session.collect(out, room)
+        if self.trace is not None:
+            self.trace.sent(out)
         return out
 
     def has_output(self) -> bool:
@@ -200,33 +192,36 @@ class Link:
 
     def _carried_session(self) -> Session | None:
         """Return the session if this link may still take frames out of it."""
-        if self.closed is not None or self.session is None or self._is_superseded:
+        if self.error is not None or self.session is None or self._is_superseded:
             return None
         return self.session
 
     # What comes in.
 
-    def receive_data(self, data: bytes | bytearray | memoryview, now: float) -> list[Event]:
+    def receive_data(self, data: Buffer, now: float) -> list[Event]:
         """Take bytes from the peer, cut anywhere, and return what they mean."""
         events: list[Event] = []
-        if self.closed is not None:
+        if self.error is not None:
             return events
         if self._is_superseded:
             return self._lose("the session went on over another link")
         self._liveness.heard(now)
+        frames: Iterator[Frame] = self._decoder.feed(data)
+        if self.trace is not None:
+            frames = self.trace.received(frames)
         try:
-            for frame in self._decoder.feed(data):
+            for frame in frames:
                 events += self._receive(frame, now)
-                if self.closed is not None:
+                if self.error is not None:
                     return events
             self._acknowledge(now)
-        except RemoteProtocolError as error:
+        except REFUSALS as error:
             events += self._fail(error)
         return events
 
     def receive_eof(self) -> list[Event]:
         """Take the end of the byte stream."""
-        if self.closed is not None:
+        if self.error is not None:
             return []
         if self._decoder.is_inside_frame:
             reason = "the link was cut in the middle of a frame"
@@ -236,7 +231,13 @@ class Link:
             reason = "the link was cut"
         return self._lose(reason)
 
-    def _receive(self, frame: Frame, now: float) -> list[Event]:
+    def receive_lost(self, error: Exception | None) -> list[Event]:
+        """Take the loss of the byte stream. `error` says why, None after an orderly end."""
+        if error is None:
+            return self.receive_eof()
+        return [] if self.error is not None else self._end(error_from_loss(error))
+
+    def _receive(self, frame: Frame, now: float) -> Sequence[Event]:
         number = frame.type
         if number in KNOWN_TYPES:
             if (frame.channel == 0) is not (number < FIRST_CHANNEL_TYPE):
@@ -244,8 +245,8 @@ class Link:
                 raise RemoteProtocolError(f"{name} with the channel number {frame.channel}")
         elif number < FIRST_SKIPPED_TYPE:
             raise RemoteProtocolError(f"a frame of the unknown type {number}", code="unknown-type")
-        self.is_proved = self._handshake.is_attached
-        self._handshake.receive(number)
+        self.is_proved = self.handshake.is_attached
+        self.handshake.receive(number)
         if frame.is_sequenced:
             assert self.session is not None
             if number != FrameType.DATA:
@@ -261,7 +262,10 @@ class Link:
         body = bytes(frame.body)
         number = frame.type
         if number == FrameType.ACK:
-            self._receive_ack(body, now)
+            assert self.session is not None
+            self._control.take(now)
+            received = decode_number("ACK", "received", body, 0)
+            self.session.replay.acknowledge(received, now, self.round_trip)
         elif number == FrameType.PING:
             self._pings.take(now)
             ping_id = decode_number("PING", "id", body, 0)
@@ -273,34 +277,24 @@ class Link:
             self._liveness.pong(decode_number("PONG", "id", body, 0), now)
             self._share_round_trip()
         elif number == FrameType.HELLO:
-            return self._receive_hello(Hello.from_bytes(body))
+            self.handshake.receive_hello(Hello.from_bytes(body))
         elif number == FrameType.AUTH:
-            return [AuthReceived(Auth.from_bytes(body))]
+            return self._receive_auth(Auth.from_bytes(body))
         elif number == FrameType.ATTACH:
             return [AttachRequested(Attach.from_bytes(body))]
         elif number == FrameType.ATTACHED:
             return self._receive_attached(Attached.from_bytes(body), now)
         elif number == FrameType.GOODBYE:
-            return self._receive_goodbye(Goodbye.from_bytes(body))
+            return self._end(error_from_goodbye(Goodbye.from_bytes(body), self.handshake.versions))
         else:
             self._control.take(now)  # of a later version, and marked as safe to skip
         return []
 
-    def _receive_ack(self, body: bytes, now: float) -> None:
-        assert self.session is not None
-        self._control.take(now)
-        received = decode_number("ACK", "received", body, 0)
-        self.session.replay.acknowledge(received, now, self.round_trip)
-
-    def _receive_hello(self, hello: Hello) -> list[Event]:
-        lowest = max(self._versions[0], hello.versions[0])
-        highest = min(self._versions[1], hello.versions[1])
-        if lowest > highest:
-            self.closed = version_mismatch(self._versions, hello.versions)
-            self._say_goodbye(Goodbye("version", str(self.closed), self._versions))
-            return [LinkClosed(self.closed)]
-        self.peer = hello
-        return [HelloReceived(hello, highest)]
+    def _receive_auth(self, auth: Auth) -> list[Event]:
+        answer = self.handshake.receive_auth(auth)
+        if answer is not None:
+            self._queue(FrameType.AUTH, answer.to_bytes())
+        return [] if self.stage is Stage.AUTH else [LoggedIn(self.handshake.identity)]
 
     def _receive_attached(self, attached: Attached, now: float) -> list[Event]:
         session = self._attaching
@@ -308,34 +302,27 @@ class Link:
         if session.id and session.id != attached.session:
             raise RemoteProtocolError("ATTACHED names another session than ATTACH")
         self._liveness.sample(now - self._attach_sent)
-        try:
-            session.replay.rewind(attached.received, now)
-        except ResumeFailed as error:
-            return self._fail(error)
+        session.replay.rewind(attached.received, now)
         session.id, session.secret = attached.session, attached.secret
         self._carry(session)
         return [SessionAttached(session.id)]
-
-    def _receive_goodbye(self, goodbye: Goodbye) -> list[Event]:
-        self.closed = error_from_goodbye(goodbye, self._versions)
-        return [LinkClosed(self.closed)]
 
     # Time.
 
     def next_deadline(self) -> float | None:
         """Return when `tick` should be called next, in the clock of `now`; None when over."""
-        if self.closed is not None:
+        if self.error is not None:
             return None
-        if not self._handshake.is_attached:
+        if not self.handshake.is_attached:
             return self._login_deadline if self.role is Role.SERVER else None
         deadline = self._liveness.deadline()
         return deadline if self._ack_due is None else min(deadline, self._ack_due)
 
     def tick(self, now: float) -> list[Event]:
         """Do what time asks for: acknowledge, PING, or give up."""
-        if self.closed is not None:
+        if self.error is not None:
             return []
-        if not self._handshake.is_attached:
+        if not self.handshake.is_attached:
             if self.role is Role.SERVER and now >= self._login_deadline:
                 seconds = self.limits.login_seconds
                 error = RemoteProtocolError(f"no login within {seconds:g} s", code="login-timeout")
@@ -379,13 +366,26 @@ class Link:
         self._claim = session.claims
 
     def _lose(self, reason: str, *, silent: bool = False) -> list[Event]:
-        self.closed = LinkLost(reason, silent=silent)
-        return [LinkClosed(self.closed)]
+        return self._end(LinkLost(reason, silent=silent))
+
+    def _fail(self, error: RshellError) -> list[Event]:
+        """End the link for one of REFUSALS, and tell the peer."""
+        self._queue(
+            FrameType.GOODBYE, goodbye_from_error(error, self.handshake.versions).to_bytes()
+        )
+        events = self._end(error)
+        if self.role is Role.SERVER and isinstance(error, AuthenticationFailed):
+            events.insert(0, LoginFailed(str(error.__cause__ or error)))
+        return events
+
+    def _end(self, error: RshellError) -> list[Event]:
+        self.error = error
+        return [LinkClosed(error)]
 
     def _carry(self, session: Session) -> None:
-        assert self.peer is not None
+        assert self.handshake.peer is not None
         self.session = session
-        session.peer_frame = min(self.peer.frame, self.limits.frame)
+        session.peer_frame = min(self.handshake.peer.frame, self.limits.frame)
         session.unacknowledged = 0
         self._share_round_trip()
         self._decoder.limit = self.limits.frame
@@ -395,14 +395,4 @@ class Link:
             self.session.round_trip = self._liveness.round_trip
 
     def _queue(self, frame_type: FrameType, body: bytes) -> None:
-        if self.closed is not None:
-            raise LocalProtocolError(f"{frame_type.name} on a link that is over")
         self._replies.append(encode_frame(frame_type, 0, body))
-
-    def _say_goodbye(self, goodbye: Goodbye) -> None:
-        self._replies.append(encode_frame(FrameType.GOODBYE, 0, goodbye.to_bytes()))
-
-    def _fail(self, error: RemoteProtocolError | ResumeFailed) -> list[Event]:
-        self._say_goodbye(Goodbye(error.code, str(error)))
-        self.closed = error
-        return [LinkClosed(error)]

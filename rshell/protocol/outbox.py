@@ -1,9 +1,8 @@
 """What a session has to say, in the order in which it leaves.
 
-Strategy: three things wait for a link: control frames, channels with little to send, channels
-with much. They go in that order, so a keystroke or a signal never stands behind bulk data;
-channels take turns within their class, and each small channel gets one turn a round, so bulk
-never starves.
+Three things wait for a link: control frames, channels with little to send, channels with much.
+They go in that order, and a keystroke or a signal never stands behind bulk data. Channels take
+turns within their class, and each small channel gets one turn a round: bulk never starves.
 
 Hazard: a frame is numbered in `collect`, at the moment it is given to a link, and not a moment
 earlier. Whatever overtakes must do so before that.
@@ -16,11 +15,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from rshell.protocol.budget import MemoryBudget
 from rshell.protocol.channel import ChannelState, Half
-from rshell.protocol.frames import FrameType, encode_data_header, encode_frame
+from rshell.protocol.flow import MemoryBudget, ReplayQueue
+from rshell.protocol.frames import Buffer, FrameType, encode_data_header, encode_frame
 from rshell.protocol.messages import encode_number
-from rshell.protocol.replay import Buffer, ReplayQueue
 from rshell.values import Bounds
 
 _SMALL = 4096  # queued bytes up to which a channel counts as interactive

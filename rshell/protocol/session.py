@@ -1,10 +1,10 @@
 """A session: channels and the replay queue. It outlives any one link.
 
-Strategy: callers act on channels here, which fills the `Outbox`; a link takes frames out with
-`collect` when it has room and puts frames in with `receive`.
+Callers act on channels here, which fills the `Outbox`; a link takes frames out with `collect` when
+it has room and puts frames in with `receive`.
 
 Hazard: the events of one call describe the past. By the time a caller handles the first of
-them, the peer may have ended the channel already; so calls on such a channel do nothing, and
+them, the peer may have ended the channel already. Calls on such a channel therefore do nothing, and
 only a move that our own earlier calls forbid raises LocalProtocolError.
 """
 
@@ -13,19 +13,21 @@ from __future__ import annotations
 from enum import Enum
 
 from rshell.errors import ChannelRefused, ChannelReset, LocalProtocolError, RemoteProtocolError
-from rshell.protocol.budget import MemoryBudget
-from rshell.protocol.channel import ChannelState, Half, Queued
-from rshell.protocol.codec import Json, encode_json, parse_object
-from rshell.protocol.events import (
+from rshell.protocol.channel import (
     ChannelClosed,
+    ChannelEvent,
     ChannelOpened,
     ChannelRequested,
+    ChannelState,
     DataReceived,
     EofReceived,
-    Event,
+    Half,
     MessageReceived,
+    Queued,
 )
-from rshell.protocol.frames import HEADER, KNOWN_TYPES, Frame, FrameType
+from rshell.protocol.codec import Json, encode_json, parse_object
+from rshell.protocol.flow import MemoryBudget, ReceiveWindow, ReplayQueue, SendWindow
+from rshell.protocol.frames import HEADER, KNOWN_TYPES, Buffer, Frame, FrameType
 from rshell.protocol.messages import (
     KIND_LIMIT,
     Open,
@@ -36,8 +38,6 @@ from rshell.protocol.messages import (
     encode_number,
 )
 from rshell.protocol.outbox import Outbox
-from rshell.protocol.replay import Buffer, ReplayQueue
-from rshell.protocol.window import ReceiveWindow, SendWindow
 from rshell.values import Bounds
 
 EMPTY = b"{}"
@@ -123,7 +123,7 @@ class Session:
     def send(self, channel: ChannelState, stream: int, data: Buffer) -> None:
         """Queue bytes of one stream. The caller keeps to `room`; more is queued all the same.
 
-        `data` is kept, uncopied, until the peer has acknowledged it, so it must never change.
+        `data` is kept, uncopied, until the peer has acknowledged it, and must never change.
         """
         if not len(data) or channel.theirs is Half.CLOSED:
             return
@@ -163,7 +163,7 @@ class Session:
         self._credit_discarded(channel)
 
     def reset(self, channel: ChannelState, code: str, reason: str) -> None:
-        """End the channel at once; what is queued in it is dropped. Harmless when it is over.
+        """End the channel at once; what is queued in it is dropped. Does nothing when it is over.
 
         A channel that the peer asked for and that has no answer yet is refused.
         """
@@ -238,14 +238,14 @@ class Session:
         """
         return self._outbox.collect(out, room)
 
-    def receive(self, frame: Frame, now: float) -> list[Event]:
+    def receive(self, frame: Frame, now: float) -> list[ChannelEvent]:
         """Take one sequenced frame. Raises RemoteProtocolError; the session is then over."""
         events = self._receive(frame, now)
         self.received += 1
         self.unacknowledged += HEADER.size + len(frame.body)
         return events
 
-    def _receive(self, frame: Frame, now: float) -> list[Event]:
+    def _receive(self, frame: Frame, now: float) -> list[ChannelEvent]:
         frame_type = KNOWN_TYPES.get(frame.type)
         if frame_type is None:
             return []  # of a later version, and marked as safe to skip
@@ -277,7 +277,7 @@ class Session:
             return [] if channel.is_discarding else [EofReceived(channel)]
         return self._receive_end(channel, frame_type, frame.body)
 
-    def _receive_data(self, channel: ChannelState, body: Buffer) -> list[Event]:
+    def _receive_data(self, channel: ChannelState, body: Buffer) -> list[ChannelEvent]:
         if len(body) < 2:
             raise RemoteProtocolError("DATA without bytes")
         channel.receive_window.receive(len(body) - 1)
@@ -300,7 +300,7 @@ class Session:
             body = encode_number("bytes", credit)
             self._outbox.add_control(FrameType.WINDOW, channel.number, body)
 
-    def _receive_open(self, frame: Frame) -> list[Event]:
+    def _receive_open(self, frame: Frame) -> list[ChannelEvent]:
         number = frame.channel
         if number % 2 != self.role.peer.value % 2 or number <= self._last_peer_number:
             raise RemoteProtocolError(f"OPEN of channel {number}, which is not the peer's next")
@@ -318,8 +318,8 @@ class Session:
 
     def _receive_end(
         self, channel: ChannelState, frame_type: FrameType, body: Buffer
-    ) -> list[Event]:
-        """CLOSE, REFUSED and RESET: the peer's half is closed, so ours follows."""
+    ) -> list[ChannelEvent]:
+        """CLOSE, REFUSED and RESET: the peer's half is closed, and ours follows."""
         cause: ChannelRefused | ChannelReset | None = None
         if frame_type is FrameType.CLOSE:
             parse_object("CLOSE", body)

@@ -22,12 +22,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from rshell.errors import ConfigurationError
 from rshell.security.files import locked, read_private, write_private
+from rshell.values import frozen
 
 if TYPE_CHECKING:
     import ssl
@@ -39,7 +39,7 @@ _FINGERPRINT = re.compile(r"(?:sha256:)?([0-9a-f]{2}(?::?[0-9a-f]{2}){31})", re.
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CertificateFiles:
     """Where a certificate (chain) and its private key lie, both in PEM."""
 

@@ -8,6 +8,8 @@ nobody can relay the login.
 
 Hazard: a damaged line must not be repeated in an error, for it may hold a token; errors name
 the file and the line's number.
+
+Hazard: an exception in the check must end the link. Silence is the only consent.
 """
 
 from __future__ import annotations
@@ -16,8 +18,8 @@ import os
 from dataclasses import field
 from pathlib import Path
 
-from rshell.errors import AuthenticationFailed, ConfigurationError
-from rshell.security.certificates import parse_fingerprint
+from rshell.errors import AuthenticationFailed, ConfigurationError, UntrustedServer
+from rshell.security.certificates import fingerprint, parse_fingerprint
 from rshell.security.files import (
     locked,
     read_private,
@@ -127,6 +129,32 @@ def _find_line(address: Address, token: str | None) -> TokenLine:
             "on that machine and paste the line it prints into 'rshell --login' here."
         )
     return stored
+
+
+def check_fingerprint(expected: str | None, der: bytes | None, address: Address) -> None:
+    """Refuse a server whose certificate (`der`) is not the expected one.
+
+    `expected` None means that nothing is pinned: any certificate passes, and the login's
+    channel binding decides. Raises UntrustedServer for another certificate or none at all,
+    ConfigurationError for an `expected` that is no fingerprint. Silence is the only consent.
+    """
+    if not der:
+        raise UntrustedServer(
+            f"{address} showed no certificate. Nothing was sent to it. Is it an rshell-server?",
+            expected=expected or "",
+        )
+    if expected is None:
+        return
+    wanted, received = parse_fingerprint(expected), fingerprint(der)
+    if wanted != received:
+        raise UntrustedServer(
+            f"{address} is not the server that is known here. Nothing was sent to it. "
+            f"Expected {wanted}, received {received}. If its certificate was replaced on purpose, "
+            "run `rshell-token add NAME` there and paste the line into `rshell --login` here; "
+            "otherwise somebody stands in between.",
+            expected=wanted,
+            received=received,
+        )
 
 
 def _parse(data: bytes, where: str) -> TokenLine:

@@ -1,12 +1,11 @@
 """How long a source that keeps failing to log in has to wait, and whom to drop in a flood.
 
-Strategy: pure, with the time (seconds, monotonic) as an argument. A source may fail a few
-times; from then on each failure doubles its wait, from 1 s up to `penalty_longest`. Sources that
-have to wait and sources that failed only once or twice are kept apart, so that when the table is
-full the harmless ones are forgotten first.
+Pure, with the time (seconds, monotonic) as an argument. A source may fail a few times; from then on
+each failure doubles its wait, from 1 s up to `penalty_longest`. Sources that have to wait and
+sources that failed only once or twice are kept apart: a full table forgets the latter first.
 
 Hazards:
-- An attacker owns whole IPv6 networks, so an IPv6 source is its /64.
+- An attacker owns whole IPv6 networks: an IPv6 source is its /64.
 - On a dual-stack socket an IPv4 peer appears as `::ffff:1.2.3.4`; it must not be a second
   identity, nor may all of them share the one /64 that they seem to be in.
 """
@@ -14,16 +13,17 @@ Hazards:
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Network, ip_address
 
 from rshell.values import Bounds
 
 
-@dataclass(slots=True)
 class _Entry:
-    failures: int = 0
-    until: float = 0.0  # the end of the wait, or the last failure where there is no wait
+    __slots__ = ("failures", "until")
+
+    def __init__(self) -> None:
+        self.failures = 0
+        self.until = 0.0  # the end of the wait, or the last failure where there is no wait
 
 
 class Penalties:
@@ -32,28 +32,28 @@ class Penalties:
     def __init__(self, limits: Bounds) -> None:
         self._limits = limits
         # Both in the order of the last failure, the oldest first.
-        self._harmless: OrderedDict[str, _Entry] = OrderedDict()
+        self._noted: OrderedDict[str, _Entry] = OrderedDict()
         self._waiting: OrderedDict[str, _Entry] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._harmless) + len(self._waiting)
+        return len(self._noted) + len(self._waiting)
 
     def failed(self, source: str, now: float) -> None:
         """Count a failed login of `source` (an IP address as text, or any other name)."""
         name = fold_source(source)
-        entry = self._harmless.pop(name, None) or self._waiting.pop(name, None)
+        entry = self._noted.pop(name, None) or self._waiting.pop(name, None)
         if entry is None or self._is_over(entry, now):
             entry = _Entry()
         self._make_room(now)
         entry.failures += 1
         entry.until = now + self._seconds(entry.failures)
         punished = entry.failures >= self._limits.penalty_failures
-        (self._waiting if punished else self._harmless)[name] = entry
+        (self._waiting if punished else self._noted)[name] = entry
 
     def succeeded(self, source: str, now: float) -> None:
         """Forgive a source that logged in."""
         name = fold_source(source)
-        self._harmless.pop(name, None)
+        self._noted.pop(name, None)
         self._waiting.pop(name, None)
 
     def wait(self, source: str, now: float) -> float:
@@ -72,12 +72,12 @@ class Penalties:
         return now - entry.until >= self._limits.penalty_longest
 
     def _make_room(self, now: float) -> None:
-        """Forget what is over, then the oldest harmless source, then the oldest of all."""
-        for table in (self._harmless, self._waiting):
+        """Forget what is over, then the oldest that need not wait, then the oldest of all."""
+        for table in (self._noted, self._waiting):
             while table and self._is_over(next(iter(table.values())), now):
                 table.popitem(last=False)
         if len(self) and len(self) >= self._limits.penalty_sources:
-            (self._harmless or self._waiting).popitem(last=False)
+            (self._noted or self._waiting).popitem(last=False)
 
 
 def fold_source(source: str) -> str:

@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from rshell.errors import ConfigurationError
+from rshell.protocol.scram import Verifier
 from rshell.security.certificates import parse_fingerprint
 from rshell.security.files import locked, read_private, write_private
-from rshell.security.scram import Verifier
-from rshell.values import Address
+from rshell.values import Address, frozen
 
 _VERSION = 1
 _WORD = "rshell1"  # the first field of a token line, and its version
@@ -53,7 +53,7 @@ def check_identity(name: str) -> str:
     return name
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TokenLine:
     """What a person carries to another machine: where the server is, who it is, and a token.
 
@@ -92,7 +92,7 @@ class TokenLine:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TokenRecord:
     """One token as anybody may see it.
 

@@ -146,7 +146,7 @@ class Entrance:
         except OSError as error:
             sock.close()  # reset before we looked
             link.driver.stream_lost(error)
-        if link.link.closed is not None:  # closed before it had a stream to wait for
+        if link.link.error is not None:  # closed before it had a stream to wait for
             await link.driver.done.wait()
 
     def _admits(self, source: str) -> bool:

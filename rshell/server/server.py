@@ -23,15 +23,15 @@ from typing import BinaryIO
 from rshell.aio import Opening, Tasks
 from rshell.channels.base import Context, Handler, Work, own_name
 from rshell.channels.job.jobs import Jobs
-from rshell.channels.job.server import serve_job
 from rshell.channels.process.server import serve_process
 from rshell.channels.shell.named.table import NamedShellTable
 from rshell.errors import ConfigurationError, RshellError, SessionClosed
 from rshell.execution.exits import use_default_sigchld
 from rshell.execution.reaper_client import Reaper
-from rshell.execution.spawn_queue import SpawnQueue
+from rshell.execution.spawn import SpawnQueue
 from rshell.protocol.codec import Json
 from rshell.protocol.messages import Attach
+from rshell.protocol.scram import ScramServer, Verifier
 from rshell.protocol.session import Role, Session
 from rshell.security.certificates import (
     CertificateFiles,
@@ -39,7 +39,6 @@ from rshell.security.certificates import (
     fingerprint,
 )
 from rshell.security.files import private_directory, server_directory
-from rshell.security.scram import ServerLogin, Verifier
 from rshell.server.entrance import Entrance, bind_tcp
 from rshell.server.login import ServerLink
 from rshell.server.session_table import Drain, KeptSession, SessionTable
@@ -144,7 +143,7 @@ class Server:
         self._reaper = Reaper(limits.kill_grace)
         self._spawner = SpawnQueue(limits.processes, reaper=self._reaper)
         self._work = Work()
-        self._jobs = None if jobs is None else Jobs(jobs, self._spawner, limits, self._work)
+        self._jobs = Jobs(jobs, self._spawner, limits, self._work)
         # A server that keeps jobs is there for more than one session.
         self._named = NamedShellTable(
             limits, audit.write, self._verifier_of, keeps=jobs is not None
@@ -216,7 +215,7 @@ class Server:
     def _command_kinds(self) -> dict[str, Handler]:
         """Return the handlers of the kinds that every server has."""
         return {
-            "job": partial(serve_job, self._jobs, self._work),
+            "job": self._jobs.serve,
             "process": serve_process,
             "sessions": self._named.serve_sessions,
             "shell": self._named.serve_shell,
@@ -224,11 +223,11 @@ class Server:
 
     # What links ask for.
 
-    def new_login(self) -> ServerLogin:
-        """Return the server's side of one login."""
+    def new_scram(self) -> ScramServer:
+        """Return the server's side of one login by token."""
         assert self._tls is not None
         tokens = self._tls.tokens
-        return ServerLogin(tokens.lookup, tokens.fake_key, binding(self._tls.certificate))
+        return ScramServer(tokens.lookup, tokens.fake_key, binding(self._tls.certificate))
 
     def logged_in(self, link: ServerLink) -> None:
         """A login succeeded."""
@@ -271,7 +270,7 @@ class Server:
 
     def _verifier_of(self, session: str) -> Verifier | None:
         """Return what the login of a session was checked against; None without a token."""
-        return self._sessions[session].link.verifier
+        return self._sessions[session].link.login.verifier
 
     def link_closed(self, link: ServerLink, cause: RshellError) -> None:
         """A link is over; its session goes on, waits for another link, or ends."""
@@ -315,10 +314,10 @@ class Server:
         """End what belongs to tokens that are no longer there."""
         # Every login is compared, not the lists before and after: a token that is added,
         # used and revoked between two looks is in neither.
-        for link in [link for link in self._entrance.links if link.is_revoked(lookup)]:
+        for link in [link for link in self._entrance.links if link.login.is_revoked(lookup)]:
             link.close("revoked", _REVOKED)
         for kept in self._sessions:
-            if kept.timer is not None and kept.link.is_revoked(lookup):
+            if kept.timer is not None and kept.link.login.is_revoked(lookup):
                 self._end_session(kept, SessionClosed("revoked", _REVOKED, by="local"))
         self._named.end_revoked(lookup)
 
@@ -374,8 +373,7 @@ class Server:
             link.close("shutdown", _SHUTDOWN)
         for kept in self._sessions:
             self._end_session(kept, SessionClosed("shutdown", _SHUTDOWN, by="local"))
-        if self._jobs is not None:
-            self._tasks.own(self._jobs.close())
+        self._tasks.own(self._jobs.close())
         self._tasks.own(self._named.close())
         await self._tasks.join()
         await self._reaper.close()

@@ -30,6 +30,7 @@ from typing import NamedTuple, Optional
 
 from rshell.errors import ConfigurationError
 from rshell.protocol.codec import Json
+from rshell.protocol.scram import Verifier
 from rshell.security.certificates import (
     CertificateFiles,
     certificate_der,
@@ -38,7 +39,6 @@ from rshell.security.certificates import (
     server_context,
 )
 from rshell.security.credentials import local_token, write_local_token
-from rshell.security.scram import Verifier
 from rshell.security.tokens import TokenLine, TokenStore
 from rshell.values import DEFAULT_PORT, Address
 

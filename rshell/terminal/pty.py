@@ -1,21 +1,25 @@
-"""Pseudo-terminals: making a pair, and reading and setting its size.
+"""The kernel's terminals: making a pair, sizes, and the modes of the one that we run on.
 
-Strategy: `os.openpty` already gives descriptors that no child inherits by accident. Only the
-master is made non-blocking: the two ends are separate open files, so a program on the slave
-keeps the blocking terminal that it expects.
+`os.openpty` gives descriptors that no child inherits by accident. Only the master is made
+non-blocking: the two ends are separate open files, and a program on the slave keeps the blocking
+terminal that it expects.
 
 Hazards: with no slave open anywhere, the master's read says EIO rather than an end of file.
-A pair that was never given a size reports 0 by 0, which is no TerminalSize.
+A pair that was never given a size reports 0 by 0, which is no TerminalSize. A process killed with
+SIGKILL restores no modes; nobody can.
 """
 
 from __future__ import annotations
 
 import array
+import contextlib
 import fcntl
 import os
 import select
 import sys
 import termios
+import tty
+from collections.abc import Iterator
 
 from rshell.values import TerminalSize
 
@@ -100,3 +104,39 @@ def _bytes_waiting(fd: int) -> int:
     count = array.array("i", [0])
     fcntl.ioctl(fd, termios.FIONREAD, count)
     return count[0]
+
+
+@contextlib.contextmanager
+def raw_mode(fd: int) -> Iterator[None]:
+    """Hand every key to the program as it comes; the modes before are restored on leaving.
+
+    Raises termios.error if `fd` is no terminal.
+    """
+    before = termios.tcgetattr(fd)
+    try:
+        tty.setraw(fd, termios.TCSADRAIN)  # what was typed ahead is for the program too
+        yield
+    finally:
+        # At once: a terminal that takes no output would never be drained.
+        with contextlib.suppress(termios.error):  # the terminal has gone
+            termios.tcsetattr(fd, termios.TCSANOW, before)
+
+
+def process_output(fd: int, wanted: bool) -> None:
+    """Have a raw terminal make lines of newlines, or not, for a program of this machine on it.
+
+    Does nothing where it is not raw any more, or has gone.
+    """
+    with contextlib.suppress(termios.error):
+        modes = termios.tcgetattr(fd)
+        if not modes[3] & termios.ICANON:
+            modes[1] = modes[1] | termios.OPOST if wanted else modes[1] & ~termios.OPOST
+            termios.tcsetattr(fd, termios.TCSADRAIN, modes)
+
+
+def is_terminal(fd: int) -> bool:
+    """Whether `fd` is an open terminal."""
+    try:
+        return os.isatty(fd)
+    except OSError:
+        return False

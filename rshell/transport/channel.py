@@ -16,11 +16,16 @@ from typing import Any, Protocol, Union
 
 from rshell.aio import Changes
 from rshell.errors import ChannelReset, LocalProtocolError, RshellError
-from rshell.protocol.channel import ChannelState, Half
+from rshell.protocol.channel import (
+    ChannelOpened,
+    ChannelState,
+    DataReceived,
+    EofReceived,
+    Half,
+    MessageReceived,
+)
 from rshell.protocol.codec import Json
-from rshell.protocol.events import ChannelOpened, DataReceived, EofReceived, MessageReceived
-from rshell.protocol.frames import FrameType
-from rshell.protocol.replay import Buffer
+from rshell.protocol.frames import Buffer, FrameType
 from rshell.protocol.session import Session
 from rshell.transport.streams import ByteReader
 

@@ -1,26 +1,34 @@
 """The driver: feeds a `Link` from a byte stream and writes what the link wants to say.
 
-Strategy: every call into the core goes through here and ends in `flush`, the one place that
-writes. Reading never waits for writing: windows bound what a peer may send, so no read is ever
-paused, and an acknowledgement or a PING gets through while the way out is full.
+Every call into the core goes through here and ends in `flush`, the one place that writes. Reading
+never waits for writing: windows bound what a peer may send, and therefore no read is ever paused,
+and an acknowledgement or a PING gets through while the way out is full.
 
-Hazard: handling an event may call `flush` again. Nested calls are put off to the outer one, so
+A trace of all frames goes to the logger `rshell.frames` where that is at DEBUG when the link
+begins; with RSHELL_TRACE=1 in the environment it also goes to stderr (protocol/trace.py).
+
+Hazard: handling an event may call `flush` again. Nested calls are put off to the outer one, and
 all frames that one read causes leave in one write.
 
 Hazard: asyncio says that there is room in the middle of its own writing. A write that fails in
-there, or a close, would end the transport twice. So the driver writes a moment later.
+there, or a close, would end the transport twice. The driver therefore writes a moment later.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
+import logging
+import os
+import sys
 from typing import Protocol
 
-from rshell.errors import LinkLost, RshellError
-from rshell.protocol.channel import ChannelState
-from rshell.protocol.events import LINK_EVENTS, ChannelEvent, Event, LinkClosed, LinkEvent
-from rshell.protocol.link import Link
-from rshell.protocol.replay import Buffer
+from rshell.errors import LinkLost
+from rshell.protocol.channel import ChannelEvent, ChannelState
+from rshell.protocol.frames import Buffer
+from rshell.protocol.link import Event, Link
+from rshell.protocol.login import LINK_EVENTS, LinkEvent
+from rshell.protocol.trace import FrameTrace
 
 _ROUNDS = 8  # of writing and refilling, before other clients get their turn
 
@@ -35,21 +43,21 @@ class ByteStream(Protocol):
         """Return how many bytes may be written before the stream holds its limit."""
 
     def close(self) -> None:
-        """Write what is kept, then close. Harmless when it is closed."""
+        """Write what is kept, then close. Does nothing when it is closed."""
 
     def abort(self) -> None:
-        """Close at once; what is kept is lost. Harmless when it is closed."""
+        """Close at once; what is kept is lost. Does nothing when it is closed."""
 
 
 class LinkOwner(Protocol):
-    """Who acts on what a link says of itself."""
+    """The object that acts on what a link says of itself."""
 
     def handle(self, event: LinkEvent) -> None:
         """Act on one event. Called in order, never reentrantly."""
 
 
 class ChannelOwner(Protocol):
-    """Who acts on what happens in the channels of the session that a link carries."""
+    """The object that acts on what happens in the channels of a link's session."""
 
     def handle(self, event: ChannelEvent) -> None:
         """Act on one event. Called in order, never reentrantly."""
@@ -71,6 +79,7 @@ class Driver:
     def __init__(self, link: Link, owner: LinkOwner) -> None:
         self.link = link
         self.owner = owner
+        link.trace = _open_trace(link.role.name.lower())
         self.live: ChannelOwner | None = None
         self.stream: ByteStream | None = None
         self.done = asyncio.Event()
@@ -91,7 +100,7 @@ class Driver:
     def stream_opened(self, stream: ByteStream) -> None:
         """Take a stream that can be closed, and carry frames later."""
         self.stream = stream
-        if self.link.closed is not None:  # it was given up while the stream was being made
+        if self.link.error is not None:  # it was given up while the stream was being made
             stream.abort()
 
     def stream_ready(self) -> None:
@@ -114,17 +123,8 @@ class Driver:
     def stream_lost(self, error: Exception | None) -> None:
         """The stream is gone. `error` says why, None after an orderly end."""
         self.stream = None
-        if self.link.closed is None:
-            if isinstance(error, RshellError):
-                self.link.closed = error
-                self._act([LinkClosed(error)])
-            elif error is not None:
-                silent = isinstance(error, OSError) and not isinstance(error, ConnectionError)
-                self.link.closed = LinkLost(f"the link was cut: {error}", silent=silent)
-                self.link.closed.__cause__ = error
-                self._act([LinkClosed(self.link.closed)])
-            else:
-                self._act(self.link.receive_eof())
+        if events := self.link.receive_lost(error):
+            self._act(events)
         self._stop_timers()
         self.done.set()
 
@@ -136,7 +136,7 @@ class Driver:
         self.flush()
 
     def abort(self) -> None:
-        """Drop the link without a word. Harmless when it is over."""
+        """Drop the link without a word. Does nothing when it is over."""
         self._stop_timers()
         if self.stream is not None:
             self.stream.abort()
@@ -147,7 +147,7 @@ class Driver:
         if self._busy or stream is None:
             return
         if not self._is_ready:
-            if self.link.closed is not None:
+            if self.link.error is not None:
                 stream.abort()
             return
         link, session = self.link, self.link.session
@@ -167,7 +167,7 @@ class Driver:
                 self._loop.call_soon(self.flush)
         finally:
             self._busy = False
-        if link.closed is not None:
+        if link.error is not None:
             self._close_stream(stream)
         else:
             self._arm()
@@ -190,7 +190,7 @@ class Driver:
         self.flush()
 
     def _close_stream(self, stream: ByteStream) -> None:
-        if isinstance(self.link.closed, LinkLost):
+        if isinstance(self.link.error, LinkLost):
             stream.abort()  # nobody takes what is kept
             return
         stream.close()
@@ -213,7 +213,7 @@ class Driver:
     def _tick(self) -> None:
         self._timer = None
         self._act(self.link.tick(self._loop.time()))
-        if self.link.closed is None:
+        if self.link.error is None:
             self._arm()
 
     def _stop_timers(self) -> None:
@@ -221,3 +221,19 @@ class Driver:
             if timer is not None:
                 timer.cancel()
         self._timer = self._closer = None
+
+
+_links = itertools.count(1)
+
+
+def _open_trace(role: str) -> FrameTrace | None:
+    """Return what shows the frames of a new link of this process, None where nobody asks for it."""
+    log = logging.getLogger("rshell.frames")
+    if os.environ.get("RSHELL_TRACE", "0") not in ("", "0") and not log.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        log.addHandler(handler)
+        log.setLevel(logging.DEBUG)
+        log.propagate = False  # or a program that shows its own log would show each frame twice
+    number = next(_links)
+    return FrameTrace(f"{role} {number}", log.debug) if log.isEnabledFor(logging.DEBUG) else None

@@ -15,9 +15,8 @@ from collections.abc import Awaitable, Callable
 
 from rshell.aio import Changes
 from rshell.errors import ChannelError, LinkLost, RshellError, SessionClosed
-from rshell.protocol.channel import ChannelState
+from rshell.protocol.channel import ChannelClosed, ChannelEvent, ChannelRequested, ChannelState
 from rshell.protocol.codec import Json
-from rshell.protocol.events import ChannelClosed, ChannelEvent, ChannelRequested
 from rshell.protocol.session import Session
 from rshell.transport.channel import Channel
 from rshell.transport.driver import Driver

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import cast
 
 from rshell.errors import ConfigurationError
-from rshell.protocol.replay import Buffer
+from rshell.protocol.frames import Buffer
 from rshell.transport.driver import Driver
 from rshell.values import Bounds
 

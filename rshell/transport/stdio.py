@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from typing import BinaryIO, cast
 
 from rshell.errors import ConfigurationError, ConnectError
-from rshell.protocol.replay import Buffer
+from rshell.protocol.frames import Buffer
 from rshell.transport.driver import Driver
 from rshell.transport.sockets import join_small
 from rshell.values import Bounds

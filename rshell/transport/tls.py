@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Optional
 
 from rshell.errors import ConnectError, LinkLost, RshellError, ServerBusy, UntrustedServer
-from rshell.protocol.replay import Buffer
+from rshell.protocol.frames import Buffer
 from rshell.transport.driver import Driver
 from rshell.transport.sockets import SocketStream, join_small, shared
 from rshell.values import Bounds

@@ -8,10 +8,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from rshell.channels.base import Work
-from rshell.channels.job.jobs import Jobs
-from rshell.channels.job.running_job import RunningJob
-from rshell.execution.spawn import Command
-from rshell.execution.spawn_queue import SpawnQueue
+from rshell.channels.job.jobs import Jobs, RunningJob
+from rshell.execution.spawn import Command, SpawnQueue
 from rshell.protocol.codec import Json
 from rshell.values import Bounds
 

@@ -30,10 +30,8 @@ async def main() -> None:
         if name == "jobs":
             process = spawn(
                 Command(("/bin/sh", "-c", text), None, dict(os.environ)),
-                stdin=slave,
-                stdout=slave,
-                stderr=slave,
-                terminal=True,
+                {},
+                terminal=slave,
                 reaper=reaper,
             )
             os.set_blocking(master, True)
@@ -42,9 +40,7 @@ async def main() -> None:
             read, write = os.pipe()
             process = spawn(
                 Command(("/bin/sh", "-c", text), None, dict(os.environ)),
-                stdin=slave,
-                stdout=write,
-                stderr=write,
+                {0: slave, 1: write, 2: write},
                 reaper=reaper,
             )
         words: list[bytes] = []
@@ -56,9 +52,7 @@ async def main() -> None:
     read, write = os.pipe()
     process = spawn(
         Command(("/bin/sh", "-c", FORGETFUL), None, dict(os.environ)),
-        stdin=read,
-        stdout=write,
-        stderr=write,
+        {0: read, 1: write, 2: write},
         reaper=reaper,
     )
     await process.wait()

@@ -78,7 +78,7 @@ async def piped(what: Command) -> AsyncIterator[tuple[RunningProcess, PipeSource
     output = Output()
     source = output.source(ours)
     try:
-        process = spawn(what, stdin=null, stdout=theirs, stderr=theirs)
+        process = spawn(what, {0: null, 1: theirs, 2: theirs})
     except BaseException:
         source.close()
         raise
@@ -101,7 +101,7 @@ async def on_terminal(
     output = Output()
     source = output.source(os.dup(master))
     try:
-        process = spawn(what, stdin=slave, stdout=slave, stderr=slave, terminal=True)
+        process = spawn(what, {}, terminal=slave)
     except BaseException:
         source.close()
         os.close(master)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from rshell.protocol.channel import ChannelEvent
 from rshell.protocol.codec import encode_json
-from rshell.protocol.events import Event
-from rshell.protocol.frames import Frame, FrameType
-from rshell.protocol.replay import Buffer
+from rshell.protocol.frames import Buffer, Frame, FrameType
 from rshell.protocol.session import Role, Session
 from rshell.values import Bounds
 from tests.support.wire import PLENTY, decode_frames, join
@@ -19,7 +18,7 @@ LIMITS = Bounds(
 
 def receive(
     session: Session, frame_type: int, channel: int, body: dict[str, Any] | bytes = b"{}"
-) -> list[Event]:
+) -> list[ChannelEvent]:
     raw = body if isinstance(body, bytes) else encode_json(body)
     return session.receive(Frame(frame_type, channel, raw), 0.0)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 
-from rshell.protocol.replay import Buffer
+from rshell.protocol.frames import Buffer
 from rshell.transport.driver import Driver
 
 

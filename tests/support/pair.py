@@ -12,26 +12,29 @@ import random
 from dataclasses import dataclass, field
 
 from rshell.errors import RshellError
-from rshell.protocol.channel import ChannelState, Half
-from rshell.protocol.codec import Json
-from rshell.protocol.events import (
-    AttachRequested,
-    AuthReceived,
+from rshell.protocol.channel import (
     ChannelClosed,
     ChannelOpened,
     ChannelRequested,
+    ChannelState,
     DataReceived,
     EofReceived,
-    Event,
-    LinkClosed,
+    Half,
     MessageReceived,
+)
+from rshell.protocol.codec import Json
+from rshell.protocol.link import Event, Link
+from rshell.protocol.login import (
+    AttachRequested,
+    ClientLogin,
+    LinkClosed,
+    LoggedIn,
     SessionAttached,
 )
-from rshell.protocol.link import Link
 from rshell.protocol.messages import Attach, Resume
 from rshell.protocol.session import Role, Session
 from rshell.values import Bounds
-from tests.support.wire import FIRST_AUTH, IDENTITY, PLENTY, take
+from tests.support.wire import IDENTITY, PLENTY, new_link, take
 
 SESSION_ID = "session-1"
 
@@ -77,9 +80,9 @@ class End:
 
     def connect(self, now: float) -> Link:
         """Begin a new link; the old one is simply forgotten, as after a cut."""
-        self.link = Link(self.role, self.limits, now, mechanisms=("EXTERNAL",))
+        self.link = new_link(self.role, self.limits, now)
         if self.role is Role.CLIENT:
-            self.link.authenticate(FIRST_AUTH)
+            self.link.log_in(ClientLogin())
         return self.link
 
     # The application.
@@ -130,9 +133,9 @@ class End:
         """Do what an end does about an event."""
         assert self.link is not None
         match event:
-            case AuthReceived(auth):
-                self.link.accept(IDENTITY)
-                if auth.done:
+            case LoggedIn(identity):
+                assert identity == IDENTITY
+                if self.role is Role.CLIENT:
                     session = self.session
                     known = Attach(Resume(session.id, session.secret, session.received))
                     self.link.attach(session, known if session.id else Attach(), now)

@@ -20,13 +20,8 @@ from typing import Any
 
 from rshell.protocol.frames import FrameDecoder, FrameType
 from rshell.protocol.messages import Auth
-from rshell.security.certificates import (
-    CertificateFiles,
-    binding,
-    client_context,
-    server_context,
-)
-from rshell.security.scram import ClientLogin
+from rshell.protocol.scram import ScramClient
+from rshell.security.certificates import CertificateFiles, binding, client_context, server_context
 from tests.support.wire import frame
 
 DEADLINE = 30.0
@@ -92,7 +87,7 @@ class Peer:
         assert isinstance(self.socket, ssl.SSLSocket)
         der = self.socket.getpeercert(binary_form=True)
         assert der is not None
-        login = ClientLogin(identity, token, binding(der))
+        login = ScramClient(identity, token, binding(der))
         self.say_hello()
         first = Auth(login.first(), mechanism="SCRAM-SHA-256-PLUS")
         self.send(frame(FrameType.AUTH, 0, first.encode()))

@@ -16,8 +16,8 @@ from rshell.client.login import ClientLink
 from rshell.errors import RshellError
 from rshell.protocol.codec import Json
 from rshell.protocol.messages import Attach
+from rshell.protocol.scram import ScramServer
 from rshell.protocol.session import Role, Session
-from rshell.security.scram import ServerLogin
 from rshell.server.login import ServerLink
 from rshell.transport.channel import Channel
 from rshell.transport.driver import Driver
@@ -66,7 +66,7 @@ class ServerEnd:
         """The driver of its link."""
         return self.link.driver
 
-    def new_login(self) -> ServerLogin:
+    def new_scram(self) -> ScramServer:
         """Nobody logs in by token here."""
         raise AssertionError("a trusted link asked for a login")
 

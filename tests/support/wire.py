@@ -5,26 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from rshell.protocol.codec import encode_json
-from rshell.protocol.events import (
-    AttachRequested,
-    AuthReceived,
+from rshell.protocol.channel import (
     ChannelClosed,
     ChannelOpened,
     ChannelRequested,
     DataReceived,
     EofReceived,
-    Event,
-    HelloReceived,
-    LinkClosed,
     MessageReceived,
-    SessionAttached,
 )
-from rshell.protocol.frames import FrameDecoder, FrameType, encode_frame
-from rshell.protocol.handshake import Stage
-from rshell.protocol.link import Link
+from rshell.protocol.codec import encode_json
+from rshell.protocol.frames import Buffer, FrameDecoder, FrameType, encode_frame
+from rshell.protocol.link import Event, Link
+from rshell.protocol.login import (
+    AttachRequested,
+    ClientLogin,
+    LinkClosed,
+    LoggedIn,
+    LoginFailed,
+    ServerLogin,
+    SessionAttached,
+    Stage,
+)
 from rshell.protocol.messages import Attach, Auth, Hello
-from rshell.protocol.replay import Buffer
 from rshell.protocol.session import Role, Session
 from rshell.values import Bounds
 
@@ -81,8 +83,8 @@ def describe(event: Event) -> tuple[object, ...]:
     match event:
         case LinkClosed(cause):
             return (name, type(cause).__name__, str(cause))
-        case SessionAttached(session):
-            return (name, session)
+        case SessionAttached(text) | LoggedIn(text) | LoginFailed(text):
+            return (name, text)
         case DataReceived(channel, stream, data):
             return (name, channel.number, stream, data)
         case MessageReceived(channel, message):
@@ -93,8 +95,14 @@ def describe(event: Event) -> tuple[object, ...]:
             return (name, channel.number)
         case ChannelClosed(channel, channel_cause):
             return (name, channel.number, type(channel_cause).__name__, str(channel_cause))
-        case HelloReceived() | AuthReceived() | AttachRequested():
+        case AttachRequested():
             return (name, str(event))
+
+
+def new_link(role: Role, limits: Bounds | None = None, now: float = 0.0) -> Link:
+    """Return a fresh link. A server takes its client for IDENTITY; a client has yet to log in."""
+    login = ServerLogin(IDENTITY) if role is Role.SERVER else None
+    return Link(role, limits or Bounds(), now, login=login)
 
 
 def at_stage(
@@ -102,7 +110,7 @@ def at_stage(
 ) -> tuple[Link, Session]:
     """Return a link that has come to `stage`, its output taken, and the session it may carry."""
     limits = limits or Bounds()
-    link = Link(role, limits, now, mechanisms=("EXTERNAL",) if role is Role.SERVER else ())
+    link = new_link(role, limits, now)
     if role is Role.SERVER:
         session = Session(role, limits, id="session-1", secret="secret-1")
         _bring_server(link, session, stage, now)
@@ -129,9 +137,6 @@ def _bring_server(link: Link, session: Session, stage: Stage, now: float) -> Non
     if stage is Stage.AUTH:
         return
     link.receive_data(frame(FrameType.AUTH, 0, FIRST_AUTH.encode()), now)
-    if stage is Stage.AUTH_DECIDING:
-        return
-    link.accept(IDENTITY)
     if stage is Stage.ATTACH:
         return
     link.receive_data(frame(FrameType.ATTACH), now)
@@ -147,14 +152,11 @@ def _bring_client(link: Link, session: Session, stage: Stage, now: float) -> Non
     if stage is Stage.HELLO:
         return
     link.receive_data(frame(FrameType.HELLO, 0, HELLO), now)
-    link.authenticate(FIRST_AUTH)
+    link.log_in(ClientLogin())
     if stage is Stage.AUTH:
         return
     done = {"done": True, "identity": IDENTITY}
     link.receive_data(frame(FrameType.AUTH, 0, done), now)
-    if stage is Stage.AUTH_DECIDING:
-        return
-    link.accept(IDENTITY)
     if stage is Stage.ATTACH:
         return
     link.attach(session, Attach(), now)

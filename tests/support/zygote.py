@@ -22,6 +22,7 @@ import io
 import json
 import locale
 import os
+import pkgutil
 import select
 import signal
 import socket
@@ -30,23 +31,9 @@ import threading
 import time
 from typing import Any, NoReturn
 
+import rshell
+
 MOST = 256 * 1024  # bytes of a request: arguments and environment
-# What a command imports when its turn comes, in any of the ways in which it is started.
-_LATE = (
-    "asyncio",
-    "logging",
-    "ssl",
-    "rshell",
-    "rshell.client.connect",
-    "rshell.server.server",
-    "rshell.cli.jobs",
-    "rshell.cli.login",
-    "rshell.cli.oneshot",
-    "rshell.cli.report",
-    "rshell.cli.sessions",
-    "rshell.cli.prompt.app",
-    "rshell.cli.prompt.start",
-)
 PROGRAMS = (
     "rshell.cli.rshell",
     "rshell.cli.server",
@@ -58,7 +45,9 @@ PROGRAMS = (
 def main() -> None:
     """Serve requests until the socket ends."""
     control = socket.socket(fileno=int(sys.argv[1]))
-    for name in (*PROGRAMS, *_LATE):
+    for module in pkgutil.walk_packages(rshell.__path__, "rshell."):
+        importlib.import_module(module.name)  # also what a command imports when its turn comes
+    for name in PROGRAMS:
         importlib.import_module(name)
     gc.collect()
     gc.freeze()

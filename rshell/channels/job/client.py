@@ -1,6 +1,6 @@
 """The client's side of a `job` channel: starting, listing, reading, waiting and killing.
 
-Strategy: one channel for each question. An answer that stops short is an exception, never a
+Each question has a channel of its own. An answer that stops short is an exception, never a
 shorter list, a shorter log or a status.
 """
 

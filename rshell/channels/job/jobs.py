@@ -1,8 +1,13 @@
-"""All jobs of a server, running and kept, by identity and name.
+"""All jobs of a server, running and kept, and the answers to what their owners ask.
 
-Strategy: nothing is on the disk, and nothing locked, before the first question about jobs. What
-a job is, is known here as long as the server lives; the records on the disk are for the next
-one. An identity reaches its own jobs only: another's and none are refused in the same words.
+A job is a command that belongs to an identity and not to a channel: callbacks move its output to
+its log on the disk, which always has room or drops. Its end is that of the kind `process`. A
+channel of the kind `job` is one question and its answer. What happens to the channel, or to its
+session, changes nothing for the job, and a kill that was asked for goes on without its asker.
+
+Nothing is on the disk, and nothing locked, before the first question. What a job is, is known
+here as long as the server lives; the records on the disk are for the next one. An identity
+reaches its own jobs only: another's and none are refused in the same words.
 
 Hazard: a start waits for its turn at the spawner. Its place among the running ones is taken
 before that, and given back if it is cancelled; then nothing was started and nothing stays.
@@ -11,25 +16,38 @@ before that, and given back if it is cancelled; then nothing was started and not
 from __future__ import annotations
 
 import asyncio
-import os
+import shlex
 import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from rshell.channels.base import Work
-from rshell.channels.job.log import LogReader, LogWriter
-from rshell.channels.job.messages import JobInfo
-from rshell.channels.job.running_job import RunningJob
-from rshell.channels.job.store import JobStore
-from rshell.channels.process.messages import STDERR, STDOUT
-from rshell.errors import ChannelRefused, ConfigurationError, SpawnError
-from rshell.execution.pipes import output_pipe
-from rshell.execution.spawn import Command
-from rshell.execution.spawn_queue import SpawnQueue
+from rshell.aio import Changes
+from rshell.channels.base import Context, Work
+from rshell.channels.job.messages import (
+    JobInfo,
+    JobReply,
+    JobRequest,
+    JobsEnd,
+    LogEnd,
+    encode_dropped,
+    encode_output,
+)
+from rshell.channels.job.store import JobStore, LogReader, LogWriter, Output
+from rshell.channels.process.messages import STDERR, STDIN, STDOUT
+from rshell.channels.process.server import user_shell
+from rshell.errors import ChannelRefused, ConfigurationError, RemoteProtocolError, SpawnError
+from rshell.execution.piped_process import PipedProcess
+from rshell.execution.spawn import Command, SpawnQueue
 from rshell.protocol.codec import Json
+from rshell.transport.channel import Channel
 from rshell.values import Bounds, shorten_command
 
+_NO_JOBS = (
+    "jobs end with their server, and this one serves a single session. "
+    "Start rshell-server on its own."
+)
+_BLOCK = 64 * 1024  # bytes of log that are put together before they are sent
 # What the audit log says of a job that has ended.
 _FACTS = ["exit_status", "signal", "signal_number", "stdout", "stderr", "duration", "ended_by"]
 
@@ -37,10 +55,102 @@ Audit = Callable[[str, Json], None]
 Key = tuple[str, str]  # identity and name
 
 
-class Jobs:
-    """The jobs in `directory`. Its methods raise ChannelRefused with the code for the peer."""
+class RunningJob:
+    """A job that runs, and the outlet of its own pipes: what comes goes to `log`."""
 
-    def __init__(self, directory: Path, spawner: SpawnQueue, limits: Bounds, work: Work) -> None:
+    _piped: PipedProcess
+
+    def __init__(self, info: JobInfo, log: LogWriter, limits: Bounds) -> None:
+        self.room = limits.read_block
+        self._info = info
+        self._log = log
+        self._limits = limits
+        self._on_end: Callable[[JobInfo], None] | None = None
+        self._ended_by = ""
+        self._changes = Changes()
+
+    async def start(self, spawner: SpawnQueue, command: Command, *, merge_stderr: bool) -> None:
+        """Start the command. Raises SpawnError and OSError; cancelling leaves nothing."""
+        self._piped = await PipedProcess.start(
+            spawner,
+            command,
+            self,
+            self._limits,
+            inputs={STDIN: False},
+            outputs={STDOUT: STDOUT, STDERR: STDOUT if merge_stderr else STDERR},
+        )
+
+    def on_end(self, callback: Callable[[JobInfo], None]) -> None:
+        """Call `callback(info)` once, when all is known and everything released."""
+        self._on_end = callback
+        self._piped.on_end(self._ended)
+
+    @property
+    def info(self) -> JobInfo:
+        """What is known of it now."""
+        if self.is_over:
+            return self._info
+        counts, duration = self._log.counts, self._piped.duration
+        return self._info.replace(duration=duration, stdout=counts[STDOUT], stderr=counts[STDERR])
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended and its output is complete."""
+        return self._info.state != "running"
+
+    def want_room(self) -> None:
+        """There always is some."""
+
+    def write_nowait(self, data: bytes, stream: int = 0) -> None:
+        """Keep output."""
+        self._log.write(stream, data)
+        self._changes.notify()
+
+    async def wait_change(self) -> None:
+        """Wait for more output or the end; returns at once when it is over. Safe to cancel."""
+        if not self.is_over:
+            await self._changes.wait()
+
+    async def wait(self) -> JobInfo:
+        """Wait for the end and return what is known then. Safe to cancel."""
+        while not self.is_over:
+            await self.wait_change()
+        return self._info
+
+    async def end(self, reason: str) -> None:
+        """End it: SIGTERM, SIGKILL after the grace. `reason` is kept as `ended_by`.
+
+        Returns when it is over. Cancelling sends the SIGKILL at once.
+        """
+        if self._piped.exit_status is None and not self._ended_by:
+            self._ended_by = reason
+        await self._piped.end()
+        await self.wait()
+
+    def _ended(self) -> None:
+        status = self._piped.exit_status
+        assert status is not None and self._on_end is not None
+        self._log.close()
+        self._info = self.info.replace(
+            state="exited" if status.signal is None else "signaled",
+            status=status,
+            ended=time.time(),
+            ended_by=self._ended_by,
+            held_open=self._piped.is_held_open,
+        )
+        self._on_end(self._info)
+        self._changes.notify()
+
+
+class Jobs:
+    """The jobs in `directory`; without one there are none, and every question is refused.
+
+    Its methods raise ChannelRefused with the code for the peer.
+    """
+
+    def __init__(
+        self, directory: Path | None, spawner: SpawnQueue, limits: Bounds, work: Work
+    ) -> None:
         self._directory = directory
         self._spawner = spawner
         self._limits = limits
@@ -86,7 +196,8 @@ class Jobs:
         """
         store = self._load()
         count = sum(key[0] == identity for key in self._running) + self._starting[identity]
-        if count >= self._limits.jobs_running:
+        limits = self._limits
+        if count >= limits.jobs_running:
             raise ChannelRefused(
                 "busy", f"{count} jobs of yours run already, as many as this server allows"
             )
@@ -97,18 +208,33 @@ class Jobs:
             raise ChannelRefused("failed", f"there is a job {name!r} already") from error
         except ConfigurationError as error:
             raise ChannelRefused("failed", str(error)) from error
+        info = JobInfo(name, shorten_command(shown), time.time(), "running")
+        job = RunningJob(info, LogWriter(store.directory(identity, name), limits.job_log), limits)
         self._starting[identity] += 1
         try:
-            info = JobInfo(name, shorten_command(shown), time.time(), "running")
-            job = await self._spawn(store, identity, info, command, merge_stderr, audit)
-        except BaseException:
+            await job.start(self._spawner, command, merge_stderr=merge_stderr)
+        except BaseException as error:
             store.remove(identity, name)
+            if isinstance(error, (SpawnError, OSError)):
+                raise ChannelRefused("failed", f"the job can't be started: {error}") from error
             raise
         finally:
             self._starting[identity] -= 1
-        if not job.is_over:
-            self._running[identity, name] = job
+        # From here on nothing waits, so a job that runs is always known.
+        store.save(identity, info)
         audit("job-started", {"job": name, "argv": list(command.argv), "cwd": command.cwd})
+        task = self._work.begin()
+
+        def ended(info: JobInfo) -> None:
+            task.end()
+            del self._running[identity, info.name]
+            self._ended[identity, info.name] = info
+            store.save(identity, info)
+            self._prune(store, identity)
+            audit("job-ended", {"job": info.name} | _facts(info))
+
+        self._running[identity, name] = job
+        job.on_end(ended)
         return name
 
     async def close(self) -> None:
@@ -124,6 +250,8 @@ class Jobs:
     def _load(self) -> JobStore:
         if self._closed:
             raise ChannelRefused("failed", "the server is shutting down")
+        if self._directory is None:
+            raise ChannelRefused("failed", _NO_JOBS)
         if self._store is None:
             try:
                 self._store = JobStore(self._directory)
@@ -132,50 +260,6 @@ class Jobs:
             for identity, info in self._store.load():
                 self._ended[identity, info.name] = info
         return self._store
-
-    async def _spawn(
-        self,
-        store: JobStore,
-        identity: str,
-        info: JobInfo,
-        command: Command,
-        merge_stderr: bool,
-        audit: Audit,
-    ) -> RunningJob:
-        ours: dict[int, int] = {}
-        theirs: list[int] = []
-        try:
-            theirs.append(os.open(os.devnull, os.O_RDONLY))
-            for stream in (STDOUT,) if merge_stderr else (STDOUT, STDERR):
-                ours[stream], end = output_pipe()
-                theirs.append(end)
-            process = await self._spawner.spawn(
-                command, stdin=theirs[0], stdout=theirs[1], stderr=theirs[-1]
-            )
-        except BaseException as error:
-            for fd in ours.values():
-                os.close(fd)
-            if isinstance(error, (SpawnError, OSError)):
-                raise ChannelRefused("failed", f"the job can't be started: {error}") from error
-            raise
-        finally:
-            for fd in theirs:
-                os.close(fd)
-        # From here on nothing waits, so a job that runs is always known.
-        store.save(identity, info)
-        log = LogWriter(store.directory(identity, info.name), self._limits.job_log)
-
-        task = self._work.begin()
-
-        def ended(info: JobInfo) -> None:
-            task.end()
-            self._running.pop((identity, info.name), None)
-            self._ended[identity, info.name] = info
-            store.save(identity, info)
-            self._prune(store, identity)
-            audit("job-ended", {"job": info.name} | _facts(info))
-
-        return RunningJob(info, process, ours, log, self._limits, ended)
 
     def _prune(self, store: JobStore, identity: str) -> None:
         """Remove an identity's jobs that ended too long ago, or are too many."""
@@ -190,7 +274,112 @@ class Jobs:
                 del self._ended[key]
                 store.remove(*key)
 
+    # Answers.
+
+    async def serve(self, channel: Channel, context: Context) -> None:
+        """Answer one request about the jobs of `context.identity`."""
+        try:
+            request = JobRequest.decode(channel.request)
+        except RemoteProtocolError as error:
+            channel.refuse("bad-request", str(error))
+            return
+        try:
+            with self._work.begin(context.session, is_command=False):
+                await self._answer(channel, context, request)
+        except ChannelRefused as error:
+            channel.refuse(error.code, error.reason)
+
+    async def _answer(self, channel: Channel, context: Context, request: JobRequest) -> None:
+        if request.verb == "start":
+            channel.accept(JobReply(await self._start(context, request)).encode())
+        elif request.verb == "list":
+            infos = self.list(context.identity)
+            channel.accept()
+            for info in infos:
+                channel.send_message(info.encode())
+            channel.send_message(JobsEnd(len(infos)).encode())
+        else:
+            assert request.name is not None
+            job = self.find(context.identity, request.name)
+            if request.verb == "logs":
+                reader = self.read_log(context.identity, request.name)
+                try:
+                    channel.accept()
+                    await _send_log(channel, reader, job, request.follow)
+                finally:
+                    reader.close()
+                return
+            channel.accept()
+            if request.verb == "kill" and isinstance(job, RunningJob):
+                context.audit("job-killed", {"job": request.name})
+                context.clean_up(job.end("kill"))
+            info = await job.wait() if isinstance(job, RunningJob) else job
+            channel.send_message(info.encode())
+        channel.close()
+
+    async def _start(self, context: Context, request: JobRequest) -> str:
+        process = request.process
+        assert process is not None
+        environment = {} if process.clear_env else dict(context.environment)
+        environment.update(process.env)
+        argv, shown = process.argv, shlex.join(process.argv)
+        if process.command is not None:
+            argv, shown = (user_shell(context.environment), "-c", process.command), process.command
+        cwd = str(Path(context.cwd) / process.cwd) if process.cwd else context.cwd
+        return await self.start(
+            context.identity,
+            Command(argv, cwd, environment),
+            shown=shown,
+            name=request.name,
+            merge_stderr=process.merge_stderr,
+            audit=context.audit,
+        )
+
 
 def _facts(info: JobInfo) -> Json:
     values = info.encode()
     return {key: values[key] for key in _FACTS if key in values}
+
+
+async def _send_log(
+    channel: Channel, reader: LogReader, job: JobInfo | RunningJob, follow: bool
+) -> None:
+    """Send what is kept, and what comes if `follow`, then how the job stands, and close.
+
+    Without `follow` a job that writes on and on is sent as it stood at the beginning.
+    """
+    running = job if isinstance(job, RunningJob) else None
+    info = job.info if isinstance(job, RunningJob) else job
+    before = None
+    if running is not None and not follow:
+        before = (info.stdout or 0) + (info.stderr or 0)
+    sent = 0
+    while True:
+        # Asked before reading: what is there once a job is over is all there will be.
+        is_over = running is None or running.is_over
+        while block := _read_block(reader, before):
+            await channel.write(block)
+            sent += len(block)
+        if running is None or is_over or not follow:
+            break
+        await running.wait_change()
+    if running is not None and follow:
+        info = running.info
+    if info.state != "running" and info.stdout is not None and info.stderr is not None:
+        for piece in reader.missing({STDOUT: info.stdout, STDERR: info.stderr}):
+            await channel.write(block := _encode(piece))
+            sent += len(block)
+    channel.send_message(LogEnd(sent, info).encode())
+    channel.close()
+
+
+def _read_block(reader: LogReader, before: int | None) -> bytes:
+    block = bytearray()
+    while len(block) < _BLOCK and (piece := reader.read(before)) is not None:
+        block += _encode(piece)
+    return bytes(block)
+
+
+def _encode(piece: Output) -> bytes:
+    gap = encode_dropped(piece.stream, piece.dropped) if piece.dropped else b""
+    return gap + (encode_output(piece.stream, piece.data) if piece.data else b"")

@@ -1,6 +1,6 @@
 """The client's side of a `process` channel: `Process` while it runs, `CompletedProcess` after.
 
-Strategy: a process ends when the server says how, and the byte counts in that ending match what
+A process ends when the server says how, and the byte counts in that ending match what
 arrived. Anything else that ends the channel is an exception, never a status.
 
 Hazard: stdout and stderr share one window. Who reads only one of them while the other fills
@@ -9,13 +9,12 @@ waits for ever; merge them (`merge_stderr=True`), read both, or use `run`, which
 
 from __future__ import annotations
 
-import asyncio
 import signal as signals
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from rshell import aio
 from rshell.channels.base import read_reply
 from rshell.channels.process.messages import (
     STDERR,
@@ -40,7 +39,7 @@ from rshell.protocol.codec import Json, read_message
 from rshell.transport.channel import Channel
 from rshell.transport.live_session import LiveSession
 from rshell.transport.streams import ByteReader, TextReader
-from rshell.values import Bounds, ExitStatus, TerminalSize
+from rshell.values import Bounds, ExitStatus, TerminalSize, frozen
 
 PIPE = subprocess.PIPE
 
@@ -50,7 +49,7 @@ Reader = TypeVar("Reader", ByteReader, TextReader)
 _TIMEOUT_MARGIN = 10.0  # seconds for the server's own word about a timeout
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CompletedProcess(Generic[Text]):
     """A command that has ended.
 
@@ -120,7 +119,7 @@ class ProcessInput:
             raise BrokenPipeError("the remote process does not read its stdin")
 
     async def close(self) -> None:
-        """End the input: the process reads its end of file. Harmless when it is closed."""
+        """End the input: the process reads its end of file. May be called again."""
         self._is_closed = True
         self._channel.send_eof()
 
@@ -200,7 +199,7 @@ class Process(Generic[Reader]):
     def send_signal(self, signal: int | str) -> None:
         """Send a signal, by name ("SIGINT") or number, to the remote process group.
 
-        Harmless when it has ended. It overtakes input that is still on its way.
+        Does nothing once it has ended. It overtakes input that is still on its way.
         """
         name = signals.Signals(signal).name if isinstance(signal, int) else signal
         self._channel.send_message(Signal(name).encode(), urgent=True)
@@ -287,7 +286,7 @@ async def run_process(
             reader.collect(watch.arrived)
         backstop = None if timeout is None else timeout + limits.kill_grace + _TIMEOUT_MARGIN
         try:
-            async with asyncio.timeout(backstop):
+            async with aio.timeout(backstop):
                 if input is not None and process.stdin is not None:
                     try:
                         await process.stdin.write(input)
@@ -296,17 +295,20 @@ async def run_process(
                     await process.stdin.close()
                 ending = await process.wait_ending()
         except ChannelReset:
-            if watch.is_passed and max_output is not None:
-                raise OutputTruncated(
-                    f"the output passed {max_output} bytes and the command was ended",
-                    max_output=max_output,
-                    stdout=process.stdout.take(),
-                    stderr=process.stderr.take(),
-                ) from None
-            raise
+            if not watch.is_passed:
+                raise
+            ending = None
         except TimeoutError:
             ending = None
         stdout, stderr = process.stdout.take(), process.stderr.take()
+    # Asked of one that has ended as well: it may have done so in the same breath.
+    if watch.is_passed and max_output is not None:
+        raise OutputTruncated(
+            f"the output passed {max_output} bytes and the command was ended",
+            max_output=max_output,
+            stdout=stdout,
+            stderr=stderr,
+        )
     if timeout is not None and (ending is None or ending.timed_out):
         raise ProcessTimeout(
             f"the command passed its timeout of {timeout:g} s and was ended: {command!r}",

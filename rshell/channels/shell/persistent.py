@@ -28,8 +28,9 @@ from rshell.channels.process.server import user_shell
 from rshell.channels.shell.completion import Questions
 from rshell.channels.shell.messages import RunCommand, ShellEnding, ShellRequest
 from rshell.channels.shell.recipe import Answer, Report, ShellRecipe
-from rshell.channels.shell.shell_process import Outlet, ShellProcess, start_shell
+from rshell.channels.shell.shell_process import ShellProcess
 from rshell.errors import SpawnError
+from rshell.execution.piped_process import Outlet
 from rshell.execution.running_process import RunningProcess
 from rshell.values import ExitStatus, TerminalSize
 
@@ -108,7 +109,7 @@ class PersistentShell:
         """
         self._ready.clear()
         is_first, self._was_started = not self._was_started, True
-        shell = await start_shell(
+        shell = await ShellProcess.start(
             self._context,
             self.recipe,
             # A directory that was asked for has to be there; one that has gone since need not.

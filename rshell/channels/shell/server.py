@@ -21,7 +21,7 @@ from rshell.channels.base import Context, Task, own_name
 from rshell.channels.process.messages import STDIN, Resize, Signal
 from rshell.channels.process.server import resolve_signal
 from rshell.channels.shell import completion
-from rshell.channels.shell.check import wants_more
+from rshell.channels.shell.completeness import wants_more
 from rshell.channels.shell.completion import CursorWord, LookUps, find_word
 from rshell.channels.shell.messages import (
     Cancel,

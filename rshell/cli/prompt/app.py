@@ -1,51 +1,169 @@
 """The interactive prompt: lines edited here, run there.
 
-Strategy: the terminal is raw from beginning to end and given back on every way out. Either
-prompt_toolkit has it, or the remote program; a command's output is written as it comes, and
-what the program left behind (modes, a line without an end) is put right before the next prompt.
-A named shell was there before us and goes on after us: what it printed meanwhile comes first,
-and a command that runs there gets the terminal at once.
+Either prompt_toolkit has the terminal, or the remote program; a command's output is written as it
+comes, and what the program left behind (modes, a line without an end) is put right before the next
+prompt. A named shell was there before us and goes on after us: what it printed meanwhile comes
+first, and a command that runs there gets the terminal at once.
 
-Hazard: between two owners of the terminal nobody may read it. Keys typed then wait in the
-terminal; keys that reached a program's terminal and were never read come back from the server.
+Loading prompt_toolkit is a few hundred milliseconds of work, a login and the start of a shell about
+as much waiting, more the farther the server is. So a thread loads while the loop waits. Nobody
+waits for the thread, and what goes wrong meanwhile is said at once. It is a daemon, for the same
+reason, and holds nothing that would have to be released.
+
+Hazard: keys that reached a program's terminal and were never read come back from the server.
+
+Hazard: what prompt and toolbar show came from the other side or from the user. Every piece of text
+passes `printable` before it reaches the terminal.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import signal
-import sys
-import termios
-from collections.abc import Callable
-from contextlib import suppress
-from functools import partial
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from rshell.aio import Tasks
 from rshell.channels.shell.client import ShellLine
 from rshell.channels.shell.messages import ShellEnding
-from rshell.cli.config import load_config
-from rshell.cli.notices import is_dumb, notice
-from rshell.cli.prompt.completer import RemoteCompleter
-from rshell.cli.prompt.editor import Editor
-from rshell.cli.prompt.history import open_history
-from rshell.cli.prompt.passthrough import Passthrough, SessionDetached, SessionLeft
-from rshell.cli.prompt.pump import OutputPump
-from rshell.cli.prompt.status import Status
-from rshell.cli.streams import OutputDescriptor
+from rshell.cli.options import load_config
+from rshell.cli.prompt.passthrough import OutputPump, Passthrough
+from rshell.cli.report import format_seconds
+from rshell.cli.streams import Left
+from rshell.cli.terminal import Detached, Terminal, notice
 from rshell.client.client import Client
-from rshell.errors import ChannelReset, RshellError
-from rshell.terminal.pty import get_size
-from rshell.values import TerminalSize
+from rshell.errors import ChannelReset, LinkLost, ResumeFailed, RshellError, SessionClosed
+from rshell.terminal.output import printable
 
-LEFT_STATUS = 255
+if TYPE_CHECKING:
+    from rshell.cli.prompt.editor import Editor
 
-_TERMINAL = 0
+_PASSED_ON = ("COLORTERM", "LANG", "LC_ALL", "LC_CTYPE")
+
+
+def load_editor() -> Future[type[Editor]]:
+    """Begin to load the editor, in a thread."""
+    loaded: Future[type[Editor]] = Future()
+    loaded.set_running_or_notify_cancel()  # who waits may give up; the thread does not
+
+    def load() -> None:
+        try:
+            from rshell.cli.prompt.editor import Editor
+        except BaseException as error:  # it belongs to the one who asks for the result
+            loaded.set_exception(error)
+        else:
+            loaded.set_result(Editor)
+
+    threading.Thread(target=load, name="loading the editor", daemon=True).start()
+    return loaded
+
+
+async def run_prompt(client: Client, where: str, name: str, loading: Future[type[Editor]]) -> int:
+    """Run the prompt until the user leaves; return the status to exit with.
+
+    With a `name`, not "", it is in the named shell of that name, which is made or attached to.
+    Raises what cuts the session short; the terminal is as it was found then, too.
+    """
+    env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    term = os.environ.get("TERM", "dumb")
+    terminal = Terminal(detaches=bool(name))
+    try:
+        async with client.open_line(terminal.size, term=term, env=env, name=name or None) as line:
+            editor_type = await asyncio.wrap_future(loading)
+            async with terminal:
+                prompt = Prompt(client, line, terminal, editor_type, where)
+                try:
+                    return await prompt.run()
+                finally:
+                    await prompt.close()
+    except (ResumeFailed, LinkLost) as error:
+        if not name:
+            raise
+        raise SessionClosed(error.code, _lost(error, where, name), by=error.by) from error
+
+
+def _lost(error: SessionClosed, where: str, name: str) -> str:
+    """Return what the loss of our session means for a named shell."""
+    way_back = f"rshell {where} -S {name} comes back"
+    if isinstance(error, ResumeFailed):
+        return (
+            "the server does not know this client any more. "
+            f"If it was started anew, {name} ended with it; else {way_back}"
+        )
+    return f"{error.reason}. If the server still runs, so does {name}, and {way_back}"
+
+
+Fragments = list[tuple[str, str]]
+
+
+@dataclass(slots=True)
+class Status:
+    """What is known between two commands."""
+
+    user: str = ""
+    host: str = ""
+    home: str = ""
+    cwd: str = ""
+    where: str = ""
+    named: str = ""  # the name of a named shell
+    last: ShellEnding | None = None
+    round_trip: float | None = None
+    cut_for: float | None = None  # seconds since the link was lost, None while it is there
+
+    def prompt(self) -> Fragments:
+        """Return `user@host:cwd $`, the last sign red after a failure."""
+        failed = self.last is not None and self.last.status.shell_status != 0
+        sign = "#" if self.user == "root" else "$"
+        return [
+            ("class:who", f"{printable(self.user)}@{printable(self.host)}"),
+            ("", ":"),
+            ("class:cwd", printable(self.short_cwd())),
+            ("", " "),
+            ("class:failed" if failed else "class:sign", sign),
+            ("", " "),
+        ]
+
+    def short_cwd(self) -> str:
+        """Return the directory with the home directory as `~`."""
+        if self.home and self.home != "/":
+            if self.cwd == self.home:
+                return "~"
+            if self.cwd.startswith(self.home + "/"):
+                return "~" + self.cwd[len(self.home) :]
+        return self.cwd
+
+    def toolbar(self) -> Fragments:
+        """Return where we are, how the last command ended, and the round trip."""
+        parts = [("class:bottom-toolbar.text", f" {printable(self.where)} ")]
+        if self.named:
+            parts.append(("class:bottom-toolbar.text", f" shell {printable(self.named)} "))
+        if self.cut_for is not None:
+            waited = format_seconds(float(int(self.cut_for)) or 1.0)
+            parts.append(("class:failed", f" link cut {waited} ago, trying to come back "))
+        if self.last is not None:
+            status = self.last.status
+            ending = status.signal or str(status.code)
+            style = "" if status.shell_status == 0 else "class:failed"
+            parts.append((style, f" status {printable(ending)} "))
+            parts.append(("", f" {format_seconds(self.last.duration)} "))
+        if self.round_trip is not None:
+            parts.append(("", f" round trip {format_seconds(self.round_trip)} "))
+        return parts
 
 
 class Prompt:
     """One session at the prompt."""
 
-    def __init__(self, client: Client, line: ShellLine, where: str, size: TerminalSize) -> None:
+    def __init__(
+        self,
+        client: Client,
+        line: ShellLine,
+        terminal: Terminal,
+        editor_type: type[Editor],
+        where: str,
+    ) -> None:
         reply = line.reply
         self._client = client
         self._line = line
@@ -58,36 +176,27 @@ class Prompt:
             named=line.name,
             round_trip=client.round_trip,
         )
-        self._is_dumb = is_dumb()
-        self._completer = RemoteCompleter(line)
-        self._editor = Editor(
+        self._terminal = terminal
+        self._editor = editor_type(
             line,
-            self._status,
-            history=open_history(where),
-            completer=self._completer,
+            where,
+            self._status.prompt,
+            self._status.toolbar,
             is_vi=load_config().editing_mode == "vi",
-            is_dumb=self._is_dumb,
+            is_dumb=terminal.is_dumb,
         )
-        self._output = OutputDescriptor(1)
-        self._pump = OutputPump(line.channel.stream(1), self._output, self._show_above)
-        self._terminal = Passthrough(line, self._pump, self._editor.type_ahead)
+        self._pump = OutputPump(line.channel.stream(1), terminal, self._show_above)
+        self._passthrough = Passthrough(line, terminal, self._pump, self._editor.type_ahead)
         self._loop = asyncio.get_running_loop()
-        self._watch = asyncio.create_task(self._watch_session())
+        self._watch = asyncio.create_task(self._watch_line())
         self._ticks: asyncio.TimerHandle | None = None
-        client.links.on_change = self._on_link
-        self._size = size  # as the remote side knows it
-        self._notices: set[asyncio.Task[None]] = set()
-        self._left_by: signal.Signals | None = None
+        self._notices = Tasks()
         self._farewell = ""  # what to say when the terminal is put right
-        line.on_restart = self._notice_restart
+        client.links.on_change = self._on_link
+        terminal.on_resize = line.resize
+        terminal.on_leave = self._editor.interrupt
+        line.on_restart = lambda done: self._say_above(_restarted(done))  # no command ran
         line.on_notice = self._say_above
-
-    @property
-    def handlers(self) -> dict[signal.Signals, Callable[[], None]]:
-        """What is to be done on signals, from before `run` until after `close`."""
-        ending = (signal.SIGTERM, signal.SIGHUP)  # their default leaves the terminal raw
-        handlers: dict[signal.Signals, Callable[[], None]] = {signal.SIGWINCH: self._on_resize}
-        return handlers | {number: partial(self._leave, number) for number in ending}
 
     async def run(self) -> int:
         """Read and run commands until the user leaves; return the status to exit with."""
@@ -96,14 +205,14 @@ class Prompt:
             while done is None or not done.left:
                 done = await self._turn()
             return done.status.shell_status
-        except SessionLeft:
-            return LEFT_STATUS if self._left_by is None else 128 + self._left_by
-        except SessionDetached:
+        except Detached as left:
             name = self._line.name
             self._farewell = (
                 f"detached from {name}; rshell {self._status.where} -S {name} comes back"
             )
-            return 0
+            return left.status
+        except Left as left:
+            return left.status
         except ChannelReset as error:
             if error.code != "moved":
                 raise
@@ -115,30 +224,31 @@ class Prompt:
         self._client.links.on_change = lambda: None
         if self._ticks is not None:
             self._ticks.cancel()
-        for task in (self._watch, *self._notices):
-            task.cancel()
-        await asyncio.gather(self._watch, *self._notices, return_exceptions=True)
+        self._notices.cancel()
+        await self._notices.join()
+        self._watch.cancel()
+        await asyncio.gather(self._watch, return_exceptions=True)
         await self._editor.close()
         await self._pump.close(finish=self._line.channel.is_over)
         self._line.close(self._pump.shown)
         farewell = notice(self._farewell) if self._farewell else b""
-        # Not just written: a terminal that takes nothing must not keep us.
-        await self._output.finish(self._tidying() + farewell)
+        self._terminal.farewell = self._terminal.tidy() + farewell
 
     async def _begin(self) -> ShellEnding | None:
         """Show what comes before the first prompt; return the ending of what ran there, if any."""
         found = self._line.found
         if found is None or not found.attached:
-            return await self._terminal.run(":")  # which the rc file's output comes before
-        _write(notice(f"attached to {self._line.name}", is_faint=True))
+            return await self._passthrough.run(":")  # which the rc file's output comes before
+        terminal = self._terminal
+        first = notice(f"attached to {self._line.name}", is_faint=True)
         if found.dropped:
-            _write(notice(f"{found.dropped} bytes before this were dropped"))
-        self._pump.modes.feed(found.modes.encode())
-        _write(found.modes.encode())
-        self._on_resize()  # since we asked for the size
+            first += notice(f"{found.dropped} bytes before this were dropped")
+        terminal.modes.feed(found.modes.encode())
+        terminal.put(first + found.modes.encode())
+        terminal.check_size()  # since we asked for the size
         if found.running is not None:
-            return self._note(await self._terminal.follow())
-        await self._terminal.show(found.kept)
+            return self._note(await self._passthrough.follow())
+        await self._passthrough.show(found.kept)
         if found.last is not None:
             self._note(found.last)
         return None
@@ -154,22 +264,20 @@ class Prompt:
             command = "exit"
         if not command.strip():
             return None
-        self._completer.forget()
-        self._on_resize()
+        self._terminal.check_size()
         try:
-            return self._note(await self._terminal.run(command))
+            return self._note(await self._passthrough.run(command))
         except ValueError as error:  # it is too long, or holds a NUL
             self._notify(str(error))
             return None
 
     async def _next_command(self) -> str:
-        self._on_resize()
+        self._terminal.check_size()
         self._raise_if_over()
         try:
             return await self._editor.read()
         finally:
-            # prompt_toolkit has taken the signal over while it ran.
-            self._loop.add_signal_handler(signal.SIGWINCH, self._on_resize)
+            self._terminal.take_back()
 
     def _note(self, done: ShellEnding) -> ShellEnding:
         self._status.last = done
@@ -180,66 +288,28 @@ class Prompt:
         return done
 
     def _tidy(self) -> None:
-        self._on_resize()
-        _write(self._tidying())
-
-    def _tidying(self) -> bytes:
-        """Return what puts right what a program left behind, and begins on a line of our own."""
-        modes = self._pump.modes
-        out = modes.reset()
-        mid_line, modes.mid_line = modes.mid_line, False
-        if self._is_dumb:
-            out = b"\r\n" if mid_line else b""
-        elif mid_line:
-            # At the left edge the blanks fill the line and the mark is wiped out again;
-            # elsewhere they wrap, and the prompt starts on the next line.
-            columns = self._size.columns
-            mark = "\x1b[2m\u23ce\x1b[0m" if _speaks_utf8() else "%"
-            out += (mark + " " * (columns - 1) + "\r \r").encode()
-        return out
-
-    async def _show_above(self, block: bytes) -> None:
-        """A background job printed while the prompt is on the screen."""
-
-        def write() -> None:
-            modes = self._pump.modes
-            ending = b"\r\n" if modes.mid_line else b""
-            modes.mid_line = False
-            _write(block + (b"" if self._is_dumb else modes.reset()) + ending)
-
-        await self._editor.show_above(write)
-
-    def _notice_restart(self, done: ShellEnding) -> None:
-        """The shell ended although no command ran."""
-        self._say_above(_restarted(done))
-
-    def _say_above(self, text: str) -> None:
-        """Say something above the prompt, or on a line of its own where a command runs."""
-        line = notice(text)
-        if self._pump.has_terminal:
-            start = b"\r\n" if self._pump.modes.mid_line else b""
-            self._pump.modes.mid_line = False
-            said = self._say_between(start + line)
-        else:
-            said = self._editor.show_above(lambda: _write(line))
-        task = asyncio.create_task(said)
-        self._notices.add(task)
-        task.add_done_callback(self._notices.discard)
-
-    async def _say_between(self, line: bytes) -> None:
-        with suppress(OSError):  # the terminal has gone; SIGHUP says so
-            await self._output.write(line)  # in order with what the command prints
+        self._terminal.check_size()
+        self._terminal.put(self._terminal.tidy())
 
     def _notify(self, text: str) -> None:
         self._tidy()
-        _write(notice(text))
+        self._terminal.put(notice(text))
 
-    def _leave(self, number: signal.Signals) -> None:
-        self._left_by = number
-        self._terminal.leave()
-        self._editor.interrupt(SessionLeft())
+    async def _show_above(self, block: bytes) -> None:
+        """A background job printed while the prompt is on the screen."""
+        terminal = self._terminal
+        await self._editor.show_above(
+            lambda: terminal.put(block + terminal.undo() + terminal.begin_line())
+        )
 
-    async def _watch_session(self) -> None:
+    def _say_above(self, text: str) -> None:
+        """Say something above the prompt, or on a line of its own where a command runs."""
+        if self._pump.has_terminal:
+            self._terminal.say(text)
+            return
+        self._notices.own(self._editor.show_above(lambda: self._terminal.put(notice(text))))
+
+    async def _watch_line(self) -> None:
         """End the prompt when the session ends under it."""
         await self._line.channel.wait_closed()
         try:
@@ -248,8 +318,7 @@ class Prompt:
             self._editor.interrupt(error)
 
     def _raise_if_over(self) -> None:
-        if self._left_by is not None:
-            raise SessionLeft
+        self._terminal.raise_if_left()
         if self._line.channel.is_over:
             raise self._line.cause
 
@@ -262,33 +331,13 @@ class Prompt:
         if links.is_up:
             if self._status.cut_for is not None:
                 # A program on the screen may have missed a change; this makes it draw again.
-                self._line.resize(self._size)
+                self._line.resize(self._terminal.size)
             self._status.cut_for = None
         else:
             self._status.cut_for = self._loop.time() - links.lost_at
             self._ticks = self._loop.call_later(1.0, self._on_link)
         self._editor.refresh()
 
-    def _on_resize(self) -> None:
-        try:
-            size = get_size(_TERMINAL)
-        except (OSError, termios.error):
-            return  # it has gone; SIGHUP says so
-        if size != self._size:
-            self._size = size
-            self._line.resize(size)
-
 
 def _restarted(done: ShellEnding) -> str:
     return f"the shell {done.status}; a new one runs here"
-
-
-def _write(data: bytes) -> None:
-    view = memoryview(data)
-    with suppress(OSError):  # the terminal has gone; SIGHUP says so
-        while view:
-            view = view[os.write(1, view) :]
-
-
-def _speaks_utf8() -> bool:
-    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"

@@ -1,9 +1,19 @@
 """The line that is being edited: keys, history, suggestions, completion, many lines.
 
-Strategy: prompt_toolkit does the editing; this module says what rshell wants of it. Enter asks
-the remote shell whether the text is whole, but only if it looks as if it might not be. What is
-typed until the answer comes is held back: it belongs after the Enter, be that a new line or the
-end of the command.
+prompt_toolkit does the editing; this module says what rshell wants of it. Enter asks the remote
+shell whether the text is whole, but only if it looks as if it might not be. What is typed until
+the answer comes is held back: it belongs after the Enter, be that a new line or the end of the
+command.
+
+Tab asks the server for candidates; what has not come within the deadline is not shown. They are
+kept until the next command, for people press Tab again and again; an answer without any may only
+have come too late, and is asked for again. prompt_toolkit cancels a question that was overtaken by
+a later one.
+
+The history is a file for each host, shared by all clients. Entries are appended, one write each,
+and the file is read again at every prompt when another client has added to it. A line that begins
+with a blank is not kept, as in most shells. History may hold secrets: the file is private, in a
+private directory.
 
 Hazard: prompt_toolkit must be the only one that reads the keyboard while it runs, and must have
 ended before a command gets the terminal. Keys that it has read and not used, it keeps for the
@@ -14,9 +24,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import nullcontext, suppress
+from pathlib import Path
 from typing import Any
 
 from prompt_toolkit import PromptSession
@@ -28,7 +40,8 @@ from prompt_toolkit.application import (
 )
 from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
 from prompt_toolkit.buffer import Buffer
-from prompt_toolkit.completion import Completer
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+from prompt_toolkit.document import Document
 from prompt_toolkit.enums import EditingMode
 from prompt_toolkit.filters import (
     Condition,
@@ -38,7 +51,7 @@ from prompt_toolkit.filters import (
     vi_navigation_mode,
 )
 from prompt_toolkit.formatted_text import StyleAndTextTuples
-from prompt_toolkit.history import History
+from prompt_toolkit.history import FileHistory
 from prompt_toolkit.input.typeahead import store_typeahead
 from prompt_toolkit.input.vt100_parser import Vt100Parser
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
@@ -50,14 +63,18 @@ from prompt_toolkit.search import accept_search
 from prompt_toolkit.shortcuts import CompleteStyle
 from prompt_toolkit.styles import Style
 
+from rshell.aio import timeout
 from rshell.channels.shell.client import ShellLine
 from rshell.channels.shell.completeness import may_be_incomplete, wants_more_text
-from rshell.cli.prompt.passthrough import SessionDetached
-from rshell.cli.prompt.status import Status
+from rshell.channels.shell.messages import Completions
+from rshell.cli.terminal import Detached
 from rshell.errors import RshellError
-from rshell.terminal.raw import process_output
+from rshell.security.files import private_directory, state_directory
+from rshell.terminal.output import printable
+from rshell.terminal.pty import process_output
 
 _TERMINAL = 0
+_CANDIDATES_DEADLINE = 0.5  # seconds: the server's own 300 ms, and the way
 _CHECK_DEADLINE = 5.0  # seconds; a text that is not judged by then is run as it is
 
 _STYLE = Style.from_dict(
@@ -72,57 +89,55 @@ _STYLE = Style.from_dict(
 
 
 class Editor:
-    """Reads one command after another from the keyboard."""
+    """Reads one command after another from the keyboard.
+
+    `prompt` and `toolbar` return what is shown there, whenever it is drawn. `where` is the server's
+    name, which has a history of its own.
+    """
 
     def __init__(
         self,
         line: ShellLine,
-        status: Status,
+        where: str,
+        prompt: Callable[[], list[tuple[str, str]]],
+        toolbar: Callable[[], list[tuple[str, str]]],
         *,
-        history: History,
-        completer: Completer,
         is_vi: bool,
         is_dumb: bool,
     ) -> None:
         self._line = line
+        self._completer = RemoteCompleter(line)
         self._check: asyncio.Task[None] | None = None
         self._held: list[KeyPress] = []  # typed after an Enter that is being judged
-        session = (
-            create_app_session(output=PlainTextOutput(sys.stdout)) if is_dumb else nullcontext()
-        )
+        output = PlainTextOutput(sys.stdout) if is_dumb else None
         if is_dumb:
             os.environ["TERM"] = "dumb"  # where it is unset: prompt_toolkit looks for this word
-        with session:
-            self._session = self._new_session(status, history, completer, is_vi=is_vi)
-
-    def _new_session(
-        self, status: Status, history: History, completer: Completer, *, is_vi: bool
-    ) -> PromptSession[str]:
-        session: PromptSession[str] = PromptSession(
-            message=lambda: list(status.prompt()),
-            bottom_toolbar=lambda: list(status.toolbar()),
-            prompt_continuation=_continuation,
-            multiline=True,
-            history=history,
-            auto_suggest=AutoSuggestFromHistory(),
-            completer=completer,
-            complete_while_typing=False,
-            complete_style=CompleteStyle.MULTI_COLUMN,
-            editing_mode=EditingMode.VI if is_vi else EditingMode.EMACS,
-            key_bindings=self._bindings(),
-            style=_STYLE,
-            color_depth=ColorDepth.DEPTH_1_BIT if os.environ.get("NO_COLOR") else None,
-        )
+        with nullcontext() if output is None else create_app_session(output=output):
+            self._session: PromptSession[str] = PromptSession(
+                message=lambda: [*prompt()],
+                bottom_toolbar=lambda: [*toolbar()],
+                prompt_continuation=_continuation,
+                multiline=True,
+                history=open_history(where),
+                auto_suggest=AutoSuggestFromHistory(),
+                completer=self._completer,
+                complete_while_typing=False,
+                complete_style=CompleteStyle.MULTI_COLUMN,
+                editing_mode=EditingMode.VI if is_vi else EditingMode.EMACS,
+                key_bindings=self._bindings(),
+                style=_STYLE,
+                color_depth=ColorDepth.DEPTH_1_BIT if os.environ.get("NO_COLOR") else None,
+            )
         # A terminal that is slow to tell where its cursor is would get a warning above the prompt.
-        session.app.renderer.cpr_not_supported_callback = None
-        return session
+        self._session.app.renderer.cpr_not_supported_callback = None
 
     async def read(self) -> str:
         """Return the next command.
 
-        Raises KeyboardInterrupt for Ctrl-C, EOFError for Ctrl-D on an empty line, and
-        SessionDetached for Ctrl-X Ctrl-D in a named shell.
+        Raises KeyboardInterrupt for Ctrl-C, EOFError for Ctrl-D on an empty line, and Detached
+        for Ctrl-X Ctrl-D in a named shell.
         """
+        self._completer.forget()
         return await self._session.prompt_async()
 
     async def close(self) -> None:
@@ -132,7 +147,7 @@ class Editor:
             await asyncio.gather(self._check, return_exceptions=True)
 
     def interrupt(self, error: BaseException) -> None:
-        """Make the `read` at work raise `error`. Harmless when there is none."""
+        """Make the `read` at work raise `error`; without one, do nothing."""
         app = _running_app()
         if app is not None and not app.is_done:
             app.exit(exception=error)
@@ -199,7 +214,7 @@ class Editor:
         # Not `~d`: at a prompt that is the home directory of somebody called d.
         @bindings.add("c-x", "c-d", filter=Condition(lambda: bool(self._line.name)))
         def _(event: KeyPressEvent) -> None:
-            event.app.exit(exception=SessionDetached())
+            event.app.exit(exception=Detached())
 
         @bindings.add(Keys.Any, eager=True, filter=Condition(self._is_checking))
         def _(event: KeyPressEvent) -> None:
@@ -221,7 +236,7 @@ class Editor:
     async def _accept_if_whole(self, app: Application[str]) -> None:
         buffer = self._session.default_buffer
         try:
-            async with asyncio.timeout(_CHECK_DEADLINE):
+            async with timeout(_CHECK_DEADLINE):
                 more = await self._line.wants_more(buffer.text)
         except (TimeoutError, RshellError, ValueError):
             more = False
@@ -252,3 +267,80 @@ def _running_app() -> Application[Any] | None:
 def _continuation(width: int, line_number: int, wrap_count: int) -> StyleAndTextTuples:
     """Mark a new line; one that only goes on, for want of room, is shown as it is."""
     return [] if wrap_count else [("class:continuation", "> ")]
+
+
+class RemoteCompleter(Completer):
+    """Asks the remote shell for candidates."""
+
+    def __init__(self, line: ShellLine) -> None:
+        self._line = line
+        self._known: dict[str, Completions] = {}
+
+    def forget(self) -> None:
+        """Drop what is known: a command may have changed everything."""
+        self._known.clear()
+
+    def get_completions(
+        self, document: Document, complete_event: CompleteEvent
+    ) -> Iterable[Completion]:
+        """Return nothing: candidates come from `get_completions_async` alone."""
+        return ()
+
+    async def get_completions_async(
+        self, document: Document, complete_event: CompleteEvent
+    ) -> AsyncGenerator[Completion, None]:
+        """Yield the candidates for what stands before the cursor."""
+        text = document.text_before_cursor
+        found = self._known.get(text)
+        if found is None:
+            try:
+                async with timeout(_CANDIDATES_DEADLINE):
+                    found = await self._line.complete(text)
+            except (TimeoutError, RshellError, ValueError):
+                return
+            if found.texts:  # else it may only have come too late
+                self._known[text] = found
+        for candidate, label in zip(found.texts, found.labels, strict=True):
+            if "\x1b" in candidate or "\r" in candidate:
+                continue  # it would act when it is shown
+            start = found.start - len(text)
+            if start <= 0:
+                yield Completion(candidate, start_position=start, display=printable(label))
+
+
+class SharedHistory(FileHistory):
+    """A history file that other clients append to as well."""
+
+    def __init__(self, path: Path) -> None:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600))
+        self._path = path
+        self._size = -1
+        super().__init__(str(path))
+
+    async def load(self) -> AsyncGenerator[str, None]:
+        """Yield all entries, the latest first; reads the file if it has changed."""
+        with suppress(OSError):  # it was removed: what is known stays known
+            size = self._path.stat().st_size
+            if size != self._size:
+                self._size = size
+                self._loaded = False
+        async for item in super().load():
+            yield item
+
+    def append_string(self, string: str) -> None:
+        """Keep an entry, unless it begins with a blank or repeats the last one."""
+        if not string.strip() or string[0] in " \t":
+            return
+        if self._loaded_strings[:1] != [string]:
+            super().append_string(string)
+
+    def store_string(self, string: str) -> None:
+        """Write an entry; one that can't be written, on a full disk, is known until the end."""
+        with suppress(OSError):
+            super().store_string(string.encode(errors="surrogateescape").decode(errors="replace"))
+
+
+def open_history(where: str) -> SharedHistory:
+    """Return the history for the server called `where`. Raises ConfigurationError."""
+    directory = private_directory(state_directory() / "history")
+    return SharedHistory(directory / re.sub(r"[^A-Za-z0-9._-]", "_", where))

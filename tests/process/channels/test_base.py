@@ -13,7 +13,7 @@ import rshell
 from rshell import ChannelRefused
 from rshell.channels.base import Context
 from rshell.channels.process.messages import STDERR, STDIN, STDOUT
-from rshell.execution.spawn_queue import SpawnQueue
+from rshell.execution.spawn import SpawnQueue
 from rshell.security.files import private_directory
 from rshell.transport.channel import Channel
 from rshell.values import Bounds

@@ -1,10 +1,8 @@
-"""`run_oneshot` on descriptors of a child: see tests/integration for all of it at once."""
+"""`run_oneshot` on descriptors of a child: all of it at once is in tests/process/commands."""
 
 from __future__ import annotations
 
 import subprocess
-
-import pytest
 
 from rshell.channels.process.messages import ProcessEnding
 from rshell.cli.oneshot import BROKEN_PIPE_STATUS, TIMEOUT_STATUS, _status
@@ -12,19 +10,16 @@ from rshell.values import ExitStatus
 from tests.support.commands import argv, begin, read_line, run
 
 
-@pytest.mark.parametrize(
-    ("status", "timed_out", "expected"),
-    [
+def test_the_status_to_exit_with() -> None:
+    for status, timed_out, expected in (
         (ExitStatus(code=0), False, 0),
         (ExitStatus(code=255), False, 255),
         (ExitStatus(signal="SIGTERM", signal_number=15), False, 143),
         (ExitStatus(signal="SIGTERM", signal_number=15), True, 124),
         (ExitStatus(code=0), True, 124),
-    ],
-)
-def test_the_status_to_exit_with(status: ExitStatus, timed_out: bool, expected: int) -> None:
-    ending = ProcessEnding(status, 0, 0, duration=1.0, timed_out=timed_out)
-    assert _status(ending) == expected
+    ):
+        ending = ProcessEnding(status, 0, 0, duration=1.0, timed_out=timed_out)
+        assert _status(ending) == expected
     assert (TIMEOUT_STATUS, BROKEN_PIPE_STATUS) == (124, 141)
 
 

@@ -1,17 +1,21 @@
-"""`rshell`'s own words: help, version, and one line for whatever went wrong."""
+"""`rshell`'s own words, its limits, and `--login`: from stdin or a terminal without echo."""
 
 from __future__ import annotations
 
-import sys
+import json
+import stat
+from pathlib import Path
 
 import pytest
 
 from rshell import __version__
 from rshell.cli.options import NamedShellOptions, Options
-from rshell.cli.rshell import _limits, complain, main
-from rshell.errors import ConnectError
-from rshell.values import Bounds
-from tests.support.commands import only_line, run
+from rshell.cli.rshell import _limits, main
+from rshell.security.credentials import Credentials
+from rshell.security.files import state_directory
+from rshell.security.tokens import TokenLine, new_token
+from rshell.values import Address, Limits, TerminalSize
+from tests.support.commands import Terminal, argv, only_line, run
 
 
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -19,21 +23,6 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr()
     assert shown.out.startswith("usage: rshell") and shown.out.endswith(f"rshell {__version__}\n")
     assert shown.err == ""
-
-
-def test_what_a_server_chose_is_shown_on_one_line_and_can_not_act(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    assert complain(ConnectError("a\nb\x1b[2J\u202e\x9b")) == 255
-    assert capsys.readouterr().err == "rshell: a\\x0ab\\x1b[2J\\u202e\\x9b\n"
-
-
-def test_a_closed_stderr_is_not_replaced_by_stdout(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "stderr", None)
-    assert complain(ConnectError("lost")) == 255
-    assert capsys.readouterr().out == ""
 
 
 def test_nonsense_is_one_line_and_255() -> None:
@@ -49,28 +38,69 @@ class AtPrompt(Options):
         return True
 
 
-@pytest.mark.parametrize(
-    ("window", "at_prompt", "expected"),
-    [
+def test_somebody_at_a_prompt_is_waited_for_and_a_script_only_for_a_moment() -> None:
+    for window, at_prompt, expected in (
         (None, False, (300.0, 3.0)),
         (None, True, (300.0, 300.0)),
         (1.5, False, (1.5, 1.5)),
         (10.0, True, (10.0, 10.0)),
         (0.0, True, (0.0, 0.0)),
-    ],
-)
-def test_somebody_at_a_prompt_is_waited_for_and_a_script_only_for_a_moment(
-    window: float | None, at_prompt: bool, expected: tuple[float, float]
-) -> None:
-    limits = _limits((AtPrompt if at_prompt else Options)(resume_window=window), Bounds())
-    assert (limits.resume_window, limits.linger) == expected
+    ):
+        limits = _limits((AtPrompt if at_prompt else Options)(resume_window=window), Limits())
+        assert (limits.resume_window, limits.linger) == expected
 
 
 def test_a_named_shell_goes_on_by_itself_so_little_needs_to_be_kept() -> None:
-    limits = _limits(AtPrompt(named=NamedShellOptions("attach", "work")), Bounds())
+    limits = _limits(AtPrompt(named=NamedShellOptions("attach", "work")), Limits())
     assert (limits.resume_window, limits.linger) == (300.0, 3.0)
 
 
 def test_a_named_shell_without_a_terminal_is_one_line_that_says_what_to_do() -> None:
     done = run("-S", "work", "localhost:1")
     assert done.returncode == 255 and "--detach" in only_line(done.stderr)
+
+
+def test_a_refused_command_is_an_object_too(tmp_path: Path) -> None:
+    done = run("--json", "-c", "true", f"unix:{tmp_path / 'none'}")
+    shown = json.loads(done.stdout)
+    assert (shown["outcome"], done.returncode, done.stderr) == ("refused", 255, b"")
+
+
+LINE = TokenLine(Address("web.lan"), "SHA256:" + "1" * 64, "laptop", new_token())
+
+
+def stored(line: TokenLine) -> TokenLine | None:
+    return Credentials(state_directory() / "credentials").find(line.address)
+
+
+def test_a_line_from_stdin_is_stored_for_us_alone() -> None:
+    done = run("--login", input=f"  {LINE}  \nmore\n".encode())
+    assert done.returncode == 0 and b"web.lan:7000" in done.stdout
+    assert LINE.token.encode() not in done.stdout + done.stderr
+    assert stored(LINE) == LINE
+    assert stat.S_IMODE((state_directory() / "credentials").stat().st_mode) == 0o600
+
+
+def test_a_second_line_for_the_same_server_replaces_the_first() -> None:
+    newer = TokenLine(LINE.address, LINE.fingerprint, "other", new_token())
+    for line in (LINE, newer):
+        assert run("--login", input=str(line).encode()).returncode == 0
+    assert stored(LINE) == newer
+
+
+def test_a_line_pasted_at_a_terminal_is_not_shown() -> None:
+    with Terminal(argv("rshell", "--login"), TerminalSize(200, 24)) as terminal:
+        terminal.expect(b"Paste the line")
+        terminal.type(f"{LINE}\r".encode())
+        assert terminal.wait() == 0
+        assert LINE.token.encode() not in terminal.seen and b"Stored" in terminal.seen
+    assert stored(LINE) == LINE
+
+
+def test_nothing_and_nonsense_are_refused_without_being_repeated() -> None:
+    for text in (b"", b"\n", b"secret-thing\n", str(LINE).encode()[:-1]):
+        done = run("--login", input=text)
+        assert done.returncode == 255
+        shown = only_line(done.stderr)
+        assert "secret-thing" not in shown and LINE.token[:20] not in shown
+    assert stored(LINE) is None

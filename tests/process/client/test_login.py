@@ -10,13 +10,9 @@ from pathlib import Path
 import pytest
 
 from rshell.client.connect import dial
-from rshell.errors import (
-    AuthenticationFailed,
-    ConnectError,
-    SessionClosed,
-    VersionMismatch,
-)
+from rshell.errors import AuthenticationFailed, ConnectError, SessionClosed, VersionMismatch
 from rshell.protocol.frames import FrameType
+from rshell.protocol.scram import ScramServer, Verifier
 from rshell.security.certificates import (
     CertificateFiles,
     binding,
@@ -25,7 +21,6 @@ from rshell.security.certificates import (
     fingerprint,
 )
 from rshell.security.credentials import Trust
-from rshell.security.scram import ServerLogin, Verifier
 from rshell.security.tokens import new_token
 from rshell.values import Address, Bounds
 from tests.support.proxy import Impostor, Peer
@@ -62,7 +57,7 @@ def honest(files: CertificateFiles, then: Callable[[Peer], None]) -> Callable[[P
 
     def script(peer: Peer) -> None:
         der = certificate_der(files.certificate)
-        login = ServerLogin(lambda _: verifier, bytes(32), binding(der))
+        login = ScramServer(lambda _: verifier, bytes(32), binding(der))
         peer.say_hello(mechanisms=MECHANISMS)
         peer.expect(FrameType.HELLO)
         peer.say(FrameType.AUTH, data=login.challenge(peer.expect(FrameType.AUTH)["data"]))
@@ -98,7 +93,7 @@ async def test_a_server_that_knows_no_token_can_not_end_a_challenge_either(
     files: CertificateFiles,
 ) -> None:
     def script(peer: Peer) -> None:
-        login = ServerLogin(lambda _: None, bytes(32), None)
+        login = ScramServer(lambda _: None, bytes(32), None)
         peer.say_hello(mechanisms=MECHANISMS)
         peer.expect(FrameType.HELLO)
         first = peer.expect(FrameType.AUTH)["data"].replace("p=tls-server-end-point", "n")

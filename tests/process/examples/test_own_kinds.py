@@ -1,4 +1,4 @@
-"""What docs/embedding.md and docs/api.md promise to those who write handlers and embed servers."""
+"""What docs/kinds.md and docs/embedding.md promise to those who write handlers or embed servers."""
 
 from __future__ import annotations
 

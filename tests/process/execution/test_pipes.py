@@ -33,7 +33,7 @@ async def test_all_bytes_arrive_and_then_the_end() -> None:
                 await output.ended.wait()
             assert output.text == bytes(5_000_000)
             assert source.bytes_read == 5_000_000
-            assert source.closed
+            assert source.is_closed
 
 
 async def test_nothing_is_read_without_room() -> None:

@@ -1,17 +1,25 @@
-"""Starting commands: descriptors, environment, directories, terminals, and each way to fail."""
+"""Starting commands: descriptors, environment, directories, terminals, and each way to fail.
+
+And the queue: the fairness of starts, the bound on their number, and cancelled turns.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from rshell.errors import SpawnError
 from rshell.execution.pipes import output_pipe
-from rshell.execution.spawn import Command, spawn
+from rshell.execution.running_process import RunningProcess
+from rshell.execution.spawn import Command, SpawnQueue, spawn
 from rshell.values import ExitStatus, TerminalSize
 from tests.support.execution import (
     DEADLINE,
@@ -27,12 +35,12 @@ from tests.support.execution import (
 
 def refused(what: Command, *, terminal: bool = False) -> SpawnError:
     with no_leak(), pytest.raises(SpawnError) as caught:
-        if terminal:
-            master, slave = os.openpty()
-        else:
-            master, slave = os.pipe()
+        master, slave = os.openpty() if terminal else os.pipe()
         try:
-            spawn(what, stdin=slave, stdout=slave, stderr=slave, terminal=terminal)
+            if terminal:
+                spawn(what, {}, terminal=slave)
+            else:
+                spawn(what, dict.fromkeys((0, 1, 2), slave))
         finally:
             os.close(master)
             os.close(slave)
@@ -64,19 +72,14 @@ async def test_only_the_passed_descriptors_are_open_in_the_command() -> None:
     source = output.source(ours)
     os.set_inheritable(other, True)
     null = os.open(os.devnull, os.O_RDWR)
-    process = spawn(
-        command("ls", "/proc/self/fd"),
-        stdin=null,
-        stdout=theirs,
-        stderr=null,
-        pass_fds=[extra],
-    )
+    fds = {0: null, 1: theirs, 2: null, 9: extra}
+    process = spawn(command("ls", "/proc/self/fd"), fds)
     for fd in (theirs, null):
         os.close(fd)
     await finish(process, source, output)
     names = set(output.text.split())
     # `ls` itself opens one for the listing.
-    assert {b"0", b"1", b"2", str(extra).encode()} <= names
+    assert {b"0", b"1", b"2", b"9"} <= names
     assert len(names) == 5
     assert str(other).encode() not in names
     os.close(extra)
@@ -97,10 +100,7 @@ async def test_a_relative_program_is_found_from_the_commands_directory(tmp_path:
             assert output.text == b"found\n"
 
 
-@pytest.mark.parametrize("terminal", [False, True])
-async def test_each_failure_has_the_status_a_shell_would_give(
-    tmp_path: Path, terminal: bool
-) -> None:
+async def test_each_failure_has_the_status_a_shell_would_give(tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.write_text("echo no\n")
     broken = tmp_path / "broken"
@@ -122,11 +122,12 @@ async def test_each_failure_has_the_status_a_shell_would_give(
         (command("true", cwd=str(plain)), 125),
         (command("true", "x" * 10_000_000), 126),
     ]
-    if not terminal:
-        expected.append((command(str(broken)), 126))
-    for what, status in expected:
-        error = refused(what, terminal=terminal)
+    for what, status in [*expected, (command(str(broken)), 126)]:
+        error = refused(what)
         assert error.status == status, f"{what.argv[:1]}: {error}"
+    for what, status in expected:
+        error = refused(what, terminal=True)
+        assert error.status == status, f"on a terminal: {what.argv[:1]}: {error}"
 
 
 async def test_a_script_without_an_interpreter_line_says_so(tmp_path: Path) -> None:
@@ -158,21 +159,22 @@ async def test_control_c_on_the_terminal_is_sigint() -> None:
         )
 
 
-@pytest.mark.parametrize("name", ["SIGHUP", "SIGINT", "SIGQUIT", "SIGTSTP"])
-async def test_a_signal_ignored_here_is_not_ignored_in_commands(name: str) -> None:
+async def test_signals_ignored_here_are_not_ignored_in_commands() -> None:
     """nohup, and & in a script, start a program so: no Ctrl-C would ever reach its commands."""
-    number = signal.Signals[name]
-    before = signal.signal(number, signal.SIG_IGN)
+    numbers = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
     try:
         for context in (piped, on_terminal):
             async with context(command("grep", "SigIgn", "/proc/self/status")) as running:
                 process, source, output = running[:3]
                 await finish(process, source, output)
                 ignored = int(output.text.split()[-1], 16)
-                assert not ignored >> (number - 1) & 1
-        assert signal.getsignal(number) is signal.SIG_IGN  # here it still is
+                assert not [number for number in numbers if ignored >> (number - 1) & 1]
+        for number in numbers:
+            assert signal.getsignal(number) is signal.SIG_IGN, number  # here it still is
     finally:
-        signal.signal(number, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 async def test_a_terminal_keeps_variables_that_sh_would_drop() -> None:
@@ -201,3 +203,195 @@ async def test_the_program_sees_its_own_name_and_arguments() -> None:
             process, source, output = running[:3]
             await finish(process, source, output)
             assert output.text == "a b|-c||$HOME|é|".encode()
+
+
+# Descriptors under other numbers than ours.
+
+
+@contextmanager
+def labelled(count: int) -> Iterator[list[int]]:
+    """Pipes to read, each holding its own letter and then its end."""
+    readers = []
+    for letter in "abcdefgh"[:count]:
+        reading, writing = os.pipe()
+        os.write(writing, letter.encode())
+        os.close(writing)
+        readers.append(reading)
+    try:
+        yield readers
+    finally:
+        for fd in readers:
+            os.close(fd)
+
+
+async def placed(what: Command, places: Mapping[int, int]) -> tuple[bytes, ExitStatus]:
+    """Run `what` with descriptors under the given numbers; return what it printed, and its end."""
+    ours, theirs = output_pipe()
+    null = os.open(os.devnull, os.O_RDWR)
+    output = Output()
+    source = output.source(ours)
+    try:
+        process = spawn(what, {0: null, 1: theirs, 2: theirs, **places})
+    except BaseException:
+        source.close()
+        raise
+    finally:
+        os.close(theirs)
+        os.close(null)
+    status = await finish(process, source, output)
+    return output.text, status
+
+
+async def test_each_descriptor_is_found_under_its_number_and_the_old_ones_are_closed() -> None:
+    with no_leak(), labelled(4) as fds:
+        places = {6 + place: fd for place, fd in enumerate(fds)}
+        what = script("ls /proc/self/fd; cat <&6 <&7; cat <&6; cat <&8; cat <&9")
+        *numbers, letters = (await placed(what, places))[0].split()
+        assert letters == b"bacd"
+        assert set(map(int, numbers)) == {0, 1, 2, 3, 6, 7, 8, 9}  # 3 is the listed directory
+
+
+async def test_numbers_that_are_each_others_targets_do_not_mix() -> None:
+    """Each descriptor is to become the number that another one has."""
+    text = "import os, sys\nprint(*(os.read(int(fd), 9).decode() for fd in sys.argv[1:]))"
+    for order in itertools.permutations(range(3)):
+        with labelled(3) as fds:
+            places = {fds[index]: fds[order[index]] for index in range(3)}
+            what = command(sys.executable, "-I", "-S", "-c", text, *map(str, fds))
+            found = (await placed(what, places))[0].decode().split()
+            assert found == ["abc"[index] for index in order], order
+
+
+async def test_a_command_with_descriptors_in_place_is_as_any_other() -> None:
+    with no_leak(), labelled(1) as fds:
+        places = {6: fds[0]}
+        odd = ["", "--", "6=1", "a b", os.fsdecode(b"\xff\n")]
+        for name in ("printf", "/usr/bin/printf"):
+            found, _ = await placed(command(name, "<%s>", *odd), places)
+            assert found == b"<><--><6=1><a b><\xff\n>"
+        # Signals have their defaults again.
+        found, status = await placed(
+            script("yes | head -n 1; kill -PIPE $$; echo not reached"), places
+        )
+        assert (found, status.signal) == (b"y\n", "SIGPIPE")
+        assert await placed(script("exit 7"), places) == (b"", ExitStatus(code=7))
+        with pytest.raises(SpawnError) as caught:
+            await placed(command("/no/such/program"), places)
+        assert caught.value.status == 127
+
+
+async def test_nothing_of_the_users_python_is_loaded(tmp_path: Path) -> None:
+    """PYTHONPATH and the directory hold modules that must not take the place of ours."""
+    (tmp_path / "signal.py").write_text("raise SystemExit('hijacked')\n")
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    what = command("/bin/sh", "-c", "echo fine", cwd=str(tmp_path), env=env)
+    with labelled(1) as fds:
+        assert await placed(what, {6: fds[0]}) == (b"fine\n", ExitStatus(code=0))
+
+
+async def test_a_terminal_may_stand_elsewhere_than_at_0() -> None:
+    """As a shell has it that reads its lines from a pipe, and its commands from the terminal."""
+    env = {**os.environ, "odd.name": "kept"}
+    for what in (script("cat; tty <&6; tty >/dev/tty </dev/tty"), command("env", env=env)):
+        with no_leak(), labelled(1) as fds:
+            master, slave = os.openpty()
+            name = os.ttyname(slave)
+            os.set_blocking(master, False)
+            output = Output()
+            source = output.source(master)
+            process = spawn(what, {0: fds[0], 6: slave}, terminal=slave)
+            os.close(slave)
+            await finish(process, source, output)
+            lines = output.text.decode().splitlines()
+            assert lines == [f"a{name}", "/dev/tty"] or "odd.name=kept" in lines
+
+
+# The queue.
+
+
+@pytest.fixture
+def null() -> Iterator[int]:
+    fd = os.open(os.devnull, os.O_RDWR)
+    yield fd
+    os.close(fd)
+
+
+async def start(turns: SpawnQueue, null: int, *argv: str) -> RunningProcess:
+    return await turns.spawn(command(*argv), dict.fromkeys((0, 1, 2), null))
+
+
+async def test_a_pass_of_the_loop_starts_one_at_most(null: int) -> None:
+    with no_leak():
+        turns = SpawnQueue(1000)
+        started: list[RunningProcess] = []
+
+        async def one() -> None:
+            started.append(await start(turns, null, "true"))
+
+        tasks = [asyncio.ensure_future(one()) for _ in range(50)]
+        before = 0
+        async with asyncio.timeout(DEADLINE):
+            while len(started) < 50:
+                await asyncio.sleep(0)
+                assert len(started) - before <= 1
+                before = len(started)
+            await asyncio.gather(*tasks)
+            for process in started:
+                await process.wait()
+        assert turns.count == 0
+
+
+async def test_a_free_turn_is_taken_without_a_switch_of_tasks(null: int) -> None:
+    turns = SpawnQueue(10)
+    coroutine = start(turns, null, "true")
+    with pytest.raises(StopIteration) as ended:
+        coroutine.send(None)
+    process: RunningProcess = ended.value.value
+    async with asyncio.timeout(DEADLINE):
+        await process.wait()
+
+
+async def test_more_than_the_limit_are_refused_at_once(null: int) -> None:
+    with no_leak():
+        turns = SpawnQueue(2)
+        first = await start(turns, null, "sleep", "100")
+        second = await start(turns, null, "sleep", "100")
+        with pytest.raises(SpawnError) as refused:
+            await start(turns, null, "true")
+        assert refused.value.status == 126
+        await first.end(1000)
+        third = await start(turns, null, "true")
+        await third.wait()
+        await second.end(1000)
+        assert turns.count == 0
+
+
+async def test_a_failed_start_gives_its_place_back(null: int) -> None:
+    turns = SpawnQueue(1)
+    for _ in range(3):
+        with pytest.raises(SpawnError) as refused:
+            await start(turns, null, "no-such-program-anywhere")
+        assert refused.value.status == 127
+    assert turns.count == 0
+
+
+async def test_a_cancelled_waiter_passes_its_turn_on(null: int) -> None:
+    """Cancelled both while it waits and after it was given the turn."""
+    with no_leak():
+        turns = SpawnQueue(100)
+        running: list[RunningProcess] = []
+        for passes in range(6):
+            tasks = [asyncio.ensure_future(start(turns, null, "true")) for _ in range(4)]
+            for _ in range(passes):
+                await asyncio.sleep(0)
+            tasks[1].cancel()
+            tasks[2].cancel()
+            async with asyncio.timeout(DEADLINE):
+                results = await asyncio.gather(*tasks, return_exceptions=True)
+            running += [result for result in results if isinstance(result, RunningProcess)]
+            assert not isinstance(results[0], BaseException)
+            assert not isinstance(results[3], BaseException)
+        async with asyncio.timeout(DEADLINE):
+            for process in running:
+                await process.wait()
+        assert turns.count == 0

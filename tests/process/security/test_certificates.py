@@ -320,7 +320,7 @@ def test_unusable_ca_file_is_refused_instead_of_trusting_all(
 
 def test_without_tls_neither_ssl_nor_subprocess_is_imported() -> None:
     program = (
-        "import sys; import rshell.security.pins, rshell.security.credentials\n"
+        "import sys; import rshell.security.credentials\n"
         "print(sorted({'ssl', 'subprocess', 'asyncio', 'tempfile'} & set(sys.modules)))"
     )
     root = Path(certificates.__file__).parents[2]

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rshell.errors import ConfigurationError
+from rshell.protocol.scram import ScramClient, ScramError, ScramServer
 from rshell.security import tokens
-from rshell.security.scram import ClientLogin, ScramError, ServerLogin
 from rshell.security.tokens import TokenLine, TokenStore, check_identity, new_token
 from rshell.values import Address
 
@@ -29,8 +29,8 @@ def path(tmp_path: Path) -> Path:
 
 
 def log_in(store: TokenStore, name: str, token: str) -> None:
-    client = ClientLogin(name, token, bytes(32))
-    server = ServerLogin(store.lookup, store.fake_key, bytes(32))
+    client = ScramClient(name, token, bytes(32))
+    server = ScramServer(store.lookup, store.fake_key, bytes(32))
     client.verify(server.finish(client.final(server.challenge(client.first()))))
 
 

@@ -13,10 +13,10 @@ import pytest
 import rshell
 from rshell.protocol.frames import FrameType
 from rshell.protocol.messages import Auth
+from rshell.protocol.scram import ScramClient
 from rshell.security.certificates import binding, certificate_der
 from rshell.security.credentials import local_token
 from rshell.security.files import server_directory
-from rshell.security.scram import ClientLogin
 from rshell.security.tokens import TokenLine, TokenStore, new_token
 from rshell.server.server import Server
 from rshell.values import Bounds
@@ -115,7 +115,7 @@ async def test_a_login_without_channel_binding_is_refused(server: Server) -> Non
 
     def script(peer: Peer) -> None:
         peer.say_hello()
-        say_auth(peer, ClientLogin(line.identity, line.token, None).first())
+        say_auth(peer, ScramClient(line.identity, line.token, None).first())
 
     assert goodbye(await talk(server, script))["code"] == "auth"
 
@@ -124,7 +124,7 @@ async def test_a_login_bound_to_another_certificate_is_refused(server: Server) -
     line = our_line()
 
     def script(peer: Peer) -> None:
-        login = ClientLogin(line.identity, line.token, bytes(32))
+        login = ScramClient(line.identity, line.token, bytes(32))
         peer.say_hello()
         say_auth(peer, login.first())
         peer.expect(FrameType.HELLO)
@@ -139,7 +139,7 @@ async def test_a_guess_a_challenge(server: Server) -> None:
     line = our_line()
 
     def script(peer: Peer) -> None:
-        login = ClientLogin(line.identity, new_token(), bytes(32))
+        login = ScramClient(line.identity, new_token(), bytes(32))
         peer.say_hello()
         say_auth(peer, login.first())
         peer.expect(FrameType.HELLO)
@@ -168,7 +168,7 @@ async def test_a_login_in_the_middle_of_which_its_token_is_revoked(server: Serve
     seen = binding(certificate_der(server_directory() / "cert.pem"))
 
     def script(peer: Peer) -> None:
-        login = ClientLogin("laptop", token, seen)
+        login = ScramClient("laptop", token, seen)
         peer.say_hello()
         say_auth(peer, login.first())
         peer.expect(FrameType.HELLO)

@@ -1,16 +1,23 @@
-"""The command line of `rshell`: ssh's shape, and no way to mean one thing and get another."""
+"""What the user asks: ssh's shape, no way to mean one thing and get another; help and config."""
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rshell.cli.options import (
+    _LONG,
+    _SHORT,
+    HELP,
+    Config,
     JobOptions,
     NamedShellOptions,
     Options,
     UsageError,
+    load_config,
     parse,
     require_terminal,
 )
@@ -25,144 +32,143 @@ def with_named(verb: str, name: str = "", **more: Any) -> Options:
     return Options(address=Address("h"), named=NamedShellOptions(verb, name), **more)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (["web"], Options(address=Address("web"))),
-        (["web:1", "ls", "-l", "-c"], Options(address=Address("web", 1), command="ls -l -c")),
-        (["-c", "ls", "web"], Options(address=Address("web"), command="ls")),
-        (["--command=", "web"], Options(address=Address("web"), command="")),
-        (["-p", "22", "web"], Options(address=Address("web", 22))),
-        (["--port", "22", "web:1"], Options(address=Address("web", 1))),
-        (["-p22", "::1"], Options(address=Address("::1", 22))),
-        (["unix:/s", "id"], Options(address=Address("", 0, "/s"), command="id")),
-        (["--local", "-c", "ls -l"], Options(local=True, command="ls -l")),
-        (["--via", "docker exec x", "-c", "ls"], Options(via="docker exec x", command="ls")),
-        (
-            ["-ntv", "h"],
-            Options(address=Address("h"), no_stdin=True, terminal=True, verbose=True),
-        ),
-        (["h", "-n", "--json", "ls", "-n"], Options(address=Address("h"), **MORE)),
-        (["--timeout", "1.5", "h"], Options(address=Address("h"), timeout=1.5)),
-        (["--resume-window", "2.5", "h"], Options(address=Address("h"), resume_window=2.5)),
-        (["h", "--resume-window=0"], Options(address=Address("h"), resume_window=0.0)),
-        (["--json", "-v", "h"], Options(address=Address("h"), json=True, verbose=True)),
-        (
-            ["--fingerprint", "F", "--ca", "system", "h"],
-            Options(address=Address("h"), fingerprint="F", ca="system"),
-        ),
-        (
-            ["--detach", "h", "sleep", "1"],
-            Options(address=Address("h"), command="sleep 1", job=JobOptions("start")),
-        ),
-        (
-            ["h", "--detach", "--name", "a.1", "-c", "x"],
-            Options(address=Address("h"), command="x", job=JobOptions("start", "a.1")),
-        ),
-        (["--jobs", "h"], Options(address=Address("h"), job=JobOptions("list"))),
-        (["h", "--logs", "a"], Options(address=Address("h"), job=JobOptions("logs", "a"))),
-        (
-            ["--logs", "a", "-f", "h"],
-            Options(address=Address("h"), job=JobOptions("logs", "a", follow=True)),
-        ),
-        (["--wait=a", "h"], Options(address=Address("h"), job=JobOptions("wait", "a"))),
-        (["--kill-job", "a", "h"], Options(address=Address("h"), job=JobOptions("kill", "a"))),
-        (["-S", "a.1", "h"], with_named("attach", "a.1")),
-        (["h", "-Sa"], with_named("attach", "a")),
-        (["h", "-S", "a", "--resume-window=5"], with_named("attach", "a", resume_window=5.0)),
-        (["--share", "h", "-S", "a"], with_named("watch", "a")),
-        (["h", "--shells"], with_named("list")),
-        (["--shells", "--json", "h"], with_named("list", json=True)),
-        (["--kill-shell", "a", "h"], with_named("end", "a")),
-        (["h", "--kill-shell=a", "--json"], with_named("end", "a", json=True)),
-    ],
-)
-def test_command_lines(arguments: list[str], expected: Options) -> None:
-    assert parse(arguments) == expected
+COMMAND_LINES: list[tuple[list[str], Options]] = [
+    (["web"], Options(address=Address("web"))),
+    (["web:1", "ls", "-l", "-c"], Options(address=Address("web", 1), command="ls -l -c")),
+    (["-c", "ls", "web"], Options(address=Address("web"), command="ls")),
+    (["--command=", "web"], Options(address=Address("web"), command="")),
+    (["-p", "22", "web"], Options(address=Address("web", 22))),
+    (["--port", "22", "web:1"], Options(address=Address("web", 1))),
+    (["-p22", "::1"], Options(address=Address("::1", 22))),
+    (["unix:/s", "id"], Options(address=Address("", 0, "/s"), command="id")),
+    (["--local", "-c", "ls -l"], Options(local=True, command="ls -l")),
+    (["--via", "docker exec x", "-c", "ls"], Options(via="docker exec x", command="ls")),
+    (
+        ["-ntv", "h"],
+        Options(address=Address("h"), no_stdin=True, terminal=True, verbose=True),
+    ),
+    (["h", "-n", "--json", "ls", "-n"], Options(address=Address("h"), **MORE)),
+    (["--timeout", "1.5", "h"], Options(address=Address("h"), timeout=1.5)),
+    (["--resume-window", "2.5", "h"], Options(address=Address("h"), resume_window=2.5)),
+    (["h", "--resume-window=0"], Options(address=Address("h"), resume_window=0.0)),
+    (["--json", "-v", "h"], Options(address=Address("h"), json=True, verbose=True)),
+    (
+        ["--fingerprint", "F", "--ca", "system", "h"],
+        Options(address=Address("h"), fingerprint="F", ca="system"),
+    ),
+    (
+        ["--detach", "h", "sleep", "1"],
+        Options(address=Address("h"), command="sleep 1", job=JobOptions("start")),
+    ),
+    (
+        ["h", "--detach", "--name", "a.1", "-c", "x"],
+        Options(address=Address("h"), command="x", job=JobOptions("start", "a.1")),
+    ),
+    (["--jobs", "h"], Options(address=Address("h"), job=JobOptions("list"))),
+    (["h", "--logs", "a"], Options(address=Address("h"), job=JobOptions("logs", "a"))),
+    (
+        ["--logs", "a", "-f", "h"],
+        Options(address=Address("h"), job=JobOptions("logs", "a", follow=True)),
+    ),
+    (["--wait=a", "h"], Options(address=Address("h"), job=JobOptions("wait", "a"))),
+    (["--kill-job", "a", "h"], Options(address=Address("h"), job=JobOptions("kill", "a"))),
+    (["-S", "a.1", "h"], with_named("attach", "a.1")),
+    (["h", "-Sa"], with_named("attach", "a")),
+    (["h", "-S", "a", "--resume-window=5"], with_named("attach", "a", resume_window=5.0)),
+    (["--share", "h", "-S", "a"], with_named("watch", "a")),
+    (["h", "--shells"], with_named("list")),
+    (["--shells", "--json", "h"], with_named("list", json=True)),
+    (["--kill-shell", "a", "h"], with_named("end", "a")),
+    (["h", "--kill-shell=a", "--json"], with_named("end", "a", json=True)),
+]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "action"),
-    [(["--help"], "help"), (["-h"], "help"), (["--version"], "version"), (["--login"], "login")],
-)
-def test_actions_ask_for_no_host(
-    arguments: list[str], action: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_command_lines() -> None:
+    for arguments, expected in COMMAND_LINES:
+        assert parse(arguments) == expected, arguments
+
+
+def test_actions_ask_for_no_host(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RSHELL_HOST", "-nonsense")
-    assert parse(arguments) == Options(action=action)
+    for argument in ("--help", "-h", "--version", "--login"):
+        action = "help" if argument == "-h" else argument[2:]
+        assert parse([argument]) == Options(action=action)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--no-such"], "See rshell --help"),
-        (["-x"], "See rshell --help"),
-        (["-c"], "See rshell --help"),
-        (["-c", "ls", "web", "id"], "Give one of them"),
-        (["--local", "--via", "x"], "one of --local and --via"),
-        (["--local", "-p", "22"], "--port goes with a host"),
-        (["-l", "root", "web"], "user of the server"),
-        (["root@web"], "user of the server"),
-        (["--timeout", "0", "h"], "positive"),
-        (["--timeout", "-1", "h"], "positive"),
-        (["--timeout", "nan", "h"], "positive"),
-        (["--timeout", "inf", "h"], "positive"),
-        (["--timeout", "soon", "h"], "positive"),
-        (["--resume-window", "-1", "h"], "--resume-window needs a positive"),
-        (["--resume-window", "nan", "h"], "--resume-window needs a positive"),
-        (["--detach", "h"], "--detach needs a command"),
-        (["--jobs", "h", "ls"], "--jobs takes no command"),
-        (["--wait", "a", "-c", "ls"], "--wait takes no command"),
-        (["--wait", "a", "--kill-job", "a", "h"], "give one of"),
-        (["--detach", "-t", "-c", "ls"], "don't go with --detach"),
-        (["--detach", "--timeout", "1", "-c", "ls"], "don't go with --detach"),
-        (["-f", "h"], "-f goes with --logs"),
-        (["--wait", "a", "-f", "h"], "-f goes with --logs"),
-        (["--name", "a", "h"], "--name with --detach"),
-        (["--logs", "a", "--name", "a", "h"], "--name goes with --detach"),
-        (["--logs", "a", "--json", "h"], "leave out --json"),
-        (["--logs", "../a", "h"], "not a job's name"),
-        (["--logs", "", "h"], "not a job's name"),
-        (["--detach", "--name=", "-c", "ls"], "not a job's name"),
-        (["-S", "../a", "h"], "not a named shell's name"),
-        (["-S", "", "h"], "not a named shell's name"),
-        (["-S", "-c", "ls", "h"], "not a named shell's name"),
-        (["--kill-shell", "a b", "h"], "not a named shell's name"),
-        (["-S", "a", "-c", "ls", "h"], "'ls': type commands at its prompt"),
-        (["-S", "a", "h", "ls", "-l"], "'ls -l': type commands at its prompt"),
-        (["-S", "a", "-t", "h"], "-S does not go with -t: type commands"),
-        (["-S", "a", "-n", "h"], "-S does not go with -n"),
-        (["-S", "a", "--json", "h"], "-S does not go with --json"),
-        (["-S", "a", "--timeout", "1", "h"], "-S does not go with --timeout"),
-        (["-S", "a", "--local"], "-S needs a host"),
-        (["--shells", "--via", "x"], "--shells needs a host"),
-        (["--shells", "h", "ls"], "does not go with the command 'ls': leave that out"),
-        (["--kill-shell", "a", "-t", "h"], "does not go with -t: leave that out"),
-        (["--share", "h"], "--share goes with -S NAME"),
-        (["--share", "--shells", "h"], "--share goes with -S NAME, not with --shells"),
-        (["-S", "a", "--shells", "h"], "give one of -S and --shells"),
-        (["-S", "a", "--jobs", "h"], "give one of -S and --jobs"),
-    ],
-)
-def test_what_makes_no_sense_is_explained(arguments: list[str], message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        parse(arguments)
+NONSENSE = [
+    (["--no-such"], "See rshell --help"),
+    (["-x"], "See rshell --help"),
+    (["-c"], "See rshell --help"),
+    (["-c", "ls", "web", "id"], "Give one of them"),
+    (["--local", "--via", "x"], "one of --local and --via"),
+    (["--local", "-p", "22"], "--port goes with a host"),
+    (["-l", "root", "web"], "user of the server"),
+    (["root@web"], "user of the server"),
+    (["--timeout", "0", "h"], "positive"),
+    (["--timeout", "-1", "h"], "positive"),
+    (["--timeout", "nan", "h"], "positive"),
+    (["--timeout", "inf", "h"], "positive"),
+    (["--timeout", "soon", "h"], "positive"),
+    (["--resume-window", "-1", "h"], "--resume-window needs a positive"),
+    (["--resume-window", "nan", "h"], "--resume-window needs a positive"),
+    (["--detach", "h"], "--detach needs a command"),
+    (["--jobs", "h", "ls"], "--jobs takes no command"),
+    (["--wait", "a", "-c", "ls"], "--wait takes no command"),
+    (["--wait", "a", "--kill-job", "a", "h"], "give one of"),
+    (["--detach", "-t", "-c", "ls"], "don't go with --detach"),
+    (["--detach", "--timeout", "1", "-c", "ls"], "don't go with --detach"),
+    (["-f", "h"], "-f goes with --logs"),
+    (["--wait", "a", "-f", "h"], "-f goes with --logs"),
+    (["--name", "a", "h"], "--name with --detach"),
+    (["--logs", "a", "--name", "a", "h"], "--name goes with --detach"),
+    (["--logs", "a", "--json", "h"], "leave out --json"),
+    (["--logs", "../a", "h"], "not a job's name"),
+    (["--logs", "", "h"], "not a job's name"),
+    (["--detach", "--name=", "-c", "ls"], "not a job's name"),
+    (["-S", "../a", "h"], "not a named shell's name"),
+    (["-S", "", "h"], "not a named shell's name"),
+    (["-S", "-c", "ls", "h"], "not a named shell's name"),
+    (["--kill-shell", "a b", "h"], "not a named shell's name"),
+    (["-S", "a", "-c", "ls", "h"], "'ls': type commands at its prompt"),
+    (["-S", "a", "h", "ls", "-l"], "'ls -l': type commands at its prompt"),
+    (["-S", "a", "-t", "h"], "-S does not go with -t: type commands"),
+    (["-S", "a", "-n", "h"], "-S does not go with -n"),
+    (["-S", "a", "--json", "h"], "-S does not go with --json"),
+    (["-S", "a", "--timeout", "1", "h"], "-S does not go with --timeout"),
+    (["-S", "a", "--local"], "-S needs a host"),
+    (["--shells", "--via", "x"], "--shells needs a host"),
+    (["--shells", "h", "ls"], "does not go with the command 'ls': leave that out"),
+    (["--kill-shell", "a", "-t", "h"], "does not go with -t: leave that out"),
+    (["--share", "h"], "--share goes with -S NAME"),
+    (["--share", "--shells", "h"], "--share goes with -S NAME, not with --shells"),
+    (["-S", "a", "--shells", "h"], "give one of -S and --shells"),
+    (["-S", "a", "--jobs", "h"], "give one of -S and --jobs"),
+]
 
 
-@pytest.mark.parametrize("port", ["0", "65536", "-1", "x", "", "22 ", "7000:1"])
-def test_a_port_is_a_port(port: str) -> None:
-    with pytest.raises(AddressError, match=r"port|host"):
-        parse(["-p", port, "web"])
+def test_what_makes_no_sense_is_explained() -> None:
+    for arguments, message in NONSENSE:
+        with pytest.raises(UsageError) as caught:
+            parse(arguments)
+        assert message in str(caught.value), arguments
 
 
-@pytest.mark.parametrize("host", ["", " ", "a b", "[", "-h\n"])
+def test_a_port_is_a_port() -> None:
+    for port in ("0", "65536", "-1", "x", "", "22 ", "7000:1"):
+        with pytest.raises(AddressError, match=r"port|host"):
+            parse(["-p", port, "web"])
+            pytest.fail(port)
+
+
 def test_an_empty_host_of_a_script_does_not_mean_this_machine(
-    host: str, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """`rshell "$HOST" rm -r build`, with HOST not set."""
     monkeypatch.setenv("RSHELL_HOST", "web")
-    with pytest.raises(AddressError):
-        parse(["--", host, "rm -r build"])
+    for host in ("", " ", "a b", "[", "-h\n"):
+        with pytest.raises(AddressError):
+            parse(["--", host, "rm -r build"])
+            pytest.fail(host)
 
 
 def test_the_host_comes_from_the_environment_then_the_config_then_here(
@@ -188,35 +194,77 @@ def test_a_broken_config_is_reported_only_where_it_is_needed() -> None:
         parse([])
 
 
-@pytest.mark.parametrize("arguments", [["-S", "a", "h"], ["-S", "a", "--share", "h"]])
 def test_a_named_shell_without_a_terminal_is_refused_and_a_job_proposed(
-    arguments: list[str], monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    options = parse(arguments)
-    for on_terminal in ({0}, {1}, set[int]()):
-        monkeypatch.setattr("rshell.terminal.raw.is_terminal", on_terminal.__contains__)
-        assert not options.wants_prompt
-        with pytest.raises(UsageError, match="--detach -c CMD"):
-            require_terminal(options)
-    monkeypatch.setattr("rshell.terminal.raw.is_terminal", {0, 1}.__contains__)
-    require_terminal(options)
+    for more in ([], ["--share"]):
+        options = parse(["-S", "a", "h", *more])
+        for on_terminal in ({0}, {1}, set[int]()):
+            monkeypatch.setattr("rshell.terminal.pty.is_terminal", on_terminal.__contains__)
+            assert not options.wants_prompt
+            with pytest.raises(UsageError, match="--detach -c CMD"):
+                require_terminal(options)
+        monkeypatch.setattr("rshell.terminal.pty.is_terminal", {0, 1}.__contains__)
+        require_terminal(options)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "prompt", "name"),
-    [
-        (["h"], True, ""),
-        (["h", "-S", "a"], True, "a"),
-        (["h", "-S", "a", "--share"], False, ""),
-        (["h", "--shells"], False, ""),
-        (["h", "--kill-shell", "a"], False, ""),
-        (["h", "--jobs"], False, ""),
-    ],
-)
+PROMPTS: list[tuple[list[str], bool, str]] = [
+    (["h"], True, ""),
+    (["h", "-S", "a"], True, "a"),
+    (["h", "-S", "a", "--share"], False, ""),
+    (["h", "--shells"], False, ""),
+    (["h", "--kill-shell", "a"], False, ""),
+    (["h", "--jobs"], False, ""),
+]
+
+
 def test_who_gets_the_prompt_and_of_which_shell(
-    arguments: list[str], prompt: bool, name: str, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("rshell.terminal.raw.is_terminal", {0, 1}.__contains__)
-    options = parse(arguments)
-    require_terminal(options)
-    assert (options.wants_prompt, options.attaches_to) == (prompt, name)
+    monkeypatch.setattr("rshell.terminal.pty.is_terminal", {0, 1}.__contains__)
+    for arguments, prompt, name in PROMPTS:
+        options = parse(arguments)
+        require_terminal(options)
+        assert (options.wants_prompt, options.attaches_to) == (prompt, name)
+
+
+def test_an_absent_file_is_an_empty_one(tmp_path: Path) -> None:
+    assert load_config() == load_config(tmp_path / "none") == Config()
+    (tmp_path / "empty").write_text("# nothing\n")
+    assert load_config(tmp_path / "empty") == Config()
+
+
+def test_the_default_host() -> None:
+    config_directory().mkdir(parents=True)
+    (config_directory() / "config.toml").write_text('default_host = "web:7000"\n')
+    assert load_config() == Config(default_host="web:7000")
+
+
+MISTAKES = [
+    (b"default_hots = 'x'", "unknown key 'default_hots'"),
+    (b"default_host = 7", "must be a string"),
+    (b"default_host =", "is not TOML"),
+    (b"\xff\xfe", "is not TOML"),
+]
+
+
+def test_a_mistake_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    for content, message in MISTAKES:
+        path = tmp_path / "config.toml"
+        path.write_bytes(content)
+        with pytest.raises(ConfigurationError, match=message) as caught:
+            load_config(path)
+        assert str(path) in str(caught.value)
+
+
+def test_a_file_that_can_not_be_read_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="can't read"):
+        load_config(tmp_path)
+
+
+def test_help_names_every_option() -> None:
+    for name in _LONG:
+        assert f"--{name.rstrip('=')}" in HELP
+    for letter in set(_SHORT) - set(":vhlf"):  # the long names of these are there
+        assert re.search(rf"^  -{letter}\b", HELP, re.MULTILINE), letter
+    assert all(len(line) <= 100 for line in HELP.splitlines())

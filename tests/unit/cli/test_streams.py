@@ -1,17 +1,27 @@
-"""Descriptors that may block, end, fail, or belong to others as well."""
+"""Descriptors that may block, end, fail, or belong to others as well; signals and ways out."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from rshell.cli.streams import BLOCK, InputDescriptor, OutputDescriptor, grow_pipe
+from rshell.cli.streams import (
+    _BEHIND,
+    BLOCK,
+    InputDescriptor,
+    Leaving,
+    Left,
+    OutputDescriptor,
+    grow_pipe,
+    on_signals,
+)
 from tests.support.pipes import lasting_pipe
 
 DEADLINE = 30.0
@@ -212,7 +222,7 @@ async def test_a_reader_that_is_slow_goes_without_the_rest_and_gets_the_last_wor
 
 def fill(fd: int) -> int:
     """Fill a pipe to its last byte; return how many it took."""
-    grow_pipe(fd)  # as whoever writes to it would
+    grow_pipe(fd)  # as the one who writes to it would
     os.set_blocking(fd, False)
     size = 0
     for block in (bytes(4096), b"\0"):
@@ -243,3 +253,98 @@ async def test_the_last_word_waits_for_no_reader_that_is_stuck(
         while True:
             written += os.read(pipe[0], BLOCK)
     assert not written.strip(b"\0")  # what came too late was not written
+
+
+async def test_lines_of_ours_are_in_order_and_dropped_where_nobody_reads(
+    pipe: tuple[int, int],
+) -> None:
+    output = OutputDescriptor(pipe[1])
+    await output.write(b"one ")
+    output.say(b"two ")
+    await output.write(b"three")
+    async with asyncio.timeout(DEADLINE):
+        await output.drain()
+        assert os.read(pipe[0], 100) == b"one two three"
+        line = bytes(BLOCK)
+        for _ in range(100):
+            output.say(line)
+        assert _BEHIND < output.pending <= 2 * _BEHIND + BLOCK
+        os.close(pipe[0])
+        with pytest.raises(BrokenPipeError):
+            await output.drain()
+    pending = output.pending
+    output.say(b"to nobody")
+    assert output.pending == pending
+
+
+async def test_a_handler_is_called_and_taken_away() -> None:
+    came: asyncio.Queue[str] = asyncio.Queue()
+    before = signal.getsignal(signal.SIGUSR1)
+    with on_signals(
+        {
+            signal.SIGUSR1: lambda: came.put_nowait("one"),
+            signal.SIGUSR2: lambda: came.put_nowait("two"),
+        }
+    ):
+        for number, name in ((signal.SIGUSR2, "two"), (signal.SIGUSR1, "one")):
+            os.kill(os.getpid(), number)
+            async with asyncio.timeout(DEADLINE):
+                assert await came.get() == name
+    assert signal.getsignal(signal.SIGUSR1) is before is signal.SIG_DFL
+
+
+async def test_handlers_are_taken_away_after_an_error() -> None:
+    with pytest.raises(KeyError), on_signals({signal.SIGUSR1: lambda: None}):
+        raise KeyError
+    assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
+
+
+async def test_a_signal_that_nohup_ignores_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with on_signals({signal.SIGHUP: lambda: pytest.fail("it was to be ignored")}):
+            os.kill(os.getpid(), signal.SIGHUP)
+            await asyncio.sleep(0)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+async def test_a_signal_leaves_with_its_number_and_what_was_at_work_is_cancelled() -> None:
+    cancelled = asyncio.Event()
+    begun = asyncio.Event()
+
+    async def work() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    leaving, told = Leaving(), list[Left]()
+    leaving.on_leave = told.append
+    async with asyncio.timeout(DEADLINE), leaving:
+        working = asyncio.ensure_future(leaving.unless_left(work()))
+        await begun.wait()
+        leaving.leave(Left(7))
+        os.kill(os.getpid(), signal.SIGTERM)  # counts more than any key
+        with pytest.raises(Left):
+            await working
+    assert cancelled.is_set() and leaving.is_left
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+async def test_the_first_way_out_counts_and_ends_what_comes_later() -> None:
+    async def work() -> int:
+        return 5
+
+    leaving = Leaving()
+    leaving.raise_if_left()
+    assert await leaving.unless_left(work()) == 5
+    for status in (7, 8):
+        leaving.leave(Left(status))
+    with pytest.raises(Left) as caught:
+        await leaving.unless_left(work())
+    assert caught.value.status == 7
+    with pytest.raises(Left):
+        leaving.raise_if_left()

@@ -1,14 +1,24 @@
 from __future__ import annotations
 
 import itertools
+import typing
 
 import pytest
 
 from rshell.errors import LocalProtocolError, RemoteProtocolError
-from rshell.protocol.budget import MemoryBudget
-from rshell.protocol.channel import TRANSITIONS, ChannelState, Half, Queued
+from rshell.protocol import channel as channel_module
+from rshell.protocol import login
+from rshell.protocol.channel import (
+    TRANSITIONS,
+    ChannelClosed,
+    ChannelEvent,
+    ChannelState,
+    Half,
+    Queued,
+)
+from rshell.protocol.flow import MemoryBudget, ReceiveWindow, SendWindow
 from rshell.protocol.frames import FIRST_CHANNEL_TYPE, FrameType
-from rshell.protocol.window import ReceiveWindow, SendWindow
+from rshell.protocol.link import Event
 
 CHANNEL_TYPES = [each for each in FrameType if each >= FIRST_CHANNEL_TYPE]
 
@@ -26,22 +36,21 @@ def channel(ours: Half, theirs: Half = Half.OPEN) -> ChannelState:
     return state
 
 
-@pytest.mark.parametrize(("half", "frame_type"), list(itertools.product(Half, CHANNEL_TYPES)))
-def test_the_same_table_moves_what_is_sent_and_what_arrives(
-    half: Half, frame_type: FrameType
-) -> None:
-    after = TRANSITIONS[half].get(frame_type)
-    sender, receiver = channel(half), channel(Half.OPEN, half)
-    if after is None:
-        with pytest.raises(LocalProtocolError):
+def test_the_same_table_moves_what_is_sent_and_what_arrives() -> None:
+    for half, frame_type in itertools.product(Half, CHANNEL_TYPES):
+        row = (half, frame_type)
+        after = TRANSITIONS[half].get(frame_type)
+        sender, receiver = channel(half), channel(Half.OPEN, half)
+        if after is None:
+            with pytest.raises(LocalProtocolError):
+                sender.sending(frame_type)
+            with pytest.raises(RemoteProtocolError):
+                receiver.receiving(frame_type)
+            assert (sender.ours, receiver.theirs) == (half, half), row
+        else:
             sender.sending(frame_type)
-        with pytest.raises(RemoteProtocolError):
             receiver.receiving(frame_type)
-        assert (sender.ours, receiver.theirs) == (half, half)
-    else:
-        sender.sending(frame_type)
-        receiver.receiving(frame_type)
-        assert (sender.ours, receiver.theirs) == (after, after)
+            assert (sender.ours, receiver.theirs) == (after, after), row
 
 
 def test_the_table_holds_each_rule_of_the_specification() -> None:
@@ -118,3 +127,33 @@ def test_a_dropped_queue_leaves_nothing_counted() -> None:
     state.enqueue(Queued(FrameType.DATA, b"abc", 1))
     state.drop_queue()
     assert (state.queued_bytes, len(state.queue)) == (0, 0)
+
+
+# Events, those of a link too.
+
+
+def event_classes(module: object) -> set[type]:
+    return {
+        each
+        for each in vars(module).values()
+        if isinstance(each, type)
+        and issubclass(each, tuple)
+        and each.__module__ == vars(module)["__name__"]
+        and each is not Queued
+    }
+
+
+def test_the_unions_name_every_event_so_that_match_statements_are_checked() -> None:
+    of_channels = event_classes(channel_module)
+    assert set(typing.get_args(ChannelEvent)) == of_channels
+    assert set(typing.get_args(login.LinkEvent)) == event_classes(login) == set(login.LINK_EVENTS)
+    assert set(typing.get_args(Event)) == of_channels | event_classes(login)
+    assert len(typing.get_args(Event)) == 11
+
+
+def test_every_event_is_frozen_and_says_what_it_means() -> None:
+    for each in typing.get_args(Event):
+        assert (each.__doc__ or "").endswith(".")
+    event = ChannelClosed(channel(Half.CLOSED), None)
+    with pytest.raises(AttributeError):
+        event.cause = None  # type: ignore[misc]

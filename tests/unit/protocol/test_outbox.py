@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import pytest
-
 from rshell.protocol.frames import FrameType
 from rshell.protocol.session import Role, Session
 from tests.support.helpings import (
@@ -12,6 +10,7 @@ from tests.support.helpings import (
     numbers,
     receive,
 )
+from tests.support.rows import row
 
 
 def test_control_and_small_writes_overtake_bulk() -> None:
@@ -111,19 +110,20 @@ def test_room_is_bounded_by_the_queue_and_by_the_window() -> None:
     assert session.room(channel) == 0
 
 
-@pytest.mark.parametrize("amount", [1, 2, 1000, 1023, 1024, 100_000])
-def test_whoever_wants_room_is_told_once_even_for_the_smallest_windows(amount: int) -> None:
-    session, channel = client_with(1, window=1)
-    session.send(channel, 0, b"x")
-    everything(session)
-    assert session.room(channel) == 0
-    session.want_room(channel)
-    assert session.take_roomy() == []
-    receive(session, FrameType.WINDOW, 1, {"bytes": amount})
-    assert session.take_roomy() == [channel]
-    assert session.take_roomy() == []
-    receive(session, FrameType.WINDOW, 1, {"bytes": amount})
-    assert session.take_roomy() == []
+def test_whoever_wants_room_is_told_once_even_for_the_smallest_windows() -> None:
+    for amount in [1, 2, 1000, 1023, 1024, 100_000]:
+        with row(amount):
+            session, channel = client_with(1, window=1)
+            session.send(channel, 0, b"x")
+            everything(session)
+            assert session.room(channel) == 0
+            session.want_room(channel)
+            assert session.take_roomy() == []
+            receive(session, FrameType.WINDOW, 1, {"bytes": amount})
+            assert session.take_roomy() == [channel]
+            assert session.take_roomy() == []
+            receive(session, FrameType.WINDOW, 1, {"bytes": amount})
+            assert session.take_roomy() == []
 
 
 def test_room_that_comes_from_sending_is_told() -> None:

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import Counter
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rshell.errors import ChannelRefused, ChannelReset
-from rshell.protocol.channel import TRANSITIONS, ChannelState, Half
-from rshell.protocol.events import (
+from rshell.protocol.channel import (
+    TRANSITIONS,
     ChannelClosed,
     ChannelOpened,
     ChannelRequested,
+    ChannelState,
     DataReceived,
     EofReceived,
-    Event,
-    LinkClosed,
+    Half,
     MessageReceived,
 )
 from rshell.protocol.frames import FrameType
+from rshell.protocol.link import Event
+from rshell.protocol.login import LinkClosed
 from rshell.protocol.session import Role
 from rshell.values import Bounds
+from tests.support.rows import row
 from tests.support.wire import attached, take
 
 LIMITS = Bounds(
@@ -127,7 +130,7 @@ def quiet(sides: tuple[Side, Side], *, read: bool = True) -> None:
 
 def assert_clean(sides: tuple[Side, Side]) -> None:
     for side in sides:
-        assert side.link.closed is None
+        assert side.link.error is None
         assert not side.session.channels
         assert side.session._budget.free == LIMITS.session_memory
         assert not side.session.has_output()
@@ -185,18 +188,24 @@ def test_no_order_of_calls_and_arrivals_breaks_a_rule(
     finish(sides, seed)
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_no_order_of_calls_and_arrivals_breaks_a_rule_in_long_runs(seed: int) -> None:
-    chance = random.Random(seed)
-    sides = make_sides()
-    words = [*ACTIONS, *["accept", "send", "read", "flush", "arrive"] * 3]
-    script = [
-        (chance.randrange(2), chance.choice(words), chance.randrange(24), chance.randrange(3000))
-        for _ in range(2000)
-    ]
-    play(sides, script)
-    assert sum(len(side.closed) for side in sides) > 3
-    finish(sides, seed)
+def test_no_order_of_calls_and_arrivals_breaks_a_rule_in_long_runs() -> None:
+    for seed in range(20):
+        with row(seed):
+            chance = random.Random(seed)
+            sides = make_sides()
+            words = [*ACTIONS, *["accept", "send", "read", "flush", "arrive"] * 3]
+            script = [
+                (
+                    chance.randrange(2),
+                    chance.choice(words),
+                    chance.randrange(24),
+                    chance.randrange(3000),
+                )
+                for _ in range(2000)
+            ]
+            play(sides, script)
+            assert sum(len(side.closed) for side in sides) > 3
+            finish(sides, seed)
 
 
 # The named races, each in both directions.
@@ -229,11 +238,13 @@ def end(side: Side, name: str) -> None:
         side.act(what, 0, size)
 
 
-@pytest.mark.parametrize("opener", [0, 1])
-@pytest.mark.parametrize("first", ENDINGS)
-@pytest.mark.parametrize("second", ENDINGS)
-@pytest.mark.parametrize("flushed", [0, 1, 2])
-def test_endings_that_cross(opener: int, first: str, second: str, flushed: int) -> None:
+def test_endings_that_cross() -> None:
+    for opener, first, second, flushed in itertools.product((0, 1), ENDINGS, ENDINGS, (0, 1, 2)):
+        with row(opener, first, second, flushed):
+            check_crossing(opener, first, second, flushed)
+
+
+def check_crossing(opener: int, first: str, second: str, flushed: int) -> None:
     sides, a, b = opened_pair(opener)
     end(a, first)
     if flushed > 0:
@@ -250,72 +261,74 @@ def test_endings_that_cross(opener: int, first: str, second: str, flushed: int) 
     assert_clean(sides)
 
 
-@pytest.mark.parametrize("opener", [0, 1])
-@pytest.mark.parametrize("answer", ["accept", "refuse", "reset"])
-def test_a_reset_of_the_opener_crosses_the_answer(opener: int, answer: str) -> None:
-    sides = make_sides()
-    a, b = sides[opener], sides[1 - opener]
-    a.act("open", 0, 0)
-    b.coming += take(a.link)
-    b.arrive(10_000)
-    b.act(answer, 0, 0)
-    a.act("reset", 0, 0)  # nothing of the answer has arrived yet
-    quiet(sides)
-    assert_clean(sides)
-    assert a.closed == {}
-    assert (b.closed.keys() == {a.known[0].number}) is (answer == "accept")
+def test_a_reset_of_the_opener_crosses_the_answer() -> None:
+    for opener in [0, 1]:
+        for answer in ["accept", "refuse", "reset"]:
+            with row(opener, answer):
+                sides = make_sides()
+                a, b = sides[opener], sides[1 - opener]
+                a.act("open", 0, 0)
+                b.coming += take(a.link)
+                b.arrive(10_000)
+                b.act(answer, 0, 0)
+                a.act("reset", 0, 0)  # nothing of the answer has arrived yet
+                quiet(sides)
+                assert_clean(sides)
+                assert a.closed == {}
+                assert (b.closed.keys() == {a.known[0].number}) is (answer == "accept")
 
 
-@pytest.mark.parametrize("opener", [0, 1])
-def test_a_channel_taken_back_before_its_answer_is_over_at_both_ends(opener: int) -> None:
-    sides = make_sides()
-    a, b = sides[opener], sides[1 - opener]
-    a.act("open", 0, 0)
-    a.act("reset", 0, 0)
-    quiet(sides)
-    assert_clean(sides)
-    (cause,) = b.closed.values()
-    assert isinstance(cause, ChannelReset)
-    # The application of b sees the request only now, and answers it: harmless.
-    late = b.known[0]
-    b.session.accept(late)
-    b.session.send(late, 1, b"x")
-    b.session.send_message(late, {})
-    b.session.send_eof(late)
-    b.session.close(late)
-    b.session.refuse(late, "failed", "no")
-    b.session.reset(late, "failed", "no")
-    b.session.consumed(late, 1, 0.0)
-    assert not b.session.has_output()
-    assert_clean(sides)
+def test_a_channel_taken_back_before_its_answer_is_over_at_both_ends() -> None:
+    for opener in [0, 1]:
+        with row(opener):
+            sides = make_sides()
+            a, b = sides[opener], sides[1 - opener]
+            a.act("open", 0, 0)
+            a.act("reset", 0, 0)
+            quiet(sides)
+            assert_clean(sides)
+            (cause,) = b.closed.values()
+            assert isinstance(cause, ChannelReset)
+            # The application of b sees the request only now, and answers it: harmless.
+            late = b.known[0]
+            b.session.accept(late)
+            b.session.send(late, 1, b"x")
+            b.session.send_message(late, {})
+            b.session.send_eof(late)
+            b.session.close(late)
+            b.session.refuse(late, "failed", "no")
+            b.session.reset(late, "failed", "no")
+            b.session.consumed(late, 1, 0.0)
+            assert not b.session.has_output()
+            assert_clean(sides)
 
 
-@pytest.mark.parametrize("opener", [0, 1])
-def test_a_reset_before_the_answer_is_a_refusal(opener: int) -> None:
-    sides = make_sides()
-    a, b = sides[opener], sides[1 - opener]
-    a.act("open", 0, 0)
-    quiet(sides)
-    b.act("reset", 0, 0)
-    quiet(sides)
-    assert_clean(sides)
-    (cause,) = a.closed.values()
-    assert isinstance(cause, ChannelRefused)
-    assert cause.code == "cancelled"
+def test_a_reset_before_the_answer_is_a_refusal() -> None:
+    for opener in [0, 1]:
+        with row(opener):
+            sides = make_sides()
+            a, b = sides[opener], sides[1 - opener]
+            a.act("open", 0, 0)
+            quiet(sides)
+            b.act("reset", 0, 0)
+            quiet(sides)
+            assert_clean(sides)
+            (cause,) = a.closed.values()
+            assert isinstance(cause, ChannelRefused)
+            assert cause.code == "cancelled"
 
 
-@pytest.mark.parametrize("ending", ["close", "reset"])
-def test_data_and_credit_on_their_way_to_a_channel_that_ended_are_thrown_away(
-    ending: str,
-) -> None:
-    sides, a, b = opened_pair(0)
-    b.act("send", 0, 2000)
-    quiet(sides, read=False)
-    b.act("send", 0, 900)
-    b.act("message", 0, 0)
-    a.act("read", 0, 0)  # a WINDOW is due
-    b.coming += take(a.link)
-    a.act(ending, 0, 0)
-    quiet(sides)
-    assert_clean(sides)
-    assert (b.closed[1] is None) is (ending == "close")
+def test_data_and_credit_on_their_way_to_a_channel_that_ended_are_thrown_away() -> None:
+    for ending in ["close", "reset"]:
+        with row(ending):
+            sides, a, b = opened_pair(0)
+            b.act("send", 0, 2000)
+            quiet(sides, read=False)
+            b.act("send", 0, 900)
+            b.act("message", 0, 0)
+            a.act("read", 0, 0)  # a WINDOW is due
+            b.coming += take(a.link)
+            a.act(ending, 0, 0)
+            quiet(sides)
+            assert_clean(sides)
+            assert (b.closed[1] is None) is (ending == "close")

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import random
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rshell.errors import LinkLost, RemoteProtocolError, ResumeFailed, SessionClosed
-from rshell.protocol.events import DataReceived, LinkClosed
+from rshell.errors import LinkLost, RemoteProtocolError, ResumeFailed, RshellError, SessionClosed
+from rshell.protocol.channel import DataReceived
 from rshell.protocol.frames import FrameType
-from rshell.protocol.handshake import Stage
 from rshell.protocol.link import Link
+from rshell.protocol.login import LinkClosed, Stage
 from rshell.protocol.messages import Attach, Resume
 from rshell.protocol.session import Role, Session
 from rshell.values import Bounds
 from tests.support.pair import Pair
+from tests.support.rows import row
 from tests.support.wire import (
     at_stage,
     attached,
@@ -55,25 +55,20 @@ def dialogue_length(role: Role) -> int:
     return pair.delivered[role]
 
 
-@pytest.mark.parametrize("cut_side", list(Role))
-@pytest.mark.parametrize(
-    "told",
-    [(Role.CLIENT, Role.SERVER), (Role.CLIENT,)],
-    ids=["both-know", "server-is-half-open"],
-)
-def test_a_cut_at_every_byte_loses_and_doubles_nothing(
-    cut_side: Role, told: tuple[Role, ...]
-) -> None:
-    length = dialogue_length(cut_side)
-    assert length > 300  # or this test has become empty
-    for at in range(length):
-        pair = short_dialogue()
-        if at:
-            assert not pair.settle({cut_side: at})
-        pair.cut(told=told)
-        pair.connect()
-        assert pair.settle()
-        pair.check(complete=True)
+def test_a_cut_at_every_byte_loses_and_doubles_nothing() -> None:
+    for cut_side in list(Role):
+        for told in [(Role.CLIENT, Role.SERVER), (Role.CLIENT,)]:
+            with row(cut_side, told):
+                length = dialogue_length(cut_side)
+                assert length > 300  # or this test has become empty
+                for at in range(length):
+                    pair = short_dialogue()
+                    if at:
+                        assert not pair.settle({cut_side: at})
+                    pair.cut(told=told)
+                    pair.connect()
+                    assert pair.settle()
+                    pair.check(complete=True)
 
 
 def test_two_cuts_at_every_pair_of_frame_borders() -> None:
@@ -173,12 +168,13 @@ def resumable_server() -> tuple[Session, Link]:
     return session, link
 
 
-@pytest.mark.parametrize(("received", "again"), [(1, [19, 20]), (2, [20]), (3, [])])
-def test_exactly_what_the_client_lacks_is_sent_again(received: int, again: list[int]) -> None:
-    session, _ = resumable_server()
-    link, _ = at_stage(Role.SERVER, Stage.ATTACH_DECIDING)
-    link.accept_attach(session, Attach(Resume("session-1", "secret-1", received)), 0.0)
-    assert take_types(link) == [FrameType.ATTACHED, FrameType.PING, *again]
+def test_exactly_what_the_client_lacks_is_sent_again() -> None:
+    for received, again in [(1, [19, 20]), (2, [20]), (3, [])]:
+        with row(received, again):
+            session, _ = resumable_server()
+            link, _ = at_stage(Role.SERVER, Stage.ATTACH_DECIDING)
+            link.accept_attach(session, Attach(Resume("session-1", "secret-1", received)), 0.0)
+            assert take_types(link) == [FrameType.ATTACHED, FrameType.PING, *again]
 
 
 def test_a_client_that_is_behind_gets_resume_failed() -> None:
@@ -218,27 +214,24 @@ def client_resuming() -> tuple[Session, Link]:
     return session, link
 
 
-@pytest.mark.parametrize(
-    ("session_id", "received", "cause", "code"),
-    [
+def test_a_server_that_does_not_fit_ends_the_link() -> None:
+    rows: list[tuple[str, int, type[RshellError], str]] = [
         ("session-1", 0, ResumeFailed, "resume-failed"),
         ("session-1", 3, RemoteProtocolError, "sequence"),
         # A command must never run twice, so nothing is sent again into another session.
         ("session-2", 1, RemoteProtocolError, "protocol"),
-    ],
-)
-def test_a_server_that_does_not_fit_ends_the_link(
-    session_id: str, received: int, cause: type[Exception], code: str
-) -> None:
-    session, link = client_resuming()
-    reply = {"session": session_id, "secret": "fresh", "received": received}
-    event = only(link.receive_data(frame(FrameType.ATTACHED, 0, reply), 0.0))
-    assert isinstance(event, LinkClosed)
-    assert type(event.cause) is cause
-    assert isinstance(event.cause, ResumeFailed | RemoteProtocolError)
-    assert event.cause.code == code
-    assert session.secret == "secret-1"
-    assert take_types(link) == [FrameType.GOODBYE]
+    ]
+    for session_id, received, cause, code in rows:
+        with row(session_id, received, cause, code):
+            session, link = client_resuming()
+            reply = {"session": session_id, "secret": "fresh", "received": received}
+            event = only(link.receive_data(frame(FrameType.ATTACHED, 0, reply), 0.0))
+            assert isinstance(event, LinkClosed)
+            assert type(event.cause) is cause
+            assert isinstance(event.cause, ResumeFailed | RemoteProtocolError)
+            assert event.cause.code == code
+            assert session.secret == "secret-1"
+            assert take_types(link) == [FrameType.GOODBYE]
 
 
 def test_a_client_takes_the_rotated_secret_and_sends_again() -> None:

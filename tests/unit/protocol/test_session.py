@@ -6,8 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from rshell.errors import ChannelRefused, LocalProtocolError, RemoteProtocolError
-from rshell.protocol.channel import ChannelState
-from rshell.protocol.events import ChannelClosed, ChannelRequested, DataReceived
+from rshell.protocol.channel import ChannelClosed, ChannelRequested, ChannelState, DataReceived
 from rshell.protocol.frames import Frame, FrameType
 from rshell.protocol.session import Role, Session
 from rshell.values import Bounds
@@ -19,6 +18,7 @@ from tests.support.helpings import (
     server_with,
 )
 from tests.support.pair import Pair
+from tests.support.rows import row
 
 # Numbers.
 
@@ -32,14 +32,15 @@ def test_clients_open_odd_channels_and_servers_even_ones_and_none_twice() -> Non
     assert client.open("talk", {}).number == 7
 
 
-@pytest.mark.parametrize("number", [2, 0xFFFFFFFE, 1, 3])
-def test_a_peers_channel_of_our_parity_or_not_increasing_is_refused(number: int) -> None:
-    session = Session(Role.SERVER, LIMITS)
-    request = {"kind": "talk", "window": 1}
-    receive(session, FrameType.OPEN, 3, request)
-    session.refuse(session.channels[3], "failed", "no")
-    with pytest.raises(RemoteProtocolError):
-        receive(session, FrameType.OPEN, number, request)
+def test_a_peers_channel_of_our_parity_or_not_increasing_is_refused() -> None:
+    for number in [2, 0xFFFFFFFE, 1, 3]:
+        with row(number):
+            session = Session(Role.SERVER, LIMITS)
+            request = {"kind": "talk", "window": 1}
+            receive(session, FrameType.OPEN, 3, request)
+            session.refuse(session.channels[3], "failed", "no")
+            with pytest.raises(RemoteProtocolError):
+                receive(session, FrameType.OPEN, number, request)
 
 
 def test_a_peer_may_leave_out_numbers() -> None:
@@ -56,11 +57,12 @@ def test_the_last_channel_number_is_the_last() -> None:
         session.open("talk", {})
 
 
-@pytest.mark.parametrize("frame_type", [17, 18, 19, 20, 21, 22, 23, 24])
-def test_a_frame_in_a_channel_that_never_was_is_an_error(frame_type: int) -> None:
-    session = Session(Role.SERVER, LIMITS)
-    with pytest.raises(RemoteProtocolError):
-        receive(session, frame_type, 1, {"code": "failed"})
+def test_a_frame_in_a_channel_that_never_was_is_an_error() -> None:
+    for frame_type in [17, 18, 19, 20, 21, 22, 23, 24]:
+        with row(frame_type):
+            session = Session(Role.SERVER, LIMITS)
+            with pytest.raises(RemoteProtocolError):
+                receive(session, frame_type, 1, {"code": "failed"})
 
 
 def test_a_reset_that_crossed_our_refusal_is_ignored() -> None:
@@ -94,23 +96,24 @@ def test_one_channel_too_many_is_refused_as_busy_and_the_others_go_on() -> None:
 # Bodies that would not fit.
 
 
-@pytest.mark.parametrize("what", ["open", "accept", "message"])
-def test_a_body_larger_than_the_peer_takes_is_our_bug_and_changes_nothing(what: str) -> None:
-    big = {"text": "x" * LIMITS.frame}
-    session, channel = client_with(1)
-    requested = Session(Role.SERVER, LIMITS)
-    receive(requested, FrameType.OPEN, 1, {"kind": "talk", "window": 1})
-    free = session._budget.free
-    with pytest.raises(LocalProtocolError, match="takes"):
-        if what == "open":
-            session.open("talk", big)
-        elif what == "accept":
-            requested.accept(requested.channels[1], big)
-        else:
-            session.send_message(channel, big)
-    assert session._budget.free == free
-    assert session.open("talk", {}).number == 3
-    requested.accept(requested.channels[1])
+def test_a_body_larger_than_the_peer_takes_is_our_bug_and_changes_nothing() -> None:
+    for what in ["open", "accept", "message"]:
+        with row(what):
+            big = {"text": "x" * LIMITS.frame}
+            session, channel = client_with(1)
+            requested = Session(Role.SERVER, LIMITS)
+            receive(requested, FrameType.OPEN, 1, {"kind": "talk", "window": 1})
+            free = session._budget.free
+            with pytest.raises(LocalProtocolError, match="takes"):
+                if what == "open":
+                    session.open("talk", big)
+                elif what == "accept":
+                    requested.accept(requested.channels[1], big)
+                else:
+                    session.send_message(channel, big)
+            assert session._budget.free == free
+            assert session.open("talk", {}).number == 3
+            requested.accept(requested.channels[1])
 
 
 def test_a_request_that_is_no_json_takes_no_window() -> None:
@@ -160,11 +163,12 @@ def test_an_overrun_counts_in_a_channel_whose_data_is_thrown_away_too() -> None:
     assert caught.value.code == "window-overrun"
 
 
-@pytest.mark.parametrize("body", [b"", b"\1"])
-def test_data_without_bytes_is_an_error(body: bytes) -> None:
-    session, _ = server_with(1)
-    with pytest.raises(RemoteProtocolError):
-        receive(session, FrameType.DATA, 1, body)
+def test_data_without_bytes_is_an_error() -> None:
+    for body in [b"", b"\1"]:
+        with row(body):
+            session, _ = server_with(1)
+            with pytest.raises(RemoteProtocolError):
+                receive(session, FrameType.DATA, 1, body)
 
 
 def test_a_window_grows_only_within_two_round_trips_of_the_link() -> None:

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rshell.security.penalties import Penalties, early_drop, fold_source
 from rshell.values import Bounds
+from tests.support.rows import row
 
 LIMITS = Bounds(penalty_failures=3, penalty_longest=600.0, penalty_sources=100)
 SOURCE = "192.0.2.1"
@@ -65,13 +65,14 @@ def test_success_forgives() -> None:
     assert penalties.wait(SOURCE, 2.0) == 0.0
 
 
-@pytest.mark.parametrize("failures", [2, 5, 50])
-def test_quiet_source_starts_anew(failures: int) -> None:
-    penalties = Penalties(LIMITS)
-    failed(penalties, SOURCE, failures)
-    quiet = penalties.wait(SOURCE, 0.0) + LIMITS.penalty_longest
-    failed(penalties, SOURCE, 2, quiet)
-    assert penalties.wait(SOURCE, quiet) == 0.0
+def test_quiet_source_starts_anew() -> None:
+    for failures in [2, 5, 50]:
+        with row(failures):
+            penalties = Penalties(LIMITS)
+            failed(penalties, SOURCE, failures)
+            quiet = penalties.wait(SOURCE, 0.0) + LIMITS.penalty_longest
+            failed(penalties, SOURCE, 2, quiet)
+            assert penalties.wait(SOURCE, quiet) == 0.0
 
 
 def test_sources_that_are_over_leave_the_table() -> None:
@@ -102,9 +103,8 @@ def test_table_full_of_waiting_sources_still_takes_a_new_one() -> None:
     assert penalties.wait("192.0.2.0", 100.0) == 0.0  # the oldest went
 
 
-@pytest.mark.parametrize(
-    ("source", "name"),
-    [
+def test_addresses_are_folded() -> None:
+    for source, name in [
         ("192.0.2.1", "192.0.2.1"),
         ("::ffff:192.0.2.1", "192.0.2.1"),
         ("::FFFF:c000:0201", "192.0.2.1"),
@@ -114,10 +114,9 @@ def test_table_full_of_waiting_sources_still_takes_a_new_one() -> None:
         ("fe80::1%eth0", "fe80::/64"),
         ("unix", "unix"),
         ("", ""),
-    ],
-)
-def test_addresses_are_folded(source: str, name: str) -> None:
-    assert fold_source(source) == name
+    ]:
+        with row(source, name):
+            assert fold_source(source) == name
 
 
 def test_ipv6_attacker_gains_nothing_from_its_other_addresses() -> None:
@@ -172,8 +171,9 @@ def test_early_drop_grows_steadily_in_between() -> None:
     assert not early_drop(99, limits, 0.98)
 
 
-@pytest.mark.parametrize("bound", [0, 1, 2, 3])
-def test_early_drop_with_a_tiny_bound(bound: int) -> None:
-    limits = Bounds(unfinished_logins=bound)
-    assert early_drop(bound, limits, 0.999999)
-    assert not early_drop(0, limits, 0.0) or bound == 0
+def test_early_drop_with_a_tiny_bound() -> None:
+    for bound in [0, 1, 2, 3]:
+        with row(bound):
+            limits = Bounds(unfinished_logins=bound)
+            assert early_drop(bound, limits, 0.999999)
+            assert not early_drop(0, limits, 0.0) or bound == 0

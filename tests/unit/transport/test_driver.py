@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
+from collections.abc import Iterator
 
 import pytest
 
 from rshell.errors import LinkLost, RemoteProtocolError, SessionClosed, UntrustedServer
-from rshell.protocol.events import LinkClosed
 from rshell.protocol.frames import FrameType
-from rshell.protocol.handshake import Stage
-from rshell.protocol.link import Link
+from rshell.protocol.login import LinkClosed, Stage
 from rshell.protocol.session import Role
 from rshell.transport.channel import Channel
 from rshell.transport.driver import Driver
 from rshell.values import Bounds
 from tests.support.memory import MemoryStream, join_in_memory
 from tests.support.session import DEADLINE, ServerEnd, memory_session, until
-from tests.support.wire import frame
+from tests.support.wire import frame, new_link
 
 MIB = 1024 * 1024
 
@@ -58,7 +58,7 @@ def lone_server(limits: Bounds | None = None) -> tuple[Driver, Witness]:
     """A driver of a server's link, with no stream yet."""
     now = asyncio.get_running_loop().time()
     witness = Witness()
-    link = Link(Role.SERVER, limits or Bounds(), now, mechanisms=("EXTERNAL",))
+    link = new_link(Role.SERVER, limits, now)
     return Driver(link, witness), witness
 
 
@@ -164,8 +164,8 @@ async def test_an_end_in_the_middle_of_a_frame_says_so() -> None:
     driver.receive_data(memoryview(frame(FrameType.HELLO)[:5]))
     driver.stream_lost(None)
     assert driver.done.is_set()
-    assert isinstance(driver.link.closed, LinkLost)
-    assert "middle of a frame" in str(driver.link.closed)
+    assert isinstance(driver.link.error, LinkLost)
+    assert "middle of a frame" in str(driver.link.error)
     assert len(witness.events) == 1
 
 
@@ -214,7 +214,7 @@ async def test_garbage_is_answered_by_a_goodbye_and_closed() -> None:
     driver.stream_opened(stream)
     driver.stream_ready()
     driver.receive_data(memoryview(b"GET / HTTP/1.1\r\n\r\n"))
-    assert isinstance(driver.link.closed, RemoteProtocolError)
+    assert isinstance(driver.link.error, RemoteProtocolError)
     assert b'"code":"' in stream.written
     assert stream.did == ["close"]
     assert len(witness.events) == 1
@@ -234,8 +234,8 @@ async def test_a_login_that_does_not_come_is_given_up() -> None:
     async with asyncio.timeout(DEADLINE):
         await driver.done.wait()  # also because the other end does not take the GOODBYE
         await quiet.done.wait()
-    assert isinstance(driver.link.closed, RemoteProtocolError)
-    assert driver.link.closed.code == "login-timeout"
+    assert isinstance(driver.link.error, RemoteProtocolError)
+    assert driver.link.error.code == "login-timeout"
     assert isinstance(witness.events[-1], LinkClosed)
 
 
@@ -287,9 +287,9 @@ async def test_the_error_of_the_stream_is_the_cause_of_the_end() -> None:
         driver, witness = lone_server()
         driver.stream_opened(Recorder())
         driver.stream_lost(error)
-        assert isinstance(driver.link.closed, kind)
+        assert isinstance(driver.link.error, kind)
         assert len(witness.events) == 1
-        assert error is None or error in (driver.link.closed, driver.link.closed.__cause__)
+        assert error is None or error in (driver.link.error, driver.link.error.__cause__)
 
 
 async def test_a_silent_peer_is_given_up() -> None:
@@ -335,3 +335,52 @@ async def test_frames_that_one_read_causes_leave_in_one_write() -> None:
             channel.reset("cancelled", "enough")
         await until(lambda: not session.server_live.session.channels)
         assert len(writes) < len(channels)
+
+
+# The trace of frames.
+
+
+@pytest.fixture
+def frame_log() -> Iterator[logging.Logger]:
+    """The logger of the trace, left as it was found."""
+    log = logging.getLogger("rshell.frames")
+    before = log.handlers[:], log.level, log.propagate
+    log.handlers[:] = []
+    log.setLevel(logging.NOTSET)
+    log.propagate = True
+    yield log
+    log.handlers[:] = before[0]
+    log.setLevel(before[1])
+    log.propagate = before[2]
+
+
+async def test_frames_are_traced_only_where_somebody_asks_for_it(
+    frame_log: logging.Logger, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for value in (None, "", "0"):
+        if value is not None:
+            monkeypatch.setenv("RSHELL_TRACE", value)
+        assert lone_server()[0].link.trace is None
+    with caplog.at_level(logging.DEBUG, "rshell.frames"):
+        async with memory_session(echo) as session:
+            await session.open()
+        lines = [record.getMessage() for record in caplog.records]
+        first = [line.split()[0] + line.split()[2] for line in lines if " HELLO 0 " in line]
+        assert sorted(first) == ["client<", "client>", "server<", "server>"]
+        assert len({line.split()[1] for line in lines}) == 2  # each link has its number
+        assert any(line.endswith(' OPEN 1 45 {"kind":"test","window":1048576}') for line in lines)
+
+
+async def test_a_variable_traces_to_stderr_and_each_frame_once(
+    frame_log: logging.Logger,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("RSHELL_TRACE", "1")
+    async with memory_session(echo) as session:
+        await session.open()
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.count(" > HELLO 0 ") == output.err.count(" < HELLO 0 ") == 2
+    assert caplog.records == []  # a program's own log shows them not a second time

@@ -38,8 +38,8 @@ from rshell.channels.shell.persistent import PersistentShell
 from rshell.channels.shell.server import welcome
 from rshell.errors import ChannelRefused, LocalProtocolError, RemoteProtocolError, SpawnError
 from rshell.protocol.codec import Json, Message
-from rshell.security.scram import Verifier
-from rshell.terminal.modes import ModeTracker
+from rshell.protocol.scram import Verifier
+from rshell.terminal.output import ModeTracker
 from rshell.transport.channel import Channel
 from rshell.values import TerminalSize
 

@@ -25,7 +25,7 @@ from rshell.channels.shell.named.named_shell import NamedShell
 from rshell.channels.shell.server import PlainShell
 from rshell.errors import ChannelRefused, RemoteProtocolError
 from rshell.protocol.codec import Json
-from rshell.security.scram import Verifier
+from rshell.protocol.scram import Verifier
 from rshell.transport.channel import Channel
 from rshell.values import Bounds
 

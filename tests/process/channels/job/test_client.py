@@ -38,17 +38,17 @@ def answering(
     return serve
 
 
-@pytest.mark.parametrize("name", BAD_NAMES)
-async def test_no_bad_name_leaves_here(name: str) -> None:
+async def test_no_bad_name_leaves_here() -> None:
     async with tls_session(handlers={}) as client:
-        with pytest.raises(LocalProtocolError, match="not a job's name"):
-            await client.start_job("true", name=name)
-        with pytest.raises(LocalProtocolError, match="not a job's name"):
-            await client.wait_job(name)
-        with pytest.raises(LocalProtocolError, match="not a job's name"):
-            await client.kill_job(name)
-        with pytest.raises(LocalProtocolError, match="not a job's name"):
-            client.job_logs(name)
+        for name in BAD_NAMES:
+            with pytest.raises(LocalProtocolError, match="not a job's name"):
+                await client.start_job("true", name=name)
+            with pytest.raises(LocalProtocolError, match="not a job's name"):
+                await client.wait_job(name)
+            with pytest.raises(LocalProtocolError, match="not a job's name"):
+                await client.kill_job(name)
+            with pytest.raises(LocalProtocolError, match="not a job's name"):
+                client.job_logs(name)
 
 
 async def test_a_whole_life() -> None:

@@ -44,10 +44,10 @@ def test_names_are_unique_for_an_identity_and_made_up_without_one(store: JobStor
     assert len(names) == 300
 
 
-@pytest.mark.parametrize("name", BAD_NAMES)
-def test_no_name_leads_out_of_its_directory(store: JobStore, name: str) -> None:
-    with pytest.raises(ValueError, match="not a job's name"):
-        store.directory("me", name)
+def test_no_name_leads_out_of_its_directory(store: JobStore) -> None:
+    for name in BAD_NAMES:
+        with pytest.raises(ValueError, match="not a job's name"):
+            store.directory("me", name)
 
 
 def test_no_identity_leads_out_of_the_directory_and_no_two_share_one(
@@ -74,16 +74,17 @@ def test_what_was_saved_is_loaded_and_what_ran_is_lost_for_good(tmp_path: Path) 
         assert found["ran"].ended is not None
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"\xff", b'{"name": "a"}'])
 def test_a_broken_record_is_left_alone_with_a_word(
-    store: JobStore, content: bytes, caplog: pytest.LogCaptureFixture
+    store: JobStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     store.create("me", "a")
     path = store.directory("me", "a") / "job.json"
-    path.write_bytes(content)
-    path.chmod(0o600)
-    assert list(store.load()) == []
-    assert "is left alone" in caplog.text and path.read_bytes() == content
+    for content in (b"", b"{", b"[]", b"{}", b"\xff", b'{"name": "a"}'):
+        caplog.clear()
+        path.write_bytes(content)
+        path.chmod(0o600)
+        assert list(store.load()) == []
+        assert "is left alone" in caplog.text and path.read_bytes() == content
 
 
 def test_a_record_counts_in_its_own_directory_only(store: JobStore) -> None:

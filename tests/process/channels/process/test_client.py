@@ -126,18 +126,18 @@ async def test_waiting_may_be_cancelled_and_the_process_goes_on() -> None:
         assert (await process.wait()).code == 0
 
 
-@pytest.mark.parametrize("script", ["yes", "yes >&2", "yes & yes >&2"])
-async def test_output_past_the_limit_ends_the_command(script: str) -> None:
+async def test_output_past_the_limit_ends_the_command() -> None:
     async with tls_session(limits=Bounds(kill_grace=0.3)) as client:
-        with pytest.raises(OutputTruncated) as caught:
-            await client.run(script, max_output=1000)
-        error = caught.value
-        assert error.max_output == 1000
-        assert isinstance(error.stdout, bytes)
-        assert isinstance(error.stderr, bytes)
-        output = error.stdout + error.stderr
-        assert len(output) > 1000
-        assert set(output) == set(b"y\n")
+        for script in ("yes", "yes >&2", "yes & yes >&2"):
+            with pytest.raises(OutputTruncated) as caught:
+                await client.run(script, max_output=1000)
+            error = caught.value
+            assert error.max_output == 1000
+            assert isinstance(error.stdout, bytes)
+            assert isinstance(error.stderr, bytes)
+            output = error.stdout + error.stderr
+            assert len(output) > 1000, script
+            assert set(output) == set(b"y\n")
 
 
 async def test_output_up_to_the_limit_is_whole() -> None:
@@ -208,57 +208,56 @@ async def test_an_honest_fake_passes() -> None:
         assert (done.exit_status, done.stdout, done.stderr) == (5, b"abc", b"de")
 
 
-@pytest.mark.parametrize(
-    "serve",
-    [
-        fake(),
-        fake(out=b"abc"),
-        fake({"type": "stdin-closed"}),
-        fake({"type": "later-version"}),
-        fake(EXIT, out=b"x"),
-        fake(EXIT, err=b"x"),
-        fake(EXIT | {"stdout": 1}),
-        fake(EXIT | {"stdout": 2}, out=b"x"),
-        fake(EXIT | {"stderr": 1, "stdout": 0}, out=b"x"),
-    ],
-    ids=[
-        "no ending",
-        "output and no ending",
-        "another message",
-        "an unknown message",
-        "uncounted stdout",
-        "uncounted stderr",
-        "stdout that never came",
-        "stdout cut short",
-        "bytes of the wrong stream",
-    ],
-)
-async def test_an_ending_that_does_not_fit_is_an_error_and_never_a_status(serve: Serve) -> None:
+async def test_output_past_the_limit_is_told_of_a_command_that_ended_with_it() -> None:
+    serve = fake(EXIT | {"stdout": 3}, out=b"abc")
     async with memory_session(serve) as session:
-        with pytest.raises(RemoteProtocolError):
-            await run(session)
-        process = await start_process(session.live, ProcessRequest(command="x"), None)
-        with pytest.raises(RemoteProtocolError):
-            await process.wait()
+        assert (await run(session, max_output=3)).stdout == b"abc"
+        with pytest.raises(OutputTruncated) as caught:
+            await run(session, max_output=2)
+        assert caught.value.stdout == b"abc"
 
 
-@pytest.mark.parametrize(
-    "ending", [{"type": "exit"}, EXIT | {"exit_status": 300}, EXIT | {"duration": "long"}]
-)
-async def test_an_ending_that_makes_no_sense_resets_the_channel(ending: dict[str, Any]) -> None:
+async def test_an_ending_that_does_not_fit_is_an_error_and_never_a_status() -> None:
+    for name, serve in {
+        "no ending": fake(),
+        "output and no ending": fake(out=b"abc"),
+        "another message": fake({"type": "stdin-closed"}),
+        "an unknown message": fake({"type": "later-version"}),
+        "uncounted stdout": fake(EXIT, out=b"x"),
+        "uncounted stderr": fake(EXIT, err=b"x"),
+        "stdout that never came": fake(EXIT | {"stdout": 1}),
+        "stdout cut short": fake(EXIT | {"stdout": 2}, out=b"x"),
+        "bytes of the wrong stream": fake(EXIT | {"stderr": 1, "stdout": 0}, out=b"x"),
+    }.items():
+        async with memory_session(serve) as session:
+            with pytest.raises(RemoteProtocolError):
+                pytest.fail(f"{name}: {await run(session)}")
+            process = await start_process(session.live, ProcessRequest(command="x"), None)
+            with pytest.raises(RemoteProtocolError):
+                pytest.fail(f"{name}: {await process.wait()}")
+
+
+async def test_an_ending_that_makes_no_sense_resets_the_channel() -> None:
     peers: list[Channel] = []
+    endings: list[dict[str, Any]] = [
+        {"type": "exit"},
+        EXIT | {"exit_status": 300},
+        EXIT | {"duration": "long"},
+    ]
 
     async def serve(channel: Channel) -> None:
-        peers.append(channel)
         channel.accept()
-        channel.send_message(ending)
+        channel.send_message(endings[len(peers)])
+        peers.append(channel)
         await channel.wait_closed()
 
     async with memory_session(serve) as session:
-        with pytest.raises(ChannelReset) as caught:
-            await run(session)
-        assert caught.value.code == "bad-message"
-        await until(lambda: peers[0].is_over)
+        for ending in endings:
+            with pytest.raises(ChannelReset) as caught:
+                await run(session)
+            assert caught.value.code == "bad-message", ending
+            await until(lambda: peers[-1].is_over)
+        assert len(peers) == len(endings)
 
 
 async def test_a_server_that_fails_amid_the_output_is_an_error() -> None:

@@ -23,16 +23,15 @@ from rshell import (
     Shell,
     ShellResult,
 )
-from rshell.channels.shell import check
-from rshell.channels.shell.check import wants_more
-from rshell.channels.shell.completeness import may_be_incomplete, says_incomplete
+from rshell.channels.shell import completeness
+from rshell.channels.shell.completeness import may_be_incomplete, says_incomplete, wants_more
 from rshell.channels.shell.recipe import quote
 from rshell.client.client import Client
 from rshell.values import Bounds, TerminalSize
 from tests.support.execution import no_leak
 from tests.support.processes import gone, is_running
 from tests.support.session import tls_session
-from tests.terminal.channels.shell.test_check import a_host
+from tests.terminal.channels.shell.test_completeness import a_context
 
 BRIEF = Bounds(kill_grace=0.5)
 
@@ -496,19 +495,19 @@ OTHER_ERRORS = ["echo )", "if true; fi", "fi", "echo | | cat", "echo 'whole'"]
 async def test_the_whole_is_told_from_the_beginning(
     program: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(check, "_DEADLINE", 20.0)  # the judge is heard on a busy machine too
+    monkeypatch.setattr(completeness, "_DEADLINE", 20.0)  # the judge is heard on a busy machine too
     with no_leak():
         for text, wants in JUDGED.items():
-            assert await wants_more(a_host(), program, text) is wants, text
+            assert await wants_more(a_context(), program, text) is wants, text
 
 
 async def test_a_text_that_is_judged_is_never_run(
     program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(check, "_DEADLINE", 20.0)
+    monkeypatch.setattr(completeness, "_DEADLINE", 20.0)
     made = tmp_path / "made"
-    assert not await wants_more(a_host(), program, f"{{ : >'{made}'; }}")
-    assert await wants_more(a_host(), program, f": >'{made}'; echo \"")
+    assert not await wants_more(a_context(), program, f"{{ : >'{made}'; }}")
+    assert await wants_more(a_context(), program, f": >'{made}'; echo \"")
     assert not made.exists()
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from rshell.channels.base import Context
 from rshell.channels.shell.recipe import Report, ShellRecipe
-from rshell.channels.shell.shell_process import ShellProcess, start_shell
+from rshell.channels.shell.shell_process import ShellProcess
 from rshell.errors import SpawnError
 from rshell.transport.channel import Channel
 from rshell.values import ExitStatus
@@ -47,7 +47,7 @@ async def on_shell(act: Act, *, stdin: bool = False) -> tuple[bytes, bytes]:
     async def serve(channel: Channel, context: Context) -> None:
         channel.accept()
         recipe = ShellRecipe.choose(context.environment["SHELL"], terminal=False, home="/")
-        shell = await start_shell(
+        shell = await ShellProcess.start(
             context,
             recipe,
             context.cwd,
@@ -178,7 +178,7 @@ async def test_a_directory_that_is_missing_is_a_spawn_error() -> None:
     async def serve(channel: Channel, context: Context) -> None:
         recipe = ShellRecipe.choose("/bin/sh", terminal=False, home="/")
         with pytest.raises(SpawnError) as caught:
-            await start_shell(
+            await ShellProcess.start(
                 context,
                 recipe,
                 "/no/such",

@@ -1,27 +1,29 @@
-"""The editor: what is typed, typed ahead, and judged."""
+"""The editor: what is typed, typed ahead, judged, proposed, and kept."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import io
+import stat
 from collections.abc import Iterator
+from pathlib import Path
 from typing import cast
 
 import pytest
 from prompt_toolkit.application import create_app_session
-from prompt_toolkit.completion import DummyCompleter
+from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.data_structures import Size
-from prompt_toolkit.history import InMemoryHistory
+from prompt_toolkit.document import Document
 from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output import DummyOutput, Output
 from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.renderer import CPR_Support, Renderer
 
 from rshell.channels.shell.client import ShellLine
-from rshell.cli.prompt.editor import Editor
-from rshell.cli.prompt.passthrough import SessionDetached
-from rshell.cli.prompt.status import Status
+from rshell.channels.shell.messages import Completions
+from rshell.cli.prompt.editor import Editor, RemoteCompleter, SharedHistory, open_history
+from rshell.cli.terminal import Detached
 from tests.support.session import until
 
 DEADLINE = 30.0
@@ -48,9 +50,9 @@ def editor_for(
     with create_app_session(input=keyboard, output=output or DummyOutput()):
         return Editor(
             cast(ShellLine, line or Line()),
-            Status(),
-            history=InMemoryHistory(),
-            completer=DummyCompleter(),
+            "here",
+            lambda: [("", "$ ")],
+            list,
             is_vi=False,
             is_dumb=False,
         )
@@ -110,7 +112,7 @@ async def test_what_is_typed_while_the_text_is_judged_comes_after_the_enter(
     await editor.close()
 
 
-async def test_a_named_session_is_left_by_a_key_and_tilde_d_is_a_command(
+async def test_a_named_shell_is_left_by_a_key_and_tilde_d_is_a_command(
     keyboard: PipeInput,
 ) -> None:
     line = Line()
@@ -119,7 +121,7 @@ async def test_a_named_session_is_left_by_a_key_and_tilde_d_is_a_command(
     keyboard.send_text("~d\r")
     assert await read(editor) == "~d"
     keyboard.send_text("half a li\x18\x04")
-    with pytest.raises(SessionDetached):
+    with pytest.raises(Detached):
         await read(editor)
 
 
@@ -163,3 +165,90 @@ async def test_an_answer_that_comes_after_the_interruption_does_nothing(
     await editor.close()
     gc.collect()  # a task that failed unseen says so when it is thrown away
     assert errors == []
+
+
+class Completing:
+    """Answers every question alike, or raises."""
+
+    def __init__(self, *texts: str, start: int = 0, error: Exception | None = None) -> None:
+        self.asked: list[str] = []
+        self._answer = Completions(1, start, texts, texts)
+        self._error = error
+
+    async def complete(self, text: str) -> Completions:
+        self.asked.append(text)
+        if self._error is not None:
+            raise self._error
+        return self._answer
+
+
+async def candidates(completer: RemoteCompleter, text: str) -> list[tuple[str, int]]:
+    found = completer.get_completions_async(Document(text), CompleteEvent())
+    return [(item.text, item.start_position) async for item in found]
+
+
+async def test_an_answer_is_kept_until_it_is_forgotten() -> None:
+    line = Completing("cat", start=0)
+    completer = RemoteCompleter(cast(ShellLine, line))
+    for _ in range(2):
+        assert await candidates(completer, "ca") == [("cat", -2)]
+    assert line.asked == ["ca"]
+    completer.forget()
+    await candidates(completer, "ca")
+    assert line.asked == ["ca", "ca"]
+
+
+async def test_an_answer_without_candidates_may_have_been_late_and_is_not_kept() -> None:
+    line = Completing()
+    completer = RemoteCompleter(cast(ShellLine, line))
+    for _ in range(2):
+        assert await candidates(completer, "ca") == []
+    assert line.asked == ["ca", "ca"]
+
+
+async def test_candidates_that_would_act_when_shown_are_dropped() -> None:
+    line = Completing("a\x1b[2J", "a\rb", "ab")
+    assert await candidates(RemoteCompleter(cast(ShellLine, line)), "a") == [("ab", -1)]
+
+
+async def test_a_start_behind_the_cursor_is_dropped() -> None:
+    assert await candidates(RemoteCompleter(cast(ShellLine, Completing("abc", start=5))), "a") == []
+
+
+async def test_a_late_or_refused_answer_shows_nothing_and_is_asked_again() -> None:
+    for error in (TimeoutError(), ValueError("NUL")):
+        line = Completing("x", error=error)
+        completer = RemoteCompleter(cast(ShellLine, line))
+        assert await candidates(completer, "a") == await candidates(completer, "a") == []
+        assert line.asked == ["a", "a"]
+
+
+async def entries(history: SharedHistory) -> list[str]:
+    return [item async for item in history.load()]
+
+
+async def test_what_another_client_adds_is_seen_at_the_next_prompt(tmp_path: Path) -> None:
+    one, other = SharedHistory(tmp_path / "h"), SharedHistory(tmp_path / "h")
+    one.append_string("first")
+    assert await entries(other) == ["first"]
+    one.append_string("second")
+    assert await entries(other) == ["second", "first"]
+
+
+def test_the_file_is_private(tmp_path: Path) -> None:
+    SharedHistory(tmp_path / "h")
+    assert stat.S_IMODE((tmp_path / "h").stat().st_mode) == 0o600
+
+
+async def test_leading_blanks_and_repeats_are_not_kept(tmp_path: Path) -> None:
+    history = SharedHistory(tmp_path / "h")
+    for text in (" secret", "\tsecret", "", "ls", "ls", "pwd", "ls"):
+        history.append_string(text)
+    assert await entries(SharedHistory(tmp_path / "h")) == ["ls", "pwd", "ls"]
+
+
+async def test_a_server_name_cant_leave_the_directory(tmp_path: Path) -> None:
+    history = open_history("../a/b")
+    history.append_string("kept")
+    files = [path for path in tmp_path.rglob(".._a_b") if path.is_file()]
+    assert [path.parent.name for path in files] == ["history"]

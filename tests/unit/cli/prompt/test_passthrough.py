@@ -1,4 +1,4 @@
-"""Keys while a command runs, with a line that a test ends when it likes."""
+"""Keys and output while a command runs, with a line that a test ends when it likes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import pytest
 
 from rshell.channels.shell.client import ShellLine
 from rshell.channels.shell.messages import ShellEnding
-from rshell.cli.prompt.passthrough import Passthrough, SessionDetached, SessionLeft
-from rshell.cli.prompt.pump import OutputPump
-from rshell.cli.streams import InputDescriptor, OutputDescriptor
+from rshell.cli.prompt.passthrough import OutputPump, Passthrough
+from rshell.cli.streams import InputDescriptor, Left, OutputDescriptor
+from rshell.cli.terminal import Detached, Terminal
+from rshell.errors import RshellError
 from rshell.transport.streams import ByteReader
-from rshell.values import ExitStatus
+from rshell.values import ExitStatus, TerminalSize
 from tests.support.pipes import lasting_pipe
 
 DEADLINE = 30.0
@@ -72,6 +73,21 @@ async def keyboard() -> AsyncIterator[int]:
     os.close(write)
 
 
+@pytest.fixture(autouse=True)
+def sized(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our terminal is pipes here, and nobody is stuck."""
+    size = TerminalSize(columns=80, rows=24)
+    monkeypatch.setattr("rshell.cli.terminal.get_size", lambda fd: size)
+    monkeypatch.setattr("rshell.cli.streams._LAST_SECONDS", DEADLINE)
+
+
+def terminal_on(out: int, line: Line | None = None) -> Terminal:
+    """Our terminal, which shows what it is given at `out`."""
+    terminal = Terminal(detaches=line is not None and bool(line.name))
+    terminal.output = OutputDescriptor(out)
+    return terminal
+
+
 async def show(block: bytes) -> None:
     pass
 
@@ -79,11 +95,12 @@ async def show(block: bytes) -> None:
 async def run(line: Line, *, follows: bool = False) -> list[str]:
     """Run a command, or follow one; return what came back for the prompt."""
     back: list[str] = []
-    pump = OutputPump(ByteReader(lambda count: None), OutputDescriptor(1), show)
+    terminal = terminal_on(1, line)
+    pump = OutputPump(ByteReader(lambda count: None), terminal, show)
     try:
         async with asyncio.timeout(DEADLINE):
-            terminal = Passthrough(cast(ShellLine, line), pump, back.append)
-            await (terminal.follow() if follows else terminal.run("cat"))
+            passing = Passthrough(cast(ShellLine, line), terminal, pump, back.append)
+            await (passing.follow() if follows else passing.run("cat"))
     finally:
         await pump.close(finish=False)
     return back
@@ -107,7 +124,7 @@ async def test_keys_past_the_ending_come_back_behind_the_unread(keyboard: int) -
 async def test_an_escape_leaves_and_reaches_no_command(keyboard: int) -> None:
     os.write(keyboard, b"~.")
     line = Line(b"never")
-    with pytest.raises(SessionLeft):
+    with pytest.raises(Left):
         await run(line)
     assert line.got == b""
 
@@ -124,12 +141,13 @@ async def test_what_comes_after_an_escape_is_written_behind_what_came_before(
         above.append(block)
 
     with lasting_pipe() as (reading, writing):
-        output, source = OutputDescriptor(writing), InputDescriptor(reading)
-        pump = OutputPump(reader, output, show_above)
-        terminal = Passthrough(cast(ShellLine, Line(b"never")), pump, lambda text: None)
+        terminal, source = terminal_on(writing), InputDescriptor(reading)
+        pump = OutputPump(reader, terminal, show_above)
+        line = cast(ShellLine, Line(b"never"))
+        passing = Passthrough(line, terminal, pump, lambda text: None)
         async with asyncio.timeout(DEADLINE):
-            with pytest.raises(SessionLeft):
-                await terminal.run("cat")
+            with pytest.raises(Left):
+                await passing.run("cat")
             reader.feed(b"late")
             assert await source.read() == b"late"
             await pump.close(finish=False)
@@ -142,7 +160,7 @@ async def test_an_escape_at_the_very_end_of_a_command_is_not_left_for_the_next(
     line = Line(b"\r")
     line.on_stop = lambda: os.write(keyboard, b"~.")
     os.write(keyboard, b"last\r")
-    with pytest.raises(SessionLeft):
+    with pytest.raises(Left):
         await run(line)
     assert line.got == b"last\r"
 
@@ -157,13 +175,13 @@ async def test_a_command_that_ran_already_gets_the_keys_and_gives_back_the_rest(
     assert line.got == b"abq"
 
 
-@pytest.mark.parametrize("keys", [b"~d", b"~."])
-async def test_in_a_named_session_each_way_out_detaches(keyboard: int, keys: bytes) -> None:
-    os.write(keyboard, keys)
-    line = Line(b"never", name="work")
-    with pytest.raises(SessionDetached):
-        await run(line)
-    assert line.got == b""
+async def test_in_a_named_shell_each_way_out_detaches(keyboard: int) -> None:
+    for keys in (b"~d", b"~."):
+        os.write(keyboard, keys)
+        line = Line(b"never", name="work")
+        with pytest.raises(Detached):
+            await run(line)
+        assert line.got == b""
 
 
 async def test_elsewhere_the_same_keys_are_for_the_command(keyboard: int) -> None:
@@ -188,14 +206,15 @@ async def test_what_was_printed_before_is_shown_as_it_is_and_keys_are_for_the_pr
 ) -> None:
     read, write = os.pipe()
     above, reader = Shown(), ByteReader(lambda count: None)
-    pump = OutputPump(reader, OutputDescriptor(write), above.show)
     line = Line(b"never", name="work")
+    terminal = terminal_on(write, line)
+    pump = OutputPump(reader, terminal, above.show)
     back: list[str] = []
-    terminal = Passthrough(cast(ShellLine, line), pump, back.append)
+    passing = Passthrough(cast(ShellLine, line), terminal, pump, back.append)
     os.write(keyboard, b"typed early")
     try:
         async with asyncio.timeout(DEADLINE):
-            showing = asyncio.ensure_future(terminal.show(9))
+            showing = asyncio.ensure_future(passing.show(9))
             await asyncio.sleep(0)
             reader.feed(b"before ")
             await pump.reach(7)
@@ -207,13 +226,115 @@ async def test_what_was_printed_before_is_shown_as_it_is_and_keys_are_for_the_pr
             await pump.reach(14)
             assert above.blocks == [b"later"]
             assert back == ["typed early"]
-            stuck = asyncio.ensure_future(terminal.show(100))
+            stuck = asyncio.ensure_future(passing.show(100))
             await asyncio.sleep(0)
             os.write(keyboard, b"~.")  # is heard all the same
-            with pytest.raises(SessionDetached):
+            with pytest.raises(Detached):
                 await stuck
     finally:
         await pump.close(finish=False)
         os.close(read)
         os.close(write)
     assert line.got == b""
+
+
+class Bench:
+    """A pump between a reader and a pipe."""
+
+    def __init__(self, out: int) -> None:
+        self.shown: list[bytes] = []
+        self.reader = ByteReader(lambda count: None)
+        self.terminal = terminal_on(out)
+        self.pump = OutputPump(self.reader, self.terminal, self._show)
+
+    async def _show(self, block: bytes) -> None:
+        self.shown.append(block)
+
+
+@pytest.fixture
+async def ends() -> AsyncIterator[tuple[Bench, int]]:
+    with lasting_pipe() as (read, write):
+        bench = Bench(write)
+        yield bench, read
+        await bench.pump.close(finish=False)
+
+
+async def test_blocks_are_on_the_terminal_in_order_when_reached(ends: tuple[Bench, int]) -> None:
+    bench, read = ends
+    bench.pump.has_terminal = True
+    for block in (b"one ", b"two ", b"three"):
+        bench.reader.feed(block)
+    async with asyncio.timeout(DEADLINE):
+        await bench.pump.reach(bench.pump.received)
+    assert os.read(read, 100) == b"one two three"
+
+
+async def test_reach_waits_for_the_last_byte(ends: tuple[Bench, int]) -> None:
+    bench, _ = ends
+    waiting = asyncio.ensure_future(bench.pump.reach(4))
+    bench.reader.feed(b"abc")
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert bench.shown == [b"abc"] and not waiting.done()
+    bench.reader.feed(b"d")
+    async with asyncio.timeout(DEADLINE):
+        await waiting
+
+
+async def test_output_between_commands_is_shown_above(ends: tuple[Bench, int]) -> None:
+    bench, _ = ends
+    bench.reader.feed(b"job")
+    async with asyncio.timeout(DEADLINE):
+        await bench.pump.reach(3)
+    assert bench.shown == [b"job"] and bench.terminal.modes.mid_line
+
+
+async def test_an_error_ends_the_wait_after_what_came_before(ends: tuple[Bench, int]) -> None:
+    bench, _ = ends
+    bench.reader.feed(b"ab")
+    bench.reader.fail(RshellError("cut"))
+    with pytest.raises(RshellError, match="cut"):
+        async with asyncio.timeout(DEADLINE):
+            await bench.pump.reach(3)
+    assert bench.shown == [b"ab"]
+
+
+async def test_what_was_handed_on_is_on_the_terminal_after_closing(ends: tuple[Bench, int]) -> None:
+    """Or the modes that a program set would come after what puts them right."""
+    bench, read = ends
+    bench.pump.has_terminal = True
+    size = 1024 * 1024 + 4096  # more than a pipe takes
+    bench.reader.feed(bytes(size))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    closing = asyncio.ensure_future(bench.pump.close(finish=False))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert not closing.done()
+    source = InputDescriptor(read)
+    async with asyncio.timeout(DEADLINE):
+        while size > 0:
+            size -= len(await source.read())
+        await closing
+
+
+async def test_what_still_waits_for_the_terminal_does_not_count_as_shown(
+    ends: tuple[Bench, int],
+) -> None:
+    bench, read = ends
+    bench.pump.has_terminal = True
+    bench.reader.feed(b"seen")
+    async with asyncio.timeout(DEADLINE):
+        await bench.pump.reach(4)
+        assert bench.pump.shown == 4
+        size = 1024 * 1024 + 4096  # more than a pipe takes
+        bench.reader.feed(bytes(size))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert 4 <= bench.pump.shown < 4 + size
+        source = InputDescriptor(read)
+        rest = 4 + size
+        while rest > 0:
+            rest -= len(await source.read())
+        await bench.pump.reach(4 + size)
+    assert bench.pump.shown == 4 + size
