@@ -179,10 +179,8 @@ async def test_what_is_typed_while_nothing_runs_is_given_back(request_: Json) ->
 async def test_questions_are_answered_and_stale_ones_may_not_be(
     request_: Json, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in (
-        "completeness._DEADLINE",
-        "completion._ANSWER_SECONDS",
-    ):  # a slow machine's count, too
+    # A slow machine's answers count, too.
+    for name in ("completeness._DEADLINE", "completion._ANSWER_SECONDS"):
         monkeypatch.setattr(f"rshell.channels.shell.{name}", 20.0)
     async with spoken_to(request_) as channel:
         for number in range(1, 20):
