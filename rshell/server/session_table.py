@@ -55,6 +55,12 @@ class KeptSession:
         """The session's name on the wire."""
         return self.live.session.id
 
+    def stop_waiting(self) -> None:
+        """Wait for another link no more. Does nothing where it carries one."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
 
 class SessionTable:
     """All sessions of a server, by id. `expired` is called for one that nobody came back for."""
@@ -91,9 +97,7 @@ class SessionTable:
         kept = self._sessions.get(wanted.session)
         if kept is None or kept.identity != link.identity or not self._knows(kept, wanted.secret):
             raise ResumeFailed(_REFUSAL, by="local")
-        if kept.timer is not None:
-            kept.timer.cancel()
-            kept.timer = None
+        kept.stop_waiting()
         before, kept.link = kept.link, link
         kept.linger = min(attach.linger or 0.0, self._limits.resume_window)
         kept.previous_secret = wanted.secret
@@ -130,9 +134,7 @@ class SessionTable:
 
     def remove(self, kept: KeptSession) -> None:
         """Forget a session that has ended. Does nothing when it is forgotten."""
-        if kept.timer is not None:
-            kept.timer.cancel()
-            kept.timer = None
+        kept.stop_waiting()
         self._sessions.pop(kept.id, None)
 
     def _expire(self, kept: KeptSession, seconds: float) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Protocol, Union
+from typing import Protocol, Union
 
 from rshell.aio import Changes
 from rshell.errors import ChannelReset, LocalProtocolError, RshellError
@@ -286,19 +286,17 @@ class Channel:
 
     def _receive(self, event: Received) -> None:
         """Take an event. Raises what a listener raises."""
-        _RECEIVE[type(event)](self, event)
-
-    def _opened(self, event: ChannelOpened) -> None:
-        self.reply = event.reply
-        self._changes.notify()
-
-    def _received_data(self, event: DataReceived) -> None:
-        self.stream(event.stream).feed(event.data)
-
-    def _received_eof(self, event: EofReceived) -> None:
-        self._peer_ended = True
-        for reader in self._readers.values():
-            reader.feed_eof()
+        if isinstance(event, DataReceived):
+            self.stream(event.stream).feed(event.data)
+        elif isinstance(event, MessageReceived):
+            self._received_message(event)
+        elif isinstance(event, EofReceived):
+            self._peer_ended = True
+            for reader in self._readers.values():
+                reader.feed_eof()
+        else:
+            self.reply = event.reply
+            self._changes.notify()
 
     def _received_message(self, event: MessageReceived) -> None:
         if self._on_message is not None:
@@ -344,14 +342,6 @@ class Channel:
     def _raise_if_over(self) -> None:
         if self.is_over:
             raise self.error or ChannelReset("closed", "the other side closed the channel")
-
-
-_RECEIVE: dict[type[Received], Callable[[Channel, Any], None]] = {
-    ChannelOpened: Channel._opened,
-    DataReceived: Channel._received_data,
-    EofReceived: Channel._received_eof,
-    MessageReceived: Channel._received_message,
-}
 
 
 def as_bytes(data: Buffer) -> Buffer:
