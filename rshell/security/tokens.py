@@ -105,7 +105,7 @@ class TokenRecord:
     key_id: str
 
 
-@dataclass(slots=True)
+@dataclass
 class _Contents:
     """The file, read and checked."""
 

@@ -72,8 +72,7 @@ class Entrance:
         self._loop = asyncio.get_running_loop()
         self._penalties = Penalties(host.limits)
         self._unfinished: set[ServerLink] = set()  # have not logged in
-        self._listeners: list[Listener] = []
-        self._unix_listeners: list[UnixListener] = []
+        self._listeners: list[Listener | UnixListener] = []
 
     def listen_tls(self, sockets: list[socket.socket], context: ssl.SSLContext) -> None:
         """Let in who comes by TCP on listening sockets, over TLS and with a login to do."""
@@ -85,8 +84,7 @@ class Entrance:
     def listen_unix(self, path: Path) -> None:
         """Let in this user's own processes on a Unix socket."""
         unix = UnixListener(path)
-        self._unix_listeners.append(unix)
-        self._listeners.append(Listener(unix.socket, self._accept_unix))
+        self._listeners += [Listener(unix.socket, self._accept_unix), unix]
         self.addresses.append(Address(host="", port=0, path=str(path)))
 
     def open_link(self, source: str, trusted: str | None) -> ServerLink:
@@ -114,10 +112,8 @@ class Entrance:
 
     def close(self) -> None:
         """Stop listening; links go on. Does nothing when closed."""
-        for listener in self._listeners:
-            listener.close()
-        while self._unix_listeners:
-            self._unix_listeners.pop().close()  # once: the path may be another server's by now
+        while self._listeners:
+            self._listeners.pop(0).close()  # once: a path may be another server's by now
 
     def _accept_tls(self, context: ssl.SSLContext, sock: socket.socket, address: Any) -> None:
         source = str(address[0])

@@ -147,6 +147,7 @@ class TlsStream(SocketStream):
     def _read(self) -> None:
         plain = shared.plain
         at = 0
+        is_over = False
         try:
             while self._incoming.pending or self._tls.pending():
                 size = self._tls.read(len(plain) - at, plain[at:])
@@ -159,11 +160,7 @@ class TlsStream(SocketStream):
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLZeroReturnError:
-            if at:
-                self._driver.receive_data(plain[:at])
-            self._driver.receive_eof()
-            super().close()
-            return
+            is_over = True
         except ssl.SSLError as error:
             # Anybody between the ends can do this, as they can cut: it proves nothing of the peer.
             reason = f"the TLS stream is damaged: {error.reason or error}"
@@ -171,6 +168,9 @@ class TlsStream(SocketStream):
             return
         if at:
             self._driver.receive_data(plain[:at])
+        if is_over:
+            self._driver.receive_eof()
+            super().close()
 
     def _write_outgoing(self) -> None:
         if self._transport is not None and self._outgoing.pending:

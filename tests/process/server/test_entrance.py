@@ -108,6 +108,7 @@ async def test_a_connection_let_in_at_the_moment_of_close_does_not_outlive_it() 
     with socket.create_connection((where.host, where.port)) as silent:
         # What a turn of the loop may do just before it goes on with a `close`.
         [listener] = server._entrance._listeners
+        assert isinstance(listener, Listener)
         while not server._entrance.links:
             listener._ready()
         await server.close()
