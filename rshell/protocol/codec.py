@@ -99,7 +99,7 @@ class Message:
 
     def __init__(self, *args: Any, **given: Any) -> None:
         values = self.__dict__
-        for field, value in zip(self.FIELDS, args):  # noqa: B905 - the rest follows below
+        for field, value in zip(self.FIELDS, args):
             values[field.name] = value
         for field in self.FIELDS[len(args) :]:
             if field.name in given:

@@ -110,7 +110,7 @@ class Group(Field):
     def encode(self, value: Any, values: dict[str, Any]) -> None:
         """Write the parts of `value` into an object."""
         if self.is_required or value != self.default:
-            for part, item in zip(self.parts, self.split(value)):  # noqa: B905 - as many
+            for part, item in zip(self.parts, self.split(value)):
                 part.encode(item, values)
 
 

@@ -291,7 +291,7 @@ def _attributes(text: str, names: str) -> list[str]:
     if any(part.startswith("m=") for part in parts):
         raise ScramError("a login message with an unknown mandatory extension")
     values = []
-    for name, part in zip(names, parts):  # noqa: B905 - either may be the longer one
+    for name, part in zip(names, parts):
         if not part.startswith(f"{name}="):
             raise ScramError(f"a login message without {name}= in its place")
         values.append(part[2:])

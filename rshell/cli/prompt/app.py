@@ -98,7 +98,7 @@ def _lost(error: SessionClosed, where: str, name: str) -> str:
 Fragments = list[tuple[str, str]]
 
 
-@dataclass(slots=True)
+@dataclass
 class Status:
     """What is known between two commands."""
 

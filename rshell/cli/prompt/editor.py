@@ -300,7 +300,7 @@ class RemoteCompleter(Completer):
                 return
             if found.texts:  # else it may only have come too late
                 self._known[text] = found
-        for candidate, label in zip(found.texts, found.labels, strict=True):
+        for candidate, label in zip(found.texts, found.labels):
             if "\x1b" in candidate or "\r" in candidate:
                 continue  # it would act when it is shown
             start = found.start - len(text)
