@@ -188,21 +188,17 @@ async def _dial_unix(path: str, link: ClientLink, limits: Bounds) -> None:
 async def _dial_tls(
     address: Address, link: ClientLink, ca: CertificateAuthority, limits: Bounds
 ) -> None:
-    from rshell.security.certificates import ALPN, client_context
+    from rshell.security.certificates import client_context
     from rshell.transport.tls import TlsStream
 
-    context = client_context(ca)
-
-    def make_stream() -> TlsStream:
-        return TlsStream(
-            link.driver,
-            limits,
-            context,
-            alpn=ALPN,
-            server_hostname=address.host if ca is not None else None,
-            check_peer=link.check_certificate,
-        )
-
+    make_stream = partial(
+        TlsStream,
+        link.driver,
+        limits,
+        client_context(ca),
+        server_hostname=address.host if ca is not None else None,
+        check_peer=link.check_certificate,
+    )
     try:
         sock = await _connect_fastest(address)
     except OSError as error:

@@ -35,7 +35,6 @@ from pathlib import Path
 from typing import Any
 
 from rshell.channels.base import own_name
-from rshell.security.certificates import ALPN
 from rshell.server.login import LinkHost, ServerLink
 from rshell.server.state import AuditLog
 from rshell.transport.sockets import SocketStream, UnixListener, is_trusted_uid, peer_uid
@@ -121,10 +120,7 @@ class Entrance:
             sock.close()
             return
         link = self.open_link(source, None)
-
-        def make_stream() -> TlsStream:
-            return TlsStream(link.driver, self._limits, context, alpn=ALPN, server_side=True)
-
+        make_stream = partial(TlsStream, link.driver, self._limits, context, server_side=True)
         self._own(self._connect(link, make_stream, sock))
 
     def _accept_unix(self, sock: socket.socket, _: object) -> None:
@@ -138,7 +134,7 @@ class Entrance:
             sock.close()
             return
         link = self.open_link("unix", own_name())
-        self._own(self._connect(link, lambda: SocketStream(link.driver, self._limits), sock))
+        self._own(self._connect(link, partial(SocketStream, link.driver, self._limits), sock))
 
     async def _connect(
         self,

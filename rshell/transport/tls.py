@@ -26,6 +26,7 @@ from rshell.errors import (
     caused_by,
 )
 from rshell.protocol.frames import Buffer
+from rshell.security.certificates import ALPN
 from rshell.transport.driver import Driver
 from rshell.transport.sockets import SocketStream, join_small, shared
 from rshell.values import Bounds
@@ -37,7 +38,7 @@ class TlsStream(SocketStream):
     """Frames over TLS on a connected stream socket.
 
     `check_peer` gets the peer's certificate (DER, None if it showed none) once the handshake is
-    done, and raises an RshellError to refuse it. `alpn` is the protocol both sides must choose.
+    done, and raises an RshellError to refuse it.
     """
 
     def __init__(
@@ -46,7 +47,6 @@ class TlsStream(SocketStream):
         limits: Bounds,
         context: ssl.SSLContext,
         *,
-        alpn: str,
         server_hostname: str | None = None,
         server_side: bool = False,
         check_peer: CheckPeer | None = None,
@@ -57,7 +57,6 @@ class TlsStream(SocketStream):
         self._tls = context.wrap_bio(
             self._incoming, self._outgoing, server_side=server_side, server_hostname=server_hostname
         )
-        self._alpn = alpn
         self._check_peer = check_peer
         self._is_ready = False
         self._failure: Exception | None = None
@@ -136,10 +135,10 @@ class TlsStream(SocketStream):
 
     def _check(self) -> None:
         chosen = self._tls.selected_alpn_protocol()
-        if chosen != self._alpn:
+        if chosen != ALPN:
             raise ConnectError(
                 f"the other side speaks TLS but not rshell (ALPN {chosen or 'absent'!r}, "
-                f"not {self._alpn!r}). Check the port."
+                f"not {ALPN!r}). Check the port."
             )
         if self._check_peer is not None:
             self._check_peer(self._tls.getpeercert(binary_form=True))

@@ -14,7 +14,6 @@ import pytest
 from rshell.client.links import ClientLink
 from rshell.errors import ConnectError, LinkLost, RshellError, SessionClosed, UntrustedServer
 from rshell.security.certificates import (
-    ALPN,
     CertificateFiles,
     certificate_der,
     client_context,
@@ -49,7 +48,7 @@ def enciphered(certificate: CertificateFiles) -> MakeStream:
 
     def make(driver: Driver, is_server: bool) -> SocketStream:
         context = contexts[is_server]
-        return TlsStream(driver, Bounds(), context, alpn=ALPN, server_side=is_server)
+        return TlsStream(driver, Bounds(), context, server_side=is_server)
 
     return make
 
@@ -240,7 +239,6 @@ async def dial(
             link.driver,
             Bounds(),
             context or client_context(),
-            alpn=ALPN,
             server_hostname=hostname,
             check_peer=check,
         )
