@@ -74,16 +74,13 @@ class Verifier:
         _check_iterations(self.iterations)
 
     @classmethod
-    def from_secret(
-        cls, secret: str, *, salt: bytes | None = None, iterations: int = FEWEST_ITERATIONS
-    ) -> Verifier:
+    def from_secret(cls, secret: str, *, salt: bytes | None = None) -> Verifier:
         """Derive the verifier of a secret (printable ASCII), with a random salt unless given."""
         if salt is None:
             salt = secrets.token_bytes(_SALT_SIZE)
-        _check_iterations(iterations)
-        salted = _salted_secret(secret, salt, iterations)
+        salted = _salted_secret(secret, salt, FEWEST_ITERATIONS)
         stored_key = hashlib.sha256(_hmac(salted, b"Client Key")).digest()
-        return cls(salt, iterations, stored_key, _hmac(salted, b"Server Key"))
+        return cls(salt, FEWEST_ITERATIONS, stored_key, _hmac(salted, b"Server Key"))
 
     def to_json(self) -> dict[str, str | int]:
         """Return a JSON object: `salt`, `stored_key`, `server_key` in base64, `iterations`."""

@@ -37,7 +37,7 @@ from typing import Any
 from rshell.channels.base import own_name
 from rshell.server.login import LinkHost, ServerLink
 from rshell.server.state import AuditLog
-from rshell.transport.sockets import SocketStream, UnixListener, is_trusted_uid, peer_uid
+from rshell.transport.sockets import BACKLOG, SocketStream, UnixListener, is_trusted_uid, peer_uid
 from rshell.transport.tls import TlsStream
 from rshell.values import Address, Bounds
 
@@ -226,7 +226,7 @@ class Listener:
         self._loop.add_reader(self._socket, self._ready)
 
 
-def bind_tcp(host: str, port: int, backlog: int = 512) -> list[socket.socket]:
+def bind_tcp(host: str, port: int) -> list[socket.socket]:
     """Return listening sockets on every address of `host`, all on one port.
 
     Port 0 lets the system choose one for all. Raises OSError when none could be bound.
@@ -236,7 +236,7 @@ def bind_tcp(host: str, port: int, backlog: int = 512) -> list[socket.socket]:
     for family, address in _places(host):
         try:
             where = (address[0], port, *address[2:])
-            sock = socket.create_server(where, family=family, backlog=backlog)
+            sock = socket.create_server(where, family=family, backlog=BACKLOG)
         except OSError as error:
             failure = OSError(error.errno, os.strerror(error.errno or 0))  # without the address
             # No IPv6 on this machine is no failure; a port in use is one.

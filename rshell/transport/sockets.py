@@ -33,6 +33,7 @@ from rshell.transport.driver import Driver
 from rshell.values import Bounds
 
 READ_SIZE = 256 * 1024
+BACKLOG = 512  # connections that wait to be accepted
 _JOIN = 16 * 1024  # below this, one copy is cheaper than two writes
 _NOTSENT = 128 * 1024
 _UNIX_BUFFER = 512 * 1024
@@ -214,7 +215,7 @@ class UnixListener:
     Raises ConfigurationError when another server listens there or the path is unusable.
     """
 
-    def __init__(self, path: Path, backlog: int = 512) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
         lock = path.with_name(path.name + ".lock")
         try:
@@ -223,7 +224,7 @@ class UnixListener:
             raise ConfigurationError(f"can't open {lock}: {error.strerror}") from error
         try:
             self._claim()
-            self.socket = self._listen(backlog)
+            self.socket = self._listen()
         except BaseException:
             os.close(self._lock)
             raise
@@ -239,7 +240,7 @@ class UnixListener:
             raise ConfigurationError(f"{self.path} is there and is no socket. Choose another path.")
         self.path.unlink(missing_ok=True)
 
-    def _listen(self, backlog: int) -> socket.socket:
+    def _listen(self) -> socket.socket:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         mask = os.umask(0o177)
         try:
@@ -251,7 +252,7 @@ class UnixListener:
             ) from error
         finally:
             os.umask(mask)
-        sock.listen(backlog)
+        sock.listen(BACKLOG)
         sock.setblocking(False)
         return sock
 

@@ -211,11 +211,11 @@ class ByteReader:
 class TextReader:
     """A `ByteReader` decoded incrementally: yields strings, never half a character."""
 
-    def __init__(self, reader: ByteReader, encoding: str, errors: str = "replace") -> None:
+    def __init__(self, reader: ByteReader, encoding: str) -> None:
         import codecs
 
         self._reader = reader
-        self._decoder = codecs.getincrementaldecoder(encoding)(errors)
+        self._decoder = codecs.getincrementaldecoder(encoding)("replace")
         self._text = ""  # decoded; what comes before `_at` was handed out
         self._at = 0
 
