@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from rshell.channels.job.messages import JobInfo
     from rshell.channels.process.client import PIPE, CompletedProcess, Process
     from rshell.channels.shell.client import Shell, ShellLine, ShellResult
-    from rshell.channels.shell.messages import CommandBegun, ShellEnding, Skipped
+    from rshell.channels.shell.messages import CommandBegun, NamedShellInfo, ShellEnding, Skipped
     from rshell.channels.shell.named.client import ShellWatch
-    from rshell.channels.shell.named.messages import NamedShellInfo
     from rshell.client.client import Client
     from rshell.client.connect import connect
     from rshell.errors import (
@@ -60,9 +59,8 @@ _HOMES = {
     "rshell.channels.job.messages": ("JobInfo",),
     "rshell.channels.process.client": ("PIPE", "CompletedProcess", "Process"),
     "rshell.channels.shell.client": ("Shell", "ShellLine", "ShellResult"),
-    "rshell.channels.shell.messages": ("CommandBegun", "ShellEnding", "Skipped"),
+    "rshell.channels.shell.messages": ("CommandBegun", "NamedShellInfo", "ShellEnding", "Skipped"),
     "rshell.channels.shell.named.client": ("ShellWatch",),
-    "rshell.channels.shell.named.messages": ("NamedShellInfo",),
     "rshell.client.client": ("Client",),
     "rshell.client.connect": ("connect",),
     "rshell.errors": (

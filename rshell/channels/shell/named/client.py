@@ -19,15 +19,13 @@ from rshell.channels.process.messages import STDOUT
 from rshell.channels.shell.messages import (
     CommandBegun,
     Joined,
+    NamedShellInfo,
+    NamedShellsEnd,
+    NamedShellsRequest,
     Resized,
     ShellEnding,
     ShellRequest,
     Skipped,
-)
-from rshell.channels.shell.named.messages import (
-    NamedShellInfo,
-    NamedShellsEnd,
-    NamedShellsRequest,
 )
 from rshell.errors import RemoteProtocolError, RshellError
 from rshell.protocol.codec import Json, read_message

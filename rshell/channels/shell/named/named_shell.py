@@ -26,14 +26,13 @@ from rshell.channels.shell.messages import (
     CommandBegun,
     Joined,
     Moved,
+    NamedShellInfo,
     Resized,
     RunCommand,
     ShellEnding,
     ShellRequest,
 )
-from rshell.channels.shell.named.attachment import Attachment
-from rshell.channels.shell.named.messages import NamedShellInfo
-from rshell.channels.shell.named.output_cursor import OutputCursor, OutputRing
+from rshell.channels.shell.named.attachment import Attachment, OutputCursor, OutputRing
 from rshell.channels.shell.persistent import PersistentShell
 from rshell.channels.shell.server import welcome
 from rshell.errors import ChannelRefused, LocalProtocolError, RemoteProtocolError, SpawnError
@@ -49,7 +48,8 @@ _NUDGE = 0.1  # seconds with another size
 class NamedShell:
     """The shell `request.name` of `context.identity`, and the outlet of its `PersistentShell`.
 
-    `on_over(shell)` is called once, when it has ended. `verifier` is what the login of its maker
+    `on_over(shell)` is called once, when it has ended; `gone` is set when all its processes have,
+    too. `started` is set when it has started, or can't. `verifier` is what the login of its maker
     was checked against, None without a token; `audit` is the server's log.
     """
 
@@ -89,7 +89,7 @@ class NamedShell:
         self._waiting: asyncio.TimerHandle | None = None
         self._why = ""
         self._cleaning = 0
-        self._gone = asyncio.Event()
+        self.gone = asyncio.Event()
 
     # Its life.
 
@@ -116,10 +116,6 @@ class NamedShell:
         if self._finish(reason):
             for channel in channels:
                 channel.reset(code, reason)
-
-    async def wait_gone(self) -> None:
-        """Wait until the shell is over and all its processes have ended. Safe to cancel."""
-        await self._gone.wait()
 
     def info(self) -> NamedShellInfo:
         """Return what listings say of it."""
@@ -148,21 +144,24 @@ class NamedShell:
             self._waiting.cancel()
             self._waiting = None
         start = max(self._seen, self.ring.start)
-        self._attached = attachment = Attachment(self, channel, context, start)
+        self._attached = attachment = Attachment(
+            context, self.shell, OutputCursor(channel, self.ring, start), self.run, self.resize
+        )
         joined = self._joined(is_attached=not is_new).replace(
             size=size,
             kept=self.ring.end - start,
             dropped=start - self._seen,
-            modes=(self._seen_modes if start == self._seen else self._modes.restore()).decode(),
             last=self._last if self._is_last_unseen else None,
         )
+        if start == self._seen:
+            joined = joined.replace(modes=self._seen_modes.decode())
         self._is_last_unseen = False
         try:
             channel.accept(welcome(self.shell) | joined.encode())
         except LocalProtocolError as error:  # a directory's name, where the peer takes small frames
             self.detach(attachment)
             raise ChannelRefused("failed", f"the reply does not fit: {error}") from error
-        context.audit("shell-attached", attachment.facts)
+        context.audit("shell-attached", self._facts(channel))
         if size == self._size and self.shell.running is not None:
             self._nudge()
         else:
@@ -187,9 +186,8 @@ class NamedShell:
 
     def watch(self, channel: Channel, context: Context) -> OutputCursor:
         """Accept a channel that is sent what comes from now on."""
-        joined = self._joined(is_attached=True).replace(modes=self._modes.restore().decode())
-        channel.accept(welcome(self.shell) | joined.encode())
-        context.audit("shell-watched", {"channel": channel.number, "name": self.name})
+        channel.accept(welcome(self.shell) | self._joined(is_attached=True).encode())
+        context.audit("shell-watched", self._facts(channel))
         watcher = OutputCursor(channel, self.ring, self.ring.end)
         self._watchers.append(watcher)
         channel.on_room = watcher.pump
@@ -213,12 +211,12 @@ class NamedShell:
         last = self._last_position
         if last > self._seen or (last == self._seen and not is_certain):
             self._is_last_unseen = self._last is not None
-        if is_moved and not attachment.channel.is_over:
-            attachment.context.audit("shell-moved", attachment.facts)
-            attachment.channel.send_message(Moved().encode())
-            attachment.channel.close()
-        else:
-            attachment.context.audit("shell-detached", attachment.facts)
+        channel, event = attachment.channel, "shell-detached"
+        if is_moved and not channel.is_over:
+            channel.send_message(Moved().encode())
+            channel.close()
+            event = "shell-moved"
+        attachment.context.audit(event, self._facts(channel))
 
     def _wait_for_somebody(self) -> None:
         seconds = self._context.limits.named_seconds
@@ -236,6 +234,7 @@ class NamedShell:
             kept=0,
             dropped=0,
             running=None if running is None else running.command,
+            modes=self._modes.restore().decode(),
         )
 
     # What the attached client asks for.
@@ -337,7 +336,8 @@ class NamedShell:
         if self._waiting is not None:
             self._waiting.cancel()
         self.shell.close()
-        self._end_task()
+        if self._task is not None:
+            self._task.end()
         if self._attached is not None:
             self._attached.conversation.close()
         if self.started.is_set():
@@ -350,11 +350,6 @@ class NamedShell:
 
     # Shared pieces.
 
-    def _end_task(self) -> None:
-        if self._task is not None:
-            self._task.end()
-            self._task = None
-
     def _cursors(self) -> list[OutputCursor]:
         return ([] if self._attached is None else [self._attached.cursor]) + self._watchers
 
@@ -365,9 +360,13 @@ class NamedShell:
     def _write(self, event: str, facts: Json) -> None:
         """Write to the audit log, in the name of the attached client if there is one."""
         if self._attached is not None:
-            self._attached.context.audit(event, self._attached.facts | facts)
+            self._attached.context.audit(event, self._facts(self._attached.channel) | facts)
         else:
             self._audit(event, {"identity": self.identity, "name": self.name} | facts)
+
+    def _facts(self, channel: Channel) -> Json:
+        """Return what the audit log says of one of its channels."""
+        return {"channel": channel.number, "name": self.name}
 
     def _clean_up(self, work: Coroutine[Any, Any, None]) -> None:
         """Have the server do what must end after the shell, and know when it is done."""
@@ -383,4 +382,4 @@ class NamedShell:
 
     def _check_gone(self) -> None:
         if self.is_over and not self._cleaning:
-            self._gone.set()
+            self.gone.set()

@@ -15,11 +15,11 @@ from collections.abc import Callable
 
 from rshell.channels.base import Context
 from rshell.channels.process.messages import STDIN
-from rshell.channels.shell.messages import ShellRequest
-from rshell.channels.shell.named.messages import (
+from rshell.channels.shell.messages import (
     NamedShellInfo,
     NamedShellsEnd,
     NamedShellsRequest,
+    ShellRequest,
 )
 from rshell.channels.shell.named.named_shell import NamedShell
 from rshell.channels.shell.server import PlainShell
@@ -129,7 +129,7 @@ class NamedShellTable:
         for shell in shells:
             shell.end("killed", _SHUTDOWN)
         for shell in shells:
-            await shell.wait_gone()
+            await shell.gone.wait()
 
     def _infos(self, identity: str) -> list[NamedShellInfo]:
         """Return what listings say of an identity's shells, the oldest first."""
@@ -141,7 +141,7 @@ class NamedShellTable:
         shell = self._find(identity, name)
         info = shell.info()
         shell.end("killed", "somebody ended this shell")
-        await shell.wait_gone()
+        await shell.gone.wait()
         return info
 
     async def _obtain(self, context: Context, request: ShellRequest) -> tuple[NamedShell, bool]:
