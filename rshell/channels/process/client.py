@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from rshell import aio
-from rshell.channels.base import read_reply
+from rshell.channels.base import ask, read_reply
 from rshell.channels.process.messages import (
     STDERR,
     STDIN,
@@ -127,6 +127,7 @@ class ProcessInput:
 class Process(Generic[Reader]):
     """A remote process. Leaving its `async with` block ends it, if it still runs.
 
+    `pid` is its id on the server, `ending` all that the server said of its end, None before.
     `stdin` is None unless it was asked for with PIPE. `stdout` and `stderr` are read with
     `async for`, `read` or `readline`; `stderr` is empty when merged or on a terminal.
     `on_notice` gets what the server has to say meanwhile, such as that it is about to stop;
@@ -137,8 +138,8 @@ class Process(Generic[Reader]):
         self, channel: Channel, request: ProcessRequest, stdout: Reader, stderr: Reader
     ) -> None:
         self._channel = channel
-        self._reply = read_reply(channel, ProcessReply)
-        self._ending: ProcessEnding | None = None
+        self.pid = read_reply(channel, ProcessReply).pid
+        self.ending: ProcessEnding | None = None
         self._timeout = request.timeout
         self.stdin = ProcessInput(channel) if request.stdin else None
         self.stdout: Reader = stdout
@@ -153,16 +154,6 @@ class Process(Generic[Reader]):
     async def __aexit__(self, *exc_info: object) -> None:
         if not self._channel.is_over:
             self.end("the caller let go of it")
-
-    @property
-    def pid(self) -> int:
-        """The process id on the server."""
-        return self._reply.pid
-
-    @property
-    def ending(self) -> ProcessEnding | None:
-        """All that the server said of the end, None before it."""
-        return self._ending
 
     async def wait(self) -> ExitStatus:
         """Wait for the end and return how it ended. Safe to cancel; the process goes on.
@@ -186,15 +177,15 @@ class Process(Generic[Reader]):
         await self._channel.wait_closed()
         if self._channel.error is not None:
             raise self._channel.error
-        if self._ending is None:
+        if self.ending is None:
             raise RemoteProtocolError("the server closed the command without saying how it ended")
-        for stream, count in ((STDOUT, self._ending.stdout), (STDERR, self._ending.stderr)):
+        for stream, count in ((STDOUT, self.ending.stdout), (STDERR, self.ending.stderr)):
             received = self._channel.stream(stream).received
             if received != count:
                 raise RemoteProtocolError(
                     f"{received} bytes of output arrived of the {count} that the server sent"
                 )
-        return self._ending
+        return self.ending
 
     def send_signal(self, signal: int | str) -> None:
         """Send a signal, by name ("SIGINT") or number, to the remote process group.
@@ -219,7 +210,7 @@ class Process(Generic[Reader]):
             self._channel.reset("bad-message", str(error))
             return
         if isinstance(heard, ProcessEnding):
-            self._ending = heard
+            self.ending = heard
         elif isinstance(heard, StdinClosed) and self.stdin is not None:
             self.stdin.is_refused = True
         elif isinstance(heard, Notice):
@@ -243,8 +234,7 @@ async def start_process(
 
     Raises ChannelRefused and what cuts the session short. Cancelling ends what was started.
     """
-    channel = live.open_channel("process", request.encode())
-    await channel.wait_opened()
+    channel = await ask(live, "process", request)
     stdout, stderr = channel.stream(STDOUT), channel.stream(STDERR)
     if encoding is None:
         return Process(channel, request, stdout, stderr)
@@ -281,9 +271,17 @@ async def run_process(
     process: Process[ByteReader] = await start_process(live, request, None)
     async with process:
         outputs = process.stdout, process.stderr
-        watch = _OutputWatch(process, max_output)
+
+        def is_passed() -> bool:
+            received = sum(reader.received for reader in outputs)
+            return max_output is not None and received > max_output
+
+        def arrived(_: int) -> None:
+            if is_passed():
+                process.end("the output passed what the caller allows")
+
         for reader in outputs:
-            reader.collect(watch.arrived)
+            reader.collect(arrived)
         backstop = None if timeout is None else timeout + limits.kill_grace + _TIMEOUT_MARGIN
         try:
             async with aio.timeout(backstop):
@@ -295,14 +293,14 @@ async def run_process(
                     await process.stdin.close()
                 ending = await process.wait_ending()
         except ChannelReset:
-            if not watch.is_passed:
+            if not is_passed():
                 raise
             ending = None
         except TimeoutError:
             ending = None
         stdout, stderr = process.stdout.take(), process.stderr.take()
     # Asked of one that has ended as well: it may have done so in the same breath.
-    if watch.is_passed and max_output is not None:
+    if max_output is not None and is_passed():
         raise OutputTruncated(
             f"the output passed {max_output} bytes and the command was ended",
             max_output=max_output,
@@ -325,20 +323,3 @@ async def run_process(
         duration=ending.duration,
         held_open=ending.held_open,
     )
-
-
-class _OutputWatch:
-    """Ends a process whose collected output passes what its caller allows."""
-
-    def __init__(self, process: Process[ByteReader], max_output: int | None) -> None:
-        self._process = process
-        self._left = max_output
-        self.is_passed = False
-
-    def arrived(self, size: int) -> None:
-        """Count `size` bytes."""
-        if self._left is not None:
-            self._left -= size
-            if self._left < 0 and not self.is_passed:
-                self.is_passed = True
-                self._process.end("the output passed what the caller allows")

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from rshell.aio import first_of
-from rshell.channels.base import read_reply
+from rshell.channels.base import ask, read_reply
 from rshell.channels.process.client import CompletedProcess, ProcessInput
 from rshell.channels.process.messages import STDERR, STDIN, STDOUT, Notice, Resize, Signal
 from rshell.channels.shell.messages import (
@@ -270,14 +270,7 @@ async def open_line(live: LiveSession, request: ShellRequest) -> ShellLine:
     asked for, and what cuts the session short. Cancelling ends what was started, except for a
     named shell.
     """
-    return ShellLine(await open_shell_channel(live, request))
-
-
-async def open_shell_channel(live: LiveSession, request: ShellRequest) -> Channel:
-    """Open the channel alone; as `open_line`."""
-    channel = live.open_channel("shell", request.encode())
-    await channel.wait_opened()
-    return channel
+    return ShellLine(await ask(live, "shell", request))
 
 
 @frozen
@@ -293,13 +286,15 @@ class ShellResult(CompletedProcess[Text], Generic[Text]):
 
 
 class Shell:
-    """A persistent remote shell. Leaving its `async with` block ends it.
+    """A persistent remote shell, whose program is at the path `program`.
 
-    `stdin` is the input of its commands, None unless it was asked for with PIPE or a terminal.
+    Leaving its `async with` block ends it. `stdin` is the input of its commands, None unless it
+    was asked for with PIPE or a terminal.
     """
 
     def __init__(self, channel: Channel, request: ShellRequest) -> None:
         self._line = ShellLine(channel)
+        self.program = self._line.program
         self._line.on_done = self._take_output
         self._line.on_restart = self._note_restart
         self._turn = asyncio.Lock()
@@ -321,11 +316,6 @@ class Shell:
     def cwd(self) -> str:
         """The shell's directory after its last command."""
         return self._line.cwd
-
-    @property
-    def program(self) -> str:
-        """The path of the shell's program."""
-        return self._line.program
 
     async def run(
         self, command: str, *, check: bool = False, timeout: float | None = None
@@ -397,4 +387,4 @@ class Shell:
 
 async def start_shell(live: LiveSession, request: ShellRequest) -> Shell:
     """Open a shell for a program; as `open_line`."""
-    return Shell(await open_shell_channel(live, request), request)
+    return Shell(await ask(live, "shell", request), request)

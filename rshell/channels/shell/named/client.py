@@ -14,7 +14,7 @@ import asyncio
 from collections import deque
 from typing import Union
 
-from rshell.channels.base import read_reply, receive_answer, receive_list
+from rshell.channels.base import ask, read_reply, receive_answer, receive_list
 from rshell.channels.process.messages import STDOUT
 from rshell.channels.shell.messages import (
     CommandBegun,
@@ -36,23 +36,15 @@ from rshell.values import TerminalSize
 
 async def list_named_shells(live: LiveSession) -> list[NamedShellInfo]:
     """Return our named shells on the server, the oldest first. Safe to cancel."""
-    channel = await _ask(live, NamedShellsRequest("list"))
+    channel = await ask(live, "sessions", NamedShellsRequest("list"))
     return await receive_list(channel, NamedShellInfo, NamedShellsEnd)
 
 
 async def end_named_shell(live: LiveSession, name: str) -> NamedShellInfo:
     """End a named shell and return it as it stood before. Cancelling does not save it."""
-    channel = await _ask(live, NamedShellsRequest("end", name))
+    channel = await ask(live, "sessions", NamedShellsRequest("end", name))
     return await receive_answer(channel, NamedShellInfo)
 
-
-async def _ask(live: LiveSession, request: NamedShellsRequest) -> Channel:
-    channel = live.open_channel("sessions", request.encode())
-    await channel.wait_opened()
-    return channel
-
-
-_UNKNOWN = TerminalSize(columns=1, rows=1)
 
 _EVENTS = 10_000  # that wait for a reader who does not read
 
@@ -69,8 +61,9 @@ class ShellWatch:
     One task may step; cancelling a step loses nothing. Leaving its block stops watching.
     """
 
+    found: Joined
+
     def __init__(self, channel: Channel) -> None:
-        self.found = Joined(False, 0, _UNKNOWN, 0, 0)  # until the answer has come
         self._channel = channel
         self._reader = channel.stream(STDOUT)
         self._told: deque[tuple[int, WatchEvent]] = deque()  # with the bytes before each

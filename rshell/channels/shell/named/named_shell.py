@@ -48,7 +48,7 @@ _NUDGE = 0.1  # seconds with another size
 class NamedShell:
     """The shell `request.name` of `context.identity`, and the outlet of its `PersistentShell`.
 
-    `on_over(shell)` is called once, when it has ended; `gone` is set when all its processes have,
+    `on_over()` is called once, when it has ended; `gone` is set when all its processes have,
     too. `started` is set when it has started, or can't. `verifier` is what the login of its maker
     was checked against, None without a token; `audit` is the server's log.
     """
@@ -59,7 +59,7 @@ class NamedShell:
         request: ShellRequest,
         verifier: Verifier | None,
         audit: Callable[[str, Json], None],
-        on_over: Callable[[NamedShell], None],
+        on_over: Callable[[], object],
     ) -> None:
         assert request.name is not None and request.terminal is not None
         self.name = request.name
@@ -344,7 +344,7 @@ class NamedShell:
             self._write("shell-ended", {"reason": reason})
         self._attached = None
         self._watchers = []
-        self._on_over(self)
+        self._on_over()
         self._check_gone()
         return True
 
