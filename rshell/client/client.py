@@ -158,7 +158,7 @@ class Client:
                 limits=self._limits,
                 max_output=max_output,
                 cwd=cwd,
-                env=env,
+                env=env or {},
                 clear_env=clear_env,
                 merge_stderr=merge_stderr,
                 timeout=timeout,

@@ -16,13 +16,13 @@ Hazards:
 
 from __future__ import annotations
 
-import array
 import asyncio
 import fcntl
 import os
 import select
-import termios
 from collections.abc import Callable
+
+from rshell.terminal.pty import bytes_waiting
 
 _USUAL_PIPE = 64 * 1024
 TERMINAL_DRAIN = 1024 * 1024  # more than a kernel keeps for one terminal
@@ -95,7 +95,7 @@ class PipeSource:
 
     def waiting(self) -> int:
         """Return how many bytes are in the pipe and not yet read; 0 once it is closed."""
-        return _bytes_waiting(self._fd) if self._fd >= 0 else 0
+        return bytes_waiting(self._fd) if self._fd >= 0 else 0
 
     def is_readable(self) -> bool:
         """Whether something can be read now; for a terminal, more exact than `waiting`.
@@ -122,7 +122,7 @@ class PipeSource:
         """
         if self._fd < 0 or self._left >= 0:
             return
-        self._left = TERMINAL_DRAIN if self._terminal else _bytes_waiting(self._fd)
+        self._left = TERMINAL_DRAIN if self._terminal else bytes_waiting(self._fd)
         self._stop()
         self._drain()
 
@@ -192,7 +192,7 @@ class PipeSource:
             return
         self.bytes_read += len(data)
         if self._grow_to and len(data) >= _USUAL_PIPE:
-            _grow(self._fd, self._grow_to)
+            grow_pipe(self._fd, self._grow_to)
             self._grow_to = 0
         self._on_data(data)
 
@@ -285,14 +285,8 @@ def _look(fd: int) -> tuple[bool, bool]:
     return bool(mask & select.POLLIN), hung_up
 
 
-def _bytes_waiting(fd: int) -> int:
-    count = array.array("i", [0])
-    fcntl.ioctl(fd, termios.FIONREAD, count)
-    return count[0]
-
-
-def _grow(fd: int, size: int) -> None:
-    """Grow a pipe; a refusal (the user's limit, another system) costs only speed."""
+def grow_pipe(fd: int, size: int) -> None:
+    """Grow what may be a pipe; a refusal (the user's limit, another system) costs only speed."""
     command = getattr(fcntl, "F_SETPIPE_SZ", None)
     if command is not None:
         try:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import signal as signals
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from rshell import aio
@@ -163,13 +163,7 @@ class Process(Generic[Reader]):
         """
         ending = await self.wait_ending()
         if ending.timed_out:
-            seconds = self._timeout or 0.0
-            raise ProcessTimeout(
-                f"the command passed its timeout of {seconds:g} s and was ended",
-                timeout=seconds,
-                stdout=b"",
-                stderr=b"",
-            )
+            raise passed_timeout(self._timeout or 0.0)
         return ending.status
 
     async def wait_ending(self) -> ProcessEnding:
@@ -218,6 +212,15 @@ class Process(Generic[Reader]):
             self.on_notice(self.notice)
 
 
+def passed_timeout(
+    timeout: float, command: str | Sequence[str] = "", stdout: bytes = b"", stderr: bytes = b""
+) -> ProcessTimeout:
+    """Return the error for a command that its timeout has ended."""
+    text = f"the command passed its timeout of {timeout:g} s and was ended"
+    text += f": {command!r}" if command else ""
+    return ProcessTimeout(text, timeout=timeout, stdout=stdout, stderr=stderr)
+
+
 def make_request(command: str | Sequence[str] | None, **options: Any) -> ProcessRequest:
     """Return the request for a command: a string for the shell, a sequence for no shell."""
     if command is None or isinstance(command, str):
@@ -248,26 +251,16 @@ async def run_process(
     input: bytes | None,
     limits: Bounds,
     max_output: int | None = None,
-    cwd: str | None = None,
-    env: Mapping[str, str] | None = None,
-    clear_env: bool = False,
-    merge_stderr: bool = False,
     timeout: float | None = None,
+    **options: Any,
 ) -> CompletedProcess[bytes]:
     """Run a command and collect its output. Cancelling ends the remote process group.
 
+    `options` are fields of the request.
     Raises ProcessTimeout, OutputTruncated past `max_output` bytes, ChannelRefused, and what
     cuts the session or channel short.
     """
-    request = make_request(
-        command,
-        cwd=cwd,
-        env=env or {},
-        clear_env=clear_env,
-        stdin=input is not None,
-        merge_stderr=merge_stderr,
-        timeout=timeout,
-    )
+    request = make_request(command, stdin=input is not None, timeout=timeout, **options)
     process: Process[ByteReader] = await start_process(live, request, None)
     async with process:
         outputs = process.stdout, process.stderr
@@ -308,12 +301,7 @@ async def run_process(
             stderr=stderr,
         )
     if timeout is not None and (ending is None or ending.timed_out):
-        raise ProcessTimeout(
-            f"the command passed its timeout of {timeout:g} s and was ended: {command!r}",
-            timeout=timeout,
-            stdout=stdout,
-            stderr=stderr,
-        )
+        raise passed_timeout(timeout, command, stdout, stderr)
     assert ending is not None
     return CompletedProcess(
         command=command,

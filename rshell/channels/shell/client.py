@@ -23,7 +23,7 @@ from typing import Any, Generic, TypeVar
 
 from rshell.aio import first_of
 from rshell.channels.base import ask, read_reply
-from rshell.channels.process.client import CompletedProcess, ProcessInput
+from rshell.channels.process.client import CompletedProcess, ProcessInput, passed_timeout
 from rshell.channels.process.messages import STDERR, STDIN, STDOUT, Notice, Resize, Signal
 from rshell.channels.shell.messages import (
     COMMAND_LIMIT,
@@ -45,7 +45,6 @@ from rshell.channels.shell.named.client import read_joined
 from rshell.errors import (
     ChannelReset,
     LocalProtocolError,
-    ProcessTimeout,
     RemoteProtocolError,
     RshellError,
 )
@@ -337,12 +336,7 @@ class Shell:
                 raise
             output = self._output
         if done.timed_out and timeout is not None:
-            raise ProcessTimeout(
-                f"the command passed its timeout of {timeout:g} s and was ended: {command!r}",
-                timeout=timeout,
-                stdout=output[STDOUT],
-                stderr=output[STDERR],
-            )
+            raise passed_timeout(timeout, command, output[STDOUT], output[STDERR])
         result = ShellResult(
             command=command,
             status=done.status,

@@ -167,21 +167,16 @@ def from_shell(number: int, word: CursorWord, options: set[str], found: list[str
     return Completions(number, start, tuple(texts), tuple(candidates))
 
 
-def from_files(
-    number: int, word: CursorWord, cwd: str, home: str, *, programs: bool = False
-) -> Completions:
-    """Return the names of files that begin as the word does. May block.
-
-    With `programs`, only directories and what can be executed.
-    """
-    found = _files(number, word, word.words[-1], word.start, cwd, home, programs=programs)
+def from_files(number: int, word: CursorWord, cwd: str, home: str) -> Completions:
+    """Return the names of files that begin as the word does. May block."""
+    found = _files(number, word, word.words[-1], word.start, cwd, home)
     if not found.texts and word.rest_start > word.start:
-        found = _files(number, word, word.rest, word.rest_start, cwd, home, programs=programs)
+        found = _files(number, word, word.rest, word.rest_start, cwd, home)
     return found
 
 
 def _files(
-    number: int, word: CursorWord, typed: str, start: int, cwd: str, home: str, *, programs: bool
+    number: int, word: CursorWord, typed: str, start: int, cwd: str, home: str
 ) -> Completions:
     has_home = word.has_home and start == word.start
     directory, slash, beginning = typed.rpartition("/")
@@ -195,10 +190,7 @@ def _files(
                     continue
                 if entry.name.startswith(".") and not beginning.startswith("."):
                     continue
-                is_directory = _is_directory(entry)
-                if programs and not is_directory and not os.access(entry.path, os.X_OK):
-                    continue
-                names.append((entry.name, is_directory))
+                names.append((entry.name, _is_directory(entry)))
     except OSError:
         return Completions(number, start, (), ())
     texts, labels = [], []
