@@ -176,6 +176,20 @@ async def answer_request(
         channel.refuse(error.code, error.reason)
 
 
+def listen(channel: Channel, hear: Callable[[Message], None], *kinds: type[Message]) -> None:
+    """Have `hear` take the messages of these kinds; one that is wrong resets the channel."""
+
+    def on_message(message: Json) -> None:
+        try:
+            heard = read_message(message, *kinds)
+            if heard is not None:
+                hear(heard)
+        except RemoteProtocolError as error:
+            channel.reset("bad-message", str(error))
+
+    channel.listen(on_message)
+
+
 def send_list(channel: Channel, items: Sequence[Message], end: type[Message]) -> None:
     """Accept a channel and send it a list, with the `end` that holds its length."""
     channel.accept()

@@ -16,7 +16,6 @@ its command has ended, and on every way out.
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from typing import Any
@@ -26,6 +25,7 @@ from rshell.channels.shell.messages import CommandBegun, NamedShellInfo, ShellEn
 from rshell.channels.shell.named.client import ShellWatch, WatchEvent
 from rshell.cli.options import JobOptions, NamedShellOptions, Options
 from rshell.cli.report import (
+    BROKEN_PIPE_STATUS,
     aligned,
     command_cell,
     format_seconds,
@@ -40,7 +40,6 @@ from rshell.errors import ChannelReset
 from rshell.terminal.output import printable
 from rshell.values import TerminalSize
 
-_BROKEN_PIPE_STATUS = 128 + signal.SIGPIPE
 _LEAVING_KEYS = (b"\x03", b"\x04")  # Ctrl-C, Ctrl-D
 _STREAMS = {1: "stdout", 2: "stderr"}
 
@@ -53,7 +52,7 @@ async def run_lasting(client: Client, options: Options) -> int:
         assert options.named is not None
         return await _run_named(client, options.named, options.json)
     except BrokenPipeError:
-        return _BROKEN_PIPE_STATUS  # `| head` has seen enough
+        return BROKEN_PIPE_STATUS  # `| head` has seen enough
 
 
 async def _run_job(client: Client, job: JobOptions, options: Options) -> int:

@@ -3,7 +3,7 @@
 A pidfd becomes readable when its process ends, and the loop watches it like any other descriptor.
 `waitid(..., WNOWAIT)` then tells how the process ended and leaves the zombie, whose number nobody
 else can be given. Reaping is the owner's business. Where no pidfd is to be had (another system, an
-old kernel, no descriptor left), a thread waits instead. Both are behind `watch_exit` and differ in
+old kernel, no descriptor left), a thread waits instead. Both are behind `ExitWatch` and differ in
 nothing that a caller can see.
 
 Hazards: with SIGCHLD ignored, which a server may inherit, the kernel reaps for us and the status
@@ -19,7 +19,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable
-from typing import Protocol
+from contextlib import suppress
 
 from rshell.values import ExitStatus
 
@@ -30,30 +30,66 @@ HAS_PIDFD = hasattr(os, "pidfd_open") and hasattr(os, "P_PIDFD")
 _POLL_SECONDS = 0.02  # only where there is no pidfd
 
 
-class ExitWatch(Protocol):
-    """What `watch_exit` returns."""
-
-    def close(self) -> None:
-        """Stop watching and release everything; may be called at any time, and again."""
-
-
-def watch_exit(
-    loop: asyncio.AbstractEventLoop,
-    popen: subprocess.Popen[bytes],
-    callback: Callable[[ExitStatus], None],
-    *,
-    pidfd: bool = HAS_PIDFD,
-) -> ExitWatch:
-    """Call `callback(status)` once in `loop` when `popen` has ended; it is a zombie then.
+class ExitWatch:
+    """Calls `callback(status)` once in `loop` when `popen` has ended; it is a zombie then.
 
     `pidfd=False` asks for the thread. Raises RuntimeError if no thread can be started either.
     """
-    if pidfd:
-        try:
-            return _PidfdWatch(loop, popen, callback)
-        except OSError:
-            pass  # no descriptor left, or a sandbox that forbids it
-    return _ThreadWatch(loop, popen, callback)
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        popen: subprocess.Popen[bytes],
+        callback: Callable[[ExitStatus], None],
+        *,
+        pidfd: bool = HAS_PIDFD,
+    ) -> None:
+        self._loop = loop
+        self._popen = popen
+        self._callback = callback
+        self._fd = -1
+        self._is_closed = False
+        if pidfd:
+            try:
+                self._fd = os.pidfd_open(popen.pid)
+                loop.add_reader(self._fd, self._readable)
+                return
+            except BaseException as error:
+                self._release()
+                if not isinstance(error, OSError):
+                    raise  # else: no descriptor left, or a sandbox that forbids it
+        # A daemon: a command that was left running must not keep this program from ending.
+        threading.Thread(target=self._wait, name=f"wait {popen.pid}", daemon=True).start()
+
+    def close(self) -> None:
+        """Stop watching and release everything; may be called at any time, and again."""
+        self._is_closed = True
+        self._release()
+
+    def _release(self) -> None:
+        if self._fd >= 0:
+            if not self._loop.is_closed():
+                self._loop.remove_reader(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+
+    def _readable(self) -> None:
+        status = _look(os.P_PIDFD, self._fd, os.WNOHANG)
+        if status is not None:
+            self._tell(status)
+
+    def _wait(self) -> None:
+        if hasattr(os, "waitid"):
+            status = _look(os.P_PID, self._popen.pid, 0) or LOST_STATUS
+        else:
+            status = ExitStatus.from_returncode(self._popen.wait())
+        with suppress(RuntimeError):  # the loop is closed: nobody is left to be told
+            self._loop.call_soon_threadsafe(self._tell, status)
+
+    def _tell(self, status: ExitStatus) -> None:
+        if not self._is_closed:
+            self.close()
+            self._callback(status)
 
 
 def reap_soon(popen: subprocess.Popen[bytes], then: Callable[[], None]) -> None:
@@ -103,70 +139,6 @@ def use_default_sigchld() -> None:
     """Undo an ignored SIGCHLD that this process inherited. For the main thread, at start."""
     if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-
-
-class _PidfdWatch:
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        popen: subprocess.Popen[bytes],
-        callback: Callable[[ExitStatus], None],
-    ) -> None:
-        self._loop = loop
-        self._callback = callback
-        self._fd = os.pidfd_open(popen.pid)
-        try:
-            loop.add_reader(self._fd, self._readable)
-        except BaseException:
-            os.close(self._fd)
-            raise
-
-    def _readable(self) -> None:
-        status = _look(os.P_PIDFD, self._fd, os.WNOHANG)
-        if status is not None:
-            self.close()
-            self._callback(status)
-
-    def close(self) -> None:
-        if self._fd < 0:
-            return
-        if not self._loop.is_closed():
-            self._loop.remove_reader(self._fd)
-        os.close(self._fd)
-        self._fd = -1
-
-
-class _ThreadWatch:
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        popen: subprocess.Popen[bytes],
-        callback: Callable[[ExitStatus], None],
-    ) -> None:
-        self._loop = loop
-        self._callback = callback
-        self._popen = popen
-        self._closed = False
-        # A daemon: a command that was left running must not keep this program from ending.
-        threading.Thread(target=self._wait, name=f"wait {popen.pid}", daemon=True).start()
-
-    def _wait(self) -> None:
-        if hasattr(os, "waitid"):
-            status = _look(os.P_PID, self._popen.pid, 0) or LOST_STATUS
-        else:
-            status = ExitStatus.from_returncode(self._popen.wait())
-        try:
-            self._loop.call_soon_threadsafe(self._tell, status)
-        except RuntimeError:
-            pass  # the loop is closed: nobody is left to be told
-
-    def _tell(self, status: ExitStatus) -> None:
-        if not self._closed:
-            self._closed = True
-            self._callback(status)
-
-    def close(self) -> None:
-        self._closed = True
 
 
 def _look(kind: int, number: int, flags: int) -> ExitStatus | None:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from rshell.aio import timeout
-from rshell.execution.exits import HAS_PIDFD, process_gone, reap_soon, watch_exit
+from rshell.execution.exits import HAS_PIDFD, ExitWatch, process_gone, reap_soon
 from rshell.execution.reaper import kill_sessions, members, signal_group, signal_member
 from rshell.execution.reaper_client import Reaper
 from rshell.values import ExitStatus
@@ -30,6 +30,7 @@ _HANG_UP_AGAIN = 0.5  # seconds
 class RunningProcess:
     """A process started by `spawn`, and all that it starts in its session.
 
+    `exit_status` is how the leader ended, None while it runs.
     Everything it holds is released when the leader ends; `close()` is for the ways out on which
     nobody waits for that. Not thread-safe; belongs to the loop that it was made in.
     """
@@ -47,7 +48,7 @@ class RunningProcess:
         self._terminal = terminal
         self._reaper = reaper
         self._loop = asyncio.get_running_loop()
-        self._status: ExitStatus | None = None
+        self.exit_status: ExitStatus | None = None
         self._exited = asyncio.Event()
         self._callbacks: list[Callable[[], None]] = []
         self._closed = False
@@ -55,19 +56,14 @@ class RunningProcess:
         if reaper is not None:
             reaper.add(self.pid)
         try:
-            self._watch = watch_exit(self._loop, popen, self._on_exit, pidfd=pidfd)
+            self._watch = ExitWatch(self._loop, popen, self._on_exit, pidfd=pidfd)
         except BaseException:
             kill_sessions([self.pid])
             self._reap()
             raise
 
     def __repr__(self) -> str:
-        return f"<RunningProcess {self.pid} {self._status or 'running'}>"
-
-    @property
-    def exit_status(self) -> ExitStatus | None:
-        """How the leader ended, None while it runs."""
-        return self._status
+        return f"<RunningProcess {self.pid} {self.exit_status or 'running'}>"
 
     async def wait(self) -> ExitStatus:
         """Wait for the leader's end and return how it ended.
@@ -75,12 +71,12 @@ class RunningProcess:
         Any number of tasks may wait; cancelling one changes nothing for the process or others.
         """
         await self._exited.wait()
-        assert self._status is not None
-        return self._status
+        assert self.exit_status is not None
+        return self.exit_status
 
     def on_exit(self, callback: Callable[[], None]) -> None:
         """Call `callback()` once when the leader has ended; at once if it has already."""
-        if self._status is None:
+        if self.exit_status is None:
             self._callbacks.append(callback)
         else:
             callback()
@@ -138,7 +134,7 @@ class RunningProcess:
         self._closed = True
         self._watch.close()
         kill_sessions([self.pid])
-        if self._status is not None:
+        if self.exit_status is not None:
             self._reap()
         else:
             self._forget()
@@ -151,7 +147,7 @@ class RunningProcess:
     async def _ask_to_end(self) -> None:
         """Ask the group politely and wait for the leader's end, for ever if it declines."""
         signal_group(self.pid, signal.SIGTERM)
-        while self._status is None:
+        while self.exit_status is None:
             if self._terminal:
                 # An interactive shell ignores SIGTERM; on SIGHUP it ends its jobs and itself.
                 signal_group(self.pid, signal.SIGHUP)
@@ -168,7 +164,7 @@ class RunningProcess:
 
     def _on_exit(self, status: ExitStatus) -> None:
         self._watch.close()
-        self._status = status
+        self.exit_status = status
         self._reap_if_free()
         self._exited.set()
         callbacks, self._callbacks = self._callbacks, []
@@ -182,7 +178,7 @@ class RunningProcess:
             self._loop.call_soon_threadsafe(self._on_exit, status)
 
     def _reap_if_free(self) -> None:
-        if self._status is not None and not self._ending and self._owns_number():
+        if self.exit_status is not None and not self._ending and self._owns_number():
             self._reap()
 
     def _reap(self) -> None:

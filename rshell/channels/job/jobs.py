@@ -66,7 +66,6 @@ class RunningJob:
         self._info = info
         self._log = log
         self._limits = limits
-        self._on_end: Callable[[JobInfo], None] | None = None
         self._ended_by = ""
         self._changes = Changes()
 
@@ -83,8 +82,7 @@ class RunningJob:
 
     def on_end(self, callback: Callable[[JobInfo], None]) -> None:
         """Call `callback(info)` once, when all is known and everything released."""
-        self._on_end = callback
-        self._piped.on_end(self._ended)
+        self._piped.on_end(partial(self._ended, callback))
 
     @property
     def info(self) -> JobInfo:
@@ -123,14 +121,14 @@ class RunningJob:
 
         Returns when it is over. Cancelling sends the SIGKILL at once.
         """
-        if self._piped.exit_status is None and not self._ended_by:
+        if self._piped.process.exit_status is None and not self._ended_by:
             self._ended_by = reason
         await self._piped.end()
         await self.wait()
 
-    def _ended(self) -> None:
-        status = self._piped.exit_status
-        assert status is not None and self._on_end is not None
+    def _ended(self, callback: Callable[[JobInfo], None]) -> None:
+        status = self._piped.process.exit_status
+        assert status is not None
         self._log.close()
         self._info = self.info.replace(
             state="exited" if status.signal is None else "signaled",
@@ -139,7 +137,7 @@ class RunningJob:
             ended_by=self._ended_by,
             held_open=self._piped.is_held_open,
         )
-        self._on_end(self._info)
+        callback(self._info)
         self._changes.notify()
 
 

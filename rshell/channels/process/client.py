@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from rshell import aio
-from rshell.channels.base import ask, read_reply
+from rshell.channels.base import ask, listen, read_reply
 from rshell.channels.process.messages import (
     STDERR,
     STDIN,
@@ -35,7 +35,7 @@ from rshell.errors import (
     ProcessTimeout,
     RemoteProtocolError,
 )
-from rshell.protocol.codec import Json, read_message
+from rshell.protocol.codec import Message
 from rshell.transport.channel import Channel
 from rshell.transport.live_session import LiveSession
 from rshell.transport.streams import ByteReader, TextReader
@@ -146,7 +146,7 @@ class Process(Generic[Reader]):
         self.stderr: Reader = stderr
         self.notice = ""
         self.on_notice: Callable[[str], None] = lambda text: None
-        channel.listen(self._on_message)
+        listen(channel, self._hear, ProcessEnding, StdinClosed, Notice)
 
     async def __aenter__(self) -> Process[Reader]:
         return self
@@ -197,12 +197,7 @@ class Process(Generic[Reader]):
         """End the process and its group: SIGTERM, and SIGKILL 5 s later. Does not wait."""
         self._channel.reset("cancelled", reason)
 
-    def _on_message(self, message: Json) -> None:
-        try:
-            heard = read_message(message, ProcessEnding, StdinClosed, Notice)
-        except RemoteProtocolError as error:
-            self._channel.reset("bad-message", str(error))
-            return
+    def _hear(self, heard: Message) -> None:
         if isinstance(heard, ProcessEnding):
             self.ending = heard
         elif isinstance(heard, StdinClosed) and self.stdin is not None:

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from rshell.aio import first_of
-from rshell.channels.base import ask, read_reply
+from rshell.channels.base import ask, listen, read_reply
 from rshell.channels.process.client import CompletedProcess, ProcessInput, passed_timeout
 from rshell.channels.process.messages import STDERR, STDIN, STDOUT, Notice, Resize, Signal
 from rshell.channels.shell.messages import (
@@ -48,7 +48,7 @@ from rshell.errors import (
     RemoteProtocolError,
     RshellError,
 )
-from rshell.protocol.codec import Json, read_message
+from rshell.protocol.codec import Message
 from rshell.protocol.fields import SECONDS_LIMIT
 from rshell.transport.channel import Channel
 from rshell.transport.live_session import LiveSession
@@ -87,7 +87,8 @@ class ShellLine:
             self._reply = asyncio.get_running_loop().create_future()
         self._questions: dict[int, asyncio.Future[Completions | Checked]] = {}
         self._question = 0
-        channel.listen(self._on_message)
+        kinds = (ShellEnding, Completions, Checked, Unread, Notice, Moved)
+        listen(channel, self._hear, *kinds)
 
     async def __aenter__(self) -> ShellLine:
         return self
@@ -223,21 +224,17 @@ class ShellLine:
         else:
             self.channel.reset("cancelled", "the client closed the shell")
 
-    def _on_message(self, message: Json) -> None:
-        try:
-            heard = read_message(message, ShellEnding, Completions, Checked, Unread, Notice, Moved)
-            if isinstance(heard, ShellEnding):
-                self._ended(heard)
-            elif isinstance(heard, (Completions, Checked)):
-                self._answer(heard)
-            elif isinstance(heard, Unread):
-                self._take_back(heard.text)
-            elif isinstance(heard, Notice):
-                self.on_notice(heard.text)
-            elif isinstance(heard, Moved):
-                self._is_moved = True
-        except RemoteProtocolError as error:
-            self.channel.reset("bad-message", str(error))
+    def _hear(self, heard: Message) -> None:
+        if isinstance(heard, ShellEnding):
+            self._ended(heard)
+        elif isinstance(heard, (Completions, Checked)):
+            self._answer(heard)
+        elif isinstance(heard, Unread):
+            self._take_back(heard.text)
+        elif isinstance(heard, Notice):
+            self.on_notice(heard.text)
+        elif isinstance(heard, Moved):
+            self._is_moved = True
 
     def _ended(self, done: ShellEnding) -> None:
         self.cwd = done.cwd

@@ -19,6 +19,7 @@ import re
 import signal
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from rshell.aio import timeout
@@ -221,17 +222,15 @@ class PersistentShell:
             self._is_cancelled = True
             return
         self._stop_timer()
-        shell.interrupt(self.running.number)
         # A signal that hits a child between fork and exec is lost: halfway there is a second one.
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._context.limits.kill_grace / 2, self._cancel_again)
+        self._interrupt(partial(self._interrupt, self._kill))
 
-    def _cancel_again(self) -> None:
-        if self.running is None or self._shell is None:
-            return
-        self._shell.interrupt(self.running.number)
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._context.limits.kill_grace / 2, self._kill)
+    def _interrupt(self, otherwise: Callable[[], None]) -> None:
+        """Interrupt the command; call `otherwise` after half the grace if it does not yield."""
+        if self.running is not None and self._shell is not None:
+            self._shell.interrupt(self.running.number)
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._context.limits.kill_grace / 2, otherwise)
 
     async def ask(self, number: int, lines: bytes) -> Answer | None:
         """Ask the idle shell a question; None without an answer in time. Cancelling is safe."""
@@ -341,7 +340,7 @@ class PersistentShell:
         """Return the bytes sent since the last ending, and begin to count the next."""
         if self._shell is None:
             return {STDOUT: 0, STDERR: 0}
-        now = self._shell.counts
+        now = dict(self._shell.counts)
         sent = {stream: count - self._reported[stream] for stream, count in now.items()}
         self._reported = now
         return sent

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from rshell.execution.exits import LOST_STATUS, process_gone, watch_exit
+from rshell.execution.exits import LOST_STATUS, ExitWatch, process_gone
 from rshell.values import ExitStatus
 from tests.support.commands import ROOT
 from tests.support.execution import DEADLINE, begin, fields, no_leak
@@ -38,7 +38,7 @@ async def test_the_status_is_told_and_the_zombie_is_left(
     with no_leak():
         popen = begin("/bin/sh", "-c", f"ulimit -c 0; {text}")
         told: asyncio.Future[ExitStatus] = asyncio.get_running_loop().create_future()
-        watch = watch_exit(asyncio.get_running_loop(), popen, told.set_result, pidfd=pidfd)
+        watch = ExitWatch(asyncio.get_running_loop(), popen, told.set_result, pidfd=pidfd)
         async with asyncio.timeout(DEADLINE):
             assert await told == status
         assert fields(popen.pid)[0] == "Z"
@@ -50,7 +50,7 @@ async def test_the_status_is_told_and_the_zombie_is_left(
 async def test_a_closed_watch_says_nothing(pidfd: bool) -> None:
     with no_leak():
         popen = begin("sleep", "100")
-        watch = watch_exit(asyncio.get_running_loop(), popen, unexpected, pidfd=pidfd)
+        watch = ExitWatch(asyncio.get_running_loop(), popen, unexpected, pidfd=pidfd)
         watch.close()
         watch.close()
         popen.kill()
@@ -63,7 +63,7 @@ async def test_a_status_that_somebody_took_is_255(pidfd: bool) -> None:
     with no_leak():
         popen = begin("sleep", "100")
         told: asyncio.Future[ExitStatus] = asyncio.get_running_loop().create_future()
-        watch_exit(asyncio.get_running_loop(), popen, told.set_result, pidfd=pidfd)
+        ExitWatch(asyncio.get_running_loop(), popen, told.set_result, pidfd=pidfd)
         if pidfd:
             popen.kill()
             popen.wait()  # before the loop looks
@@ -86,7 +86,7 @@ def test_a_watch_outlives_its_loop(pidfd: bool) -> None:
     with no_leak():
         loop = asyncio.new_event_loop()
         popen = begin("sleep", "100")
-        watch = watch_exit(loop, popen, unexpected, pidfd=pidfd)
+        watch = ExitWatch(loop, popen, unexpected, pidfd=pidfd)
         loop.close()
         popen.kill()
         popen.wait()

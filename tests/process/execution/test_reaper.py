@@ -199,10 +199,11 @@ async def test_a_lost_reaper_is_replaced_and_told_of_all_that_live(signum: int) 
 
 
 async def test_without_an_interpreter_commands_still_run(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
     with no_leak():
-        reaper = Reaper(python="/no/such/python")
+        reaper = Reaper()
         popen = begin("true")
         process = RunningProcess(popen, reaper=reaper)
         await process.wait()

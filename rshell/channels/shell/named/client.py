@@ -14,7 +14,7 @@ import asyncio
 from collections import deque
 from typing import Union
 
-from rshell.channels.base import ask, read_reply, receive_answer, receive_list
+from rshell.channels.base import ask, listen, read_reply, receive_answer, receive_list
 from rshell.channels.process.messages import STDOUT
 from rshell.channels.shell.messages import (
     CommandBegun,
@@ -28,7 +28,7 @@ from rshell.channels.shell.messages import (
     Skipped,
 )
 from rshell.errors import RemoteProtocolError, RshellError
-from rshell.protocol.codec import Json, read_message
+from rshell.protocol.codec import Message
 from rshell.transport.channel import Channel
 from rshell.transport.live_session import LiveSession
 from rshell.values import TerminalSize
@@ -73,7 +73,7 @@ class ShellWatch:
         self._heard = asyncio.Event()
         self._is_over = False
         self._error: RshellError | None = None
-        channel.listen(self._on_message)
+        listen(channel, self._hear, ShellEnding, CommandBegun, Resized, Skipped)
 
     async def __aenter__(self) -> ShellWatch:
         return self
@@ -118,26 +118,14 @@ class ShellWatch:
                 self._error = error
             self._is_over = not self._block
 
-    def _on_message(self, message: Json) -> None:
-        try:
-            event = _decode(message)
-        except RemoteProtocolError as error:
-            self._channel.reset("bad-message", str(error))
-            return
+    def _hear(self, heard: Message) -> None:
+        event = heard.size if isinstance(heard, Resized) else heard
+        assert isinstance(event, (ShellEnding, CommandBegun, TerminalSize, Skipped))
         if len(self._told) >= _EVENTS:
             self._channel.reset("overrun", f"{_EVENTS} events wait to be looked at")
-        elif event is not None:
+        else:
             self._told.append((self._reader.received, event))
             self._heard.set()
-
-
-def _decode(message: Json) -> WatchEvent | None:
-    """Return what a message says, None for one of a later version."""
-    event = read_message(message, ShellEnding, CommandBegun, Resized, Skipped)
-    if isinstance(event, Resized):
-        return event.size
-    assert event is None or isinstance(event, (ShellEnding, CommandBegun, Skipped))
-    return event
 
 
 async def watch_named_shell(live: LiveSession, request: ShellRequest) -> ShellWatch:
