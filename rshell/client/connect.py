@@ -33,7 +33,7 @@ from rshell.errors import (
     UntrustedServer,
     VersionMismatch,
 )
-from rshell.execution.exits import ExitWatch
+from rshell.execution.running_process import ExitWatch
 from rshell.security.credentials import Trust, find_trust
 from rshell.transport.live_session import LiveSession
 from rshell.transport.sockets import SocketStream, is_trusted_uid, peer_uid

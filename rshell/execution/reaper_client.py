@@ -25,7 +25,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from rshell.aio import timeout
-from rshell.execution.exits import ExitWatch
+from rshell.execution.running_process import ExitWatch
 
 _SCRIPT = str(Path(__file__).resolve().with_name("reaper.py"))
 _STALLED_MS = 500  # a reaper that reads nothing for so long is replaced

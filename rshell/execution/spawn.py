@@ -145,7 +145,10 @@ def spawn(
         raise SpawnError(NOT_EXECUTABLE, _explain(command, error)) from error
     except ValueError as error:
         raise SpawnError(NOT_EXECUTABLE, f"the command can't be executed: {error}") from error
-    return RunningProcess(popen, terminal=terminal is not None, reaper=reaper)
+    if reaper is None:
+        return RunningProcess(popen, terminal=terminal is not None)
+    reaper.add(popen.pid)
+    return RunningProcess(popen, terminal=terminal is not None, forget=reaper.remove)
 
 
 def _placed(moved: Mapping[int, int]) -> list[str]:

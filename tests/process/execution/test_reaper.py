@@ -205,7 +205,8 @@ async def test_without_an_interpreter_commands_still_run(
     with no_leak():
         reaper = Reaper()
         popen = begin("true")
-        process = RunningProcess(popen, reaper=reaper)
+        reaper.add(popen.pid)
+        process = RunningProcess(popen, forget=reaper.remove)
         await process.wait()
         assert reaper.pid is None
         assert "kill -9" in caplog.text
@@ -216,7 +217,9 @@ async def test_an_ended_process_is_taken_off_the_list() -> None:
     with no_leak():
         reaper = Reaper(1000)
         for _ in range(20):
-            process = RunningProcess(begin("true"), reaper=reaper)
+            popen = begin("true")
+            reaper.add(popen.pid)
+            process = RunningProcess(popen, forget=reaper.remove)
             await process.wait()
         async with asyncio.timeout(DEADLINE):
             await reaper.close()
