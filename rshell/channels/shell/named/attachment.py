@@ -89,8 +89,7 @@ class OutputCursor:
         self.position = position  # of what the channel was not given yet
         self._base = position  # of the first byte that the channel was sent
         self._counted = 0  # bytes sent since the last ending
-        self._waiting: deque[tuple[int, Message | None]] = deque()
-        self._on_delivered: list[tuple[int, Callable[[], None]]] = []
+        self._waiting: deque[tuple[int, Message | Callable[[], None]]] = deque()
 
     @property
     def room(self) -> int:
@@ -113,45 +112,37 @@ class OutputCursor:
 
     def tell(self, message: Message) -> None:
         """Send a message after all the output that there is now."""
-        if len(self._waiting) + self.channel.waiting_messages >= _MESSAGES:
-            self._waiting.clear()
+        if len(self._waiting) + self.channel.waiting_messages < _MESSAGES:
+            self.after(message)
+        else:
             self.channel.reset("failed", "this client is too slow for what happens here")
-            return
-        self._waiting.append((self._ring.end, message))
-        self.pump()
+            self.give_up()
 
-    def after(self, call: Callable[[], None]) -> None:
-        """Call `call()` once all that there is now was given to the channel, or is given up."""
-        self._on_delivered.append((self._ring.end, call))
-        self._look_delivered()
+    def after(self, item: Message | Callable[[], None]) -> None:
+        """Send a message, or call `item()`, when all that there is now was given to the channel.
+
+        What is to be called is called at `give_up` at the latest.
+        """
+        self._waiting.append((self._ring.end, item))
+        self.pump()
 
     def give_up(self) -> None:
         """The channel gets nothing more."""
-        calls, self._on_delivered = self._on_delivered, []
-        for _, call in calls:
-            call()
-
-    def _look_delivered(self) -> None:
-        while self._on_delivered and self._on_delivered[0][0] <= self.position:
-            if self._waiting and self._waiting[0][0] <= self.position:
-                return  # a message of that place has still to go
-            self._on_delivered.pop(0)[1]()
-
-    def finish(self) -> None:
-        """Close the channel after all that there is now."""
-        self._waiting.append((self._ring.end, None))
-        self.pump()
+        waiting, self._waiting = self._waiting, deque()
+        for _, item in waiting:
+            if not isinstance(item, Message):
+                item()
 
     def pump(self) -> None:
         """Send as much as there is room for."""
-        self._pump()
-        self._look_delivered()
-
-    def _pump(self) -> None:
         channel, ring = self.channel, self._ring
         while not channel.is_over:
             if self._waiting and self._waiting[0][0] <= self.position:
-                self._send(self._waiting.popleft()[1])
+                item = self._waiting.popleft()[1]
+                if isinstance(item, Message):
+                    self._send(item)
+                else:
+                    item()
                 continue
             until = self._waiting[0][0] if self._waiting else ring.end
             if self.position >= until:
@@ -171,10 +162,7 @@ class OutputCursor:
             self._counted += len(data)
             channel.write_nowait(data, STDOUT)
 
-    def _send(self, message: Message | None) -> None:
-        if message is None:
-            self.channel.close()
-            return
+    def _send(self, message: Message) -> None:
         if isinstance(message, ShellEnding):
             message = message.replace(stdout=self._counted, stderr=0)
             self._counted = 0

@@ -22,6 +22,7 @@ from functools import partial
 from typing import Any
 
 from rshell.channels.base import Context, Task
+from rshell.channels.process.messages import STDIN
 from rshell.channels.shell.messages import (
     CommandBegun,
     Joined,
@@ -74,7 +75,7 @@ class NamedShell:
         self._on_over = on_over
         self._size = request.terminal.size
         own = replace(context, clean_up=self._clean_up)
-        self.shell = PersistentShell(self, own, request, self._done, self._fail)
+        self.shell = PersistentShell(self, own, request, self._done, partial(self.end, "failed"))
         self._attached: Attachment | None = None
         self._watchers: list[OutputCursor] = []
         self._task: Task | None = None  # while a command runs
@@ -184,8 +185,8 @@ class NamedShell:
         self._wait_for_somebody()
         self.shell.resume()
 
-    def watch(self, channel: Channel, context: Context) -> OutputCursor:
-        """Accept a channel that is sent what comes from now on."""
+    async def watch(self, channel: Channel, context: Context) -> None:
+        """Accept a channel, and send it what comes from now on until it is over."""
         channel.accept(welcome(self.shell) | self._joined(is_attached=True).encode())
         context.audit("shell-watched", self._facts(channel))
         watcher = OutputCursor(channel, self.ring, self.ring.end)
@@ -194,12 +195,13 @@ class NamedShell:
         channel.listen(lambda _: channel.reset("bad-message", "who watches has no say here"))
         if self.shell.running is not None:
             self._nudge()  # a program on the screen draws it for this one, too
-        return watcher
-
-    def unwatch(self, watcher: OutputCursor) -> None:
-        """Let go of a watcher, if it is there."""
-        if watcher in self._watchers:
-            self._watchers.remove(watcher)
+        try:
+            async for _ in channel.stream(STDIN):
+                pass  # thrown away
+            await channel.wait_closed()
+        finally:
+            if watcher in self._watchers:
+                self._watchers.remove(watcher)
 
     def _release(self, attachment: Attachment, *, is_moved: bool) -> None:
         """Take the attached channel's place from it."""
@@ -321,10 +323,7 @@ class NamedShell:
             cursors = self._cursors()
             self._finish("its shell left")
             for cursor in cursors:
-                cursor.finish()
-
-    def _fail(self, reason: str) -> None:
-        self.end("failed", reason)
+                cursor.after(cursor.channel.close)
 
     def _finish(self, reason: str) -> bool:
         """End the shell and forget the channels. Returns False when that was done before."""

@@ -15,7 +15,6 @@ from collections.abc import Callable
 from functools import partial
 
 from rshell.channels.base import Context, answer_request, send_list
-from rshell.channels.process.messages import STDIN
 from rshell.channels.shell.messages import (
     NamedShellsEnd,
     NamedShellsRequest,
@@ -96,7 +95,7 @@ class NamedShellTable:
         assert request.terminal is not None
         self._check_kept()
         if request.share:
-            await _watch(self._find(context.identity, request.name), channel, context)
+            await self._find(context.identity, request.name).watch(channel, context)
             return
         shell, is_new = await self._obtain(context, request)
         attachment = shell.attach(channel, context, request.terminal.size, is_new=is_new)
@@ -162,13 +161,3 @@ class NamedShellTable:
             )
         if len(self._shells) >= self._limits.named_shells:
             raise ChannelRefused("busy", "the server has as many named shells as it takes")
-
-
-async def _watch(shell: NamedShell, channel: Channel, context: Context) -> None:
-    watcher = shell.watch(channel, context)
-    try:
-        async for _ in channel.stream(STDIN):
-            pass  # thrown away
-        await channel.wait_closed()
-    finally:
-        shell.unwatch(watcher)

@@ -252,7 +252,7 @@ async def test_messages_come_at_their_place_in_the_output() -> None:
         ring.append(b"later")
         cursor.tell(Moved())
         cursor.tell(DONE)
-        cursor.finish()
+        cursor.after(cursor.channel.close)
         assert len(await channel.stream(1).readexactly(WINDOW)) == WINDOW
         assert await channel.stream(1).readexactly(9) == b"latelater"
         first, other, second = await messages(channel)
@@ -272,7 +272,7 @@ async def test_what_it_was_too_slow_for_is_counted_and_said() -> None:
         assert sent == WINDOW
         ring.append(b"c" * 1000)
         cursor.tell(DONE)
-        cursor.finish()
+        cursor.after(cursor.channel.close)
         whole = await channel.stream(1).read()
         skipped, done = await messages(channel)
         assert whole[sent:] == b"c" * 1000
