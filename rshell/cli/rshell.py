@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 
 from rshell.cli.options import HELP, Options, parse, require_terminal
 from rshell.errors import ConfigurationError, RshellError
@@ -17,11 +18,11 @@ from rshell.values import Limits
 INTERRUPTED_STATUS = 130
 
 
-def run() -> None:
-    """Run the command and exit with its status."""
+def run(limits: Limits | None = None) -> None:
+    """Run the command and exit with its status; without `limits` they are the usual ones."""
     keep_standard_descriptors()
     try:
-        status = main(sys.argv[1:])
+        status = main(sys.argv[1:], limits)
     except KeyboardInterrupt:
         status = INTERRUPTED_STATUS
     # Threads that are blocked in a read would be waited for otherwise.
@@ -38,7 +39,7 @@ def keep_standard_descriptors() -> None:
     os.close(fd)
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str], limits: Limits | None = None) -> int:
     """Run the command line and return the status."""
     as_json = False
     try:
@@ -57,7 +58,7 @@ def main(arguments: list[str]) -> int:
         import asyncio
 
         as_json = options.json
-        return asyncio.run(_run(options))
+        return asyncio.run(_run(options, limits or Limits()))
     except (RshellError, OSError) as error:
         from rshell.cli.report import fail
 
@@ -90,10 +91,10 @@ def store_login() -> int:
     return 0
 
 
-async def _run(options: Options) -> int:
+async def _run(options: Options, limits: Limits) -> int:
     from rshell.client.connect import connect
 
-    limits = _limits(options)
+    limits = _limits(options, limits)
     if options.wants_prompt:
         from rshell.cli.prompt.app import load_editor, run_prompt
 
@@ -127,16 +128,16 @@ async def _run(options: Options) -> int:
         return await run_oneshot(client, options)
 
 
-def _limits(options: Options) -> Limits:
+def _limits(options: Options, limits: Limits) -> Limits:
     """Return the limits of a client for these options.
 
     Somebody at a prompt comes back, whatever happened to the link; a script that was killed
     does not. A named shell goes on without us, so nothing else needs to be kept for long.
     """
-    window = Limits().resume_window if options.resume_window is None else options.resume_window
+    window = limits.resume_window if options.resume_window is None else options.resume_window
     outlives = options.wants_prompt and not options.attaches_to
-    linger = window if outlives else min(window, Limits().linger)
-    return Limits(resume_window=window, linger=linger)
+    linger = window if outlives else min(window, limits.linger)
+    return replace(limits, resume_window=window, linger=linger)
 
 
 def _say(text: str) -> None:

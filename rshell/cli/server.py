@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from rshell.aio import first_of
 from rshell.cli.streams import on_signals
 from rshell.errors import ConfigurationError, RshellError
-from rshell.values import DEFAULT_PORT
+from rshell.values import DEFAULT_PORT, Bounds, Limits
 
 if TYPE_CHECKING:
     from rshell.server.server import Server
@@ -31,12 +31,12 @@ audit log in the state directory.
 """
 
 
-def run() -> None:
-    """Run the command and exit with its status."""
-    sys.exit(main(sys.argv[1:]))
+def run(limits: Limits | None = None) -> None:
+    """Run the command and exit with its status; without `limits` they are the usual ones."""
+    sys.exit(main(sys.argv[1:], limits))
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str], limits: Limits | None = None) -> int:
     """Run the command line and return the status."""
     options = _parse(arguments)
     logging.basicConfig(
@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> int:
         stream=sys.stderr,
     )
     try:
-        return asyncio.run(_serve_stdio(options) if options.stdio else _serve(options))
+        return asyncio.run((_serve_stdio if options.stdio else _serve)(options, limits or Limits()))
     except (RshellError, OSError) as error:
         print(f"rshell-server: {error}", file=sys.stderr)
         return 1
@@ -86,7 +86,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     return options
 
 
-async def _serve(options: argparse.Namespace) -> int:
+async def _serve(options: argparse.Namespace, limits: Limits) -> int:
     from rshell.security.certificates import CertificateFiles
     from rshell.server.server import serve
 
@@ -103,6 +103,7 @@ async def _serve(options: argparse.Namespace) -> int:
         port,
         unix=options.unix,
         state=options.state,
+        limits=limits,
         certificate=certificate,
         cwd=str(options.cwd.resolve()) if options.cwd else None,
     )
@@ -149,13 +150,12 @@ def _welcome(addresses: list[str], fingerprint: str) -> list[str]:
     return lines
 
 
-async def _serve_stdio(options: argparse.Namespace) -> int:
+async def _serve_stdio(options: argparse.Namespace, limits: Limits) -> int:
     """Serve one session for the program that started us; its end is ours."""
     from rshell.security.files import private_directory, server_directory
     from rshell.server.server import Server, home_directory
     from rshell.server.state import AuditLog
     from rshell.transport.stdio import take_stdio
-    from rshell.values import Bounds
 
     # Ctrl-C is for the remote command; the terminal sends it to us as well.
     for number in (signal.SIGINT, signal.SIGQUIT):
@@ -169,7 +169,7 @@ async def _serve_stdio(options: argparse.Namespace) -> int:
         audit = AuditLog(None)
     async with Server(
         handlers={},
-        limits=Bounds(),
+        limits=Bounds.of(limits),
         cwd=str(options.cwd.resolve()) if options.cwd else home_directory(),
         audit=audit,
     ) as server:

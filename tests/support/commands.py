@@ -1,13 +1,17 @@
 """The real commands as processes, a person at a real terminal, and waiting for what they do.
 
-Strategy: everything that is started here is ended and waited for by the context manager that
-started it. Directories and environment are those of the test (see tests/conftest.py); `elsewhere`
-gives those of another machine.
+Everything that is started here is ended and waited for by the context manager that started it.
+Directories and environment are those of the test (see tests/conftest.py); `elsewhere` gives those
+of another machine. The commands are forked from a process that has imported them (see
+tests/support/forked.py); with `really`, or on systems without it, Python is started for them.
+
+`limits` in here is what a command's `Bounds` differ in, by name: `{"kill_grace": 0.3}`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pty
 import re
@@ -25,11 +29,11 @@ from typing import IO, Any
 
 from rshell.terminal.pty import set_size
 from rshell.values import TerminalSize
+from tests.support.forked import start, start_on_terminal
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE = 60.0
 
-_OPEN_TERMINAL = 'exec "$@" <>"$0" >"$0" 2>&1'
 _MEASURE = (
     "import os, subprocess, sys\n"
     "child = subprocess.Popen(sys.argv[2:])\n"
@@ -40,6 +44,7 @@ _MEASURE = (
 )
 
 Done = subprocess.CompletedProcess[bytes]
+Changes = Mapping[str, float]
 
 
 def until(condition: Callable[[], object], what: str) -> None:
@@ -50,9 +55,12 @@ def until(condition: Callable[[], object], what: str) -> None:
         time.sleep(0.01)
 
 
-def argv(command: str, *arguments: str) -> list[str]:
+def argv(command: str, *arguments: str, limits: Changes | None = None) -> list[str]:
     """Return what starts `command` (rshell, server or token) with this very Python."""
-    return [sys.executable, "-m", f"rshell.cli.{command}", *arguments]
+    if limits is None:
+        return [sys.executable, "-m", f"rshell.cli.{command}", *arguments]
+    limited = ["tests.support.limited", command, json.dumps(dict(limits))]
+    return [sys.executable, "-m", *limited, *arguments]
 
 
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -73,22 +81,16 @@ def run(
     command: str = "rshell",
     input: bytes | None = None,
     env: Mapping[str, str] | None = None,
+    limits: Changes | None = None,
     **options: Any,
 ) -> Done:
     """Run a command to its end, with an empty stdin unless there is `input`."""
-    if input is None:
-        options.setdefault("stdin", subprocess.DEVNULL)
-    else:
-        options["input"] = input
+    options.setdefault("stdin", subprocess.DEVNULL if input is None else subprocess.PIPE)
     for name in ("stdout", "stderr"):
         options.setdefault(name, subprocess.PIPE)
-    return subprocess.run(
-        argv(command, *arguments),
-        env=environment(env),
-        timeout=DEADLINE,
-        check=False,
-        **options,
-    )
+    with begin(argv(command, *arguments, limits=limits), env=env, **options) as popen:
+        stdout, stderr = popen.communicate(input, timeout=DEADLINE)
+    return Done(popen.args, popen.returncode, stdout, stderr)
 
 
 def measured(report: Path, *arguments: str) -> list[str]:
@@ -105,7 +107,7 @@ def begin(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start a process; it is killed, if it still runs, and its pipes are closed at the end."""
     options.setdefault("stdin", subprocess.DEVNULL)
-    with subprocess.Popen(arguments, env=environment(env), **options) as popen:
+    with start(arguments, env=environment(env), **options) as popen:
         try:
             yield popen
         finally:
@@ -163,14 +165,24 @@ class ServerProcess:
 
 @contextlib.contextmanager
 def serving(
-    *arguments: str, env: Mapping[str, str] | None = None, log: Path | None = None
+    *arguments: str,
+    env: Mapping[str, str] | None = None,
+    log: Path | None = None,
+    limits: Changes | None = None,
+    **options: Any,
 ) -> Iterator[ServerProcess]:
     """Run `rshell-server`, on a free port unless told otherwise, until the block is left."""
     where = list(arguments) or ["--port", "0"]
     path = log or Path(os.environ["XDG_RUNTIME_DIR"]) / "server.log"
     with (
         path.open("wb") as stderr,
-        begin(argv("server", *where), env=env, stdout=subprocess.PIPE, stderr=stderr) as popen,
+        begin(
+            argv("server", *where, limits=limits),
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            **options,
+        ) as popen,
     ):
         first = _line(popen, path)
         addresses = first.partition(" at ")[2].split(", ")
@@ -222,11 +234,8 @@ class Terminal:
         set_size(self._master, size)
         self.seen = b""  # what was shown and not expected yet
         self.passed = b""  # what was shown before
-        name = os.ttyname(self._slave)
-        self.popen = subprocess.Popen(
-            ["/bin/sh", "-c", _OPEN_TERMINAL, name, *arguments],
-            env=environment({"TERM": "xterm"}),
-            start_new_session=True,
+        self.popen = start_on_terminal(
+            arguments, os.ttyname(self._slave), env=environment({"TERM": "xterm"})
         )
 
     def __enter__(self) -> Terminal:

@@ -1,4 +1,4 @@
-"""The shells that tests try, each as the user's own: those of this machine, one in a brief run."""
+"""The shells that tests try, each as the user's own: those of this machine."""
 
 from __future__ import annotations
 
@@ -7,14 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.effort import IS_BRIEF
-
 _NAMES = ("bash", "sh", "dash", "zsh", "ksh", "mksh", "busybox")
 _PATHS = {name: path for name in _NAMES if (path := shutil.which(name))}
 # `sh` is often one of the others.
 SHELLS = list({Path(path).resolve(): name for name, path in _PATHS.items()}.values())
-if IS_BRIEF:
-    del SHELLS[1:]
 
 
 def use_shell(name: str, directory: Path, monkeypatch: pytest.MonkeyPatch) -> str:

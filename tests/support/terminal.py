@@ -20,23 +20,27 @@ import pty
 import re
 import select
 import subprocess
+import tempfile
 import termios
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pyte
 
 from rshell.terminal.pty import set_size
 from rshell.values import TerminalSize
-from tests.support.commands import argv, environment, until
+from tests.support.commands import Changes, argv, environment, serving, until
+from tests.support.forked import start_on_terminal
 
 SIZE = TerminalSize(columns=100, rows=30)
 DEADLINE = 60.0
 _IMPATIENCE = 2.0  # seconds between two presses of a key that seems to do nothing
 _BEGUN = 4096
 _END = 8192
+_OWN = {"kill_grace": 1.5}  # what is stuck when a test is over is killed
 FLOOD = 128 * 1024  # bytes in a second, beyond which pyte is shown only the ends of what came
 _READS = 256  # at a time, so that the test gets its turn
 _GLANCE = 0.1  # seconds between two looks at a flood
@@ -45,7 +49,6 @@ PASTE_ON, PASTE_OFF = b"\x1b[?2004h", b"\x1b[?2004l"
 ENTER, ESCAPE, TAB, UP = "\r", "\x1b", "\t", "\x1b[A"
 CTRL = {letter: chr(ord(letter) & 31) for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ\\"}
 
-_OPEN_TERMINAL = 'exec "$@" <>"$0" >"$0" 2>&1'
 _PROMPT = re.compile(r"[^\s@]+@[^\s:]+:(?P<cwd>.*) [#$]( |$)")
 _MODE = 5  # pyte keeps private modes shifted by this many bits
 
@@ -72,7 +75,9 @@ class Screen(pyte.Screen):
 class Person:
     """Sits at a terminal on which `rshell` runs. `screen` is what they see."""
 
-    def __init__(self, arguments: list[str], env: Mapping[str, str], size: TerminalSize) -> None:
+    def __init__(
+        self, arguments: list[str], env: Mapping[str, str], size: TerminalSize, really: bool
+    ) -> None:
         self._master, self._slave = pty.openpty()
         os.set_blocking(self._master, False)
         set_size(self._master, size)
@@ -91,10 +96,11 @@ class Person:
         self._unsent = bytearray()
         self._changed = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self.popen = subprocess.Popen(
-            ["/bin/sh", "-c", _OPEN_TERMINAL, os.ttyname(self._slave), *arguments],
+        self.popen = start_on_terminal(
+            arguments,
+            os.ttyname(self._slave),
+            really=really,
             env={**environment({"TERM": "xterm-256color", "LANG": "C.UTF-8"}), **env},
-            start_new_session=True,
         )
         self._loop.add_reader(self._master, self._read)
 
@@ -323,10 +329,14 @@ class Person:
 
 @asynccontextmanager
 async def at_terminal(
-    *arguments: str, env: Mapping[str, str] | None = None, size: TerminalSize = SIZE
+    *arguments: str,
+    env: Mapping[str, str] | None = None,
+    size: TerminalSize = SIZE,
+    limits: Changes | None = None,
+    really: bool = False,
 ) -> AsyncIterator[Person]:
     """Run `rshell` with `arguments` for a person at a terminal."""
-    person = Person(argv("rshell", *arguments), env or {}, size)
+    person = Person(argv("rshell", *arguments, limits=limits), env or {}, size, really)
     try:
         yield person
     finally:
@@ -335,10 +345,24 @@ async def at_terminal(
 
 @asynccontextmanager
 async def at_prompt(
-    *arguments: str, env: Mapping[str, str] | None = None, size: TerminalSize = SIZE
+    *arguments: str,
+    env: Mapping[str, str] | None = None,
+    size: TerminalSize = SIZE,
+    limits: Changes | None = None,
+    really: bool = False,
 ) -> AsyncIterator[Person]:
     """Run `rshell`, on a server of its own unless told otherwise, up to its first prompt."""
-    async with at_terminal(*(arguments or ("--local",)), env=env, size=size) as person:
+    async with AsyncExitStack() as stack:
+        if not arguments:
+            # A short path: the toolbar shows it, and more on the same line.
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="r")))
+            own = serving(
+                "--unix", str(directory / "s"), env=env, log=directory / "log", limits=_OWN
+            )
+            arguments = (stack.enter_context(own).address,)
+        person = await stack.enter_async_context(
+            at_terminal(*arguments, env=env, size=size, limits=limits, really=really)
+        )
         await person.prompt()
         yield person
 

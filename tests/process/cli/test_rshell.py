@@ -14,7 +14,7 @@ from rshell.cli.rshell import _limits, main
 from rshell.security.credentials import Credentials
 from rshell.security.files import state_directory
 from rshell.security.tokens import TokenLine, new_token
-from rshell.values import Address, TerminalSize
+from rshell.values import Address, Limits, TerminalSize
 from tests.support.commands import Terminal, argv, only_line, run
 
 
@@ -46,12 +46,12 @@ def test_somebody_at_a_prompt_is_waited_for_and_a_script_only_for_a_moment() -> 
         (10.0, True, (10.0, 10.0)),
         (0.0, True, (0.0, 0.0)),
     ):
-        limits = _limits((AtPrompt if at_prompt else Options)(resume_window=window))
+        limits = _limits((AtPrompt if at_prompt else Options)(resume_window=window), Limits())
         assert (limits.resume_window, limits.linger) == expected
 
 
 def test_a_named_shell_goes_on_by_itself_so_little_needs_to_be_kept() -> None:
-    limits = _limits(AtPrompt(named=NamedShellOptions("attach", "work")))
+    limits = _limits(AtPrompt(named=NamedShellOptions("attach", "work")), Limits())
     assert (limits.resume_window, limits.linger) == (300.0, 3.0)
 
 

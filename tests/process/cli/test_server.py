@@ -34,6 +34,7 @@ needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="need
         ["extra"],
     ],
 )
+@pytest.mark.bare
 def test_nonsense_is_refused_before_anything_is_made(arguments: list[str]) -> None:
     done = run(*arguments, command="server")
     assert done.returncode == 2 and b"rshell-server: error:" in done.stderr
@@ -125,9 +126,10 @@ def test_a_server_on_its_stdio_is_deaf_to_ctrl_c_and_its_commands_are_not() -> N
 
 def test_a_stray_print_of_a_server_on_its_stdio_can_not_damage_the_link() -> None:
     program = "import sys; from rshell.cli.server import _serve_stdio as s, _parse; import asyncio;"
+    program += "from rshell.values import Bounds;"
     program += "import rshell.transport.stdio as t; real = t.take_stdio;"
     program += "t.take_stdio = lambda: (real(), print('stray', flush=True))[0];"
-    program += "sys.exit(asyncio.run(s(_parse(['--stdio']))))"
+    program += "sys.exit(asyncio.run(s(_parse(['--stdio']), Bounds())))"
     command = shlex.join([sys.executable, "-c", program])
     done = run("--via", command, "-c", "echo hi")
     assert (done.stdout, done.stderr) == (b"hi\n", b"stray\n")

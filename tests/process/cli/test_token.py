@@ -73,6 +73,7 @@ def test_list_and_revoke_and_path(capsys: pytest.CaptureFixture[str]) -> None:
     assert Path(capsys.readouterr().out.strip()) == server_directory() / "tokens.json"
 
 
+@pytest.mark.bare
 def test_another_state_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     state = str(tmp_path / "state")
     assert main(["--state", state, "add", "laptop", "--address", "h"]) == 0

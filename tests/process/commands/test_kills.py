@@ -1,4 +1,7 @@
-"""Ends that nobody planned: clients and servers killed, stopped and interrupted."""
+"""Ends that nobody planned: clients and servers killed, stopped and interrupted.
+
+The server is really started here, so that what it leaves behind is what a server leaves.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +33,15 @@ FAMILY = (
 )
 
 
+# A killed client is waited for, and what ignores SIGTERM is killed: both soon.
+LINGER = {"linger": 0.3}
+HASTY = {"resume_local": 0.2}
+GRACE = {"kill_grace": 0.5}
+
+
 @pytest.fixture
 def server() -> Iterator[ServerProcess]:
-    with serving("--port", "0") as server:
+    with serving("--port", "0", limits=GRACE, really=True) as server:
         yield server
 
 
@@ -55,7 +64,7 @@ def zombies(parent: int) -> list[int]:
 def test_a_client_killed_in_mid_output_leaves_nothing_on_the_server(
     server: ServerProcess, family: str
 ) -> None:
-    with begin(argv("rshell", "-c", family, server.address), **PIPES) as client:
+    with begin(argv("rshell", "-c", family, server.address, limits=LINGER), **PIPES) as client:
         pids = [int(word) for word in read_line(client.stdout).split()]
         assert len(pids) == 4 and all(is_alive(pid) for pid in pids)
         client.kill()
@@ -69,7 +78,7 @@ def test_a_client_killed_in_mid_output_leaves_nothing_on_the_server(
 
 def test_a_command_that_ignores_sigterm_goes_with_its_client_too(server: ServerProcess) -> None:
     script = "trap '' TERM HUP; echo $$; while :; do sleep 1; done"
-    with begin(argv("rshell", "-c", script, server.address), **PIPES) as client:
+    with begin(argv("rshell", "-c", script, server.address, limits=LINGER), **PIPES) as client:
         pid = int(read_line(client.stdout))
         client.kill()
         client.wait()
@@ -79,7 +88,7 @@ def test_a_command_that_ignores_sigterm_goes_with_its_client_too(server: ServerP
 def test_a_server_killed_leaves_no_orphan_and_its_client_says_so(
     server: ServerProcess, family: str
 ) -> None:
-    with begin(argv("rshell", "-c", family, server.address), **PIPES) as client:
+    with begin(argv("rshell", "-c", family, server.address, limits=HASTY), **PIPES) as client:
         pids = [int(word) for word in read_line(client.stdout).split()]
         server.popen.kill()
         server.popen.wait()
@@ -151,7 +160,8 @@ def test_a_client_that_stops_reading_costs_the_server_little_and_nobody_else_any
     assert run("-c", "true", server.address).returncode == 0  # all is imported
     before = server.memory()
     with begin(
-        argv("rshell", "-c", "echo $$; exec yes", server.address), stdout=subprocess.PIPE
+        argv("rshell", "-c", "echo $$; exec yes", server.address, limits=LINGER),
+        stdout=subprocess.PIPE,
     ) as client:
         pid = int(read_line(client.stdout))
         client.send_signal(signal.SIGSTOP)

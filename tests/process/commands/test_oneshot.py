@@ -18,6 +18,8 @@ from tests.support.execution import await_gone
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 
 SAYS = "echo out; echo err >&2; exit 7"
+# Whoever finds that nothing listens tries on for a while.
+HASTY = {"resume_local": 0.2}
 STDIO = f"{sys.executable} -m rshell.cli.server --stdio"
 
 
@@ -25,11 +27,12 @@ def check_said(done: subprocess.CompletedProcess[bytes]) -> None:
     assert (done.stdout, done.stderr, done.returncode) == (b"out\n", b"err\n", 7)
 
 
+@pytest.mark.bare
 def test_first_start_needs_no_setup_and_every_address_is_reached() -> None:
-    with serving("--port", "0") as server:
+    with serving("--port", "0", really=True) as server:
         assert server.address.rpartition(":")[0] == "127.0.0.1"
         for address in server.addresses:
-            check_said(run("-c", SAYS, address))
+            check_said(run("-c", SAYS, address, really=True))
             assert address in server.welcome[0]
 
 
@@ -67,7 +70,7 @@ def test_a_timeout_is_124_and_its_group_is_gone(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     script = f"echo $$ >> {pids}; (echo $BASHPID >> {pids}; exec sleep 100) & sleep 100"
     with serving("--port", "0") as server:
-        done = run("--timeout", "5", "-c", script, server.address)
+        done = run("--timeout", "1", "-c", script, server.address)
     assert done.returncode == 124
     found = [int(line) for line in pids.read_text().split()]
     assert len(found) == 2
@@ -189,8 +192,8 @@ def test_a_reader_that_leaves_ends_an_endless_command_quietly(tmp_path: Path) ->
         await_gone(int(pid.read_text()))
 
 
-def report(*arguments: str, env: dict[str, str] | None = None) -> tuple[dict[str, object], int]:
-    done = run("--json", *arguments, env=env)
+def report(*arguments: str) -> tuple[dict[str, object], int]:
+    done = run("--json", *arguments, limits=HASTY)
     assert done.stderr == b""
     shown: dict[str, object] = json.loads(done.stdout)
     assert set(shown) >= {"outcome", "exit_status", "signal", "duration", "error"}
@@ -207,7 +210,7 @@ def test_json_says_how_it_ended() -> None:
         shown, status = report("-c", "kill -TERM $$", where)
         assert (shown["outcome"], shown["signal"], status) == ("signaled", "SIGTERM", 143)
         assert shown["exit_status"] is None
-        shown, status = report("--timeout", "4", "-c", "echo early; sleep 100", where)
+        shown, status = report("--timeout", "1", "-c", "echo early; sleep 100", where)
         assert (shown["outcome"], status) == ("timeout", 124)
         assert shown["stdout"] == "early\n"
         shown, status = report("-c", f"echo early; kill -9 {server.pid}; sleep 100", where)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,11 +13,12 @@ from rshell.protocol.frames import FrameType
 from rshell.security.certificates import ensure_certificate
 from rshell.security.tokens import TokenLine, new_token
 from tests.process.commands.test_oneshot import free_port
-from tests.support.commands import Done, elsewhere, only_line, run, serving
+from tests.support.commands import Done, argv, begin, elsewhere, only_line, run, serving
 from tests.support.proxy import Impostor, Peer, Relay
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 
+HASTY = {"resume_local": 0.2}  # nobody waits for a server that is gone
 FALSE = "SHA256:" + "0" * 64
 
 
@@ -166,7 +166,7 @@ def test_a_program_that_serves_nothing_behind_via() -> None:
 def test_a_server_killed_in_mid_reply_is_never_a_success(signal_name: str) -> None:
     with serving("--port", "0") as server:
         script = f"echo begun; kill -{signal_name} {server.pid}; sleep 100"
-        done = run("-c", script, server.address)
+        done = run("-c", script, server.address, limits=HASTY)
         assert done.returncode == 255
         assert done.stdout in (b"begun\n", b"")
         only_line(done.stderr)
@@ -180,9 +180,8 @@ def test_a_child_server_killed_in_mid_reply_is_never_a_success() -> None:
 
 def test_a_cut_link_is_never_a_success() -> None:
     with serving("--port", "0") as server, Relay(server.port) as relay:
-        with subprocess.Popen(
-            [sys.executable, "-m", "rshell.cli.rshell", "-c", "echo hi; sleep 100", relay.address],
-            stdin=subprocess.DEVNULL,
+        with begin(
+            argv("rshell", "-c", "echo hi; sleep 100", relay.address, limits=HASTY),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         ) as client:

@@ -100,11 +100,11 @@ def test_one_token_for_two_starts_of_the_server() -> None:
 
 def test_no_secret_is_in_any_argv_or_environment_of_a_command() -> None:
     """What the server inherits, its commands inherit."""
-    with serving("--port", "0") as server:
+    with serving("--port", "0", really=True) as server:
         directory = Path(os.environ["XDG_STATE_HOME"]) / "rshell/server"
         line = (directory / "local-token").read_text().strip()
         env = {"RSHELL_TOKEN": line}
-        done = run("-c", "env; cat /proc/$PPID/cmdline", server.address, env=env)
+        done = run("-c", "env; cat /proc/$PPID/cmdline", server.address, env=env, really=True)
         assert done.returncode == 0
         assert line.split()[-1].encode() not in done.stdout
 

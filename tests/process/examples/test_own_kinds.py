@@ -31,6 +31,7 @@ async def a_session(
             yield client
 
 
+@pytest.mark.bare
 async def test_a_servers_token_line_logs_in_without_the_users_files(tmp_path: Path) -> None:
     state = tmp_path / "own" / "elsewhere"
     async with (

@@ -24,7 +24,7 @@ from tests.support.commands import until as wait_until
 from tests.support.execution import await_gone
 from tests.support.session import until as until_async
 
-LONG = Bounds(drain_seconds=100.0, kill_grace=0.3, resume_local=0.0)
+LONG = Bounds(drain_seconds=100.0, kill_grace=0.3, resume_local=0.0, ack_seconds=0.1)
 BRIEF = replace(LONG, drain_seconds=0.2)
 DEADLINE = 60.0
 WAITS = "until [ -e go ]; do sleep 0.02; done; "

@@ -197,7 +197,7 @@ async def test_a_damaged_token_file_lets_nobody_in_and_says_so_once(
 
 
 async def test_who_does_not_log_in_in_time_is_closed() -> None:
-    async with rshell.serve("127.0.0.1", 0, limits=Bounds(login_seconds=4.0)) as server:
+    async with rshell.serve("127.0.0.1", 0, limits=Bounds(login_seconds=1.5)) as server:
         body = goodbye(await talk(server, lambda peer: peer.say_hello()))
         assert body["code"] == "login-timeout"
         line = our_line()

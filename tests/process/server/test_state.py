@@ -335,6 +335,7 @@ async def test_a_stale_socket_is_replaced_and_a_file_is_not(tmp_path: Path) -> N
 
 
 @needs_openssl
+@pytest.mark.bare
 async def test_a_unix_socket_alone_needs_no_certificate_and_no_openssl(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from rshell.security.certificates import CertificateFiles, ensure_certificate
 
 
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> CertificateFiles:
+@pytest.fixture
+def certificate(prepared_state: Path) -> CertificateFiles:
     """A self-signed certificate and its key."""
-    directory = tmp_path_factory.mktemp("certificate")
-    directory.chmod(0o700)
-    return ensure_certificate(directory)
+    return ensure_certificate(prepared_state / "rshell" / "server")

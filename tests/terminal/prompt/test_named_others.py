@@ -28,6 +28,7 @@ from tests.support.named import (
 )
 from tests.support.terminal import CTRL, ENTER, at_prompt, at_terminal
 
+HASTY = {"resume_local": 0.2, "linger": 0.3}
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 
 
@@ -160,7 +161,7 @@ async def test_a_cut_is_a_pause_for_who_is_attached_and_who_watches() -> None:
 async def test_who_came_back_too_late_is_told_and_may_attach_again() -> None:
     with serving("--port", "0") as server:
         async with Cutter(server.port) as cutter:
-            async with at_prompt(cutter.address, "-S", "work", size=WIDE) as person:
+            async with at_prompt(cutter.address, "-S", "work", size=WIDE, limits=HASTY) as person:
                 await person.run("x=kept")
                 cutter.refuse()
                 await cutter.cut()

@@ -57,7 +57,7 @@ async def test_a_bashrc_that_reads_or_fails_does_not_keep_the_prompt_away(
 
 
 async def test_the_status_is_shown_and_the_sign_is_red_after_a_failure() -> None:
-    async with at_prompt() as person:
+    async with at_prompt("--local", really=True) as person:
         assert person.cells(sign())[1].fg == "default"
         await person.run("(exit 3)")
         assert person.cells(sign())[1].fg == "red"
@@ -97,7 +97,7 @@ async def test_output_without_a_final_newline_leaves_the_prompt_a_line_of_its_ow
         assert person.cells("local")[0].fg != "red" if "local" in toolbar(person) else True
 
 
-async def test_wide_and_combining_characters(shell: str) -> None:
+async def test_wide_and_combining_characters() -> None:
     text = "漢字 e\u0301 é 👍🏽 ünï"
     async with at_prompt() as person:
         person.send(f"echo '{text}' | od -An -c | wc -l; echo '{text}' end")
@@ -110,7 +110,7 @@ async def test_wide_and_combining_characters(shell: str) -> None:
         assert "漢" in person.line
 
 
-async def test_a_resize_is_seen_outside_and_inside_a_program(shell: str) -> None:
+async def test_a_resize_is_seen_outside_and_inside_a_program() -> None:
     async with at_prompt() as person:
         assert await person.run("stty size </dev/tty") == ["30 100"]
         person.resize(TerminalSize(columns=90, rows=25))
@@ -125,7 +125,7 @@ async def test_a_resize_is_seen_outside_and_inside_a_program(shell: str) -> None
 
 
 async def test_history_is_found_again_and_private_lines_are_not(tmp_path: Path) -> None:
-    async with at_prompt() as person:
+    async with at_prompt("--local") as person:
         await person.run("echo first-$((1))")
         await person.run("  echo secret-$((2))")
         person.send(UP)
@@ -135,7 +135,7 @@ async def test_history_is_found_again_and_private_lines_are_not(tmp_path: Path) 
     assert directory.stat().st_mode & 0o777 == 0o700
     assert file.stat().st_mode & 0o777 == 0o600
     assert "secret" not in file.read_text()
-    async with at_prompt() as person:
+    async with at_prompt("--local") as person:
         person.send(CTRL["R"] + "first")
         await person.see("echo first-$((1))")
         person.send(ENTER)
@@ -144,7 +144,7 @@ async def test_history_is_found_again_and_private_lines_are_not(tmp_path: Path) 
 
 
 async def test_two_prompts_share_their_history() -> None:
-    async with at_prompt() as one, at_prompt() as other:
+    async with at_prompt("--local") as one, at_prompt("--local") as other:
         await one.run("echo typed in one")
         await other.run("true")  # what the other one types is found at its next prompt
         await one.run("echo another of one")

@@ -24,6 +24,8 @@ from tests.support.terminal import (
 
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 
+HASTY = {"resume_local": 0.2}  # nobody waits for a server that is gone
+
 # Everything that a program may leave on.
 MESS = r"printf '\033[?1049h\033[?1000h\033[?1006h\033[?2004h\033[?25l\033[?1h\033=\033[31m\150alf'"
 
@@ -97,7 +99,7 @@ async def test_a_signal_leaves_the_terminal_as_it_was(number: int, command: str)
 @pytest.mark.parametrize("command", ["", "cat"], ids=["idle", "running"])
 async def test_a_terminal_that_is_gone_ends_client_and_shell(command: str) -> None:
     pid = Path(os.environ["HOME"], "pid")
-    async with at_prompt() as person:
+    async with at_prompt("--local") as person:
         await person.run("echo $$ > pid")
         if command:
             person.send(command + ENTER)
@@ -112,7 +114,7 @@ async def test_a_terminal_that_is_gone_ends_client_and_shell(command: str) -> No
 async def test_a_server_that_ends_is_told_in_one_line(end: int, command: str) -> None:
     path, address = unix_server()
     with serving("--unix", path) as server:
-        async with at_prompt(address) as person:
+        async with at_prompt(address, limits=HASTY) as person:
             if command:
                 person.send(command + ENTER)
                 await person.see("half")
@@ -125,7 +127,7 @@ async def test_a_server_that_ends_is_told_in_one_line(end: int, command: str) ->
 @needs_openssl
 async def test_a_link_lost_in_mid_command_shows_what_had_come() -> None:
     with serving("--port", "0") as server:
-        async with at_prompt(server.address) as person:
+        async with at_prompt(server.address, limits=HASTY) as person:
             await flood_and_kill(person, server)
             assert await left(person) == 255
 
@@ -139,7 +141,7 @@ async def flood_and_kill(person: Person, server: ServerProcess) -> None:
 async def test_the_shell_goes_with_its_client_once_nobody_may_come_back() -> None:
     path, address = unix_server()
     with serving("--unix", path):
-        async with at_prompt("--resume-window", "1", address) as person:
+        async with at_prompt("--resume-window", "0.3", address) as person:
             person.send("echo $$ > pid; echo u''p; sleep 1000\r")
             await person.wait_for("up")
             person.popen.kill()

@@ -83,7 +83,7 @@ async def test_a_python_prompt_reads_keys_and_ends_on_ctrl_d() -> None:
         await person.wait_for(lambda: person.is_at_prompt)
 
 
-async def test_a_secret_is_not_shown_and_a_question_is_answered(shell: str) -> None:
+async def test_a_secret_is_not_shown_and_a_question_is_answered() -> None:
     ask = "stty -echo; printf 'Pass''word: '; read -r x; stty echo; echo; echo got-$x"
     async with at_prompt() as person:
         person.send(ask + ENTER)

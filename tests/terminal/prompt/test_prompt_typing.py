@@ -28,7 +28,7 @@ async def running(person: Person, command: str) -> None:
 # Pastes.
 
 
-async def test_a_large_paste_at_the_prompt_runs_as_one(shell: str) -> None:
+async def test_a_large_paste_at_the_prompt_runs_as_one() -> None:
     async with at_prompt() as person:
         text = LINE * (100 * 1024 // len(LINE))
         person.paste(f"x='{text}'; echo ${{#x}} c''haracters")
@@ -37,7 +37,7 @@ async def test_a_large_paste_at_the_prompt_runs_as_one(shell: str) -> None:
         await person.prompt(2)
 
 
-async def test_pasted_lines_wait_for_enter_and_run_as_one(shell: str) -> None:
+async def test_pasted_lines_wait_for_enter_and_run_as_one() -> None:
     async with at_prompt() as person:
         person.paste("echo o''ne\necho t''wo\n")
         await person.see("echo t''wo")
@@ -75,7 +75,7 @@ async def test_pasted_escapes_trigger_nothing() -> None:
 # Escapes.
 
 
-async def test_tilde_dot_leaves_at_once(shell: str) -> None:
+async def test_tilde_dot_leaves_at_once() -> None:
     async with at_prompt() as person:
         await running(person, "trap '' INT; sleep 1000")
         await typed(person, "~", ".")
@@ -164,7 +164,7 @@ async def test_a_whole_loop_typed_ahead_is_one_command(shell: str, home: Path) -
         ]
 
 
-async def test_lines_sent_in_one_burst_keep_their_order(shell: str) -> None:
+async def test_lines_sent_in_one_burst_keep_their_order() -> None:
     async with at_prompt() as person:
         person.send("".join(f"echo 'got' {number}\r" for number in range(20)))
         await person.wait_for("got 19")
@@ -198,7 +198,7 @@ async def test_an_arrow_typed_ahead_acts_as_an_arrow(home: Path) -> None:
         await person.wait_for("abc")
 
 
-async def test_typing_during_the_check_of_a_line_is_put_after_it(shell: str) -> None:
+async def test_typing_during_the_check_of_a_line_is_put_after_it() -> None:
     async with at_prompt() as person:
         person.send("echo 'one'; (exit 3)\recho $? 'two'\r")
         await person.wait_for("3 two")

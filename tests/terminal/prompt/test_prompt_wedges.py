@@ -136,7 +136,7 @@ async def test_children_inherit_none_of_our_descriptors(shell: str) -> None:
         )
 
 
-async def test_undecodable_bytes_pass_as_they_are(shell: str) -> None:
+async def test_undecodable_bytes_pass_as_they_are() -> None:
     async with at_prompt() as person:
         person.send(b"printf %s 'a\xffb' | od -An -tx1" + b"\r")
         await person.see("61 ff 62")

@@ -84,7 +84,9 @@ def test_without_a_command_it_is_the_remote_shell_and_keys_typed_ahead_reach_it(
 def test_modes_are_restored_after_the_server_was_killed() -> None:
     with serving("--port", "0") as server:
         script = "echo up; sleep 100"
-        with Terminal(argv("rshell", "-t", "-c", script, server.address), SIZE) as terminal:
+        with Terminal(
+            argv("rshell", "-t", "-c", script, server.address, limits={"resume_local": 0.2}), SIZE
+        ) as terminal:
             before = terminal.modes
             terminal.expect(b"up\r\n")
             assert is_raw(terminal.modes)
@@ -111,7 +113,9 @@ def test_a_client_killed_takes_its_remote_terminal_with_it(tmp_path: Path) -> No
     pid = tmp_path / "pid"
     with serving("--port", "0") as server:
         script = f"echo $$ > {pid}; echo up; sleep 100"
-        with Terminal(argv("rshell", "-t", "-c", script, server.address), SIZE) as terminal:
+        with Terminal(
+            argv("rshell", "-t", "-c", script, server.address, limits={"linger": 0.3}), SIZE
+        ) as terminal:
             terminal.expect(b"up\r\n")
             terminal.popen.kill()
             await_gone(int(pid.read_text()))

@@ -13,7 +13,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from rshell.protocol.session import Role
 from rshell.values import Bounds
-from tests.support.effort import times
 from tests.support.pair import End, Pair
 
 # So small that queues fill, windows close and budgets are spent within a few steps.
@@ -113,5 +112,5 @@ class CutSessions(RuleBasedStateMachine):
 
 TestCutSessions = CutSessions.TestCase
 TestCutSessions.settings = settings(
-    max_examples=times(100), stateful_step_count=40, deadline=None, derandomize=True
+    max_examples=100, stateful_step_count=40, deadline=None, derandomize=True
 )

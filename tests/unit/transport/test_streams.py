@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rshell.errors import LinkLost
@@ -235,7 +235,6 @@ async def test_two_readers_at_once_are_a_bug_and_are_told() -> None:
 
 
 @given(blocks=st.lists(st.binary(min_size=1, max_size=9)), sizes=st.lists(st.integers(1, 7)))
-@settings(deadline=None, derandomize=True)
 def test_any_mixture_of_reads_gives_every_byte_once(blocks: list[bytes], sizes: list[int]) -> None:
     async def read_all() -> tuple[bytes, int]:
         fed = Fed(*blocks)

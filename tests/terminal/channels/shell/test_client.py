@@ -1,12 +1,8 @@
-"""Persistent shells on a real server over TLS: what stays, what ends, and what goes wrong."""
+"""Persistent shells as a client has them: turns, refusals, and servers that tell no truth."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,53 +14,17 @@ from rshell import (
     ChannelReset,
     LinkLost,
     ProcessFailed,
-    ProcessTimeout,
     RemoteProtocolError,
-    Shell,
-    ShellResult,
 )
 from rshell.channels.shell.client import start_shell
 from rshell.channels.shell.messages import ShellReply, ShellRequest
-from rshell.channels.shell.recipe import quote
-from rshell.client.client import Client
 from rshell.transport.channel import Channel
 from rshell.values import Bounds
-from tests.support.processes import descriptors, gone, is_running
+from tests.support.processes import descriptors, gone
 from tests.support.session import memory_session, tls_session, until
+from tests.terminal.channels.shell.test_contract import facts, output, shell_on
 
 BRIEF = Bounds(kill_grace=0.5)
-MIB = 1024 * 1024
-
-
-@asynccontextmanager
-async def shell_on(**options: Any) -> AsyncIterator[Shell]:
-    async with tls_session(limits=BRIEF) as client, client.open_shell(**options) as shell:
-        yield shell
-
-
-def facts(result: ShellResult[bytes]) -> tuple[int | None, bytes, bytes]:
-    return result.exit_status, result.stdout, result.stderr
-
-
-async def output(shell: Shell, command: str) -> bytes:
-    result = await shell.run(command)
-    assert not result.restarted, result
-    return result.stdout
-
-
-async def test_what_the_shell_is_driven_by_may_be_redefined(program: str) -> None:
-    """A function `command` wedged the shell, and an alias kept every command from running."""
-    async with shell_on() as shell:
-        for text in (
-            "command() { echo x; }",
-            "builtin() { echo x; }",
-            "eval() { echo x; }",
-            "printf() { echo x; }",
-            "alias command=false builtin=false printf=false unset=false",
-        ):
-            await shell.run(text)
-            assert await output(shell, "echo next; (exit 0)") == b"next\n"
-            assert (await shell.run("(exit 7)")).exit_status == 7
 
 
 async def test_a_timeout_that_is_none_costs_no_shell() -> None:
@@ -82,35 +42,6 @@ async def test_a_directory_that_is_missing_is_told_and_not_replaced_by_another()
             await client.open_shell(cwd="/no/such/directory")
 
 
-# What stays.
-
-
-async def test_directory_variables_and_functions_stay(program: str, tmp_path: Path) -> None:
-    async with shell_on() as shell:
-        assert shell.program == program
-        assert shell.cwd == os.environ["HOME"]
-        moved = await shell.run(f"cd '{tmp_path}'")
-        assert moved.cwd == shell.cwd == str(tmp_path)
-        await shell.run("x='a  b'; f() { echo \"<$1>\"; return 5; }; export EXPORTED=yes")
-        assert await output(shell, "pwd; echo \"$x\"; f q; sh -c 'echo $EXPORTED'") == (
-            os.fsencode(tmp_path) + b"\na  b\n<q>\nyes\n"
-        )
-        assert (await shell.run("f q")).exit_status == 5
-
-
-async def test_aliases_stay(program: str) -> None:
-    async with shell_on() as shell:
-        await shell.run("alias hello='echo hi'")
-        assert await output(shell, "hello") == b"hi\n"
-
-
-async def test_the_status_before_can_be_asked_for(program: str) -> None:
-    async with shell_on() as shell:
-        assert (await shell.run("(exit 42)")).exit_status == 42
-        assert await output(shell, "echo $?") == b"42\n"
-        assert await output(shell, "echo $?") == b"0\n"
-
-
 async def test_each_shell_of_a_session_is_its_own(program: str) -> None:
     async with (
         tls_session() as client,
@@ -122,27 +53,6 @@ async def test_each_shell_of_a_session_is_its_own(program: str) -> None:
         assert await output(second, "echo $x $WHO; pwd") == b"2 second\n/\n"
 
 
-# Replies.
-
-
-async def test_streams_are_separate_and_nothing_else_is_in_them(program: str) -> None:
-    async with shell_on() as shell:
-        assert facts(await shell.run("echo out; echo err >&2; (exit 3)")) == (
-            3,
-            b"out\n",
-            b"err\n",
-        )
-        assert facts(await shell.run("printf 'no newline'")) == (0, b"no newline", b"")
-        assert facts(await shell.run("printf '\\377\\001\\000x'")) == (0, b"\xff\x01\0x", b"")
-
-
-async def test_an_empty_command_is_a_whole_reply_at_once(program: str) -> None:
-    async with shell_on() as shell:
-        for command in ("", " ", "\n", "# nothing", ":", "\n\n  \n"):
-            assert facts(await shell.run(command)) == (0, b"", b"")
-            assert await output(shell, "echo on") == b"on\n"
-
-
 async def test_ten_megabytes_on_both_streams_are_whole(program: str) -> None:
     async with shell_on() as shell:
         script = "head -c 10000000 /dev/zero | tr '\\0' {0}"
@@ -152,16 +62,6 @@ async def test_ten_megabytes_on_both_streams_are_whole(program: str) -> None:
         assert stdout == b"o" * 10_000_000
         assert stderr == b"e" * 10_000_000
         assert await output(shell, "echo on") == b"on\n"
-
-
-async def test_many_short_commands_each_get_their_own_output(program: str) -> None:
-    async with shell_on() as shell:
-        for number in range(200):
-            assert facts(await shell.run(f"echo {number}; (exit {number})")) == (
-                number,
-                b"%d\n" % number,
-                b"",
-            )
 
 
 async def test_concurrent_calls_take_turns(program: str) -> None:
@@ -179,214 +79,6 @@ async def test_check_raises(program: str) -> None:
         await shell.run(":", check=True)
 
 
-async def test_a_long_command_arrives_whole(program: str) -> None:
-    text = "x" * 200_000
-    async with shell_on() as shell:
-        assert await output(shell, f"v={text}; echo ${{#v}}") == b"200000\n"
-
-
-async def test_odd_characters_arrive_as_they_are(program: str) -> None:
-    async with shell_on() as shell:
-        for text in ("it's", "é漢🐚", "a\tb", "! !! $HOME `x` \\n", os.fsdecode(b"\xff\xfe")):
-            quoted = "'" + text.replace("'", "'\\''") + "'"
-            assert await output(shell, f"printf %s {quoted}") == os.fsencode(text)
-        with pytest.raises(ValueError, match="NUL"):
-            await shell.run("echo a\0b")
-        assert await output(shell, "echo on") == b"on\n"
-
-
-async def test_stdin_is_empty_unless_it_is_asked_for(program: str) -> None:
-    async with shell_on() as shell:
-        assert shell.stdin is None
-        assert await output(shell, "cat; read -r x; echo end") == b"end\n"
-
-
-async def test_commands_share_a_stdin_that_is_asked_for(program: str) -> None:
-    async with shell_on(stdin=PIPE) as shell:
-        assert shell.stdin is not None
-        await shell.stdin.write(b"one\ntwo\n")
-        assert await output(shell, 'read -r x; echo "<$x>"') == b"<one>\n"
-        assert await output(shell, 'read -r y; echo "<$x $y>"') == b"<one two>\n"
-        reading = asyncio.ensure_future(shell.run("cat"))
-        await shell.stdin.write(b"more")
-        await shell.stdin.close()
-        assert (await reading).stdout == b"more"
-        assert await output(shell, "cat; echo end") == b"end\n"
-
-
-# The language.
-
-
-SYNTAX_ERRORS = ["if", ")", "echo 'unterminated", 'echo "unterminated', "for", "a=(", "fi", "<<<<"]
-
-
-async def test_a_syntax_error_is_a_reply_and_the_shell_goes_on(program: str) -> None:
-    async with shell_on() as shell:
-        await shell.run("kept=yes")
-        for command in SYNTAX_ERRORS:
-            result = await shell.run(command)
-            assert result.exit_status not in (0, None), command
-            assert result.stdout == b""
-            assert not result.restarted
-            assert await output(shell, "echo $kept") == b"yes\n", command
-
-
-async def test_return_outside_of_a_function_is_told_even_where_it_ends_the_shell(
-    program: str,
-) -> None:
-    async with shell_on() as shell:
-        assert (await shell.run("return 3")).exit_status in (2, 3)
-        assert await output(shell, "echo on") == b"on\n"
-
-
-async def test_leaving_a_loop_that_is_not_there_harms_nobody(program: str) -> None:
-    async with shell_on() as shell:
-        await shell.run("kept=yes")
-        for command in ("break", "continue", "while :; do break; done"):
-            assert not (await shell.run(command)).restarted
-            assert await output(shell, "echo $kept") == b"yes\n"
-
-
-async def test_text_of_several_lines_runs_as_one(program: str) -> None:
-    async with shell_on() as shell:
-        script = "cat <<EOF\nhome is $((1+1))\nEOF\nif true\nthen\n  echo yes\nfi\n"
-        assert await output(shell, script) == b"home is 2\nyes\n"
-        assert await output(shell, "cat <<'E'\n$x 'q' \"d\"\nE") == b"$x 'q' \"d\"\n"
-
-
-async def test_a_heredoc_without_its_end_does_not_swallow_what_follows(program: str) -> None:
-    async with shell_on() as shell:
-        await shell.run("cat <<EOF\nunfinished")
-        assert await output(shell, "echo on") == b"on\n"
-
-
-async def test_an_unknown_command_is_127(program: str) -> None:
-    async with shell_on() as shell:
-        result = await shell.run("no-such-command")
-        assert result.exit_status == 127
-        assert b"no-such-command" in result.stderr
-
-
-# The end of the shell.
-
-
-async def test_exit_is_told_and_a_new_shell_is_in_the_same_directory(
-    program: str, tmp_path: Path
-) -> None:
-    async with shell_on() as shell:
-        await shell.run(f"cd '{tmp_path}'; x=1")
-        result = await shell.run("echo bye; exit 3")
-        assert (result.exit_status, result.stdout, result.restarted) == (3, b"bye\n", True)
-        assert result.stderr in (b"", b"exit\n")  # an interactive bash says so
-        assert result.cwd == str(tmp_path)
-        assert await output(shell, 'echo "<$x>"; pwd') == b"<>\n" + os.fsencode(tmp_path) + b"\n"
-
-
-async def test_exec_replaces_the_shell_which_is_told(program: str) -> None:
-    async with shell_on() as shell:
-        result = await shell.run("exec sh -c 'echo other; exit 9'")
-        assert (facts(result), result.restarted) == ((9, b"other\n", b""), True)
-        assert await output(shell, "echo on") == b"on\n"
-
-
-async def test_a_killed_shell_is_told_by_signal(program: str) -> None:
-    async with shell_on() as shell:
-        result = await shell.run("echo before; kill -9 $$; echo after")
-        assert (result.signal, result.stdout, result.restarted) == ("SIGKILL", b"before\n", True)
-        assert await output(shell, "echo on") == b"on\n"
-
-
-async def test_a_shell_that_dies_while_idle_is_replaced_for_the_next_command(program: str) -> None:
-    async with shell_on() as shell:
-        pid = int(await output(shell, "echo $$"))
-        os.kill(pid, signal.SIGKILL)
-        await gone(pid)
-        results = [await shell.run("echo on") for _ in range(2)]
-        assert results[-1].stdout == b"on\n"
-        assert results[0].stdout in (b"on\n", b"")  # it may have been told before it died
-        assert (results[0].stdout == b"") is results[0].restarted
-
-
-async def test_a_shell_ends_with_its_block_and_its_background_jobs_too(program: str) -> None:
-    async with shell_on() as shell:
-        words = (await output(shell, "sleep 100 & echo $$ $!")).split()
-        pids = [int(word) for word in words]
-        assert all(map(is_running, pids))
-        shell.close()
-        for pid in pids:
-            await gone(pid)
-        with pytest.raises(ChannelReset):
-            await shell.run("echo on")
-
-
-async def test_set_e_and_a_failure_end_the_shell_or_not_but_never_hang(program: str) -> None:
-    async with shell_on() as shell:
-        result = await shell.run("set -e; false; echo not reached")
-        assert result.stdout == b""
-        assert result.exit_status == 1
-        assert await output(shell, "echo on") == b"on\n"
-
-
-async def test_set_u_fails_the_command_and_not_the_protocol(program: str) -> None:
-    async with shell_on() as shell:
-        await shell.run("set -u")
-        result = await shell.run('echo "$nothing"')
-        assert result.exit_status != 0
-        assert result.stdout == b""
-        assert await output(shell, "echo on") == b"on\n"
-
-
-# Timeouts and cancelling.
-
-LOOPS = ["while :; do :; done", "sleep 100", "f() { while :; do sleep 100; done; }; f"]
-
-
-async def test_a_timeout_interrupts_and_keeps_the_variables(program: str) -> None:
-    async def time_out(client: Client, loop: str) -> None:
-        async with client.open_shell() as shell:
-            await shell.run("kept=yes")
-            with pytest.raises(ProcessTimeout) as caught:
-                await shell.run(f"echo begun; {loop}; echo not reached", timeout=2.0)
-            assert (caught.value.timeout, caught.value.stdout) == (2.0, b"begun\n"), loop
-            kept = await output(shell, "echo $kept")
-            # busybox loses one now and then in a loop of nothing but builtins, and then all others.
-            is_deaf = Path(program).resolve().name == "busybox" and loop == LOOPS[0]
-            assert kept == b"yes\n" or (is_deaf and kept == b"\n"), loop
-
-    async with tls_session(limits=Bounds(kill_grace=4.0)) as client:
-        await asyncio.gather(*(time_out(client, loop) for loop in LOOPS))
-
-
-async def test_a_command_that_takes_one_interrupt_is_given_a_second(program: str) -> None:
-    """As when a signal is lost, which may happen while a command is being started."""
-    async with tls_session(limits=Bounds(kill_grace=2.0)) as client, client.open_shell() as shell:
-        await shell.run("kept=yes")
-        script = "trap 'trap - INT' INT; echo begun; while :; do sleep 0.02; done"
-        with pytest.raises(ProcessTimeout):
-            await shell.run(f"sh -c {quote(script)}", timeout=0.5)
-        assert await output(shell, 'echo "<$kept>"') == b"<yes>\n"
-
-
-async def test_a_command_that_ignores_the_interrupt_costs_the_shell_its_life(program: str) -> None:
-    async with shell_on() as shell:
-        await shell.run("kept=yes; trap '' INT")
-        with pytest.raises(ProcessTimeout):
-            await shell.run("echo begun; while :; do sleep 0.02; done", timeout=0.1)
-        assert await output(shell, 'echo "<$kept>"') == b"<>\n"
-
-
-async def test_after_a_cancelled_call_the_next_gets_its_own_output_only(program: str) -> None:
-    async with shell_on() as shell:
-        for _ in range(3):
-            running = asyncio.ensure_future(shell.run("echo old; sleep 100"))
-            for _ in range(50):
-                await asyncio.sleep(0)
-            running.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await running
-            assert facts(await shell.run("echo new")) == (0, b"new\n", b"")
-
-
 async def test_a_call_that_is_cancelled_while_it_waits_for_its_turn_never_runs(
     program: str, tmp_path: Path
 ) -> None:
@@ -398,105 +90,6 @@ async def test_a_call_that_is_cancelled_while_it_waits_for_its_turn_never_runs(
         second.cancel()
         assert ((await first).stdout, (await third).stdout) == (b"first\n", b"third\n")
         assert not (tmp_path / "ran").exists()
-
-
-async def test_interrupt_ends_a_loop_of_commands(program: str) -> None:
-    async with shell_on() as shell:
-        fifo = f"{os.environ['HOME']}/fifo"
-        os.mkfifo(fifo)
-        running = asyncio.ensure_future(
-            shell.run(f"kept=yes; while :; do sh -c 'echo begun > {fifo}; exec sleep 100'; done")
-        )
-        assert await asyncio.to_thread(Path(fifo).read_bytes) == b"begun\n"
-        shell.interrupt()
-        result = await running
-        assert result.exit_status != 0  # 130 but in zsh
-        assert await output(shell, "echo $kept") == b"yes\n"
-        shell.interrupt()  # harmless
-        assert await output(shell, "echo on") == b"on\n"
-
-
-# Jobs and meddling.
-
-
-async def test_a_background_job_prints_into_a_later_reply(
-    program_with_jobs: str, tmp_path: Path
-) -> None:
-    begin, ended = tmp_path / "begin", tmp_path / "ended"
-    os.mkfifo(begin)
-    os.mkfifo(ended)
-    job = f"(read -r x < '{begin}'; echo \"late $x\"; echo > '{ended}') & echo soon"
-    async with shell_on() as shell:
-        assert await output(shell, job) == b"soon\n"
-        await asyncio.to_thread(begin.write_bytes, b"job\n")
-        reply = await output(shell, f"read -r x < '{ended}'; echo after")
-        assert reply == b"late job\nafter\n"
-
-
-async def test_children_inherit_only_the_usual_three(program: str) -> None:
-    async with shell_on(stdin=PIPE) as shell:
-        for command in ("ls /proc/self/fd", "sh -c 'ls /proc/self/fd'", "(ls /proc/self/fd)"):
-            found = {int(number) for number in (await output(shell, command)).split()}
-            assert found & set(range(3, 10)) <= {3}, command  # 3 is the listed directory itself
-
-
-MEDDLING = [
-    "exec 9>&-",
-    "exec 8>&-; exec 7>&-; exec 6<&-",
-    "exec 7>/dev/null 8>/dev/null 9>/dev/null",
-    "exec >/dev/null 2>&1 </dev/null",
-    "PS1='never seen> '; PS2='> '; PS4='+'",
-    "PROMPT_COMMAND='echo never seen'",
-    "trap '' INT",
-    "trap 'echo trapped' INT",
-    "unset PWD",
-    "unset PATH; PATH=/usr/bin:/bin",
-    "IFS=0123456789",
-    "set -f",
-    "set -u; unset PWD",
-    "umask 077",
-    "printf() { echo fake; }; echo() { :; }; unset -f echo",
-    "alias printf='echo fake'",
-    "cd /; OLDPWD=x",
-    "PWD=/nonsense",
-    "set -- a b c",
-    "LC_ALL=C",
-]
-
-
-async def test_commands_that_meddle_with_the_shell_do_not_break_the_next(program: str) -> None:
-    async def meddle(client: Client, command: str) -> str | None:
-        async with client.open_shell() as shell:
-            await shell.run("kept=yes")
-            if (await shell.run(command)).restarted:
-                return f"{command} ended the shell"
-            found = facts(await shell.run("echo $kept; echo err >&2; (exit 3)"))
-            return None if found == (3, b"yes\n", b"err\n") else f"{command}: {found}"
-
-    async with tls_session(limits=BRIEF) as client:
-        broken = await asyncio.gather(*(meddle(client, command) for command in MEDDLING))
-    assert broken == [None] * len(MEDDLING)
-
-
-async def test_a_directory_that_is_removed_under_the_shell(program: str, tmp_path: Path) -> None:
-    directory = tmp_path / "gone"
-    directory.mkdir()
-    async with shell_on() as shell:
-        await shell.run(f"cd '{directory}'")
-        directory.rmdir()
-        assert await output(shell, "echo on") == b"on\n"
-        result = await shell.run("exit 1")
-        assert result.restarted
-        assert await output(shell, "echo on; pwd") == os.fsencode(f"on\n{Path.home()}\n")
-
-
-async def test_a_directory_of_an_odd_name_is_told_as_it_is(program: str, tmp_path: Path) -> None:
-    directory = tmp_path / os.fsdecode(b"it's \xff odd\nindeed")
-    directory.mkdir()
-    async with shell_on(cwd=str(directory)) as shell:
-        result = await shell.run("exit 0")
-        assert result.cwd == str(directory)
-        assert (await output(shell, "pwd")) == os.fsencode(directory) + b"\n"
 
 
 async def test_fifty_shells_leave_no_descriptor(program: str) -> None:

@@ -6,7 +6,6 @@ A shell that is asked never runs the text, and leaves nothing behind.
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Coroutine
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,6 @@ from rshell.channels.base import Context, Work
 from rshell.channels.shell import completeness
 from rshell.channels.shell.completeness import (
     may_be_incomplete,
-    says_incomplete,
     wants_more,
     wants_more_text,
 )
@@ -91,39 +89,6 @@ def test_a_plain_command_is_not_worth_a_question() -> None:
         assert not may_be_incomplete(text), text
 
 
-EARLY_ENDS = [
-    "echo 'a",
-    'echo "a',
-    "echo `a",
-    "if true",
-    "while true; do",
-    "(echo",
-    "{ echo",
-    "case x in",
-]
-
-
-def test_the_complaint_of_every_shell_about_an_early_end_is_known(program: str) -> None:
-    for text in EARLY_ENDS:
-        assert may_be_incomplete(text), text
-        assert says_incomplete(complaint(program, text)), text
-    for text in ["echo )", "if true; fi", "fi", "echo | | cat", "echo 'whole'"]:
-        assert not says_incomplete(complaint(program, text)), text
-
-
-def complaint(shell: str, text: str) -> str:
-    done = subprocess.run(
-        [shell, "-n"],
-        input=f"{text}\n",
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "LC_ALL": "C"},
-        timeout=30,
-        check=False,
-    )
-    return done.stderr
-
-
 def a_context(processes: int = 10) -> Context:
     def audit(event: str, facts: Json) -> None:
         raise AssertionError(f"{event} was audited: {facts}")
@@ -138,30 +103,6 @@ def a_context(processes: int = 10) -> Context:
     return Context(
         "someone", "session", Bounds(), "/", environment, turns, audit, clean_up, working
     )
-
-
-async def test_every_shell_tells_the_whole_from_the_beginning(program: str) -> None:
-    with no_leak():
-        for text, wants in [
-            ("echo 'a", True),
-            ("if true; then", True),
-            ("f() {", True),
-            ("cat <<EOF", True),
-            ("echo \\", True),
-            ("echo 'a'", False),
-            ("if true; then :; fi", False),
-            ("if true; fi", False),
-            ("echo ')' )", False),
-            ("echo '\udcff", True),
-        ]:
-            assert await wants_more(a_context(), program, text) is wants, text
-
-
-async def test_the_text_is_never_run(tmp_path: Path, program: str) -> None:
-    made = tmp_path / "made"
-    assert not await wants_more(a_context(), program, f"{{ : >'{made}'; }}")
-    assert await wants_more(a_context(), program, f": >'{made}'; echo \"")
-    assert not made.exists()
 
 
 async def test_a_shell_that_complains_without_end_or_reads_nothing_is_heard(

@@ -24,7 +24,7 @@ def sh(script: str, *, shell: str = "/bin/sh") -> bytes:
 
 
 @given(st.lists(WORDS, min_size=1, max_size=20))
-@settings(deadline=None, derandomize=True, max_examples=60)
+@settings(max_examples=60)
 def test_a_quoted_word_is_one_word_of_the_same_bytes(words: list[str]) -> None:
     arguments = " ".join(quote(word) for word in words)
     expected = b"".join(os.fsencode(word) + b"\0" for word in words)
@@ -32,16 +32,10 @@ def test_a_quoted_word_is_one_word_of_the_same_bytes(words: list[str]) -> None:
 
 
 @given(WORDS)
-@settings(deadline=None, derandomize=True, max_examples=40)
+@settings(max_examples=40)
 def test_a_word_quoted_twice_survives_eval(word: str) -> None:
     command = f"printf %s {quote(word)}"
     assert sh(f"eval {quote(command)}\n") == os.fsencode(word)
-
-
-@pytest.mark.parametrize("text", ["", "x", "'", "''", "'\\''", "a b\nc", "$x `y` !! \\", "-n", "*"])
-def test_everything_is_quoted_the_plain_too(text: str, program: str) -> None:
-    assert quote(text).startswith("'")
-    assert sh(f"printf '<%s>' {quote(text)}\n", shell=program) == f"<{text}>".encode()
 
 
 @pytest.mark.parametrize(
@@ -102,7 +96,6 @@ def test_a_report_is_read(raw: bytes, report: Report | Answer) -> None:
 
 
 @given(st.lists(st.integers(1, 30)))
-@settings(derandomize=True)
 def test_reports_may_be_cut_anywhere(sizes: list[int]) -> None:
     whole = b"".join(raw for raw, _ in REPORTS)
     reader = ReportReader()

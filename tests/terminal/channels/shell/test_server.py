@@ -105,7 +105,7 @@ async def test_a_shell_that_is_none_is_refused_and_not_started_again_and_again(
     shell.write_text(f"#!/bin/sh\necho x >> '{starts}'\nexec {program} 100\n")
     shell.chmod(0o700)
     monkeypatch.setenv("SHELL", str(shell))
-    limits = Bounds(kill_grace=0.5, open_timeout=2.0)
+    limits = Bounds(kill_grace=0.5, open_timeout=1.0)
     async with tls_session(limits=limits) as client:
         with pytest.raises((ChannelRefused, ChannelReset)):
             await client.open_shell()

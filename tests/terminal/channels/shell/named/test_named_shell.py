@@ -204,7 +204,7 @@ async def test_an_attached_client_that_does_not_read_holds_the_command_up() -> N
 async def test_a_program_is_told_of_a_size_when_somebody_attaches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rshell.channels.shell.named.named_shell._NUDGE", 2.0)  # for a slow machine
+    monkeypatch.setattr("rshell.channels.shell.named.named_shell._NUDGE", 1.0)  # for a slow machine
     editor = tmp_path / "editor.py"
     editor.write_text(EDITOR)
     async with inn() as server, guest(server, MORTAL) as one, guest(server) as two:

@@ -168,7 +168,10 @@ async def test_a_server_of_one_session_has_none_and_says_where_there_are_some() 
 
 
 @needs_openssl
-async def test_they_end_with_the_token_that_made_them(tmp_path: Path) -> None:
+async def test_they_end_with_the_token_that_made_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rshell.server.server._LOOK", 0.05)
     path = private_directory(tmp_path / "u") / "s"
     async with (
         asyncio.timeout(DEADLINE),

@@ -1,4 +1,4 @@
-"""What tests share: the shells of this machine, a server, and a program that paints."""
+"""Fixtures for every test: the shells of this machine, a server, and a program that paints."""
 
 from __future__ import annotations
 
