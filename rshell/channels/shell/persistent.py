@@ -71,7 +71,6 @@ class PersistentShell:
         self._on_done = on_done
         self._on_failure = on_failure
         self._shell: ShellProcess | None = None
-        self._was_started = False
         self._ready = asyncio.Event()
         self._is_told = False  # the shell knows of the running command
         self._was_exit = False
@@ -87,29 +86,29 @@ class PersistentShell:
 
     # Its life.
 
-    async def start(self, unreported: Mapping[int, int] = _NOTHING) -> None:
+    async def start(self, unreported: Mapping[int, int] | None = None) -> None:
         """Start a shell and wait for its first report. Raises SpawnError, OSError, TimeoutError.
 
-        `unreported` counts the bytes that the shell before it sent since the last ending.
+        `unreported` counts the bytes that the shell before it sent since the last ending; None says
+        that there was none.
         """
         self._ready.clear()
-        is_first, self._was_started = not self._was_started, True
         shell = await ShellProcess.start(
             self._context,
             self.recipe,
             # A directory that was asked for has to be there; one that has gone since need not.
-            self.cwd if is_first or Path(self.cwd).is_dir() else self._context.cwd,
+            self.cwd if unreported is None or Path(self.cwd).is_dir() else self._context.cwd,
             self.environment,
             self._outlet,
             stdin=self._request.stdin,
             terminal=self._size,
         )
-        if self._is_closed:
-            shell.close()
-            self._context.clean_up(_end(shell.process, self._context.limits.kill_grace))
-            return
         self._shell = shell
-        self._reported = {stream: -count for stream, count in unreported.items()}
+        if self._is_closed:
+            self.close()
+            return
+        sent = unreported or _NOTHING
+        self._reported = {stream: -count for stream, count in sent.items()}
         shell.on_report = self._report
         shell.on_answer = self._questions.answered
         shell.on_death = self._died
@@ -339,7 +338,7 @@ class PersistentShell:
     def _count(self) -> dict[int, int]:
         """Return the bytes sent since the last ending, and begin to count the next."""
         if self._shell is None:
-            return {STDOUT: 0, STDERR: 0}
+            return dict(_NOTHING)
         now = dict(self._shell.counts)
         sent = {stream: count - self._reported[stream] for stream, count in now.items()}
         self._reported = now
