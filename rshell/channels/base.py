@@ -251,3 +251,11 @@ async def receive_list(channel: Channel, kind: type[M], end: type[Message]) -> l
         raise RemoteProtocolError(f"the server's list of {what} has no end, or stops short")
     finally:
         channel.close()
+
+
+def check_count(received: int, sent: int, of: str = "output") -> None:
+    """Raise RemoteProtocolError unless as many bytes arrived as the server says that it sent."""
+    if received != sent:
+        raise RemoteProtocolError(
+            f"{received} bytes of {of} arrived of the {sent} that the server sent"
+        )

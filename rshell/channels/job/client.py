@@ -6,7 +6,7 @@ shorter list, a shorter log or a status.
 
 from __future__ import annotations
 
-from rshell.channels.base import ask, read_reply, receive_answer, receive_list
+from rshell.channels.base import ask, check_count, read_reply, receive_answer, receive_list
 from rshell.channels.job.messages import (
     JobInfo,
     JobReply,
@@ -115,7 +115,7 @@ class JobLogs:
         end = None if message is None else read_message(message, LogEnd)
         if end is None:
             raise RemoteProtocolError("the server closed the log without saying that it ends")
-        received = channel.stream(0).received
-        if received != end.count or self._decoder.is_inside_record:
-            raise RemoteProtocolError(f"{received} bytes of the log arrived of {end.count}")
+        check_count(channel.stream(0).received, end.count, "the log")
+        if self._decoder.is_inside_record:
+            raise RemoteProtocolError("the log ends inside a record")
         self.info = end.job

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from rshell import aio
-from rshell.channels.base import ask, listen, read_reply
+from rshell.channels.base import ask, check_count, listen, read_reply
 from rshell.channels.process.messages import (
     STDERR,
     STDIN,
@@ -174,11 +174,7 @@ class Process(Generic[Reader]):
         if self.ending is None:
             raise RemoteProtocolError("the server closed the command without saying how it ended")
         for stream, count in ((STDOUT, self.ending.stdout), (STDERR, self.ending.stderr)):
-            received = self._channel.stream(stream).received
-            if received != count:
-                raise RemoteProtocolError(
-                    f"{received} bytes of output arrived of the {count} that the server sent"
-                )
+            check_count(self._channel.stream(stream).received, count)
         return self.ending
 
     def send_signal(self, signal: int | str) -> None:

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from rshell.aio import first_of
-from rshell.channels.base import ask, listen, read_reply
+from rshell.channels.base import ask, check_count, listen, read_reply
 from rshell.channels.process.client import CompletedProcess, ProcessInput, passed_timeout
 from rshell.channels.process.messages import STDERR, STDIN, STDOUT, Notice, Resize, Signal
 from rshell.channels.shell.messages import (
@@ -364,12 +364,7 @@ class Shell:
         self._output = {number: reader.take() for number, reader in self._streams.items()}
         before, self._counted = self._counted, {STDOUT: 0, STDERR: 0}
         for number, last in ((STDOUT, done.stdout), (STDERR, done.stderr)):
-            count = before[number] + last
-            arrived = len(self._output[number])
-            if arrived != count:
-                raise RemoteProtocolError(
-                    f"{arrived} bytes of output arrived of the {count} that were sent"
-                )
+            check_count(len(self._output[number]), before[number] + last)
 
     def _note_restart(self, done: ShellEnding) -> None:
         self._counted[STDOUT] += done.stdout
