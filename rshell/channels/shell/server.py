@@ -82,9 +82,10 @@ class Conversation:
 
     def begin(self, *, feeds: bool) -> None:
         """Listen to the client; `feeds` says whether its input is for the shell's commands."""
-        if not self._is_closed:
-            kinds = (RunCommand, Signal, Cancel, Resize, Leave, Complete, Check)
-            listen(self._channel, self._hear, *kinds)
+        if self._is_closed:
+            return
+        kinds = (RunCommand, Signal, Cancel, Resize, Leave, Complete, Check)
+        listen(self._channel, self._hear, *kinds)  # which may hear of the end at once
         if feeds and not self._is_closed:
             self._feeder = asyncio.create_task(self._feed())
 
