@@ -19,9 +19,8 @@ _HOMES = {
     "rshell.channels.job.messages": "JobInfo",
     "rshell.channels.process.client": "PIPE CompletedProcess Process",
     "rshell.channels.shell.client": "Shell ShellLine ShellResult",
-    "rshell.channels.shell.messages": "CommandBegun ShellEnding Skipped",
+    "rshell.channels.shell.messages": "CommandBegun NamedShellInfo ShellEnding Skipped",
     "rshell.channels.shell.named.client": "ShellWatch",
-    "rshell.channels.shell.named.messages": "NamedShellInfo",
     "rshell.client.client": "Client",
     "rshell.client.connect": "connect",
     "rshell.errors": (
@@ -50,10 +49,10 @@ if TYPE_CHECKING:  # which is all that type checkers see of the names
     from rshell.channels.shell.client import ShellLine as ShellLine
     from rshell.channels.shell.client import ShellResult as ShellResult
     from rshell.channels.shell.messages import CommandBegun as CommandBegun
+    from rshell.channels.shell.messages import NamedShellInfo as NamedShellInfo
     from rshell.channels.shell.messages import ShellEnding as ShellEnding
     from rshell.channels.shell.messages import Skipped as Skipped
     from rshell.channels.shell.named.client import ShellWatch as ShellWatch
-    from rshell.channels.shell.named.messages import NamedShellInfo as NamedShellInfo
     from rshell.client.client import Client as Client
     from rshell.client.connect import connect as connect
     from rshell.errors import AddressError as AddressError

@@ -7,11 +7,15 @@ Pythons lack it.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
+from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, TypeVar
 
 timeout = asyncio.timeout
+
+Result = TypeVar("Result")
 
 
 async def first_of(*works: Awaitable[Any]) -> tuple[int, Any]:
@@ -94,6 +98,26 @@ def _log_failure(error: BaseException) -> None:
     import logging
 
     logging.getLogger("rshell").error("a task failed", exc_info=error)
+
+
+def in_thread(work: Callable[[], Result], name: str) -> Future[Result]:
+    """Do `work()` in a thread, which neither the loop nor the end of the process waits for.
+
+    Await the result with `asyncio.wrap_future`; giving that up leaves the thread at work.
+    """
+    done: Future[Result] = Future()
+    done.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            result = work()
+        except BaseException as error:  # it belongs to the one who asks for the result
+            done.set_exception(error)
+        else:
+            done.set_result(result)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return done
 
 
 Opened = TypeVar("Opened", bound=AbstractAsyncContextManager[Any])

@@ -16,17 +16,21 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rshell.channels.process.messages import Notice
-from rshell.errors import RemoteProtocolError
+from rshell.errors import ChannelRefused, RemoteProtocolError
 from rshell.protocol.codec import Json, M, Message, read_message
 from rshell.transport.channel import Channel
 from rshell.values import Bounds, frozen
 
 if TYPE_CHECKING:  # a client starts no commands
+    from rshell.channels.process.messages import ProcessRequest
+    from rshell.channels.shell.messages import ShellRequest
     from rshell.execution.spawn import SpawnQueue
+    from rshell.transport.live_session import LiveSession
 
 
 @frozen
@@ -50,6 +54,14 @@ class Context:
     audit: Callable[[str, Json], None]
     clean_up: Callable[[Coroutine[Any, Any, None]], None]
     working: Callable[[Channel | None], Task]
+
+    def place(self, request: ProcessRequest | ShellRequest) -> tuple[str, dict[str, str]]:
+        """Return the directory and the environment that a request asks for."""
+        environment = {} if request.clear_env else dict(self.environment)
+        environment.update(request.env)
+        if request.terminal is not None:
+            environment["TERM"] = request.terminal.term or environment.get("TERM", "dumb")
+        return str(Path(self.cwd) / request.cwd) if request.cwd else self.cwd, environment
 
 
 Handler = Callable[[Channel, Context], Awaitable[None]]
@@ -147,7 +159,52 @@ class Work:
         self._tasks.pop(task, None)
 
 
-# What a server answers. An answer that stops short raises.
+# A request and its answer, at both ends. An answer that stops short raises.
+
+
+async def answer_request(
+    channel: Channel, kind: type[M], answer: Callable[[M], Awaitable[None]]
+) -> None:
+    """Have `answer` serve what the channel asks for; its ChannelRefused refuses the channel."""
+    try:
+        try:
+            request = kind.decode(channel.request)
+        except RemoteProtocolError as error:
+            raise ChannelRefused("bad-request", str(error)) from error
+        await answer(request)
+    except ChannelRefused as error:
+        channel.refuse(error.code, error.reason)
+
+
+def listen(channel: Channel, hear: Callable[[Message], None], *kinds: type[Message]) -> None:
+    """Have `hear` take the messages of these kinds; one that is wrong resets the channel."""
+
+    def on_message(message: Json) -> None:
+        try:
+            heard = read_message(message, *kinds)
+            if heard is not None:
+                hear(heard)
+        except RemoteProtocolError as error:
+            channel.reset("bad-message", str(error))
+
+    channel.listen(on_message)
+
+
+def send_list(channel: Channel, items: Sequence[Message], end: type[Message]) -> None:
+    """Accept a channel and send it a list, with the `end` that holds its length."""
+    channel.accept()
+    for item in (*items, end(len(items))):
+        channel.send_message(item.encode())
+
+
+async def ask(live: LiveSession, kind: str, request: Message) -> Channel:
+    """Open a channel with this request, and wait until it is open.
+
+    Raises ChannelRefused, and what cuts the session short. Cancelling takes the request back.
+    """
+    channel = live.open_channel(kind, request.encode())
+    await channel.wait_opened()
+    return channel
 
 
 def read_reply(channel: Channel, kind: type[M]) -> M:
@@ -194,3 +251,11 @@ async def receive_list(channel: Channel, kind: type[M], end: type[Message]) -> l
         raise RemoteProtocolError(f"the server's list of {what} has no end, or stops short")
     finally:
         channel.close()
+
+
+def check_count(received: int, sent: int, of: str = "output") -> None:
+    """Raise RemoteProtocolError unless as many bytes arrived as the server says that it sent."""
+    if received != sent:
+        raise RemoteProtocolError(
+            f"{received} bytes of {of} arrived of the {sent} that the server sent"
+        )

@@ -3,27 +3,44 @@
 `--detach`, `--jobs`, `--logs`, `--wait` and `--kill-job` are for jobs; `--shells`,
 `--kill-shell` and `-S NAME --share` for named shells, which the prompt attaches to.
 
+Who watches (`--share`) sees what the shell's terminal shows as it is; what is ours to say comes on
+lines of its own. Keys do nothing but leave.
+
 What a job wrote comes out as it was, stdout on stdout and stderr on stderr, in order; what is ours
 to say about it goes to stderr. Names, directories and commands of a list come from elsewhere and
 are shown with their control characters made visible.
+
+Hazard: a program that is watched turns modes on in this terminal, too. They are turned off when
+its command has ended, and on every way out.
 """
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from typing import Any
 
 from rshell.channels.job.messages import JobInfo
-from rshell.channels.shell.named.messages import NamedShellInfo
+from rshell.channels.shell.messages import CommandBegun, NamedShellInfo, ShellEnding, Skipped
+from rshell.channels.shell.named.client import ShellWatch, WatchEvent
 from rshell.cli.options import JobOptions, NamedShellOptions, Options
-from rshell.cli.report import aligned, command_cell, format_seconds, print_object, print_result
-from rshell.cli.streams import OutputDescriptor
+from rshell.cli.report import (
+    BROKEN_PIPE_STATUS,
+    aligned,
+    command_cell,
+    format_seconds,
+    print_object,
+    print_result,
+    tell_link,
+)
+from rshell.cli.streams import Left, OutputDescriptor
+from rshell.cli.terminal import Terminal, command_line, notice
 from rshell.client.client import Client
+from rshell.errors import ChannelReset
 from rshell.terminal.output import printable
+from rshell.values import TerminalSize
 
-_BROKEN_PIPE_STATUS = 128 + signal.SIGPIPE
+_LEAVING_KEYS = (b"\x03", b"\x04")  # Ctrl-C, Ctrl-D
 _STREAMS = {1: "stdout", 2: "stderr"}
 
 
@@ -35,7 +52,7 @@ async def run_lasting(client: Client, options: Options) -> int:
         assert options.named is not None
         return await _run_named(client, options.named, options.json)
     except BrokenPipeError:
-        return _BROKEN_PIPE_STATUS  # `| head` has seen enough
+        return BROKEN_PIPE_STATUS  # `| head` has seen enough
 
 
 async def _run_job(client: Client, job: JobOptions, options: Options) -> int:
@@ -129,8 +146,6 @@ def _tell_dropped(dropped: dict[int, int], told: dict[int, int]) -> dict[int, in
 
 async def _run_named(client: Client, named: NamedShellOptions, as_json: bool) -> int:
     if named.verb == "watch":
-        from rshell.cli.watch import run_watch
-
         return await run_watch(client, named.name)
     if named.verb == "end":
         info = await client.end_named_shell(named.name)
@@ -181,3 +196,98 @@ def _named_state(info: NamedShellInfo) -> str:
     """Return "attached", "detached" or "detached, 2 watching"."""
     state = "attached" if info.attached else "detached"
     return f"{state}, {info.watchers} watching" if info.watchers else state
+
+
+# Watching.
+
+
+async def run_watch(client: Client, name: str) -> int:
+    """Watch a named shell until it ends or the user leaves; return the status to exit with.
+
+    Raises what cuts the session with the server short; the terminal is as it was found, too.
+    """
+    terminal = Terminal(left_status=0)
+    async with client.watch_named_shell(name, terminal.size) as watch, terminal:
+        watcher = _Watcher(terminal, watch, name)
+        tell_link(client, terminal.say)
+        try:
+            return await watcher.run()
+        finally:
+            client.links.on_change = lambda: None
+
+
+class _Watcher:
+    """Writes a named shell to the terminal."""
+
+    def __init__(self, terminal: Terminal, watch: ShellWatch, name: str) -> None:
+        self._terminal = terminal
+        self._watch = watch
+        self._name = name
+        self._is_told_size = False
+
+    async def run(self) -> int:
+        """Show the shell; return the status to exit with."""
+        terminal = self._terminal
+        terminal.on_keys = self._leave_by_key
+        terminal.listen()
+        farewell = ""
+        try:
+            await terminal.unless_left(self._show())
+            farewell = f"{self._name} has ended"
+            return 0
+        except Left as left:
+            if left.status == 0:
+                farewell = f"no longer watching {self._name}, which goes on"
+            return left.status
+        finally:
+            terminal.farewell = terminal.begin_line() + (notice(farewell) if farewell else b"")
+
+    async def _show(self) -> None:
+        found = self._watch.found
+        await self._say(f"watching {self._name}; Ctrl-C leaves", is_faint=True)
+        await self._compare(found.size)
+        if found.running is not None:
+            await self._begin(found.running)
+        await self._take(found.modes.encode())
+        try:
+            async for event in self._watch:
+                await self._take(event)
+        except ChannelReset as error:
+            if error.code != "killed":
+                raise
+
+    async def _take(self, event: WatchEvent) -> None:
+        terminal = self._terminal
+        if isinstance(event, bytes):
+            await terminal.write(event)
+        elif isinstance(event, CommandBegun):
+            await self._begin(event.command)
+        elif isinstance(event, ShellEnding):
+            await terminal.output.write(terminal.undo() + terminal.begin_line())
+        elif isinstance(event, Skipped):
+            await self._say(f"{event.bytes} bytes are missing here: this terminal is too slow")
+        else:
+            await self._compare(event)
+
+    async def _begin(self, command: str) -> None:
+        await self._terminal.output.write(self._terminal.begin_line() + command_line(command))
+
+    async def _compare(self, size: TerminalSize) -> None:
+        """Say, once, that the shell does not fit into this window."""
+        window = self._terminal.size
+        is_larger = size.columns > window.columns or size.rows > window.rows
+        if is_larger and not self._is_told_size:
+            self._is_told_size = True
+            await self._say(
+                f"{self._name} is {size.columns} by {size.rows}, larger than this window"
+            )
+
+    async def _say(self, text: str, *, is_faint: bool = False) -> None:
+        # Not `terminal.say`, which would drop it where the terminal is slow.
+        line = self._terminal.begin_line() + notice(text, is_faint=is_faint)
+        await self._terminal.output.write(line)
+
+    def _leave_by_key(self) -> None:
+        keys = self._terminal.take()
+        if any(key in keys for key in _LEAVING_KEYS):
+            self._terminal.leave(Left(0))

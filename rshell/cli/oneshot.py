@@ -22,7 +22,7 @@ from typing import Protocol
 from rshell.channels.process.client import PIPE, Process, ProcessInput
 from rshell.channels.process.messages import ProcessEnding
 from rshell.cli.options import Options
-from rshell.cli.report import ended, fail, print_object, tell_link
+from rshell.cli.report import BROKEN_PIPE_STATUS, ended, fail, print_object, tell_link
 from rshell.cli.streams import InputDescriptor, Leaving, Left, OutputDescriptor, on_signals
 from rshell.cli.terminal import Terminal, notice
 from rshell.client.client import Client
@@ -32,7 +32,6 @@ from rshell.terminal.pty import is_terminal
 from rshell.transport.streams import ByteReader
 
 TIMEOUT_STATUS = 124
-BROKEN_PIPE_STATUS = 128 + signal.SIGPIPE
 INTERRUPTED_STATUS = 128 + signal.SIGINT
 
 
@@ -132,24 +131,19 @@ async def _run(
             if terminal is not None:
                 terminal.on_resize = process.resize
                 terminal.check_size()  # since we asked for the size
-            with on_signals({signal.SIGINT: _Interrupt(process, leaving)}):
+            is_sent = False
+
+            def interrupt() -> None:
+                """Ctrl-C is for the remote command; at the second one we leave."""
+                nonlocal is_sent
+                if is_sent:
+                    leaving.leave(Left(INTERRUPTED_STATUS))
+                else:
+                    is_sent = True
+                    process.send_signal("SIGINT")
+
+            with on_signals({signal.SIGINT: interrupt}):
                 return await leaving.unless_left(_copy(process, terminal, outputs))
-
-
-class _Interrupt:
-    """Ctrl-C is for the remote command; at the second one we leave."""
-
-    def __init__(self, process: Process[ByteReader], leaving: Leaving) -> None:
-        self._process = process
-        self._leaving = leaving
-        self._is_sent = False
-
-    def __call__(self) -> None:
-        if self._is_sent:
-            self._leaving.leave(Left(INTERRUPTED_STATUS))
-        else:
-            self._is_sent = True
-            self._process.send_signal("SIGINT")
 
 
 async def _copy(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -21,8 +22,10 @@ from rshell.terminal.output import printable
 if TYPE_CHECKING:
     from rshell.channels.process.messages import ProcessEnding
     from rshell.client.client import Client
+    from rshell.values import ExitStatus
 
 FAILED_STATUS = 255
+BROKEN_PIPE_STATUS = 128 + signal.SIGPIPE
 _COMMAND_SHOWN = 60  # characters
 
 
@@ -65,27 +68,26 @@ def tell_link(client: Client, say: Callable[[str], object], *, way_out: str = ""
 
 def failure(error: RshellError, stdout: bytes = b"", stderr: bytes = b"") -> dict[str, Any]:
     """Return the object for a command that has no ending of its own."""
-    return {
-        "outcome": "refused" if isinstance(error, (ConnectError, ChannelRefused)) else "lost",
-        "exit_status": None,
-        "signal": None,
-        **_output("stdout", stdout),
-        **_output("stderr", stderr),
-        "duration": None,
-        "error": str(error),
-    }
+    outcome = "refused" if isinstance(error, (ConnectError, ChannelRefused)) else "lost"
+    return _result(outcome, None, None, stdout, stderr) | {"error": str(error)}
 
 
 def ended(ending: ProcessEnding, stdout: bytes, stderr: bytes) -> dict[str, Any]:
     """Return the object for a command that has ended, with the same keys."""
     outcome = "timeout" if ending.timed_out else "signaled" if ending.status.signal else "exited"
+    return _result(outcome, ending.status, round(ending.duration, 6), stdout, stderr)
+
+
+def _result(
+    outcome: str, status: ExitStatus | None, duration: float | None, stdout: bytes, stderr: bytes
+) -> dict[str, Any]:
     return {
         "outcome": outcome,
-        "exit_status": ending.status.code,
-        "signal": ending.status.signal,
+        "exit_status": None if status is None else status.code,
+        "signal": None if status is None else status.signal,
         **_output("stdout", stdout),
         **_output("stderr", stderr),
-        "duration": round(ending.duration, 6),
+        "duration": duration,
         "error": None,
     }
 

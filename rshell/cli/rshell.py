@@ -23,7 +23,7 @@ def run(limits: Limits | None = None) -> None:
     keep_standard_descriptors()
     try:
         status = main(sys.argv[1:], limits)
-    except KeyboardInterrupt:  # while modules were imported
+    except KeyboardInterrupt:
         status = INTERRUPTED_STATUS
     # Threads that are blocked in a read would be waited for otherwise.
     os._exit(status)
@@ -41,6 +41,7 @@ def keep_standard_descriptors() -> None:
 
 def main(arguments: list[str], limits: Limits | None = None) -> int:
     """Run the command line and return the status."""
+    as_json = False
     try:
         options = parse(arguments)
         require_terminal(options)
@@ -54,15 +55,14 @@ def main(arguments: list[str], limits: Limits | None = None) -> int:
             return 0
         if options.action == "login":
             return store_login()
+        import asyncio
+
+        as_json = options.json
+        return asyncio.run(_run(options, limits or Limits()))
     except (RshellError, OSError) as error:
-        return _fail(error)
-    return _connect_and_run(options, limits or Limits())
+        from rshell.cli.report import fail
 
-
-def _fail(error: BaseException, *, as_json: bool = False) -> int:
-    from rshell.cli.report import fail
-
-    return fail(error, as_json)
+        return fail(error, as_json)
 
 
 def store_login() -> int:
@@ -91,17 +91,6 @@ def store_login() -> int:
     return 0
 
 
-def _connect_and_run(options: Options, limits: Limits) -> int:
-    import asyncio
-
-    try:
-        return asyncio.run(_run(options, limits))
-    except (RshellError, OSError) as error:
-        return _fail(error, as_json=options.json)
-    except KeyboardInterrupt:
-        return INTERRUPTED_STATUS
-
-
 async def _run(options: Options, limits: Limits) -> int:
     from rshell.client.connect import connect
 
@@ -123,7 +112,11 @@ async def _run(options: Options, limits: Limits) -> int:
 
             tell_link(client, _say, way_out=" (Ctrl-C twice gives up)")
         if options.verbose:
-            _say_why(options, client.identity, client.round_trip)
+            from rshell.terminal.output import printable
+
+            trip = client.round_trip
+            took = "" if trip is None else f", round trip {trip * 1000:.1f} ms"
+            _say(f"connected to {options.where} as {printable(client.identity)}{took}")
         if options.job is not None or (options.named is not None and not options.attaches_to):
             from rshell.cli.lasting import run_lasting
 
@@ -145,13 +138,6 @@ def _limits(options: Options, limits: Limits) -> Limits:
     outlives = options.wants_prompt and not options.attaches_to
     linger = window if outlives else min(window, limits.linger)
     return replace(limits, resume_window=window, linger=linger)
-
-
-def _say_why(options: Options, identity: str, round_trip: float | None) -> None:
-    from rshell.terminal.output import printable
-
-    took = "" if round_trip is None else f", round trip {round_trip * 1000:.1f} ms"
-    _say(f"connected to {options.where} as {printable(identity)}{took}")
 
 
 def _say(text: str) -> None:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import queue
 import select
@@ -28,6 +27,7 @@ from functools import partial
 from typing import Any, TypeVar, cast
 
 from rshell.aio import Changes, first_of, timeout
+from rshell.execution.pipes import grow_pipe
 
 Result = TypeVar("Result")
 Way = TypeVar("Way", bound="Leaving")
@@ -35,7 +35,7 @@ Way = TypeVar("Way", bound="Leaving")
 BLOCK = 240 * 1024
 _AHEAD = 2  # blocks read before anybody asked
 _BEHIND = 4 * BLOCK  # bytes handed to the writer and not yet written
-_PIPE = 1024 * 1024
+_PIPE = 1024 * 1024  # fewer turns move the same bytes
 _LAST_SECONDS = 2.0
 _PIECE = 16 * 1024  # of a block that a terminal is given at once: it may be slow, and we leave
 
@@ -147,7 +147,7 @@ class InputDescriptor:
         return block
 
     def _work(self) -> None:
-        grow_pipe(self._fd)
+        grow_pipe(self._fd, _PIPE)
         block = b"."
         while block:
             self._permits.acquire()
@@ -234,7 +234,7 @@ class OutputDescriptor:
             self._given_up += 1
 
     def _work(self) -> None:
-        grow_pipe(self._fd)
+        grow_pipe(self._fd, _PIPE)
         size = _PIECE if os.isatty(self._fd) else BLOCK
         while True:
             since, block = self._blocks.get()
@@ -261,14 +261,6 @@ class OutputDescriptor:
         self._pending -= size
         self._error = error
         self._changed.notify()
-
-
-def grow_pipe(fd: int) -> None:
-    """Ask for a larger pipe where `fd` is one; fewer turns move the same bytes."""
-    command = getattr(fcntl, "F_SETPIPE_SZ", None)
-    if command is not None:
-        with contextlib.suppress(OSError):
-            fcntl.fcntl(fd, command, _PIPE)
 
 
 def _read_waiting(fd: int) -> bytes:

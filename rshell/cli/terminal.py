@@ -248,14 +248,11 @@ def _speaks_utf8() -> bool:
 
 
 class Escape(Enum):
-    """What an escape asks for."""
+    """What an escape asks for, with its key."""
 
-    LEAVE = "leave"
-    DETACH = "detach"
-    HELP = "help"
-
-
-_ESCAPES = {b".": Escape.LEAVE, b"?": Escape.HELP, b"d": Escape.DETACH}
+    LEAVE = b"."
+    DETACH = b"d"
+    HELP = b"?"
 
 
 class EscapeFilter:
@@ -265,11 +262,8 @@ class EscapeFilter:
     """
 
     def __init__(self, *, detaches: bool = False) -> None:
-        self._escapes = {
-            key: escape
-            for key, escape in _ESCAPES.items()
-            if detaches or escape is not Escape.DETACH
-        }
+        known = [escape for escape in Escape if detaches or escape is not Escape.DETACH]
+        self._escapes = {escape.value: escape for escape in known}
         self._at_line_start = True
         self._holds_tilde = False
 

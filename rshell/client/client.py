@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from rshell.channels.job.client import JobLogs
     from rshell.channels.job.messages import JobInfo
     from rshell.channels.shell.client import Shell, ShellLine
+    from rshell.channels.shell.messages import NamedShellInfo
     from rshell.channels.shell.named.client import ShellWatch
-    from rshell.channels.shell.named.messages import NamedShellInfo
 
     class RunOptions(TypedDict, total=False):
         """What `run` takes whatever it returns."""
@@ -158,7 +158,7 @@ class Client:
                 limits=self._limits,
                 max_output=max_output,
                 cwd=cwd,
-                env=env,
+                env=env or {},
                 clear_env=clear_env,
                 merge_stderr=merge_stderr,
                 timeout=timeout,

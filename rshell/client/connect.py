@@ -32,7 +32,7 @@ from rshell.errors import (
     UntrustedServer,
     VersionMismatch,
 )
-from rshell.execution.exits import watch_exit
+from rshell.execution.running_process import ExitWatch
 from rshell.security.credentials import Trust, find_trust
 from rshell.transport.live_session import LiveSession
 from rshell.transport.sockets import SocketStream, is_trusted_uid, peer_uid
@@ -277,7 +277,7 @@ class ChildLink:
         self._popen = popen
         self._limits = limits
         self._exited = asyncio.Event()
-        self._watch = watch_exit(
+        self._watch = ExitWatch(
             asyncio.get_running_loop(), popen, lambda status: self._exited.set()
         )
 

@@ -162,11 +162,6 @@ class PipedProcess:
     # While it runs.
 
     @property
-    def exit_status(self) -> ExitStatus | None:
-        """How the process ended, None while it runs."""
-        return self.process.exit_status
-
-    @property
     def counts(self) -> dict[int, int]:
         """The bytes that were read of each stream."""
         return {stream: source.bytes_read for stream, source in self.sources.items()}

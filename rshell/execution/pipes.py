@@ -16,13 +16,13 @@ Hazards:
 
 from __future__ import annotations
 
-import array
 import asyncio
 import fcntl
 import os
 import select
-import termios
 from collections.abc import Callable
+
+from rshell.terminal.pty import bytes_waiting
 
 _USUAL_PIPE = 64 * 1024
 TERMINAL_DRAIN = 1024 * 1024  # more than a kernel keeps for one terminal
@@ -54,8 +54,9 @@ class PipeSource:
 
     `on_data(bytes)` gets at most min(`block`, `room()`) bytes at a time; `on_end()` is called
     once, after the last of them, when `fd` is closed already. While `room()` is 0 or less
-    nothing is read, until `resume()`. A busy pipe is grown to `pipe_size` bytes if the system
-    lets us. Starts at once in the running loop.
+    nothing is read, until `resume()`. `fd` is -1 once the end was reached or `close()` called. A
+    busy pipe is grown to `pipe_size` bytes if the system lets us. Starts at once in the running
+    loop.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class PipeSource:
     ) -> None:
         self.bytes_read = 0
         self.held_open = False
-        self._fd = fd
+        self.fd = fd
         self._on_data = on_data
         self._on_end = on_end
         self._block = block
@@ -84,29 +85,24 @@ class PipeSource:
         self._listen()
 
     @property
-    def fd(self) -> int:
-        """The descriptor, -1 once the end was reached or `close()` called."""
-        return self._fd
-
-    @property
     def is_closed(self) -> bool:
         """Whether the end was reached or `close()` called."""
-        return self._fd < 0
+        return self.fd < 0
 
     def waiting(self) -> int:
         """Return how many bytes are in the pipe and not yet read; 0 once it is closed."""
-        return _bytes_waiting(self._fd) if self._fd >= 0 else 0
+        return bytes_waiting(self.fd) if self.fd >= 0 else 0
 
     def is_readable(self) -> bool:
         """Whether something can be read now; for a terminal, more exact than `waiting`.
 
         Output passes from a terminal to us by a worker of the kernel's, which poll waits for.
         """
-        return self._fd >= 0 and _look(self._fd)[0]
+        return self.fd >= 0 and _look(self.fd)[0]
 
     def resume(self) -> None:
         """Say that there may be room again. May call `on_data` and `on_end` when draining."""
-        if self._fd < 0:
+        if self.fd < 0:
             return
         if self._left >= 0:
             self._drain()
@@ -120,29 +116,29 @@ class PipeSource:
         returns, and the rest on `resume()`. Afterwards `held_open` tells whether somebody still
         held the other end; with a slave kept open by ourselves it always says so.
         """
-        if self._fd < 0 or self._left >= 0:
+        if self.fd < 0 or self._left >= 0:
             return
-        self._left = TERMINAL_DRAIN if self._terminal else _bytes_waiting(self._fd)
+        self._left = TERMINAL_DRAIN if self._terminal else bytes_waiting(self.fd)
         self._stop()
         self._drain()
 
     def close(self) -> None:
         """Release the descriptor; neither callback comes afterwards. May be called again."""
-        if self._fd >= 0:
+        if self.fd >= 0:
             self._stop()
-            os.close(self._fd)
-            self._fd = -1
+            os.close(self.fd)
+            self.fd = -1
 
     def _listen(self) -> None:
         if not self._listening and self._room() > 0:
-            self._loop.add_reader(self._fd, self._readable)
+            self._loop.add_reader(self.fd, self._readable)
             self._listening = True
 
     def _stop(self) -> None:
         if self._listening:
             self._listening = False
             if not self._loop.is_closed():
-                self._loop.remove_reader(self._fd)
+                self._loop.remove_reader(self.fd)
 
     def _readable(self) -> None:
         size = min(self._block, self._room())
@@ -156,8 +152,8 @@ class PipeSource:
             return  # on_data called resume(): the loop below goes on by itself
         self._draining = True
         try:
-            while self._fd >= 0:
-                readable, hung_up = _look(self._fd)
+            while self.fd >= 0:
+                readable, hung_up = _look(self.fd)
                 # Once every writer is gone, what is there is finite, and all of it is ours.
                 if not hung_up and (not readable or self._left <= 0):
                     self.held_open = True
@@ -172,7 +168,7 @@ class PipeSource:
                     return
                 before = self.bytes_read
                 self._take(size)
-                if self._fd >= 0 and self.bytes_read == before:
+                if self.fd >= 0 and self.bytes_read == before:
                     self.held_open = True  # promised data and gave none: nothing more is there
                     self._finish()
                 self._left = max(0, self._left - (self.bytes_read - before))
@@ -182,7 +178,7 @@ class PipeSource:
     def _take(self, size: int) -> None:
         """Read once and hand it on, or finish."""
         try:
-            data = os.read(self._fd, size)
+            data = os.read(self.fd, size)
         except BlockingIOError:
             return
         except OSError:
@@ -192,7 +188,7 @@ class PipeSource:
             return
         self.bytes_read += len(data)
         if self._grow_to and len(data) >= _USUAL_PIPE:
-            _grow(self._fd, self._grow_to)
+            grow_pipe(self.fd, self._grow_to)
             self._grow_to = 0
         self._on_data(data)
 
@@ -285,14 +281,8 @@ def _look(fd: int) -> tuple[bool, bool]:
     return bool(mask & select.POLLIN), hung_up
 
 
-def _bytes_waiting(fd: int) -> int:
-    count = array.array("i", [0])
-    fcntl.ioctl(fd, termios.FIONREAD, count)
-    return count[0]
-
-
-def _grow(fd: int, size: int) -> None:
-    """Grow a pipe; a refusal (the user's limit, another system) costs only speed."""
+def grow_pipe(fd: int, size: int) -> None:
+    """Grow what may be a pipe; a refusal (the user's limit, another system) costs only speed."""
     command = getattr(fcntl, "F_SETPIPE_SZ", None)
     if command is not None:
         try:

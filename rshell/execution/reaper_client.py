@@ -25,7 +25,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from rshell.aio import timeout
-from rshell.execution.exits import watch_exit
+from rshell.execution.running_process import ExitWatch
 
 _SCRIPT = str(Path(__file__).resolve().with_name("reaper.py"))
 _STALLED_MS = 500  # a reaper that reads nothing for so long is replaced
@@ -38,12 +38,11 @@ class Reaper:
     """Sees to it that what is registered does not outlive this process.
 
     `grace` is what the reaper leaves between SIGTERM and SIGKILL, in seconds. Not thread-safe;
-    one serves a whole server. It has to be closed. `python` is the interpreter that it runs in.
+    one serves a whole server. It has to be closed.
     """
 
-    def __init__(self, grace: float = 5.0, *, python: str = sys.executable) -> None:
+    def __init__(self, grace: float = 5.0) -> None:
         self._grace = grace
-        self._python = python
         self._live: set[int] = set()
         self._popen: subprocess.Popen[bytes] | None = None
         self._fd = -1
@@ -83,7 +82,7 @@ class Reaper:
         if popen is None:
             return
         ended = asyncio.Event()
-        watch = watch_exit(asyncio.get_running_loop(), popen, lambda _: ended.set())
+        watch = ExitWatch(asyncio.get_running_loop(), popen, lambda _: ended.set())
         try:
             with suppress(TimeoutError):
                 async with timeout(self._grace + _CLOSE_MARGIN):
@@ -100,7 +99,7 @@ class Reaper:
             read_fd, self._fd = os.pipe()
             try:
                 self._popen = subprocess.Popen(
-                    [self._python, "-I", "-S", _SCRIPT, str(self._grace)],
+                    [sys.executable, "-I", "-S", _SCRIPT, str(self._grace)],
                     stdin=read_fd,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,

@@ -145,7 +145,10 @@ def spawn(
         raise SpawnError(NOT_EXECUTABLE, _explain(command, error)) from error
     except ValueError as error:
         raise SpawnError(NOT_EXECUTABLE, f"the command can't be executed: {error}") from error
-    return RunningProcess(popen, terminal=terminal is not None, reaper=reaper)
+    if reaper is None:
+        return RunningProcess(popen, terminal=terminal is not None)
+    reaper.add(popen.pid)
+    return RunningProcess(popen, terminal=terminal is not None, forget=reaper.remove)
 
 
 def _placed(moved: Mapping[int, int]) -> list[str]:
@@ -157,7 +160,8 @@ def _placed(moved: Mapping[int, int]) -> list[str]:
 class SpawnQueue:
     """At most `limit` processes at once, and one start in a pass of the loop.
 
-    `reaper`, if given, is told of every process. One for a whole server.
+    `reaper`, if given, is told of every process. One for a whole server. `count` has the
+    processes that run and those that wait for their turn.
     """
 
     def __init__(self, limit: int, *, reaper: Reaper | None = None) -> None:
@@ -165,12 +169,7 @@ class SpawnQueue:
         self._reaper = reaper
         self._taken = False  # this pass has had its start, or it is promised to a waiter
         self._waiters: deque[asyncio.Future[None]] = deque()
-        self._count = 0
-
-    @property
-    def count(self) -> int:
-        """The processes that run and those that wait for their turn."""
-        return self._count
+        self.count = 0
 
     async def spawn(
         self, command: Command, fds: Mapping[int, int], *, terminal: int | None = None
@@ -180,23 +179,23 @@ class SpawnQueue:
         The descriptors must stay open until this returns. Raises SpawnError at once with status
         126 if `limit` processes run already. Cancelling before the turn starts nothing.
         """
-        if self._count >= self._limit:
+        if self.count >= self._limit:
             raise SpawnError(
                 NOT_EXECUTABLE,
-                f"{self._count} commands run already, as many as this server allows",
+                f"{self.count} commands run already, as many as this server allows",
             )
-        self._count += 1
+        self.count += 1
         try:
             await self._turn()
             process = spawn(command, fds, terminal=terminal, reaper=self._reaper)
         except BaseException:
-            self._count -= 1
+            self.count -= 1
             raise
         process.on_exit(self._one_less)
         return process
 
     def _one_less(self) -> None:
-        self._count -= 1
+        self.count -= 1
 
     async def _turn(self) -> None:
         loop = asyncio.get_running_loop()

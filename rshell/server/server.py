@@ -26,8 +26,8 @@ from rshell.channels.job.jobs import Jobs
 from rshell.channels.process.server import serve_process
 from rshell.channels.shell.named.table import NamedShellTable
 from rshell.errors import ConfigurationError, RshellError, SessionClosed
-from rshell.execution.exits import use_default_sigchld
 from rshell.execution.reaper_client import Reaper
+from rshell.execution.running_process import use_default_sigchld
 from rshell.execution.spawn import SpawnQueue
 from rshell.protocol.codec import Json
 from rshell.protocol.messages import Attach

@@ -91,7 +91,7 @@ def take_unread(slave: int) -> bytes:
     poll.register(slave, select.POLLIN)
     try:
         # Unlike FIONREAD, poll waits for the kernel's worker that brings what was just written.
-        while poll.poll(0) and (size := _bytes_waiting(slave)):
+        while poll.poll(0) and (size := bytes_waiting(slave)):
             unread += os.read(slave, size)
     finally:
         termios.tcsetattr(slave, termios.TCSANOW, before)
@@ -100,7 +100,8 @@ def take_unread(slave: int) -> bytes:
     return bytes(unread)
 
 
-def _bytes_waiting(fd: int) -> int:
+def bytes_waiting(fd: int) -> int:
+    """Return how many bytes a pipe or a terminal holds that can be read."""
     count = array.array("i", [0])
     fcntl.ioctl(fd, termios.FIONREAD, count)
     return count[0]

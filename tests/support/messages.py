@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 from rshell.channels.job import messages as job
 from rshell.channels.process import messages as process
 from rshell.channels.shell import messages as shell
-from rshell.channels.shell.named import messages as named
 from rshell.protocol import messages as frames
 from rshell.protocol.codec import Json, Message, encode_json
 from rshell.protocol.fields import Field, Group
 from rshell.values import ExitStatus, TerminalSize, is_name
 
-MODULES = (frames, process, shell, named, job)
+MODULES = (frames, process, shell, job)
 
 TEXTS = st.text(st.characters(exclude_categories=()), max_size=20)  # with lone surrogates
 NAMES = st.text("aZ7._-", min_size=1, max_size=64).filter(is_name)
@@ -67,7 +66,7 @@ _FITTING: dict[type[Message], Callable[[Json], Json]] = {
         | ({"name": None} if values["terminal"] is None else {})
         | ({"share": False} if values["terminal"] is None or values["name"] is None else {})
     ),
-    named.NamedShellsRequest: lambda values: values | ({} if values["name"] else {"verb": "list"}),
+    shell.NamedShellsRequest: lambda values: values | ({} if values["name"] else {"verb": "list"}),
     job.JobRequest: lambda values: values | _asked(values),
     job.JobInfo: lambda values: values | {"state": _state(values["status"])},
 }

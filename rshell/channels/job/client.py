@@ -6,7 +6,7 @@ shorter list, a shorter log or a status.
 
 from __future__ import annotations
 
-from rshell.channels.base import read_reply, receive_answer, receive_list
+from rshell.channels.base import ask, check_count, read_reply, receive_answer, receive_list
 from rshell.channels.job.messages import (
     JobInfo,
     JobReply,
@@ -25,7 +25,7 @@ from rshell.values import ExitStatus
 
 async def start_job(live: LiveSession, process: ProcessRequest, name: str | None) -> str:
     """Start a job and return its name. Cancelling leaves open whether it was started."""
-    channel = await _ask(live, JobRequest("start", name, process=process))
+    channel = await ask(live, "job", JobRequest("start", name, process=process))
     reply = read_reply(channel, JobReply)
     channel.close()
     return reply.name
@@ -33,13 +33,13 @@ async def start_job(live: LiveSession, process: ProcessRequest, name: str | None
 
 async def list_jobs(live: LiveSession) -> list[JobInfo]:
     """Return our jobs on the server, the oldest first. Safe to cancel."""
-    channel = await _ask(live, JobRequest("list"))
+    channel = await ask(live, "job", JobRequest("list"))
     return await receive_list(channel, JobInfo, JobsEnd)
 
 
 async def wait_job(live: LiveSession, name: str) -> ExitStatus:
     """Wait for a job's end and return how it ended. Raises JobLost. Safe to cancel."""
-    info = await _ask_one(live, JobRequest("wait", name))
+    info = await receive_answer(await ask(live, "job", JobRequest("wait", name)), JobInfo)
     if info.status is None:
         raise JobLost(
             f"how the job {name} ended is not known: its server ended while it ran. "
@@ -51,7 +51,7 @@ async def wait_job(live: LiveSession, name: str) -> ExitStatus:
 
 async def kill_job(live: LiveSession, name: str) -> JobInfo:
     """End a job and return what is known of it then. Cancelling does not save it."""
-    return await _ask_one(live, JobRequest("kill", name))
+    return await receive_answer(await ask(live, "job", JobRequest("kill", name)), JobInfo)
 
 
 class JobLogs:
@@ -104,7 +104,7 @@ class JobLogs:
 
     async def _open(self) -> Channel:
         if self._channel is None:
-            self._channel = await _ask(self._live, self._request)
+            self._channel = await ask(self._live, "job", self._request)
         return self._channel
 
     async def _finish(self, channel: Channel) -> None:
@@ -115,17 +115,7 @@ class JobLogs:
         end = None if message is None else read_message(message, LogEnd)
         if end is None:
             raise RemoteProtocolError("the server closed the log without saying that it ends")
-        received = channel.stream(0).received
-        if received != end.count or self._decoder.is_inside_record:
-            raise RemoteProtocolError(f"{received} bytes of the log arrived of {end.count}")
+        check_count(channel.stream(0).received, end.count, "the log")
+        if self._decoder.is_inside_record:
+            raise RemoteProtocolError("the log ends inside a record")
         self.info = end.job
-
-
-async def _ask(live: LiveSession, request: JobRequest) -> Channel:
-    channel = live.open_channel("job", request.encode())
-    await channel.wait_opened()
-    return channel
-
-
-async def _ask_one(live: LiveSession, request: JobRequest) -> JobInfo:
-    return await receive_answer(await _ask(live, request), JobInfo)

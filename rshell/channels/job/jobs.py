@@ -20,10 +20,11 @@ import shlex
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from rshell.aio import Changes
-from rshell.channels.base import Context, Work
+from rshell.channels.base import Context, Work, answer_request, send_list
 from rshell.channels.job.messages import (
     JobInfo,
     JobReply,
@@ -35,8 +36,8 @@ from rshell.channels.job.messages import (
 )
 from rshell.channels.job.store import JobStore, LogReader, LogWriter, Output
 from rshell.channels.process.messages import STDERR, STDIN, STDOUT
-from rshell.channels.process.server import user_shell
-from rshell.errors import ChannelRefused, ConfigurationError, RemoteProtocolError, SpawnError
+from rshell.channels.process.server import make_command
+from rshell.errors import ChannelRefused, ConfigurationError, SpawnError
 from rshell.execution.piped_process import PipedProcess
 from rshell.execution.spawn import Command, SpawnQueue
 from rshell.protocol.codec import Json
@@ -65,7 +66,6 @@ class RunningJob:
         self._info = info
         self._log = log
         self._limits = limits
-        self._on_end: Callable[[JobInfo], None] | None = None
         self._ended_by = ""
         self._changes = Changes()
 
@@ -82,8 +82,7 @@ class RunningJob:
 
     def on_end(self, callback: Callable[[JobInfo], None]) -> None:
         """Call `callback(info)` once, when all is known and everything released."""
-        self._on_end = callback
-        self._piped.on_end(self._ended)
+        self._piped.on_end(partial(self._ended, callback))
 
     @property
     def info(self) -> JobInfo:
@@ -122,14 +121,14 @@ class RunningJob:
 
         Returns when it is over. Cancelling sends the SIGKILL at once.
         """
-        if self._piped.exit_status is None and not self._ended_by:
+        if self._piped.process.exit_status is None and not self._ended_by:
             self._ended_by = reason
         await self._piped.end()
         await self.wait()
 
-    def _ended(self) -> None:
-        status = self._piped.exit_status
-        assert status is not None and self._on_end is not None
+    def _ended(self, callback: Callable[[JobInfo], None]) -> None:
+        status = self._piped.process.exit_status
+        assert status is not None
         self._log.close()
         self._info = self.info.replace(
             state="exited" if status.signal is None else "signaled",
@@ -138,7 +137,7 @@ class RunningJob:
             ended_by=self._ended_by,
             held_open=self._piped.is_held_open,
         )
-        self._on_end(self._info)
+        callback(self._info)
         self._changes.notify()
 
 
@@ -278,26 +277,14 @@ class Jobs:
 
     async def serve(self, channel: Channel, context: Context) -> None:
         """Answer one request about the jobs of `context.identity`."""
-        try:
-            request = JobRequest.decode(channel.request)
-        except RemoteProtocolError as error:
-            channel.refuse("bad-request", str(error))
-            return
-        try:
-            with self._work.begin(context.session, is_command=False):
-                await self._answer(channel, context, request)
-        except ChannelRefused as error:
-            channel.refuse(error.code, error.reason)
+        with self._work.begin(context.session, is_command=False):
+            await answer_request(channel, JobRequest, partial(self._answer, channel, context))
 
     async def _answer(self, channel: Channel, context: Context, request: JobRequest) -> None:
         if request.verb == "start":
             channel.accept(JobReply(await self._start(context, request)).encode())
         elif request.verb == "list":
-            infos = self.list(context.identity)
-            channel.accept()
-            for info in infos:
-                channel.send_message(info.encode())
-            channel.send_message(JobsEnd(len(infos)).encode())
+            send_list(channel, self.list(context.identity), JobsEnd)
         else:
             assert request.name is not None
             job = self.find(context.identity, request.name)
@@ -320,16 +307,10 @@ class Jobs:
     async def _start(self, context: Context, request: JobRequest) -> str:
         process = request.process
         assert process is not None
-        environment = {} if process.clear_env else dict(context.environment)
-        environment.update(process.env)
-        argv, shown = process.argv, shlex.join(process.argv)
-        if process.command is not None:
-            argv, shown = (user_shell(context.environment), "-c", process.command), process.command
-        cwd = str(Path(context.cwd) / process.cwd) if process.cwd else context.cwd
         return await self.start(
             context.identity,
-            Command(argv, cwd, environment),
-            shown=shown,
+            make_command(context, process),
+            shown=process.command or shlex.join(process.argv),
             name=request.name,
             merge_stderr=process.merge_stderr,
             audit=context.audit,

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import signal as signals
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from rshell import aio
-from rshell.channels.base import read_reply
+from rshell.channels.base import ask, check_count, listen, read_reply
 from rshell.channels.process.messages import (
     STDERR,
     STDIN,
@@ -35,7 +35,7 @@ from rshell.errors import (
     ProcessTimeout,
     RemoteProtocolError,
 )
-from rshell.protocol.codec import Json, read_message
+from rshell.protocol.codec import Message
 from rshell.transport.channel import Channel
 from rshell.transport.live_session import LiveSession
 from rshell.transport.streams import ByteReader, TextReader
@@ -127,6 +127,7 @@ class ProcessInput:
 class Process(Generic[Reader]):
     """A remote process. Leaving its `async with` block ends it, if it still runs.
 
+    `pid` is its id on the server, `ending` all that the server said of its end, None before.
     `stdin` is None unless it was asked for with PIPE. `stdout` and `stderr` are read with
     `async for`, `read` or `readline`; `stderr` is empty when merged or on a terminal.
     `on_notice` gets what the server has to say meanwhile, such as that it is about to stop;
@@ -137,15 +138,15 @@ class Process(Generic[Reader]):
         self, channel: Channel, request: ProcessRequest, stdout: Reader, stderr: Reader
     ) -> None:
         self._channel = channel
-        self._reply = read_reply(channel, ProcessReply)
-        self._ending: ProcessEnding | None = None
+        self.pid = read_reply(channel, ProcessReply).pid
+        self.ending: ProcessEnding | None = None
         self._timeout = request.timeout
         self.stdin = ProcessInput(channel) if request.stdin else None
         self.stdout: Reader = stdout
         self.stderr: Reader = stderr
         self.notice = ""
         self.on_notice: Callable[[str], None] = lambda text: None
-        channel.listen(self._on_message)
+        listen(channel, self._hear, ProcessEnding, StdinClosed, Notice)
 
     async def __aenter__(self) -> Process[Reader]:
         return self
@@ -153,16 +154,6 @@ class Process(Generic[Reader]):
     async def __aexit__(self, *exc_info: object) -> None:
         if not self._channel.is_over:
             self.end("the caller let go of it")
-
-    @property
-    def pid(self) -> int:
-        """The process id on the server."""
-        return self._reply.pid
-
-    @property
-    def ending(self) -> ProcessEnding | None:
-        """All that the server said of the end, None before it."""
-        return self._ending
 
     async def wait(self) -> ExitStatus:
         """Wait for the end and return how it ended. Safe to cancel; the process goes on.
@@ -172,13 +163,7 @@ class Process(Generic[Reader]):
         """
         ending = await self.wait_ending()
         if ending.timed_out:
-            seconds = self._timeout or 0.0
-            raise ProcessTimeout(
-                f"the command passed its timeout of {seconds:g} s and was ended",
-                timeout=seconds,
-                stdout=b"",
-                stderr=b"",
-            )
+            raise passed_timeout(self._timeout or 0.0)
         return ending.status
 
     async def wait_ending(self) -> ProcessEnding:
@@ -186,15 +171,11 @@ class Process(Generic[Reader]):
         await self._channel.wait_closed()
         if self._channel.error is not None:
             raise self._channel.error
-        if self._ending is None:
+        if self.ending is None:
             raise RemoteProtocolError("the server closed the command without saying how it ended")
-        for stream, count in ((STDOUT, self._ending.stdout), (STDERR, self._ending.stderr)):
-            received = self._channel.stream(stream).received
-            if received != count:
-                raise RemoteProtocolError(
-                    f"{received} bytes of output arrived of the {count} that the server sent"
-                )
-        return self._ending
+        for stream, count in ((STDOUT, self.ending.stdout), (STDERR, self.ending.stderr)):
+            check_count(self._channel.stream(stream).received, count)
+        return self.ending
 
     def send_signal(self, signal: int | str) -> None:
         """Send a signal, by name ("SIGINT") or number, to the remote process group.
@@ -212,19 +193,23 @@ class Process(Generic[Reader]):
         """End the process and its group: SIGTERM, and SIGKILL 5 s later. Does not wait."""
         self._channel.reset("cancelled", reason)
 
-    def _on_message(self, message: Json) -> None:
-        try:
-            heard = read_message(message, ProcessEnding, StdinClosed, Notice)
-        except RemoteProtocolError as error:
-            self._channel.reset("bad-message", str(error))
-            return
+    def _hear(self, heard: Message) -> None:
         if isinstance(heard, ProcessEnding):
-            self._ending = heard
+            self.ending = heard
         elif isinstance(heard, StdinClosed) and self.stdin is not None:
             self.stdin.is_refused = True
         elif isinstance(heard, Notice):
             self.notice = heard.text
             self.on_notice(self.notice)
+
+
+def passed_timeout(
+    timeout: float, command: str | Sequence[str] = "", stdout: bytes = b"", stderr: bytes = b""
+) -> ProcessTimeout:
+    """Return the error for a command that its timeout has ended."""
+    text = f"the command passed its timeout of {timeout:g} s and was ended"
+    text += f": {command!r}" if command else ""
+    return ProcessTimeout(text, timeout=timeout, stdout=stdout, stderr=stderr)
 
 
 def make_request(command: str | Sequence[str] | None, **options: Any) -> ProcessRequest:
@@ -243,8 +228,7 @@ async def start_process(
 
     Raises ChannelRefused and what cuts the session short. Cancelling ends what was started.
     """
-    channel = live.open_channel("process", request.encode())
-    await channel.wait_opened()
+    channel = await ask(live, "process", request)
     stdout, stderr = channel.stream(STDOUT), channel.stream(STDERR)
     if encoding is None:
         return Process(channel, request, stdout, stderr)
@@ -258,32 +242,30 @@ async def run_process(
     input: bytes | None,
     limits: Bounds,
     max_output: int | None = None,
-    cwd: str | None = None,
-    env: Mapping[str, str] | None = None,
-    clear_env: bool = False,
-    merge_stderr: bool = False,
     timeout: float | None = None,
+    **options: Any,
 ) -> CompletedProcess[bytes]:
     """Run a command and collect its output. Cancelling ends the remote process group.
 
+    `options` are fields of the request.
     Raises ProcessTimeout, OutputTruncated past `max_output` bytes, ChannelRefused, and what
     cuts the session or channel short.
     """
-    request = make_request(
-        command,
-        cwd=cwd,
-        env=env or {},
-        clear_env=clear_env,
-        stdin=input is not None,
-        merge_stderr=merge_stderr,
-        timeout=timeout,
-    )
+    request = make_request(command, stdin=input is not None, timeout=timeout, **options)
     process: Process[ByteReader] = await start_process(live, request, None)
     async with process:
         outputs = process.stdout, process.stderr
-        watch = _OutputWatch(process, max_output)
+
+        def is_passed() -> bool:
+            received = sum(reader.received for reader in outputs)
+            return max_output is not None and received > max_output
+
+        def arrived(_: int) -> None:
+            if is_passed():
+                process.end("the output passed what the caller allows")
+
         for reader in outputs:
-            reader.collect(watch.arrived)
+            reader.collect(arrived)
         backstop = None if timeout is None else timeout + limits.kill_grace + _TIMEOUT_MARGIN
         try:
             async with aio.timeout(backstop):
@@ -295,14 +277,14 @@ async def run_process(
                     await process.stdin.close()
                 ending = await process.wait_ending()
         except ChannelReset:
-            if not watch.is_passed:
+            if not is_passed():
                 raise
             ending = None
         except TimeoutError:
             ending = None
         stdout, stderr = process.stdout.take(), process.stderr.take()
     # Asked of one that has ended as well: it may have done so in the same breath.
-    if watch.is_passed and max_output is not None:
+    if max_output is not None and is_passed():
         raise OutputTruncated(
             f"the output passed {max_output} bytes and the command was ended",
             max_output=max_output,
@@ -310,12 +292,7 @@ async def run_process(
             stderr=stderr,
         )
     if timeout is not None and (ending is None or ending.timed_out):
-        raise ProcessTimeout(
-            f"the command passed its timeout of {timeout:g} s and was ended: {command!r}",
-            timeout=timeout,
-            stdout=stdout,
-            stderr=stderr,
-        )
+        raise passed_timeout(timeout, command, stdout, stderr)
     assert ending is not None
     return CompletedProcess(
         command=command,
@@ -325,20 +302,3 @@ async def run_process(
         duration=ending.duration,
         held_open=ending.held_open,
     )
-
-
-class _OutputWatch:
-    """Ends a process whose collected output passes what its caller allows."""
-
-    def __init__(self, process: Process[ByteReader], max_output: int | None) -> None:
-        self._process = process
-        self._left = max_output
-        self.is_passed = False
-
-    def arrived(self, size: int) -> None:
-        """Count `size` bytes."""
-        if self._left is not None:
-            self._left -= size
-            if self._left < 0 and not self.is_passed:
-                self.is_passed = True
-                self._process.end("the output passed what the caller allows")

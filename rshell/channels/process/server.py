@@ -13,9 +13,8 @@ import asyncio
 import os
 import signal
 from collections.abc import Mapping
-from pathlib import Path
 
-from rshell.channels.base import Context
+from rshell.channels.base import Context, answer_request
 from rshell.channels.process.messages import (
     STDERR,
     STDIN,
@@ -40,18 +39,24 @@ _END_OF_FILE = b"\x04"  # what Ctrl-D types, the end of input in a terminal
 
 async def serve_process(channel: Channel, context: Context) -> None:
     """Run the command that the channel's request asks for, and say how it ended."""
-    try:
-        request = ProcessRequest.decode(channel.request)
-    except RemoteProtocolError as error:
-        channel.refuse("bad-request", str(error))
-        return
-    await _Run(channel, context, request).serve()
+    await answer_request(
+        channel, ProcessRequest, lambda request: _Run(channel, context, request).serve()
+    )
 
 
 def user_shell(environment: Mapping[str, str]) -> str:
     """Return the user's shell: $SHELL where it can be executed, else /bin/sh."""
     shell = environment.get("SHELL", "")
     return shell if shell and os.access(shell, os.X_OK) else "/bin/sh"
+
+
+def make_command(context: Context, request: ProcessRequest) -> Command:
+    """Return the command that is asked for; without one, it is the user's shell itself."""
+    shell = user_shell(context.environment)
+    argv = request.argv or (shell,)
+    if request.command is not None:
+        argv = (shell, "-c", request.command)
+    return Command(argv, *context.place(request))
 
 
 def resolve_signal(name: str) -> signal.Signals:
@@ -95,25 +100,18 @@ class _Run:
 
     async def _start(self) -> PipedProcess:
         request, context = self._request, self._context
-        environment = {} if request.clear_env else dict(context.environment)
-        environment.update(request.env)
-        shell = user_shell(context.environment)
-        if request.command is not None:
-            argv: tuple[str, ...] = (shell, "-c", request.command)
-        else:
-            argv = request.argv or (shell,)
-        cwd = str(Path(context.cwd) / request.cwd) if request.cwd else context.cwd
-        self._audit("command", {"argv": list(argv), "cwd": cwd, "terminal": bool(request.terminal)})
+        command = make_command(context, request)
+        facts = {"argv": list(command.argv), "cwd": command.cwd}
+        self._audit("command", facts | {"terminal": bool(request.terminal)})
         inputs, outputs = {STDIN: request.stdin}, {STDOUT: STDOUT, STDERR: STDERR}
         if request.merge_stderr:
             outputs[STDERR] = STDOUT
         size = None
         if request.terminal is not None:
-            environment["TERM"] = request.terminal.term or environment.get("TERM", "dumb")
             inputs, outputs, size = {}, {}, request.terminal.size
         return await PipedProcess.start(
             context.spawner,
-            Command(argv, cwd, environment),
+            command,
             self._channel,
             context.limits,
             inputs=inputs,

@@ -22,8 +22,8 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from rshell.aio import first_of
-from rshell.channels.base import read_reply
-from rshell.channels.process.client import CompletedProcess, ProcessInput
+from rshell.channels.base import ask, check_count, listen, read_reply
+from rshell.channels.process.client import CompletedProcess, ProcessInput, passed_timeout
 from rshell.channels.process.messages import STDERR, STDIN, STDOUT, Notice, Resize, Signal
 from rshell.channels.shell.messages import (
     COMMAND_LIMIT,
@@ -45,11 +45,10 @@ from rshell.channels.shell.named.client import read_joined
 from rshell.errors import (
     ChannelReset,
     LocalProtocolError,
-    ProcessTimeout,
     RemoteProtocolError,
     RshellError,
 )
-from rshell.protocol.codec import Json, read_message
+from rshell.protocol.codec import Message
 from rshell.protocol.fields import SECONDS_LIMIT
 from rshell.transport.channel import Channel
 from rshell.transport.live_session import LiveSession
@@ -88,7 +87,8 @@ class ShellLine:
             self._reply = asyncio.get_running_loop().create_future()
         self._questions: dict[int, asyncio.Future[Completions | Checked]] = {}
         self._question = 0
-        channel.listen(self._on_message)
+        kinds = (ShellEnding, Completions, Checked, Unread, Notice, Moved)
+        listen(channel, self._hear, *kinds)
 
     async def __aenter__(self) -> ShellLine:
         return self
@@ -224,21 +224,17 @@ class ShellLine:
         else:
             self.channel.reset("cancelled", "the client closed the shell")
 
-    def _on_message(self, message: Json) -> None:
-        try:
-            heard = read_message(message, ShellEnding, Completions, Checked, Unread, Notice, Moved)
-            if isinstance(heard, ShellEnding):
-                self._ended(heard)
-            elif isinstance(heard, (Completions, Checked)):
-                self._answer(heard)
-            elif isinstance(heard, Unread):
-                self._take_back(heard.text)
-            elif isinstance(heard, Notice):
-                self.on_notice(heard.text)
-            elif isinstance(heard, Moved):
-                self._is_moved = True
-        except RemoteProtocolError as error:
-            self.channel.reset("bad-message", str(error))
+    def _hear(self, heard: Message) -> None:
+        if isinstance(heard, ShellEnding):
+            self._ended(heard)
+        elif isinstance(heard, (Completions, Checked)):
+            self._answer(heard)
+        elif isinstance(heard, Unread):
+            self._take_back(heard.text)
+        elif isinstance(heard, Notice):
+            self.on_notice(heard.text)
+        elif isinstance(heard, Moved):
+            self._is_moved = True
 
     def _ended(self, done: ShellEnding) -> None:
         self.cwd = done.cwd
@@ -270,14 +266,7 @@ async def open_line(live: LiveSession, request: ShellRequest) -> ShellLine:
     asked for, and what cuts the session short. Cancelling ends what was started, except for a
     named shell.
     """
-    return ShellLine(await open_shell_channel(live, request))
-
-
-async def open_shell_channel(live: LiveSession, request: ShellRequest) -> Channel:
-    """Open the channel alone; as `open_line`."""
-    channel = live.open_channel("shell", request.encode())
-    await channel.wait_opened()
-    return channel
+    return ShellLine(await ask(live, "shell", request))
 
 
 @frozen
@@ -293,13 +282,15 @@ class ShellResult(CompletedProcess[Text], Generic[Text]):
 
 
 class Shell:
-    """A persistent remote shell. Leaving its `async with` block ends it.
+    """A persistent remote shell, whose program is at the path `program`.
 
-    `stdin` is the input of its commands, None unless it was asked for with PIPE or a terminal.
+    Leaving its `async with` block ends it. `stdin` is the input of its commands, None unless it
+    was asked for with PIPE or a terminal.
     """
 
     def __init__(self, channel: Channel, request: ShellRequest) -> None:
         self._line = ShellLine(channel)
+        self.program = self._line.program
         self._line.on_done = self._take_output
         self._line.on_restart = self._note_restart
         self._turn = asyncio.Lock()
@@ -322,11 +313,6 @@ class Shell:
         """The shell's directory after its last command."""
         return self._line.cwd
 
-    @property
-    def program(self) -> str:
-        """The path of the shell's program."""
-        return self._line.program
-
     async def run(
         self, command: str, *, check: bool = False, timeout: float | None = None
     ) -> ShellResult[bytes]:
@@ -347,12 +333,7 @@ class Shell:
                 raise
             output = self._output
         if done.timed_out and timeout is not None:
-            raise ProcessTimeout(
-                f"the command passed its timeout of {timeout:g} s and was ended: {command!r}",
-                timeout=timeout,
-                stdout=output[STDOUT],
-                stderr=output[STDERR],
-            )
+            raise passed_timeout(timeout, command, output[STDOUT], output[STDERR])
         result = ShellResult(
             command=command,
             status=done.status,
@@ -383,12 +364,7 @@ class Shell:
         self._output = {number: reader.take() for number, reader in self._streams.items()}
         before, self._counted = self._counted, {STDOUT: 0, STDERR: 0}
         for number, last in ((STDOUT, done.stdout), (STDERR, done.stderr)):
-            count = before[number] + last
-            arrived = len(self._output[number])
-            if arrived != count:
-                raise RemoteProtocolError(
-                    f"{arrived} bytes of output arrived of the {count} that were sent"
-                )
+            check_count(len(self._output[number]), before[number] + last)
 
     def _note_restart(self, done: ShellEnding) -> None:
         self._counted[STDOUT] += done.stdout
@@ -397,4 +373,4 @@ class Shell:
 
 async def start_shell(live: LiveSession, request: ShellRequest) -> Shell:
     """Open a shell for a program; as `open_line`."""
-    return Shell(await open_shell_channel(live, request), request)
+    return Shell(await ask(live, "shell", request), request)

@@ -27,12 +27,10 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from rshell.aio import timeout
+from rshell.aio import in_thread, timeout
 from rshell.channels.shell.messages import Completions
 from rshell.channels.shell.recipe import Answer
 from rshell.channels.shell.shell_process import ShellProcess
@@ -167,21 +165,16 @@ def from_shell(number: int, word: CursorWord, options: set[str], found: list[str
     return Completions(number, start, tuple(texts), tuple(candidates))
 
 
-def from_files(
-    number: int, word: CursorWord, cwd: str, home: str, *, programs: bool = False
-) -> Completions:
-    """Return the names of files that begin as the word does. May block.
-
-    With `programs`, only directories and what can be executed.
-    """
-    found = _files(number, word, word.words[-1], word.start, cwd, home, programs=programs)
+def from_files(number: int, word: CursorWord, cwd: str, home: str) -> Completions:
+    """Return the names of files that begin as the word does. May block."""
+    found = _files(number, word, word.words[-1], word.start, cwd, home)
     if not found.texts and word.rest_start > word.start:
-        found = _files(number, word, word.rest, word.rest_start, cwd, home, programs=programs)
+        found = _files(number, word, word.rest, word.rest_start, cwd, home)
     return found
 
 
 def _files(
-    number: int, word: CursorWord, typed: str, start: int, cwd: str, home: str, *, programs: bool
+    number: int, word: CursorWord, typed: str, start: int, cwd: str, home: str
 ) -> Completions:
     has_home = word.has_home and start == word.start
     directory, slash, beginning = typed.rpartition("/")
@@ -195,10 +188,7 @@ def _files(
                     continue
                 if entry.name.startswith(".") and not beginning.startswith("."):
                     continue
-                is_directory = _is_directory(entry)
-                if programs and not is_directory and not os.access(entry.path, os.X_OK):
-                    continue
-                names.append((entry.name, is_directory))
+                names.append((entry.name, _is_directory(entry)))
     except OSError:
         return Completions(number, start, (), ())
     texts, labels = [], []
@@ -253,34 +243,23 @@ class LookUps:
     """Looks into directories for one client."""
 
     def __init__(self) -> None:
-        self._working = 0
+        self._free = threading.Semaphore(_LOOKS)
 
     async def run(self, look: Callable[[], Found], otherwise: Found) -> Found:
         """Return what `look()` returns or raises, `otherwise` where too many are under way.
 
         Cancelling stops the wait; the look goes on by itself.
         """
-        if self._working >= _LOOKS:
+        if not self._free.acquire(blocking=False):
             return otherwise
-        loop = asyncio.get_running_loop()
-        waiting: asyncio.Future[Found] = loop.create_future()
 
-        def finish(settle: Callable[[], None]) -> None:
-            self._working -= 1
-            if not waiting.done():
-                settle()
-
-        def work() -> None:
+        def work() -> Found:
             try:
-                settle = partial(waiting.set_result, look())
-            except Exception as error:
-                settle = partial(waiting.set_exception, error)
-            with suppress(RuntimeError):  # the loop has ended meanwhile
-                loop.call_soon_threadsafe(finish, settle)
+                return look()
+            finally:
+                self._free.release()
 
-        self._working += 1
-        threading.Thread(target=work, name="looking into a directory", daemon=True).start()
-        return await waiting
+        return await asyncio.wrap_future(in_thread(work, "looking into a directory"))
 
 
 class Questions:

@@ -1,4 +1,4 @@
-"""What travels in a `shell` channel beside DATA (docs/protocol.md, "Kind: shell").
+"""What travels in `shell` channels beside DATA, and in `sessions` channels (docs/protocol.md).
 
 `Signal`, `Resize` and `Notice` are those of the kind `process`.
 """
@@ -196,3 +196,47 @@ class Completions(Message, type="completions"):
         """Raise LocalProtocolError unless each text has its label."""
         if len(self.texts) != len(self.labels):
             raise LocalProtocolError("completions need as many labels as texts")
+
+
+# The kind `sessions`: which named shells there are, and ending one.
+
+
+class NamedShellsRequest(Message, label="the request"):
+    """What is asked of a server's named shells: "list", or "end" with a `name`.
+
+    Raises LocalProtocolError for a name that no shell can have.
+    """
+
+    verb: str = fields.choice("list", "end")
+    name: str | None = fields.name(default=None)
+
+    def check(self) -> None:
+        """Raise LocalProtocolError for a name that can't be, and for an end of nothing."""
+        fields.check_name(self.name, "a named shell's")
+        if self.name is None and self.verb == "end":
+            raise LocalProtocolError("'end' needs the 'name' of a shell")
+
+
+class NamedShellInfo(Message, type="session", label="the named shell"):
+    """A named shell as its server knows it.
+
+    `created` is in seconds since 1970 on the server's clock. `attached` says whether a client
+    uses it, `watchers` how many more look on. `shell` is its program and `cwd` its directory,
+    `size` that of its terminal. `running` is the command that runs, None when none does.
+    """
+
+    name: str = fields.name()
+    identity: str = fields.text(200)
+    created: float = fields.moment()
+    attached: bool = fields.boolean()
+    watchers: int = fields.integer(0, 2**31)
+    shell: str = fields.text()
+    cwd: str = fields.text()
+    size: TerminalSize = fields.size()
+    running: str | None = fields.shown_command(default=None)
+
+
+class NamedShellsEnd(Message, type="end", label="the end of the list of named shells"):
+    """The end of a list of named shells: how many it held."""
+
+    count: int = fields.integer(key="sessions")

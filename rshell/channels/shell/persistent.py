@@ -19,6 +19,7 @@ import re
 import signal
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from rshell.aio import timeout
@@ -45,6 +46,7 @@ class PersistentShell:
     """A shell that prints to `outlet`. `on_done` gets each ending, `on_failure` why it can't go on.
 
     `cwd` is the shell's directory and `program` its path; `taken` counts the bytes of input.
+    `running` is the command at work, None while the shell is idle.
     """
 
     def __init__(
@@ -56,28 +58,20 @@ class PersistentShell:
         on_failure: Callable[[str], None],
     ) -> None:
         self.program = user_shell(context.environment)
-        self.cwd = str(Path(context.cwd) / request.cwd) if request.cwd else context.cwd
-        self.environment = ({} if request.clear_env else dict(context.environment)) | dict(
-            request.env
-        )
-        if request.terminal is not None:
-            self.environment["TERM"] = request.terminal.term or self.environment.get("TERM", "dumb")
-        self.recipe = ShellRecipe.choose(
-            self.program,
-            terminal=request.terminal is not None,
-            home=self.environment.get("HOME", "/"),
-        )
+        self.cwd, self.environment = context.place(request)
+        self.has_terminal = request.terminal is not None
+        self.running: RunCommand | None = None
+        self.taken = 0
+        home = self.environment.get("HOME", "/")
+        self.recipe = ShellRecipe.choose(self.program, terminal=self.has_terminal, home=home)
         self._outlet = outlet
         self._context = context
         self._request = request
         self._size = None if request.terminal is None else request.terminal.size
         self._on_done = on_done
         self._on_failure = on_failure
-        self.taken = 0
         self._shell: ShellProcess | None = None
-        self._was_started = False
         self._ready = asyncio.Event()
-        self._running: RunCommand | None = None
         self._is_told = False  # the shell knows of the running command
         self._was_exit = False
         self._started = 0.0
@@ -90,41 +84,31 @@ class PersistentShell:
         self._questions = Questions(context.limits.kill_grace, self._kill)
         self._is_closed = False
 
-    @property
-    def running(self) -> RunCommand | None:
-        """The command at work, None while the shell is idle."""
-        return self._running
-
-    @property
-    def has_terminal(self) -> bool:
-        """Whether commands have a terminal."""
-        return self._request.terminal is not None
-
     # Its life.
 
-    async def start(self, unreported: Mapping[int, int] = _NOTHING) -> None:
+    async def start(self, unreported: Mapping[int, int] | None = None) -> None:
         """Start a shell and wait for its first report. Raises SpawnError, OSError, TimeoutError.
 
-        `unreported` counts the bytes that the shell before it sent since the last ending.
+        `unreported` counts the bytes that the shell before it sent since the last ending; None says
+        that there was none.
         """
         self._ready.clear()
-        is_first, self._was_started = not self._was_started, True
         shell = await ShellProcess.start(
             self._context,
             self.recipe,
             # A directory that was asked for has to be there; one that has gone since need not.
-            self.cwd if is_first or Path(self.cwd).is_dir() else self._context.cwd,
+            self.cwd if unreported is None or Path(self.cwd).is_dir() else self._context.cwd,
             self.environment,
             self._outlet,
             stdin=self._request.stdin,
             terminal=self._size,
         )
-        if self._is_closed:
-            shell.close()
-            self._context.clean_up(_end(shell.process, self._context.limits.kill_grace))
-            return
         self._shell = shell
-        self._reported = {stream: -count for stream, count in unreported.items()}
+        if self._is_closed:
+            self.close()
+            return
+        sent = unreported or _NOTHING
+        self._reported = {stream: -count for stream, count in sent.items()}
         shell.on_report = self._report
         shell.on_answer = self._questions.answered
         shell.on_death = self._died
@@ -137,12 +121,12 @@ class PersistentShell:
         Returns what comes too late for the terminal: no command runs that could read it.
         """
         self.taken += len(data)
-        is_waiting = self._running is not None and not self._is_told
+        is_waiting = self.running is not None and not self._is_told
         if self.has_terminal and is_waiting and _INTERRUPT in data:
             self._is_cancelled = True  # the shell has yet to hear of what this is meant for
         await self._ready.wait()
         shell = self._shell
-        if self.has_terminal and self._running is None:
+        if self.has_terminal and self.running is None:
             return data
         if shell is None or shell.stdin is None:
             return b""
@@ -150,8 +134,8 @@ class PersistentShell:
             await shell.stdin.write(data)
         except BrokenPipeError:
             return b""
-        if self.has_terminal and self._running is not None and self._is_told and _INTERRUPT in data:
-            shell.say(self.recipe.report(self._running.number))  # it may have lost the first
+        if self.has_terminal and self.running is not None and self._is_told and _INTERRUPT in data:
+            shell.say(self.recipe.report(self.running.number))  # it may have lost the first
         return b""
 
     def end_input(self) -> None:
@@ -185,8 +169,8 @@ class PersistentShell:
 
     def run(self, command: RunCommand) -> None:
         """Run a command; `on_done` follows. The shell must be idle."""
-        assert self._running is None
-        self._running = command
+        assert self.running is None
+        self.running = command
         self._is_told = self._is_cancelled = False
         self._started = time.monotonic()
         self._timed_out = False
@@ -219,40 +203,38 @@ class PersistentShell:
 
         One that asks for its end keeps a command that waits for the shell from beginning.
         """
-        if self._running is None:
+        if self.running is None:
             return
         shell = self._ready_shell()
         if shell is not None and self._is_told:
             shell.signal(number)
-            shell.say(self.recipe.report(self._running.number))
+            shell.say(self.recipe.report(self.running.number))
         elif number in _ENDING_SIGNALS:
             self._is_cancelled = True
 
     def cancel(self) -> None:
         """Interrupt the command; a shell that does not yield is ended."""
-        if self._running is None:
+        if self.running is None:
             return
         shell = self._ready_shell()
         if shell is None or not self._is_told:
             self._is_cancelled = True
             return
         self._stop_timer()
-        shell.interrupt(self._running.number)
         # A signal that hits a child between fork and exec is lost: halfway there is a second one.
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._context.limits.kill_grace / 2, self._cancel_again)
+        self._interrupt(partial(self._interrupt, self._kill))
 
-    def _cancel_again(self) -> None:
-        if self._running is None or self._shell is None:
-            return
-        self._shell.interrupt(self._running.number)
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._context.limits.kill_grace / 2, self._kill)
+    def _interrupt(self, otherwise: Callable[[], None]) -> None:
+        """Interrupt the command; call `otherwise` after half the grace if it does not yield."""
+        if self.running is not None and self._shell is not None:
+            self._shell.interrupt(self.running.number)
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._context.limits.kill_grace / 2, otherwise)
 
     async def ask(self, number: int, lines: bytes) -> Answer | None:
         """Ask the idle shell a question; None without an answer in time. Cancelling is safe."""
         shell = self._ready_shell()
-        if shell is None or self._running is not None or self._questions.is_busy:
+        if shell is None or self.running is not None or self._questions.is_busy:
             return None
         return await self._questions.ask(shell, number, lines)
 
@@ -265,22 +247,22 @@ class PersistentShell:
             self._ready.set()
             if self._questions.reported():
                 self._tell_waiting()
-        elif self._running is not None and report.number == self._running.number:
+        elif self.running is not None and report.number == self.running.number:
             self._finish(ExitStatus(code=min(report.status, 255)))
 
     def _tell_waiting(self) -> None:
         """Have the idle shell run the command that came while it was not."""
-        if self._running is None or self._shell is None or self._is_told:
+        if self.running is None or self._shell is None or self._is_told:
             return
         if self._is_cancelled:
             self._finish(ExitStatus.from_returncode(-signal.SIGINT))
         else:
-            self._tell(self._shell, self._running)
+            self._tell(self._shell, self.running)
 
     def _died(self, status: ExitStatus) -> None:
         """The shell ended: by `exit`, `exec`, a signal, or because it could not go on."""
         sent = self._count()
-        victim = self._running if self._is_told else None
+        victim = self.running if self._is_told else None
         self._questions.forget()
         self._stop_timer()  # the next shell has not earned what was to come
         if self._shell is not None:
@@ -289,7 +271,7 @@ class PersistentShell:
         was_exit = victim is not None and self._was_exit
         was_asked = self._ready.is_set() and (was_exit or not self._has_errexit())
         if self.has_terminal and status.code is not None and was_asked:
-            if self._running is not None:
+            if self.running is not None:
                 self._finish(status, sent=sent, left=True)
             else:
                 self._on_failure(f"the shell {status}")
@@ -298,7 +280,7 @@ class PersistentShell:
 
     def _has_errexit(self) -> bool:
         """Whether the shell was told to end at the first failure, as far as can be known."""
-        command = "" if self._running is None else self._running.command
+        command = "" if self.running is None else self.running.command
         return "e" in self._flags or _SETS_ERREXIT.search(command) is not None
 
     async def _restart(
@@ -333,9 +315,9 @@ class PersistentShell:
         restarted: bool = False,
         left: bool = False,
     ) -> None:
-        assert self._running is not None
+        assert self.running is not None
         self._stop_timer()
-        number = self._running.number
+        number = self.running.number
         unread = self._shell.take_unread() if self._shell is not None else b""
         ending = self._ending(number, status, self._count() if sent is None else sent)
         done = ending.replace(
@@ -346,7 +328,7 @@ class PersistentShell:
             unread=unread.decode(errors="surrogateescape"),
             taken=self.taken if self.has_terminal else 0,
         )
-        self._running = None
+        self.running = None
         self._last = 0 if restarted else status.shell_status
         self._on_done(done)
 
@@ -356,8 +338,8 @@ class PersistentShell:
     def _count(self) -> dict[int, int]:
         """Return the bytes sent since the last ending, and begin to count the next."""
         if self._shell is None:
-            return {STDOUT: 0, STDERR: 0}
-        now = self._shell.counts
+            return dict(_NOTHING)
+        now = dict(self._shell.counts)
         sent = {stream: count - self._reported[stream] for stream, count in now.items()}
         self._reported = now
         return sent

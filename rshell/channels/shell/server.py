@@ -17,7 +17,7 @@ import os
 import socket
 from typing import Protocol
 
-from rshell.channels.base import Context, Task, own_name
+from rshell.channels.base import Context, Task, listen, own_name
 from rshell.channels.process.messages import STDIN, Resize, Signal
 from rshell.channels.process.server import resolve_signal
 from rshell.channels.shell import completion
@@ -40,7 +40,7 @@ from rshell.channels.shell.messages import (
 )
 from rshell.channels.shell.persistent import PersistentShell
 from rshell.errors import LocalProtocolError, RemoteProtocolError, RshellError, SpawnError
-from rshell.protocol.codec import Json, Message, read_message
+from rshell.protocol.codec import Json, Message
 from rshell.transport.channel import Channel
 from rshell.values import TerminalSize
 
@@ -82,39 +82,35 @@ class Conversation:
 
     def begin(self, *, feeds: bool) -> None:
         """Listen to the client; `feeds` says whether its input is for the shell's commands."""
-        self._channel.listen(self._on_message)
+        if self._is_closed:
+            return
+        kinds = (RunCommand, Signal, Cancel, Resize, Leave, Complete, Check)
+        listen(self._channel, self._hear, *kinds)  # which may hear of the end at once
         if feeds and not self._is_closed:
             self._feeder = asyncio.create_task(self._feed())
 
     def close(self) -> None:
         """Stop listening."""
         self._is_closed = True
+        self._channel.listen(lambda message: None)
         for task in (self._feeder, self._question):
             if task is not None:
                 task.cancel()
 
-    def _on_message(self, message: Json) -> None:
-        if self._is_closed:
-            return
+    def _hear(self, asked: Message) -> None:
         shell = self._owner.shell
-        try:
-            asked = read_message(
-                message, RunCommand, Signal, Cancel, Resize, Leave, Complete, Check
-            )
-            if isinstance(asked, RunCommand):
-                self._owner.run(asked)
-            elif isinstance(asked, Signal):
-                shell.signal(resolve_signal(asked.name))
-            elif isinstance(asked, Cancel):
-                shell.cancel()
-            elif isinstance(asked, Resize):
-                self._owner.resize(asked.size)
-            elif isinstance(asked, Leave):
-                self._owner.leave(asked.shown)
-            elif isinstance(asked, Question):
-                self._ask(asked)
-        except RemoteProtocolError as error:
-            self._channel.reset("bad-message", str(error))
+        if isinstance(asked, RunCommand):
+            self._owner.run(asked)
+        elif isinstance(asked, Signal):
+            shell.signal(resolve_signal(asked.name))
+        elif isinstance(asked, Cancel):
+            shell.cancel()
+        elif isinstance(asked, Resize):
+            self._owner.resize(asked.size)
+        elif isinstance(asked, Leave):
+            self._owner.leave(asked.shown)
+        elif isinstance(asked, Question):
+            self._ask(asked)
 
     # Input.
 

@@ -49,20 +49,25 @@ _AGAIN = (0.02, 0.1, 0.5)  # seconds between interrupts of what may be between f
 class ShellProcess:
     """A running shell, made by `start`, that prints to `outlet`.
 
-    It is the outlet of its own pipes: it counts what passes, and sees what is still to come.
+    It is the outlet of its own pipes: it counts what passes (`counts`, by stream), and sees what is
+    still to come. `process` is the caller's to end; `stdin` is the commands', None where it is
+    empty.
     """
 
+    process: RunningProcess
     _piped: PipedProcess
     _report_source: PipeSource
 
-    def __init__(self, recipe: ShellRecipe, outlet: Outlet) -> None:
+    def __init__(self, recipe: ShellRecipe, outlet: Outlet, *, has_terminal: bool) -> None:
         self.recipe = recipe
-        self.on_report: Callable[[Report], None] | None = None
-        self.on_answer: Callable[[Answer], None] | None = None
-        self.on_death: Callable[[ExitStatus], None] | None = None
+        self.on_report: Callable[[Report], None] = _ignore
+        self.on_answer: Callable[[Answer], None] = _ignore
+        self.on_death: Callable[[ExitStatus], None] = _ignore
+        self.counts = {STDOUT: 0, STDERR: 0}
+        self.stdin: PipeSink | None = None
         self._outlet = outlet
+        self._has_terminal = has_terminal
         self._reports = ReportReader()
-        self._sent = {STDOUT: 0, STDERR: 0}
         self._awaited: tuple[Report, dict[int, int]] | None = None
         self._writer: asyncio.Task[None] | None = None
         self._was_interrupted = False
@@ -85,8 +90,8 @@ class ShellProcess:
 
         Raises SpawnError, or OSError where the server has no descriptors left.
         """
-        self = cls(recipe, outlet)
         has_terminal = terminal is not None
+        self = cls(recipe, outlet, has_terminal=has_terminal)
         reports, theirs = output_pipe()
         try:
             self._piped = await PipedProcess.start(
@@ -107,22 +112,14 @@ class ShellProcess:
             raise
         finally:
             os.close(theirs)
+        self.process = self._piped.process
+        self.stdin = self._piped.sinks.get(STDIN_FD)
         self._report_source = PipeSource(
-            reports, self._receive_report, _nothing, block=_REPORT_BLOCK, room=_always
+            reports, self._receive_report, _ignore, block=_REPORT_BLOCK, room=_always
         )
         self._piped.on_end(self._ended)
         self.say(recipe.start())
         return self
-
-    @property
-    def process(self) -> RunningProcess:
-        """The shell's process, which is the caller's to end."""
-        return self._piped.process
-
-    @property
-    def stdin(self) -> PipeSink | None:
-        """The commands' standard input, None where that is empty."""
-        return self._piped.sinks.get(STDIN_FD)
 
     def say(self, lines: bytes) -> None:
         """Give the shell lines to read, after those it was given before."""
@@ -170,24 +167,15 @@ class ShellProcess:
         """There may be room for output again."""
         self._piped.resume()
 
-    @property
-    def counts(self) -> dict[int, int]:
-        """The bytes sent of each output stream."""
-        return dict(self._sent)
-
     def close(self) -> None:
         """Release every descriptor and task. The process is the caller's to end."""
-        self.on_report = self.on_answer = self.on_death = None
+        self.on_report = self.on_answer = self.on_death = _ignore
         if self._writer is not None:
             self._writer.cancel()
         if self._rest_timer is not None:
             self._rest_timer.cancel()
         self._report_source.close()
         self._piped.close()
-
-    @property
-    def _has_terminal(self) -> bool:
-        return self._piped.slave >= 0
 
     # The outlet of its pipes.
 
@@ -208,7 +196,7 @@ class ShellProcess:
     def write_nowait(self, data: bytes, stream: int = 0) -> None:
         """Pass on what commands print."""
         if not self._outlet.is_over and not self._discards:
-            self._sent[stream] += len(data)
+            self.counts[stream] += len(data)
             self._outlet.write_nowait(data, stream)
         self._check_drained()
 
@@ -217,8 +205,7 @@ class ShellProcess:
     def _receive_report(self, data: bytes) -> None:
         for item in self._reports.feed(data):
             if isinstance(item, Answer):
-                if self.on_answer is not None:
-                    self.on_answer(item)
+                self.on_answer(item)
                 continue
             if item.number == 0 and not self._discards:
                 self._tell(item)  # nobody listens yet; what it printed is sent later
@@ -251,8 +238,7 @@ class ShellProcess:
             if self._rest_timer is not None:
                 self._rest_timer.cancel()
             self._interrupt_rest(self.process.followers(), _AGAIN)
-        if self.on_report is not None:
-            self.on_report(report)
+        self.on_report(report)
 
     def _interrupt_rest(self, pids: list[int], again: tuple[float, ...]) -> None:
         """Interrupt what an interrupted shell left; none of it is the next command's."""
@@ -264,12 +250,12 @@ class ShellProcess:
 
     def _ended(self) -> None:
         status = self.process.exit_status
-        if self.on_death is not None and status is not None:
-            self.on_death(status)
+        assert status is not None
+        self.on_death(status)
 
 
-def _nothing() -> None:
-    """The end of the report pipe says nothing that the shell's exit does not say better."""
+def _ignore(*_: object) -> None:
+    """Nobody listens; the end of the report pipe says no more than the shell's exit, anyway."""
 
 
 def _always() -> int:

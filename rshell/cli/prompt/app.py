@@ -20,12 +20,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rshell.aio import Tasks
+from rshell.aio import Tasks, in_thread
 from rshell.channels.shell.client import ShellLine
 from rshell.channels.shell.messages import ShellEnding
 from rshell.cli.options import load_config
@@ -45,19 +44,13 @@ _PASSED_ON = ("COLORTERM", "LANG", "LC_ALL", "LC_CTYPE")
 
 def load_editor() -> Future[type[Editor]]:
     """Begin to load the editor, in a thread."""
-    loaded: Future[type[Editor]] = Future()
-    loaded.set_running_or_notify_cancel()  # who waits may give up; the thread does not
 
-    def load() -> None:
-        try:
-            from rshell.cli.prompt.editor import Editor
-        except BaseException as error:  # it belongs to the one who asks for the result
-            loaded.set_exception(error)
-        else:
-            loaded.set_result(Editor)
+    def load() -> type[Editor]:
+        from rshell.cli.prompt.editor import Editor
 
-    threading.Thread(target=load, name="loading the editor", daemon=True).start()
-    return loaded
+        return Editor
+
+    return in_thread(load, "loading the editor")
 
 
 async def run_prompt(client: Client, where: str, name: str, loading: Future[type[Editor]]) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 
 from rshell.channels.process.messages import ProcessEnding
-from rshell.cli.oneshot import BROKEN_PIPE_STATUS, TIMEOUT_STATUS, _status
+from rshell.cli.oneshot import TIMEOUT_STATUS, _status
+from rshell.cli.report import BROKEN_PIPE_STATUS
 from rshell.values import ExitStatus
 from tests.support.commands import argv, begin, read_line, run
 

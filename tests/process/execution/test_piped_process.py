@@ -83,8 +83,8 @@ async def test_each_stream_comes_apart_and_is_counted() -> None:
         with no_leak():
             outlet = Collected()
             piped = await start(script("echo out; echo err >&2; exit 7"), outlet)
-            assert piped.exit_status is None and not piped.is_over
-            assert await piped.wait() == piped.exit_status == ExitStatus(code=7)
+            assert piped.process.exit_status is None and not piped.is_over
+            assert await piped.wait() == piped.process.exit_status == ExitStatus(code=7)
             assert outlet.streams == {1: b"out\n", 2: b"err\n"}
             assert piped.counts == {1: 4, 2: 4}
             assert piped.is_over and not piped.is_held_open and not piped.is_timed_out
@@ -245,7 +245,7 @@ async def test_closing_releases_all_but_the_process_whose_end_can_be_waited_for(
                 assert open_descriptors() == before
             await piped.end(0)
             status = await piped.wait()
-            assert status == (ExitStatus(code=0) if when == "exited" else piped.exit_status)
+            assert status == (ExitStatus(code=0) if when == "exited" else piped.process.exit_status)
             assert called == []
             assert outlet.streams == {1: b"m"}
 

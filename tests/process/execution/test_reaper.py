@@ -199,12 +199,14 @@ async def test_a_lost_reaper_is_replaced_and_told_of_all_that_live(signum: int) 
 
 
 async def test_without_an_interpreter_commands_still_run(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
     with no_leak():
-        reaper = Reaper(python="/no/such/python")
+        reaper = Reaper()
         popen = begin("true")
-        process = RunningProcess(popen, reaper=reaper)
+        reaper.add(popen.pid)
+        process = RunningProcess(popen, forget=reaper.remove)
         await process.wait()
         assert reaper.pid is None
         assert "kill -9" in caplog.text
@@ -215,7 +217,9 @@ async def test_an_ended_process_is_taken_off_the_list() -> None:
     with no_leak():
         reaper = Reaper(1000)
         for _ in range(20):
-            process = RunningProcess(begin("true"), reaper=reaper)
+            popen = begin("true")
+            reaper.add(popen.pid)
+            process = RunningProcess(popen, forget=reaper.remove)
             await process.wait()
         async with asyncio.timeout(DEADLINE):
             await reaper.close()

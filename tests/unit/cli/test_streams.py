@@ -19,9 +19,9 @@ from rshell.cli.streams import (
     Leaving,
     Left,
     OutputDescriptor,
-    grow_pipe,
     on_signals,
 )
+from rshell.execution.pipes import grow_pipe
 from tests.support.pipes import lasting_pipe
 
 DEADLINE = 30.0
@@ -175,7 +175,7 @@ async def test_a_non_blocking_output_is_waited_for(pipe: tuple[int, int]) -> Non
 
 def test_what_is_no_pipe_is_left_as_it_is(tmp_path: Path) -> None:
     with (tmp_path / "file").open("wb") as file:
-        grow_pipe(file.fileno())
+        grow_pipe(file.fileno(), 1024 * 1024)
 
 
 async def test_the_last_word_is_not_overtaken(pipe: tuple[int, int]) -> None:
@@ -222,7 +222,7 @@ async def test_a_reader_that_is_slow_goes_without_the_rest_and_gets_the_last_wor
 
 def fill(fd: int) -> int:
     """Fill a pipe to its last byte; return how many it took."""
-    grow_pipe(fd)  # as the one who writes to it would
+    grow_pipe(fd, 1024 * 1024)  # as the one who writes to it would
     os.set_blocking(fd, False)
     size = 0
     for block in (bytes(4096), b"\0"):

@@ -11,7 +11,6 @@ from docs.render_states import render
 from rshell.channels.job import messages as job
 from rshell.channels.process import messages as process
 from rshell.channels.shell import messages as shell
-from rshell.channels.shell.named import messages as named
 from rshell.errors import RemoteProtocolError
 from rshell.protocol.codec import Message, encode_json, parse_object
 from rshell.protocol.fields import Group
@@ -207,14 +206,14 @@ TABLES: dict[str, type[Message]] = {
     "shell reply": shell.ShellReply,
     "done": shell.ShellEnding,
     "joined": shell.Joined,
-    "sessions request": named.NamedShellsRequest,
-    "session": named.NamedShellInfo,
+    "sessions request": shell.NamedShellsRequest,
+    "session": shell.NamedShellInfo,
     "job request": job.JobRequest,
     "job": job.JobInfo,
 }
 # Those that a sentence names: the keys are all that it shows as such.
 SENTENCES: dict[type[Message], str] = {
-    named.NamedShellsEnd: r"then `end` with (.*?) \|",
+    shell.NamedShellsEnd: r"then `end` with (.*?) \|",
     job.JobsEnd: r"then `end` with (`jobs`.*?) \|",
     job.LogEnd: r"then `end` with (`bytes`.*?), an object like",
     job.JobReply: r"the reply of OPENED has (.*?);",

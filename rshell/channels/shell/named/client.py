@@ -14,23 +14,21 @@ import asyncio
 from collections import deque
 from typing import Union
 
-from rshell.channels.base import read_reply, receive_answer, receive_list
+from rshell.channels.base import ask, listen, read_reply, receive_answer, receive_list
 from rshell.channels.process.messages import STDOUT
 from rshell.channels.shell.messages import (
     CommandBegun,
     Joined,
+    NamedShellInfo,
+    NamedShellsEnd,
+    NamedShellsRequest,
     Resized,
     ShellEnding,
     ShellRequest,
     Skipped,
 )
-from rshell.channels.shell.named.messages import (
-    NamedShellInfo,
-    NamedShellsEnd,
-    NamedShellsRequest,
-)
 from rshell.errors import RemoteProtocolError, RshellError
-from rshell.protocol.codec import Json, read_message
+from rshell.protocol.codec import Message
 from rshell.transport.channel import Channel
 from rshell.transport.live_session import LiveSession
 from rshell.values import TerminalSize
@@ -38,23 +36,15 @@ from rshell.values import TerminalSize
 
 async def list_named_shells(live: LiveSession) -> list[NamedShellInfo]:
     """Return our named shells on the server, the oldest first. Safe to cancel."""
-    channel = await _ask(live, NamedShellsRequest("list"))
+    channel = await ask(live, "sessions", NamedShellsRequest("list"))
     return await receive_list(channel, NamedShellInfo, NamedShellsEnd)
 
 
 async def end_named_shell(live: LiveSession, name: str) -> NamedShellInfo:
     """End a named shell and return it as it stood before. Cancelling does not save it."""
-    channel = await _ask(live, NamedShellsRequest("end", name))
+    channel = await ask(live, "sessions", NamedShellsRequest("end", name))
     return await receive_answer(channel, NamedShellInfo)
 
-
-async def _ask(live: LiveSession, request: NamedShellsRequest) -> Channel:
-    channel = live.open_channel("sessions", request.encode())
-    await channel.wait_opened()
-    return channel
-
-
-_UNKNOWN = TerminalSize(columns=1, rows=1)
 
 _EVENTS = 10_000  # that wait for a reader who does not read
 
@@ -71,8 +61,9 @@ class ShellWatch:
     One task may step; cancelling a step loses nothing. Leaving its block stops watching.
     """
 
+    found: Joined
+
     def __init__(self, channel: Channel) -> None:
-        self.found = Joined(False, 0, _UNKNOWN, 0, 0)  # until the answer has come
         self._channel = channel
         self._reader = channel.stream(STDOUT)
         self._told: deque[tuple[int, WatchEvent]] = deque()  # with the bytes before each
@@ -82,7 +73,7 @@ class ShellWatch:
         self._heard = asyncio.Event()
         self._is_over = False
         self._error: RshellError | None = None
-        channel.listen(self._on_message)
+        listen(channel, self._hear, ShellEnding, CommandBegun, Resized, Skipped)
 
     async def __aenter__(self) -> ShellWatch:
         return self
@@ -127,26 +118,14 @@ class ShellWatch:
                 self._error = error
             self._is_over = not self._block
 
-    def _on_message(self, message: Json) -> None:
-        try:
-            event = _decode(message)
-        except RemoteProtocolError as error:
-            self._channel.reset("bad-message", str(error))
-            return
+    def _hear(self, heard: Message) -> None:
+        event = heard.size if isinstance(heard, Resized) else heard
+        assert isinstance(event, (ShellEnding, CommandBegun, TerminalSize, Skipped))
         if len(self._told) >= _EVENTS:
             self._channel.reset("overrun", f"{_EVENTS} events wait to be looked at")
-        elif event is not None:
+        else:
             self._told.append((self._reader.received, event))
             self._heard.set()
-
-
-def _decode(message: Json) -> WatchEvent | None:
-    """Return what a message says, None for one of a later version."""
-    event = read_message(message, ShellEnding, CommandBegun, Resized, Skipped)
-    if isinstance(event, Resized):
-        return event.size
-    assert event is None or isinstance(event, (ShellEnding, CommandBegun, Skipped))
-    return event
 
 
 async def watch_named_shell(live: LiveSession, request: ShellRequest) -> ShellWatch:

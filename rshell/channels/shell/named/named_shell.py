@@ -22,18 +22,18 @@ from functools import partial
 from typing import Any
 
 from rshell.channels.base import Context, Task
+from rshell.channels.process.messages import STDIN
 from rshell.channels.shell.messages import (
     CommandBegun,
     Joined,
     Moved,
+    NamedShellInfo,
     Resized,
     RunCommand,
     ShellEnding,
     ShellRequest,
 )
-from rshell.channels.shell.named.attachment import Attachment
-from rshell.channels.shell.named.messages import NamedShellInfo
-from rshell.channels.shell.named.output_cursor import OutputCursor, OutputRing
+from rshell.channels.shell.named.attachment import Attachment, OutputCursor, OutputRing
 from rshell.channels.shell.persistent import PersistentShell
 from rshell.channels.shell.server import welcome
 from rshell.errors import ChannelRefused, LocalProtocolError, RemoteProtocolError, SpawnError
@@ -49,7 +49,8 @@ _NUDGE = 0.1  # seconds with another size
 class NamedShell:
     """The shell `request.name` of `context.identity`, and the outlet of its `PersistentShell`.
 
-    `on_over(shell)` is called once, when it has ended. `verifier` is what the login of its maker
+    `on_over()` is called once, when it has ended; `gone` is set when all its processes have,
+    too. `started` is set when it has started, or can't. `verifier` is what the login of its maker
     was checked against, None without a token; `audit` is the server's log.
     """
 
@@ -59,7 +60,7 @@ class NamedShell:
         request: ShellRequest,
         verifier: Verifier | None,
         audit: Callable[[str, Json], None],
-        on_over: Callable[[NamedShell], None],
+        on_over: Callable[[], object],
     ) -> None:
         assert request.name is not None and request.terminal is not None
         self.name = request.name
@@ -74,7 +75,7 @@ class NamedShell:
         self._on_over = on_over
         self._size = request.terminal.size
         own = replace(context, clean_up=self._clean_up)
-        self.shell = PersistentShell(self, own, request, self._done, self._fail)
+        self.shell = PersistentShell(self, own, request, self._done, partial(self.end, "failed"))
         self._attached: Attachment | None = None
         self._watchers: list[OutputCursor] = []
         self._task: Task | None = None  # while a command runs
@@ -89,7 +90,7 @@ class NamedShell:
         self._waiting: asyncio.TimerHandle | None = None
         self._why = ""
         self._cleaning = 0
-        self._gone = asyncio.Event()
+        self.gone = asyncio.Event()
 
     # Its life.
 
@@ -116,10 +117,6 @@ class NamedShell:
         if self._finish(reason):
             for channel in channels:
                 channel.reset(code, reason)
-
-    async def wait_gone(self) -> None:
-        """Wait until the shell is over and all its processes have ended. Safe to cancel."""
-        await self._gone.wait()
 
     def info(self) -> NamedShellInfo:
         """Return what listings say of it."""
@@ -148,21 +145,24 @@ class NamedShell:
             self._waiting.cancel()
             self._waiting = None
         start = max(self._seen, self.ring.start)
-        self._attached = attachment = Attachment(self, channel, context, start)
+        self._attached = attachment = Attachment(
+            context, self.shell, OutputCursor(channel, self.ring, start), self.run, self.resize
+        )
         joined = self._joined(is_attached=not is_new).replace(
             size=size,
             kept=self.ring.end - start,
             dropped=start - self._seen,
-            modes=(self._seen_modes if start == self._seen else self._modes.restore()).decode(),
             last=self._last if self._is_last_unseen else None,
         )
+        if start == self._seen:
+            joined = joined.replace(modes=self._seen_modes.decode())
         self._is_last_unseen = False
         try:
             channel.accept(welcome(self.shell) | joined.encode())
         except LocalProtocolError as error:  # a directory's name, where the peer takes small frames
             self.detach(attachment)
             raise ChannelRefused("failed", f"the reply does not fit: {error}") from error
-        context.audit("shell-attached", attachment.facts)
+        context.audit("shell-attached", self._facts(channel))
         if size == self._size and self.shell.running is not None:
             self._nudge()
         else:
@@ -185,23 +185,23 @@ class NamedShell:
         self._wait_for_somebody()
         self.shell.resume()
 
-    def watch(self, channel: Channel, context: Context) -> OutputCursor:
-        """Accept a channel that is sent what comes from now on."""
-        joined = self._joined(is_attached=True).replace(modes=self._modes.restore().decode())
-        channel.accept(welcome(self.shell) | joined.encode())
-        context.audit("shell-watched", {"channel": channel.number, "name": self.name})
+    async def watch(self, channel: Channel, context: Context) -> None:
+        """Accept a channel, and send it what comes from now on until it is over."""
+        channel.accept(welcome(self.shell) | self._joined(is_attached=True).encode())
+        context.audit("shell-watched", self._facts(channel))
         watcher = OutputCursor(channel, self.ring, self.ring.end)
         self._watchers.append(watcher)
         channel.on_room = watcher.pump
         channel.listen(lambda _: channel.reset("bad-message", "who watches has no say here"))
         if self.shell.running is not None:
             self._nudge()  # a program on the screen draws it for this one, too
-        return watcher
-
-    def unwatch(self, watcher: OutputCursor) -> None:
-        """Let go of a watcher, if it is there."""
-        if watcher in self._watchers:
-            self._watchers.remove(watcher)
+        try:
+            async for _ in channel.stream(STDIN):
+                pass  # thrown away
+            await channel.wait_closed()
+        finally:
+            if watcher in self._watchers:
+                self._watchers.remove(watcher)
 
     def _release(self, attachment: Attachment, *, is_moved: bool) -> None:
         """Take the attached channel's place from it."""
@@ -213,12 +213,12 @@ class NamedShell:
         last = self._last_position
         if last > self._seen or (last == self._seen and not is_certain):
             self._is_last_unseen = self._last is not None
-        if is_moved and not attachment.channel.is_over:
-            attachment.context.audit("shell-moved", attachment.facts)
-            attachment.channel.send_message(Moved().encode())
-            attachment.channel.close()
-        else:
-            attachment.context.audit("shell-detached", attachment.facts)
+        channel, event = attachment.channel, "shell-detached"
+        if is_moved and not channel.is_over:
+            channel.send_message(Moved().encode())
+            channel.close()
+            event = "shell-moved"
+        attachment.context.audit(event, self._facts(channel))
 
     def _wait_for_somebody(self) -> None:
         seconds = self._context.limits.named_seconds
@@ -236,6 +236,7 @@ class NamedShell:
             kept=0,
             dropped=0,
             running=None if running is None else running.command,
+            modes=self._modes.restore().decode(),
         )
 
     # What the attached client asks for.
@@ -322,10 +323,7 @@ class NamedShell:
             cursors = self._cursors()
             self._finish("its shell left")
             for cursor in cursors:
-                cursor.finish()
-
-    def _fail(self, reason: str) -> None:
-        self.end("failed", reason)
+                cursor.after(cursor.channel.close)
 
     def _finish(self, reason: str) -> bool:
         """End the shell and forget the channels. Returns False when that was done before."""
@@ -337,23 +335,19 @@ class NamedShell:
         if self._waiting is not None:
             self._waiting.cancel()
         self.shell.close()
-        self._end_task()
+        if self._task is not None:
+            self._task.end()
         if self._attached is not None:
             self._attached.conversation.close()
         if self.started.is_set():
             self._write("shell-ended", {"reason": reason})
         self._attached = None
         self._watchers = []
-        self._on_over(self)
+        self._on_over()
         self._check_gone()
         return True
 
     # Shared pieces.
-
-    def _end_task(self) -> None:
-        if self._task is not None:
-            self._task.end()
-            self._task = None
 
     def _cursors(self) -> list[OutputCursor]:
         return ([] if self._attached is None else [self._attached.cursor]) + self._watchers
@@ -365,9 +359,13 @@ class NamedShell:
     def _write(self, event: str, facts: Json) -> None:
         """Write to the audit log, in the name of the attached client if there is one."""
         if self._attached is not None:
-            self._attached.context.audit(event, self._attached.facts | facts)
+            self._attached.context.audit(event, self._facts(self._attached.channel) | facts)
         else:
             self._audit(event, {"identity": self.identity, "name": self.name} | facts)
+
+    def _facts(self, channel: Channel) -> Json:
+        """Return what the audit log says of one of its channels."""
+        return {"channel": channel.number, "name": self.name}
 
     def _clean_up(self, work: Coroutine[Any, Any, None]) -> None:
         """Have the server do what must end after the shell, and know when it is done."""
@@ -383,4 +381,4 @@ class NamedShell:
 
     def _check_gone(self) -> None:
         if self.is_over and not self._cleaning:
-            self._gone.set()
+            self.gone.set()

@@ -12,18 +12,17 @@ ends with the token, so it remembers what the token was checked against.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
-from rshell.channels.base import Context
-from rshell.channels.process.messages import STDIN
-from rshell.channels.shell.messages import ShellRequest
-from rshell.channels.shell.named.messages import (
-    NamedShellInfo,
+from rshell.channels.base import Context, answer_request, send_list
+from rshell.channels.shell.messages import (
     NamedShellsEnd,
     NamedShellsRequest,
+    ShellRequest,
 )
 from rshell.channels.shell.named.named_shell import NamedShell
 from rshell.channels.shell.server import PlainShell
-from rshell.errors import ChannelRefused, RemoteProtocolError
+from rshell.errors import ChannelRefused
 from rshell.protocol.codec import Json
 from rshell.protocol.scram import Verifier
 from rshell.transport.channel import Channel
@@ -63,51 +62,40 @@ class NamedShellTable:
 
         An end that was asked for goes on without its asker.
         """
-        try:
-            request = NamedShellsRequest.decode(channel.request)
-        except RemoteProtocolError as error:
-            channel.refuse("bad-request", str(error))
-            return
-        try:
-            self._check_kept()
-            if request.verb == "list":
-                infos = self._infos(context.identity)
-                channel.accept()
-                for info in infos:
-                    channel.send_message(info.encode())
-                channel.send_message(NamedShellsEnd(len(infos)).encode())
-            else:
-                assert request.name is not None
-                info = await self._end(context.identity, request.name)
-                channel.accept()
-                channel.send_message(info.encode())
-        except ChannelRefused as error:
-            channel.refuse(error.code, error.reason)
+        await answer_request(channel, NamedShellsRequest, partial(self._answer, channel, context))
+
+    async def _answer(
+        self, channel: Channel, context: Context, request: NamedShellsRequest
+    ) -> None:
+        self._check_kept()
+        if request.verb == "list":
+            shells = (self._shells[key] for key in self._shells if key[0] == context.identity)
+            infos = [shell.info() for shell in shells if shell.started.is_set()]
+            send_list(channel, infos, NamedShellsEnd)  # the oldest first
+        else:
+            assert request.name is not None
+            shell = self._find(context.identity, request.name)
+            info = shell.info()  # as it stood before
+            shell.end("killed", "somebody ended this shell")
+            await shell.gone.wait()
+            channel.accept()
+            channel.send_message(info.encode())
 
     async def serve_shell(self, channel: Channel, context: Context) -> None:
         """Keep a shell for the channel until the client closes it or the shell leaves.
 
         With a name in its request: attach the channel to the shell of that name, or have it watch.
         """
-        try:
-            request = ShellRequest.decode(channel.request)
-        except RemoteProtocolError as error:
-            channel.refuse("bad-request", str(error))
-            return
+        await answer_request(channel, ShellRequest, partial(self._serve, channel, context))
+
+    async def _serve(self, channel: Channel, context: Context, request: ShellRequest) -> None:
         if request.name is None:
             await PlainShell(channel, context, request).serve()
             return
-        try:
-            await self._serve_named(channel, context, request)
-        except ChannelRefused as error:
-            channel.refuse(error.code, error.reason)
-
-    async def _serve_named(self, channel: Channel, context: Context, request: ShellRequest) -> None:
-        """Attach or watch. Returns when the channel is over."""
-        assert request.name is not None and request.terminal is not None
+        assert request.terminal is not None
         self._check_kept()
         if request.share:
-            await _watch(self._find(context.identity, request.name), channel, context)
+            await self._find(context.identity, request.name).watch(channel, context)
             return
         shell, is_new = await self._obtain(context, request)
         attachment = shell.attach(channel, context, request.terminal.size, is_new=is_new)
@@ -129,20 +117,7 @@ class NamedShellTable:
         for shell in shells:
             shell.end("killed", _SHUTDOWN)
         for shell in shells:
-            await shell.wait_gone()
-
-    def _infos(self, identity: str) -> list[NamedShellInfo]:
-        """Return what listings say of an identity's shells, the oldest first."""
-        shells = (shell for (owner, _), shell in self._shells.items() if owner == identity)
-        return [shell.info() for shell in shells if shell.started.is_set()]
-
-    async def _end(self, identity: str, name: str) -> NamedShellInfo:
-        """End a shell, and return it as it stood before."""
-        shell = self._find(identity, name)
-        info = shell.info()
-        shell.end("killed", "somebody ended this shell")
-        await shell.wait_gone()
-        return info
+            await shell.gone.wait()
 
     async def _obtain(self, context: Context, request: ShellRequest) -> tuple[NamedShell, bool]:
         """Return the shell of `context.identity` that `request` names, and whether it is new.
@@ -157,7 +132,9 @@ class NamedShellTable:
             await shell.started.wait()
         self._check_limits(context.identity)
         verifier = self._verifier_of(context.session)
-        shell = NamedShell(context, request, verifier, self._audit, self._forget)
+        shell = NamedShell(
+            context, request, verifier, self._audit, lambda: self._shells.pop(key, None)
+        )
         self._shells[key] = shell
         await shell.start()
         return shell, True
@@ -184,16 +161,3 @@ class NamedShellTable:
             )
         if len(self._shells) >= self._limits.named_shells:
             raise ChannelRefused("busy", "the server has as many named shells as it takes")
-
-    def _forget(self, shell: NamedShell) -> None:
-        self._shells.pop((shell.identity, shell.name), None)
-
-
-async def _watch(shell: NamedShell, channel: Channel, context: Context) -> None:
-    watcher = shell.watch(channel, context)
-    try:
-        async for _ in channel.stream(STDIN):
-            pass  # thrown away
-        await channel.wait_closed()
-    finally:
-        shell.unwatch(watcher)

@@ -74,8 +74,8 @@ def test_a_name_that_is_a_tilde_is_told_from_the_home_directory() -> None:
     assert quote_candidate("~/x", "", has_home=True) == "~/x"
 
 
-def files(line: str, cwd: Path, *, home: str = "/", programs: bool = False) -> Completions:
-    return from_files(7, find_word(line), str(cwd), home, programs=programs)
+def files(line: str, cwd: Path, *, home: str = "/") -> Completions:
+    return from_files(7, find_word(line), str(cwd), home)
 
 
 @pytest.fixture
@@ -149,9 +149,6 @@ def test_only_what_can_be_executed_is_a_program(place: Path) -> None:
     for name, mode in (("run me", 0o755), ("read me", 0o644)):
         (place / name).touch()
         (place / name).chmod(mode)
-    (place / "r directory").mkdir()
-    (place / "r dangling").symlink_to("nowhere")
-    assert files("./r", place, programs=True).labels == ("r directory/", "run me")
     search = os.pathsep.join(["/no/such/directory", str(place), str(place)])
     assert from_path(7, find_word("ru"), search).texts == ("run\\ me ",)
 

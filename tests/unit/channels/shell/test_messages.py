@@ -1,4 +1,4 @@
-"""What the messages of the kind `shell` leave out, and what no field alone can refuse.
+"""What the messages of `shell` and `sessions` leave out, and what no field alone can refuse.
 
 That every message arrives as it was, and that no field takes another type, is tests/unit/protocol/
 test_codec.py's.
@@ -17,13 +17,16 @@ from rshell.channels.shell.messages import (
     Complete,
     Completions,
     Joined,
+    NamedShellInfo,
+    NamedShellsEnd,
+    NamedShellsRequest,
     Question,
     RunCommand,
     ShellEnding,
     ShellRequest,
 )
 from rshell.errors import LocalProtocolError, RemoteProtocolError
-from rshell.protocol.codec import Message, encode_json, read_message
+from rshell.protocol.codec import Json, Message, encode_json, read_message
 from rshell.values import ExitStatus, TerminalSize
 from tests.support.messages import over_the_wire
 
@@ -126,3 +129,82 @@ def test_the_audit_log_is_not_told_what_was_typed() -> None:
 def test_of_a_long_command_the_beginning_is_told() -> None:
     joined = JOINED.replace(running="x" * 2**18)
     assert Joined.decode(joined.encode()).running == "x" * 1021 + "..."
+
+
+# What is asked about named shells, and what is answered.
+
+
+INFO = NamedShellInfo(
+    name="work",
+    identity="me",
+    created=5.5,
+    attached=True,
+    watchers=2,
+    shell="/bin/sh",
+    cwd="/\udcff",
+    size=TerminalSize(80, 24),
+    running="vi",
+)
+
+
+def test_names_that_no_named_shell_can_have_are_refused_by_both_ends() -> None:
+    assert NamedShellsRequest("list").encode() == {"verb": "list"}
+    assert NamedShellsRequest("end", "a.b").encode() == {"verb": "end", "name": "a.b"}
+    for name in ("", "-x", "a/b", "a" * 65):
+        with pytest.raises(LocalProtocolError, match="not a named shell's name"):
+            NamedShellsRequest("end", name)
+        with pytest.raises(RemoteProtocolError, match="needs 'name': a name"):
+            NamedShellsRequest.decode({"verb": "end", "name": name})
+
+
+def test_requests_that_make_no_sense_are_refused() -> None:
+    wrongs: list[tuple[Json, str]] = [
+        ({}, "'verb': one of list, end"),
+        ({"verb": "stop"}, "'verb': one of list, end"),
+        ({"verb": "end"}, "'end' needs the 'name'"),
+        ({"verb": "end", "name": 5}, "name"),
+    ]
+    for values, message in wrongs:
+        with pytest.raises(RemoteProtocolError, match=message):
+            NamedShellsRequest.decode(values)
+
+
+def test_a_named_shell_arrives_as_it_was_but_for_a_long_command() -> None:
+    for info in (INFO, INFO.replace(attached=False, running=None)):
+        assert NamedShellInfo.decode(info.encode()) == info
+    assert INFO.encode() == {
+        "type": "session",
+        "name": "work",
+        "identity": "me",
+        "created": 5.5,
+        "attached": True,
+        "watchers": 2,
+        "shell": "/bin/sh",
+        "cwd": "/\udcff",
+        "columns": 80,
+        "rows": 24,
+        "running": "vi",
+    }
+    assert "running" not in INFO.replace(running=None).encode()
+    shown = NamedShellInfo.decode(INFO.replace(running="x" * 5000).encode()).running
+    assert shown == "x" * 1021 + "..."
+    assert NamedShellsEnd(3).encode() == {"type": "end", "sessions": 3}
+
+
+def test_a_named_shell_that_makes_no_sense_is_refused() -> None:
+    wrongs: list[Json] = [
+        {"name": "a/b"},
+        {"identity": None},
+        {"created": "now"},
+        {"attached": 1},
+        {"watchers": -1},
+        {"shell": None},
+        {"columns": 0},
+        {"rows": True},
+        {"running": "x" * 1025},
+        {"running": None},
+    ]
+    for wrong in wrongs:
+        with pytest.raises(RemoteProtocolError):
+            NamedShellInfo.decode(INFO.encode() | wrong)
+            pytest.fail(f"took {wrong}")

@@ -14,8 +14,7 @@ import pytest
 import rshell
 from rshell import ChannelRefused, ChannelReset
 from rshell.channels.process.messages import Terminal
-from rshell.channels.shell.messages import ShellRequest
-from rshell.channels.shell.named.messages import NamedShellInfo
+from rshell.channels.shell.messages import NamedShellInfo, ShellRequest
 from rshell.client.client import Client
 from rshell.protocol.codec import Json
 from rshell.security.credentials import local_token

@@ -8,7 +8,14 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from rshell.channels.process.messages import Terminal
-from rshell.channels.shell.messages import CommandBegun, Joined, ShellEnding, ShellRequest, Skipped
+from rshell.channels.shell.messages import (
+    CommandBegun,
+    Joined,
+    NamedShellInfo,
+    ShellEnding,
+    ShellRequest,
+    Skipped,
+)
 from rshell.channels.shell.named.client import (
     ShellWatch,
     WatchEvent,
@@ -16,7 +23,6 @@ from rshell.channels.shell.named.client import (
     list_named_shells,
     watch_named_shell,
 )
-from rshell.channels.shell.named.messages import NamedShellInfo
 from rshell.errors import ChannelRefused, ChannelReset, RemoteProtocolError
 from rshell.protocol.codec import Json
 from rshell.transport.channel import Channel

@@ -13,7 +13,7 @@ import pytest
 from rshell.aio import Opening
 from rshell.channels.shell.messages import CommandBegun, Joined, ShellEnding, Skipped
 from rshell.channels.shell.named.client import ShellWatch, WatchEvent
-from rshell.cli.watch import run_watch
+from rshell.cli.lasting import run_watch
 from rshell.client.client import Client
 from rshell.errors import ChannelReset, LinkLost, RshellError
 from rshell.values import ExitStatus, TerminalSize
