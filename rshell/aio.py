@@ -1,7 +1,6 @@
-"""What asyncio lacks and several rooms need, once each: who waits, who owns, who opens.
+"""What asyncio lacks and several layers need, once each: who waits, who owns, who opens.
 
-Nothing here knows anything of rshell. `timeout` is imported from here everywhere, because older
-Pythons lack it.
+Nothing here knows anything of rshell. `timeout` is asyncio's own.
 """
 
 from __future__ import annotations

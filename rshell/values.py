@@ -1,7 +1,7 @@
-"""Small frozen values that every layer shares: addresses, endings, sizes and limits.
+"""Small frozen values that every layer shares: addresses, statuses, sizes and limits.
 
 A value checks itself when it is made, and code that holds one never checks again. `frozen` makes
-their classes, here and in every other room.
+their classes, here and everywhere else.
 
 Hazard: an address travels from people and config files into `connect()` and, through
 `--via`, near command lines. A host that starts with `-` or holds blanks or control
@@ -51,7 +51,7 @@ def frozen(cls: type[Value]) -> type[Value]:
 
 
 def is_name(text: str) -> bool:
-    """Whether a job or a session may bear this name: no path, no option, nothing to quote."""
+    """Whether a job or a named shell may have this name: no path, no option, nothing to quote."""
     return _NAME.match(text) is not None
 
 

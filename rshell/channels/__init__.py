@@ -1,1 +1,1 @@
-"""Channel kinds. Adding one is a directory here, a line in `builtin`, and a section in the docs."""
+"""Channel kinds. docs/architecture.md says how to add one."""

@@ -1,6 +1,6 @@
 """Every JSON object on the wire, declared once: its class, its fields, their types and limits.
 
-Theory: a message is a frozen class with a list of fields (`fields`). From that list come its
+A message is a frozen class with a list of fields (`fields`). From that list come its
 construction, `encode`, `decode`, all the checks, and the rows of the tables in
 docs/protocol.md (`Message.FIELDS`). What a peer sends passes through these checks and nothing
 else: code behind this module never meets an unchecked value. A field that has its default is
