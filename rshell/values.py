@@ -183,9 +183,7 @@ class Limits:
     # For how many seconds a client tries to come back, and a server lets a silent one keep it
     # waiting; 0 forbids resuming.
     resume_window: float = 300.0
-    linger: float = (
-        3.0  # client: seconds asked of the server for a link that was closed, not silent
-    )
+    linger: float = 3.0  # client: seconds asked of the server for a link that was closed
     open_timeout: float = 20.0  # client: seconds for name look-up, TCP, TLS and login together
     # A server as a whole.
     sessions: int = 20_000  # at once

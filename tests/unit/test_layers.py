@@ -125,6 +125,11 @@ def test_only_the_prompt_imports_prompt_toolkit() -> None:
     assert all(module.startswith("rshell.cli.prompt") for module in users)
 
 
+def test_no_module_is_longer_than_can_be_read_in_one_go() -> None:
+    lengths = {module: len(path.read_text().splitlines()) for module, path in MODULES.items()}
+    assert not {module: length for module, length in lengths.items() if length > 400}
+
+
 def test_every_module_has_its_test_file() -> None:
     tests = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
     modules = [path for path in MODULES.values() if path.name != "__init__.py"]
