@@ -18,8 +18,10 @@ import rshell
 
 async def run_until_killed(address: str) -> None:
     """Be the client that will not get to say goodbye. Its token is in $RSHELL_TOKEN."""
+    # The server waits so long for a killed client to come back; 3 seconds by default.
+    limits = rshell.Limits(linger=0.5)
     async with (
-        rshell.connect(address) as client,
+        rshell.connect(address, limits=limits) as client,
         client.open_process(["sleep", "1000"]) as process,
     ):
         print(process.pid, flush=True)

@@ -41,8 +41,8 @@ class Context:
     inherit `environment`, and are started by `spawner`. `audit(event, facts)` writes a line of
     the audit log. `clean_up(coroutine)` runs what must end after the channel: the server owns it
     and waits for it when it stops. `working(channel)` notes work: a stopping server waits until
-    the `Task` ends, or the `with` block, and the channel gets a message `notice` then. Give None
-    for a channel that can't use it.
+    the `WorkItem` ends, or the `with` block, and the channel gets a message `notice` then. Give
+    None for a channel that can't use it.
     """
 
     identity: str
@@ -53,7 +53,7 @@ class Context:
     spawner: SpawnQueue
     audit: Callable[[str, Json], None]
     clean_up: Callable[[Coroutine[Any, Any, None]], None]
-    working: Callable[[Channel | None], Task]
+    working: Callable[[Channel | None], WorkItem]
 
     def place(self, request: ProcessRequest | ShellRequest) -> tuple[str, dict[str, str]]:
         """Return the directory and the environment that a request asks for."""
@@ -78,7 +78,7 @@ def own_name() -> str:
 # What runs right now.
 
 
-class Task:
+class WorkItem:
     """One thing that runs. `session` is the one that would miss its end, "" if none would.
 
     `is_command` tells commands from what only waits for one.
@@ -92,7 +92,7 @@ class Task:
         self._work = work
         self._channel = channel
 
-    def __enter__(self) -> Task:
+    def __enter__(self) -> WorkItem:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -116,47 +116,47 @@ class Task:
 
 
 class Work:
-    """All tasks of a server. `notice` returns what every command is told, "" for nothing."""
+    """All that runs on a server. `notice` returns what every command is told, "" for nothing."""
 
     def __init__(self) -> None:
         self.notice: Callable[[], str] = lambda: ""
-        self._tasks: dict[Task, None] = {}
+        self._items: dict[WorkItem, None] = {}
 
     @property
     def commands(self) -> int:
         """How many commands run, jobs included."""
-        return sum(task.is_command for task in self._tasks)
+        return sum(item.is_command for item in self._items)
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing runs, and nobody waits for anything."""
-        return not self._tasks
+        return not self._items
 
     def sessions(self) -> set[str]:
         """Return the sessions in which something runs."""
-        return {task.session for task in self._tasks}
+        return {item.session for item in self._items}
 
     def begin(
         self, session: str = "", channel: Channel | None = None, *, is_command: bool = True
-    ) -> Task:
-        """Note that something runs until `Task.end`, or until the `with` block of the task ends.
+    ) -> WorkItem:
+        """Note that something runs until `WorkItem.end`, or until its `with` block ends.
 
         `channel` is told what there is to tell.
         """
-        task = Task(self, session, channel, is_command=is_command)
-        self._tasks[task] = None
-        task.tell()
-        return task
+        item = WorkItem(self, session, channel, is_command=is_command)
+        self._items[item] = None
+        item.tell()
+        return item
 
     def notify(self, notice: Callable[[], str]) -> None:
         """Tell every command `notice()`, and those that begin later."""
         self.notice = notice
-        for task in list(self._tasks):
-            task.tell()
+        for item in list(self._items):
+            item.tell()
 
-    def forget(self, task: Task) -> None:
-        """Drop a task that has ended."""
-        self._tasks.pop(task, None)
+    def forget(self, item: WorkItem) -> None:
+        """Drop an item that has ended."""
+        self._items.pop(item, None)
 
 
 # A request and its answer, at both ends. An answer that stops short raises.

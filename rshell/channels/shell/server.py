@@ -17,7 +17,7 @@ import os
 import socket
 from typing import Protocol
 
-from rshell.channels.base import Context, Task, listen, own_name
+from rshell.channels.base import Context, WorkItem, listen, own_name
 from rshell.channels.process.messages import STDIN, Resize, Signal
 from rshell.channels.process.server import resolve_signal
 from rshell.channels.shell import completion
@@ -194,7 +194,7 @@ class PlainShell:
         self._context = context
         self._request = request
         self._conversation = Conversation(channel, context, self)
-        self._task: Task | None = None  # while a command runs
+        self._work: WorkItem | None = None  # while a command runs
 
     async def serve(self) -> None:
         """Start the shell, then wait until the client closes the channel or the shell leaves."""
@@ -214,14 +214,14 @@ class PlainShell:
         finally:
             self._conversation.close()
             self.shell.close()
-            self._end_task()
+            self._end_work()
 
     def run(self, command: RunCommand) -> None:
         """Run a command. Raises RemoteProtocolError while another one runs."""
         if self.shell.running is not None:
             raise RemoteProtocolError("a command runs in this shell already")
         self._audit("command", {"shell": command.command, "cwd": self.shell.cwd})
-        self._task = self._context.working(self._channel)
+        self._work = self._context.working(self._channel)
         self.shell.run(command)
 
     def resize(self, size: TerminalSize) -> None:
@@ -240,7 +240,7 @@ class PlainShell:
         for message in (first, *late):
             self._channel.send_message(message.encode())
         if self.shell.running is None:  # else another shell has taken the place of one that died
-            self._end_task()
+            self._end_work()
         self._audit("ended", done.facts())
         if done.left:
             self._channel.close()
@@ -248,10 +248,10 @@ class PlainShell:
     def _fail(self, reason: str) -> None:
         self._channel.reset("failed", reason)
 
-    def _end_task(self) -> None:
-        if self._task is not None:
-            self._task.end()
-            self._task = None
+    def _end_work(self) -> None:
+        if self._work is not None:
+            self._work.end()
+            self._work = None
 
     def _audit(self, event: str, facts: Json) -> None:
         self._context.audit(event, {"channel": self._channel.number} | facts)

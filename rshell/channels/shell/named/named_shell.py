@@ -21,7 +21,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from rshell.channels.base import Context, Task
+from rshell.channels.base import Context, WorkItem
 from rshell.channels.process.messages import STDIN
 from rshell.channels.shell.messages import (
     CommandBegun,
@@ -78,7 +78,7 @@ class NamedShell:
         self.shell = PersistentShell(self, own, request, self._done, partial(self.end, "failed"))
         self._attached: Attachment | None = None
         self._watchers: list[OutputCursor] = []
-        self._task: Task | None = None  # while a command runs
+        self._work: WorkItem | None = None  # while a command runs
         self._number = 0
         self._modes = ModeTracker()  # those of the terminal, at the ring's end
         self._seen_modes = b""  # those at `_seen`, or soon after
@@ -167,8 +167,8 @@ class NamedShell:
             self._nudge()
         else:
             self.resize(size)
-        if self._task is not None:
-            self._task.move(context.session, channel)
+        if self._work is not None:
+            self._work.move(context.session, channel)
         channel.on_room = partial(self._has_room, attachment)
         self._has_room(attachment)
         attachment.conversation.begin(feeds=True)
@@ -180,8 +180,8 @@ class NamedShell:
         if self._attached is not attachment:
             return
         self._release(attachment, is_moved=False)
-        if self._task is not None:
-            self._task.move()
+        if self._work is not None:
+            self._work.move()
         self._wait_for_somebody()
         self.shell.resume()
 
@@ -252,7 +252,7 @@ class NamedShell:
         self._write("command", {"shell": command.command, "cwd": cwd})
         self._tell_watchers(CommandBegun(command.number, command.command, cwd))
         if self._attached is not None:
-            self._task = self._attached.context.working(self._attached.channel)
+            self._work = self._attached.context.working(self._attached.channel)
         self.shell.run(command)
 
     def resize(self, size: TerminalSize) -> None:
@@ -313,12 +313,12 @@ class NamedShell:
             for message in (first, *late):
                 attachment.cursor.tell(message)
         self._tell_watchers(done.replace(unread="", taken=0))
-        if self.shell.running is None and self._task is not None:  # else another shell waits for it
-            task, self._task = self._task, None
+        if self.shell.running is None and self._work is not None:  # else another shell waits for it
+            work, self._work = self._work, None
             if attachment is None:
-                task.end()
+                work.end()
             else:
-                attachment.cursor.after(task.end)  # who is attached has the whole reply by then
+                attachment.cursor.after(work.end)  # who is attached has the whole reply by then
         if done.left:
             cursors = self._cursors()
             self._finish("its shell left")
@@ -335,8 +335,8 @@ class NamedShell:
         if self._waiting is not None:
             self._waiting.cancel()
         self.shell.close()
-        if self._task is not None:
-            self._task.end()
+        if self._work is not None:
+            self._work.end()
         if self._attached is not None:
             self._attached.conversation.close()
         if self.started.is_set():
