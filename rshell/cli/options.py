@@ -66,7 +66,7 @@ trust:
       --fingerprint F   accept this certificate only
       --ca FILE|system  check the certificate against an authority, and the host's name
 
-  -v, --verbose         say why
+  -v, --verbose         say who you are to the server, and the round trip
       --version, --help
 
 The status is the command's own; 128 and the signal's number; 124 after a timeout; and 255, with
