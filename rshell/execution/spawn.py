@@ -127,7 +127,7 @@ def spawn(
             executable = sys.executable
         if terminal is not None:
             argv = [executable, *argv[1:]]
-            argv = [*_OPEN_TERMINAL, os.ttyname(terminal), *_restore_names(command, argv), *argv]
+            argv = [*_OPEN_TERMINAL, os.ttyname(terminal), *restore_names(command.env, argv), *argv]
             executable = _OPEN_TERMINAL[0]
         with _unignored_signals():
             popen = subprocess.Popen(
@@ -285,9 +285,9 @@ def _find_program(command: Command, directory: str) -> str:
     raise SpawnError(NOT_FOUND, f"{name}: command not found")
 
 
-def _restore_names(command: Command, argv: Sequence[str | bytes]) -> list[str]:
+def restore_names(env: Mapping[str, str], argv: Sequence[str | bytes]) -> list[str]:
     """Return what to put before an argv to put back what a /bin/sh drops from the environment."""
-    odd = [f"{name}={value}" for name, value in command.env.items() if not _SHELL_NAME.match(name)]
+    odd = [f"{name}={value}" for name, value in env.items() if not _SHELL_NAME.match(name)]
     return [_ENV, *odd] if odd and "=" not in os.fsdecode(argv[0]) else []
 
 

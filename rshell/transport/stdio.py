@@ -11,11 +11,11 @@ Hazard: a server on its own stdio must keep everything else away from descriptor
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
-import signal
+import shutil
 import stat
 import subprocess
-import threading
 from collections.abc import Sequence
 from typing import BinaryIO, cast
 
@@ -23,6 +23,8 @@ from rshell.errors import ConfigurationError, ConnectError
 from rshell.transport.driver import Driver
 from rshell.transport.sockets import FrameWriter
 from rshell.values import Bounds
+
+_DEAF = ["/bin/sh", "-c", 'trap "" INT; exec "$@"', "sh"]
 
 
 class PipeStream(FrameWriter, asyncio.Protocol):
@@ -103,15 +105,21 @@ def start_child(argv: Sequence[str]) -> subprocess.Popen[bytes]:
 
     Its stderr is ours. The caller waits for it.
     """
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main_thread else None
+    from rshell.execution.spawn import restore_names
+
+    program = shutil.which(argv[0])
+    if program is None:
+        number = errno.EACCES if os.access(argv[0], os.F_OK) else errno.ENOENT
+        raise ConnectError(f"can't start {argv[0]!r}: {os.strerror(number)}")
+    # A shell has it ignore SIGINT: if we did so ourselves meanwhile, a Ctrl-C that comes in this
+    # moment would be lost.
+    command = [*restore_names(os.environ, [program]), program, *argv[1:]]
     try:
-        return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        return subprocess.Popen(
+            [*_DEAF, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+        )
     except OSError as error:
         raise ConnectError(f"can't start {argv[0]!r}: {error.strerror or error}") from error
-    finally:
-        if in_main_thread:
-            signal.signal(signal.SIGINT, before)
 
 
 def take_stdio() -> tuple[BinaryIO, BinaryIO]:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import pytest
 
@@ -199,6 +199,27 @@ def test_ctrl_c_does_not_reach_the_child_that_carries_the_link() -> None:
         assert child.stdout.read(11) == b"still here\n"
         assert child.stdout.read() == b"and it echoes\n"
     assert child.returncode == 0
+
+
+def test_ctrl_c_while_the_child_is_being_started_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start: Any = subprocess.Popen
+
+    def interrupted(*args: Any, **options: Any) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        return start(*args, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        start_child(["true"])
+
+
+def test_the_child_has_the_whole_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BASH_FUNC_own%%", "() { :; }")
+    with start_child(["env"]) as child:
+        assert child.stdout is not None
+        assert b"BASH_FUNC_own%%=() { :; }\n" in child.stdout.read()
 
 
 async def test_a_child_may_be_started_in_any_thread() -> None:
