@@ -1,7 +1,8 @@
 """A client that leaves abruptly, while the server serves the next one.
 
 The first client is a program of its own that is killed with SIGKILL in the middle of a command:
-it says no goodbye. The server ends what it ran, and the next client notices nothing.
+it says no goodbye. Its witness, a small process that rshell starts beside a client, tells the
+server, which ends what it ran. The next client notices nothing.
 
 Run: python examples/leaves_abruptly.py
 """
@@ -18,8 +19,8 @@ import rshell
 
 async def run_until_killed(address: str) -> None:
     """Be the client that will not get to say goodbye. Its token is in $RSHELL_TOKEN."""
-    # The server waits so long for a killed client to come back; 3 seconds by default.
-    limits = rshell.Limits(linger=0.5)
+    # A session has its witness after a second by default; ours is killed sooner.
+    limits = rshell.Limits(witness_after=0.0)
     async with (
         rshell.connect(address, limits=limits) as client,
         client.open_process(["sleep", "1000"]) as process,

@@ -27,7 +27,7 @@ _HOMES = {
         "AddressError AuthenticationFailed ChannelError ChannelRefused ChannelReset "
         "ConfigurationError ConnectError JobLost LinkLost LocalProtocolError OpenTimeout "
         "OutputTruncated ProcessError ProcessFailed ProcessTimeout ProtocolError "
-        "RemoteProtocolError ResumeFailed RshellError ServerBusy ServerGone SessionClosed "
+        "RemoteProtocolError ResumeFailed RshellError ServerBusy SessionClosed "
         "SpawnError UntrustedServer VersionMismatch"
     ),
     "rshell.security.certificates": "CertificateFiles",
@@ -75,7 +75,6 @@ if TYPE_CHECKING:  # which is all that type checkers see of the names
     from rshell.errors import ResumeFailed as ResumeFailed
     from rshell.errors import RshellError as RshellError
     from rshell.errors import ServerBusy as ServerBusy
-    from rshell.errors import ServerGone as ServerGone
     from rshell.errors import SessionClosed as SessionClosed
     from rshell.errors import SpawnError as SpawnError
     from rshell.errors import UntrustedServer as UntrustedServer

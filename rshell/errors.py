@@ -57,10 +57,6 @@ class AuthenticationFailed(ConnectError):
     """The server did not accept the token, or could not prove that it knows it."""
 
 
-class ServerGone(ConnectError):
-    """This very machine refuses the connection: no server listens there (any more)."""
-
-
 class ServerBusy(ConnectError):
     """The server closed the connection before it said anything: it turns some away."""
 

@@ -180,10 +180,10 @@ class Limits:
     # What a session's windows promise, its channels queue and its replay queue grows by, together.
     session_memory: int = 64 * 1024 * 1024  # bytes
     ping_dead: float = 45.0  # seconds of silence after which a link is lost
-    # For how many seconds a client tries to come back, and a server lets a silent one keep it
-    # waiting; 0 forbids resuming.
+    # For how many seconds after a cut a client tries to come back, which is what it asks of the
+    # server too, and for how many a server keeps a session at most; 0 forbids resuming.
     resume_window: float = 300.0
-    linger: float = 3.0  # client: seconds asked of the server for a link that was closed
+    witness_after: float = 1.0  # client: a session's age in seconds when it gets one; inf: never
     open_timeout: float = 20.0  # client: seconds for name look-up, TCP, TLS and login together
     # A server as a whole.
     sessions: int = 20_000  # at once
@@ -231,7 +231,6 @@ class Bounds(Limits):
     queued_replies: int = 2_000  # link-level answers that the peer does not take
     # Links. Silence counts after login only.
     ping_idle: float = 15.0  # silence after which a PING is sent
-    resume_local: float = 3.0  # client: while this very machine refuses the connection
     close_seconds: float = 5.0  # for a GOODBYE to leave before a link is aborted
     # Logging in, at a server.
     login_seconds: float = 10.0  # from accept to login

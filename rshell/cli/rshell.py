@@ -129,15 +129,10 @@ async def _run(options: Options, limits: Limits) -> int:
 
 
 def _limits(options: Options, limits: Limits) -> Limits:
-    """Return the limits of a client for these options.
-
-    Somebody at a prompt comes back, whatever happened to the link; a script that was killed
-    does not. A named shell goes on without us, so nothing else needs to be kept for long.
-    """
-    window = limits.resume_window if options.resume_window is None else options.resume_window
-    outlives = options.wants_prompt and not options.attaches_to
-    linger = window if outlives else min(window, limits.linger)
-    return replace(limits, resume_window=window, linger=linger)
+    """Return the limits of a client for these options."""
+    if options.resume_window is None:
+        return limits
+    return replace(limits, resume_window=options.resume_window)
 
 
 def _say(text: str) -> None:

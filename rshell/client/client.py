@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Union, overload
 
-from rshell.aio import Opening, timeout
+from rshell.aio import Opening
 from rshell.channels.process.client import (
     PIPE,
     CompletedProcess,
@@ -365,24 +365,10 @@ class Client:
         Cancelling ends the wait for the link's end; the session is over all the same.
         """
         try:
-            await self._leave()
+            await self.links.leave()
         finally:
             if self._close_child is not None:
                 await self._close_child()
-
-    async def _leave(self) -> None:
-        try:
-            await self.links.close()
-        finally:
-            driver = self.links.link.driver
-            if self._live.error is None:
-                driver.close("done", "the client is done")
-                self._live.end(SessionClosed("done", "the session was closed", by="local"))
-        try:
-            async with timeout(self._limits.close_seconds):
-                await driver.done.wait()
-        except TimeoutError:
-            driver.abort()
 
 
 def check_encoding(encoding: str | None) -> str | None:

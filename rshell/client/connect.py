@@ -13,22 +13,22 @@ import shlex
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
-from typing import BinaryIO, Literal, Union, cast
+from typing import TYPE_CHECKING, BinaryIO, Literal, Union, cast
 
 from rshell.aio import Opening, timeout
 from rshell.client.client import Client
-from rshell.client.links import ClientLink, Reconnector
+from rshell.client.links import ClientLink, Farewell, Reconnector
 from rshell.errors import (
     AddressError,
     AuthenticationFailed,
     ConnectError,
+    LinkLost,
     OpenTimeout,
     ServerBusy,
-    ServerGone,
     UntrustedServer,
     VersionMismatch,
 )
@@ -39,9 +39,13 @@ from rshell.transport.sockets import SocketStream, is_trusted_uid, peer_uid
 from rshell.transport.stdio import PipeStream, start_child
 from rshell.values import Address, Bounds, Limits
 
+if TYPE_CHECKING:
+    from rshell.client.witness_client import Testimony
+
 CertificateAuthority = Union[Path, Literal["system"], None]
 
-_RETRY_DELAYS = (0.1, 0.2, 0.4, 0.8)  # seconds, on average
+_FIRST_WAIT = 0.1  # seconds on average before the second attempt; it doubles
+_LONGEST_WAIT = 2.0
 _ATTEMPT_DELAY = 0.25  # RFC 8305, section 5: the next address is tried beside a slow one
 
 
@@ -85,8 +89,13 @@ def connect(
         if where.path is None:
             trust = find_trust(where, token=token, fingerprint=fingerprint, trust_ca=ca is not None)
 
+        def testify() -> Testimony:
+            from rshell.client.witness_client import Testimony
+
+            return Testimony(where, trust, authority, bounds.resume_window)
+
         redial = partial(dial, where, trust, authority, bounds)
-        return Client(Reconnector(await redial(), redial, bounds), bounds)
+        return Client(Reconnector(await redial(), redial, bounds, testify), bounds)
 
     return Opening(start)
 
@@ -114,23 +123,56 @@ async def dial(
 
     It carries a new session, or resumes that of `live`.
 
-    A server that has too many logins at once turns some away at random; it is tried again a few
-    times, a little later each time.
+    A server that has too many logins at once turns some away at random, and a path may be cut
+    anywhere before the link is attached, when nothing was run yet. Either is tried again, a little
+    later each time, as long as `open_timeout` lasts.
     """
+    make_link = partial(ClientLink, address, trust, limits, live, is_kept=True)
+    return await _dial(address, make_link, ca, limits)
+
+
+async def end_session(
+    address: Address,
+    trust: Trust | None,
+    ca: CertificateAuthority,
+    limits: Bounds,
+    session: str,
+    secret: str,
+) -> None:
+    """Tell the server at `address` that the client of a session is gone. Raises ConnectError."""
+    make_link = partial(Farewell, address, trust, limits, session, secret)
+    link = await _dial(address, make_link, ca, limits)
+    await link.driver.done.wait()  # it closes after GOODBYE, whatever becomes of the path
+
+
+async def _dial(
+    address: Address,
+    make_link: Callable[[], ClientLink],
+    ca: CertificateAuthority,
+    limits: Bounds,
+) -> ClientLink:
+    wait = _FIRST_WAIT
+    passing: ConnectError | None = None  # what the last attempt met, and the next one may not
     try:
         async with timeout(limits.open_timeout):
-            for delay in _RETRY_DELAYS:
+            while True:
                 try:
-                    return await _dial_once(address, trust, ca, limits, live)
-                except ServerBusy:
-                    await asyncio.sleep(delay * random.uniform(0.5, 1.5))
-            return await _dial_once(address, trust, ca, limits, live)
-    except ServerBusy as error:
-        raise ServerBusy(
-            f"the server at {address} closes the connection at once. It may be busy, keep this "
-            "machine waiting after failed logins, or be no rshell-server: try again in a minute."
-        ) from error
+                    return await _dial_once(address, make_link(), ca, limits)
+                except ConnectError as error:
+                    if not _may_pass(error):
+                        raise
+                    passing = error
+                await asyncio.sleep(wait * random.uniform(0.5, 1.5))
+                wait = min(wait * 2, _LONGEST_WAIT)
     except TimeoutError as error:
+        if isinstance(passing, ServerBusy):
+            raise ServerBusy(
+                f"the server at {address} closes the connection at once. It may be busy, keep this "
+                "machine waiting after failed logins, or be no rshell-server: try again in a "
+                "minute."
+            ) from passing
+        if passing is not None:
+            raise passing from passing.__cause__
         raise OpenTimeout(
             f"no session with {address} within {limits.open_timeout:g} s. "
             "Is the machine up, and does a firewall let the port through?",
@@ -138,14 +180,14 @@ async def dial(
         ) from error
 
 
+def _may_pass(error: ConnectError) -> bool:
+    """Whether an attempt failed because the path was cut, or the server had no room for it."""
+    return isinstance(error, ServerBusy) or isinstance(error.__cause__, LinkLost)
+
+
 async def _dial_once(
-    address: Address,
-    trust: Trust | None,
-    ca: CertificateAuthority,
-    limits: Bounds,
-    live: LiveSession | None,
+    address: Address, link: ClientLink, ca: CertificateAuthority, limits: Bounds
 ) -> ClientLink:
-    link = ClientLink(address, trust, limits, live, is_kept=True)
     try:
         if address.path is not None:
             await _dial_unix(address.path, link, limits)
@@ -176,7 +218,7 @@ async def _dial_unix(path: str, link: ClientLink, limits: Bounds) -> None:
         await loop.create_unix_connection(lambda: SocketStream(link.driver, limits), sock=sock)
     except OSError as error:
         sock.close()
-        raise ServerGone(
+        raise ConnectError(
             f"can't reach unix:{path}: {error.strerror or error}. "
             "Is rshell-server running with --unix on that path?"
         ) from error
@@ -202,9 +244,7 @@ async def _dial_tls(
     try:
         sock = await _connect_fastest(address)
     except OSError as error:
-        refused = isinstance(error, ConnectionRefusedError) and address.is_loopback
-        kind = ServerGone if refused else ConnectError
-        raise kind(_explain_network(address, error)) from error
+        raise ConnectError(_explain_network(address, error)) from error
     try:
         await asyncio.get_running_loop().create_connection(make_stream, sock=sock)
     except BaseException:

@@ -7,7 +7,8 @@ proved that it knows the token too, which the core sees to (protocol/login.py).
 When the link is cut, the reconnector dials again, with waits that grow and differ from client to
 client, logs in anew, and attaches the same session. Both ends then send what the other lacks, and
 users of the session see nothing but a pause. After `resume_window` seconds, or at a word from the
-server that it will not, the session ends.
+server that it will not, the session ends. The server keeps the session for as long; a witness tells
+it if this process was killed (witness.py).
 
 Hazard: where each link is cut before it moved anything forward, dialling at once each time would
 be a storm. The waits shrink again only after the session has made progress.
@@ -19,8 +20,10 @@ knows what the other side has. All that this module decides is when to stop tryi
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 from rshell.aio import timeout
 from rshell.errors import (
@@ -29,7 +32,7 @@ from rshell.errors import (
     LinkLost,
     ResumeFailed,
     RshellError,
-    ServerGone,
+    SessionClosed,
     UntrustedServer,
     VersionMismatch,
     caused_by,
@@ -46,9 +49,12 @@ from rshell.transport.driver import Driver
 from rshell.transport.live_session import LiveSession, as_session_error
 from rshell.values import Address, Bounds
 
+if TYPE_CHECKING:
+    from rshell.client.witness_client import Testimony
+
 _FIRST_WAIT = 0.05
 _LONGEST_WAIT = 5.0
-_FINAL = (AuthenticationFailed, UntrustedServer, VersionMismatch)
+FINAL = (AuthenticationFailed, UntrustedServer, VersionMismatch)
 
 
 class ClientLink:
@@ -72,7 +78,7 @@ class ClientLink:
         self.identity = ""
         self.live = live or LiveSession(Session(Role.CLIENT, limits), _refuse_channel)
         self._is_kept = is_kept
-        self._linger = min(limits.linger, limits.resume_window) if is_kept else 0.0
+        self._linger = limits.resume_window if is_kept else 0.0
         self.link = Link(Role.CLIENT, limits, loop.time())
         self.driver = Driver(self.link, self.handle)
         self._address = address
@@ -123,11 +129,31 @@ class ClientLink:
         self.attached.set_exception(cause)
 
 
+class Farewell(ClientLink):
+    """A link that ends the session of another client, which is gone; `attached` once it is said.
+
+    GOODBYE leaves right behind ATTACH: what the server would send again is nobody's any more.
+    """
+
+    def __init__(
+        self, address: Address, trust: Trust | None, limits: Bounds, session: str, secret: str
+    ) -> None:
+        of_another = Session(Role.CLIENT, limits, id=session, secret=secret)
+        super().__init__(address, trust, limits, LiveSession(of_another, _refuse_channel))
+
+    def _attach(self) -> None:
+        super()._attach()
+        self.link.goodbye("gone", "the client has ended without a word")
+        if not self.attached.done():
+            self.attached.set_result(None)
+
+
 async def _refuse_channel(channel: Channel) -> None:
     channel.refuse("unknown-kind", f"this client serves no channels of the kind {channel.kind!r}")
 
 
 Redial = Callable[[LiveSession], Awaitable[ClientLink]]
+Testify = Callable[[], "Testimony"]
 
 
 class Reconnector:
@@ -137,7 +163,13 @@ class Reconnector:
     the loop's time at which it was lost. `on_change` is called at each loss and return.
     """
 
-    def __init__(self, link: ClientLink, redial: Redial | None, limits: Bounds) -> None:
+    def __init__(
+        self,
+        link: ClientLink,
+        redial: Redial | None,
+        limits: Bounds,
+        testify: Testify | None = None,
+    ) -> None:
         self.link = link
         self.lost_at = 0.0
         self.on_change: Callable[[], None] = lambda: None
@@ -149,6 +181,16 @@ class Reconnector:
         self._progress = -1  # frames that had arrived, either way, at the last cut
         self._live = link.live
         self._live.on_lost = self._lost
+        self._live.on_attached = self._update_witness
+        self._live.on_ended = self._ended
+        has_witness = limits.resume_window > 0 and limits.witness_after < math.inf
+        self._testify = testify if has_witness else None
+        self._testimony: Testimony | None = None
+        self._is_leaving = False
+        self._witness_timer: asyncio.TimerHandle | None = None
+        if self._testify is not None:
+            after = limits.witness_after
+            self._witness_timer = self._loop.call_later(after, self._call_witness)
         self._take(link)
 
     @property
@@ -169,6 +211,58 @@ class Reconnector:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+
+    async def leave(self) -> None:
+        """End the session and see to it that the server knows. Does nothing where it is over.
+
+        Where there is no link to say it on, the witness does. Cancelling ends the wait for the
+        link's end; the session is over all the same.
+        """
+        self._is_leaving = True
+        is_told = self._live.error is not None
+        try:
+            await self.close()
+        finally:
+            driver, can_tell = self.link.driver, self.is_up
+            if self._live.error is None:
+                driver.close("done", "the client is done")
+                self._live.end(SessionClosed("done", "the session was closed", by="local"))
+        try:
+            async with timeout(self._limits.close_seconds):
+                await driver.done.wait()
+            is_told = is_told or can_tell
+        except TimeoutError:
+            driver.abort()
+        finally:
+            self._release_witness(is_told=is_told)
+
+    def _release_witness(self, *, is_told: bool) -> None:
+        """Let go of the witness, the session being over; not `is_told`, it tells the server so."""
+        if not is_told and self._testimony is None:
+            self._call_witness()
+        self._stop_witness_timer()
+        if self._testimony is not None:
+            self._testimony.withdraw(tells=not is_told)
+            self._testimony = None
+
+    def _call_witness(self) -> None:
+        self._stop_witness_timer()
+        if self._testify is not None:
+            self._testimony = self._testify()
+            self._update_witness()
+
+    def _stop_witness_timer(self) -> None:
+        if self._witness_timer is not None:
+            self._witness_timer.cancel()
+            self._witness_timer = None
+
+    def _update_witness(self) -> None:
+        if self._testimony is not None:
+            self._testimony.note(self._live.session.id, self._live.session.secret)
+
+    def _ended(self) -> None:
+        if not self._is_leaving:  # else whoever leaves sees to it that the server knows
+            self._release_witness(is_told=True)
 
     def _take(self, link: ClientLink) -> None:
         self.link = link
@@ -224,23 +318,15 @@ class Reconnector:
 
     async def _dial_until_answered(self) -> ClientLink:
         assert self._redial is not None
-        refused_since: float | None = None  # by this very machine, without a pause
         while True:
             await asyncio.sleep(self._wait * random.uniform(0.5, 1.0))
             try:
                 return await self._redial(self._live)
-            except _FINAL:
+            except FINAL:
                 raise
             except ConnectError as error:
                 if isinstance(error.__cause__, ResumeFailed):
                     raise error.__cause__ from None
-                if isinstance(error, ServerGone):
-                    now = self._loop.time()
-                    refused_since = now if refused_since is None else refused_since
-                    if now - refused_since >= self._limits.resume_local:
-                        raise
-                else:
-                    refused_since = None
             self._wait_longer()
 
     def _wait_longer(self) -> None:

@@ -40,8 +40,8 @@ class Resume(Message, label="ATTACH"):
 class Attach(Message, label="ATTACH"):
     """Asks for a session: the one to `resume`, a new one where there is none.
 
-    `linger` is for how many seconds the server should keep the session after the link was
-    closed without a GOODBYE, which is what the end of the client's process looks like.
+    `linger` is for how many seconds the client will try to come back after this link, and the
+    server should keep the session. Without it nobody will come.
     """
 
     resume: Resume | None = fields.merged(Resume, default=None, anchor="session")

@@ -46,6 +46,9 @@ class LinkHost(Protocol):
     def login_failed(self, link: ServerLink, reason: str) -> None:
         """A login failed; the link is being closed."""
 
+    def resume_failed(self, link: ServerLink, reason: str) -> None:
+        """A link that has logged in asked for a session that it can't have; it is being closed."""
+
     def find_session(self, link: ServerLink, attach: Attach) -> LiveSession:
         """Return the session that a link which has logged in asks for, new or kept.
 
@@ -102,7 +105,9 @@ class ServerLink:
             self.live = self._host.find_session(self, attach)
         except SessionClosed as error:
             if isinstance(error, ResumeFailed):
-                self._host.login_failed(self, f"resuming failed: {error}")
+                # Not a failed login: who has proved a token has guessed nothing. After a restart
+                # all clients come with sessions of the server before.
+                self._host.resume_failed(self, str(error))
             self.close(error.code, str(error))
             return
         for event in self.link.accept_attach(self.live.session, attach, self.driver.now):

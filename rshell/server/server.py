@@ -239,6 +239,11 @@ class Server:
         self._entrance.login_failed(link)
         self._audit.write("login-failed", {"source": link.source, "reason": reason})
 
+    def resume_failed(self, link: ServerLink, reason: str) -> None:
+        """Somebody who has logged in asked for a session that they can't have."""
+        facts = {"identity": link.identity, "source": link.source, "reason": reason}
+        self._audit.write("resume-failed", facts)
+
     def find_session(self, link: ServerLink, attach: Attach) -> LiveSession:
         """Return the session that a link which has logged in asks for, new or kept."""
         if attach.resume is None:

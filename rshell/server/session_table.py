@@ -1,9 +1,10 @@
 """The sessions of a server: kept while their link is away, and let go when the server stops.
 
-A session belongs to the identity that made it. When its link is lost it waits for another: for the
-whole window if the client fell silent, for as long as the client asked if its end of the link was
-closed, which is what the end of its process looks like. Resuming takes a full login by the same
-identity and the session's secret. The secret changes with each link; the one before stays good
+A session belongs to the identity that made it. When its link is lost it waits for another, as long
+as the client asked, but no longer than the server's own window. That a client's process has ended
+can't be told from a cut here; its witness says so (client/witness.py), over a link that claims the
+session like any other and says GOODBYE. Resuming takes a full login by the same identity and the
+session's secret. The secret changes with each link; the one before stays good
 until the new link has proved that its client has the new one.
 
 Between "stop" and the stop what runs may end by itself, and nothing new begins. `Drain` lets go at
@@ -117,7 +118,8 @@ class SessionTable:
         """Take the end of a session's link; return whether the session waits for another one."""
         if not isinstance(cause, LinkLost):
             return False
-        seconds = self._limits.resume_window if cause.silent else kept.linger
+        # A silent client may sleep; clients from before there were witnesses ask for little.
+        seconds = self._limits.resume_window if cause.silent and kept.linger else kept.linger
         if seconds <= 0:
             return False
         loop = asyncio.get_running_loop()

@@ -29,7 +29,8 @@ class LiveSession:
 
     `serve` is run for each channel that the peer opens. `error` says why the session is over.
     `driver` is that of the link which carries it now, None between two links; `lost` says then why,
-    and `on_lost` was called with the driver that it had. `changes` tells of all that.
+    and `on_lost` was called with the driver that it had. `on_attached` is called before the new
+    link sends a frame. `changes` tells of all that.
     """
 
     def __init__(self, session: Session, serve: Serve) -> None:
@@ -38,6 +39,8 @@ class LiveSession:
         self.lost: LinkLost | None = None
         self.error: RshellError | None = None
         self.on_lost: Callable[[Driver], None] = lambda driver: None
+        self.on_attached: Callable[[], None] = lambda: None
+        self.on_ended: Callable[[], None] = lambda: None
         self.changes = Changes()
         self._serve = serve
         self._channels: dict[int, Channel] = {}
@@ -89,6 +92,7 @@ class LiveSession:
         self.driver = driver
         self.lost = None
         driver.live = self
+        self.on_attached()
         self.changes.notify()
 
     def detach(self, cause: LinkLost) -> None:
@@ -111,6 +115,7 @@ class LiveSession:
             # Also those whose channel is forgotten; once only, or it would break into cleaning up.
             if not task.cancelling():
                 task.cancel()
+        self.on_ended()
         self.changes.notify()
 
     async def join(self) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rshell import __version__
-from rshell.cli.options import NamedShellOptions, Options
+from rshell.cli.options import Options
 from rshell.cli.rshell import _limits, main
 from rshell.security.credentials import Credentials
 from rshell.security.files import state_directory
@@ -32,27 +32,9 @@ def test_nonsense_is_one_line_and_255() -> None:
         assert only_line(done.stderr)
 
 
-class AtPrompt(Options):
-    @property
-    def wants_prompt(self) -> bool:
-        return True
-
-
-def test_somebody_at_a_prompt_is_waited_for_and_a_script_only_for_a_moment() -> None:
-    for window, at_prompt, expected in (
-        (None, False, (300.0, 3.0)),
-        (None, True, (300.0, 300.0)),
-        (1.5, False, (1.5, 1.5)),
-        (10.0, True, (10.0, 10.0)),
-        (0.0, True, (0.0, 0.0)),
-    ):
-        limits = _limits((AtPrompt if at_prompt else Options)(resume_window=window), Limits())
-        assert (limits.resume_window, limits.linger) == expected
-
-
-def test_a_named_shell_goes_on_by_itself_so_little_needs_to_be_kept() -> None:
-    limits = _limits(AtPrompt(named=NamedShellOptions("attach", "work")), Limits())
-    assert (limits.resume_window, limits.linger) == (300.0, 3.0)
+def test_the_window_is_the_one_that_was_asked_for() -> None:
+    for window, expected in ((None, 300.0), (1.5, 1.5), (0.0, 0.0)):
+        assert _limits(Options(resume_window=window), Limits()).resume_window == expected
 
 
 def test_a_named_shell_without_a_terminal_is_one_line_that_says_what_to_do() -> None:

@@ -41,7 +41,7 @@ async def attempt(
 ) -> None:
     trust = Trust("me", token, fingerprint(certificate_der(files.certificate)))
     async with Impostor(script, files) as impostor:
-        link = await dial(Address.parse(impostor.address), trust, None, Bounds())
+        link = await dial(Address.parse(impostor.address), trust, None, HASTY)
         try:
             await link.live.wait_ended()
             assert link.live.error is not None
@@ -49,6 +49,9 @@ async def attempt(
         finally:
             link.driver.abort()
             await link.driver.done.wait()
+
+
+HASTY = Bounds(open_timeout=1.0)
 
 
 def honest(files: CertificateFiles, then: Callable[[Peer], None]) -> Callable[[Peer], None]:

@@ -33,9 +33,9 @@ FAMILY = (
 )
 
 
-# A killed client is waited for, and what ignores SIGTERM is killed: both soon.
-LINGER = {"linger": 0.3}
-HASTY = {"resume_local": 0.2}
+# Clients are witnessed from the start, and what ignores SIGTERM is killed soon.
+WITNESSED = {"witness_after": 0.0}
+HASTY = {"resume_window": 0.2}
 GRACE = {"kill_grace": 0.5}
 
 
@@ -64,7 +64,7 @@ def zombies(parent: int) -> list[int]:
 def test_a_client_killed_in_mid_output_leaves_nothing_on_the_server(
     server: ServerProcess, family: str
 ) -> None:
-    with begin(argv("rshell", "-c", family, server.address, limits=LINGER), **PIPES) as client:
+    with begin(argv("rshell", "-c", family, server.address, limits=WITNESSED), **PIPES) as client:
         pids = [int(word) for word in read_line(client.stdout).split()]
         assert len(pids) == 4 and all(is_alive(pid) for pid in pids)
         client.kill()
@@ -78,7 +78,7 @@ def test_a_client_killed_in_mid_output_leaves_nothing_on_the_server(
 
 def test_a_command_that_ignores_sigterm_goes_with_its_client_too(server: ServerProcess) -> None:
     script = "trap '' TERM HUP; echo $$; while :; do sleep 1; done"
-    with begin(argv("rshell", "-c", script, server.address, limits=LINGER), **PIPES) as client:
+    with begin(argv("rshell", "-c", script, server.address, limits=WITNESSED), **PIPES) as client:
         pid = int(read_line(client.stdout))
         client.kill()
         client.wait()
@@ -160,7 +160,7 @@ def test_a_client_that_stops_reading_costs_the_server_little_and_nobody_else_any
     assert run("-c", "true", server.address).returncode == 0  # all is imported
     before = server.memory()
     with begin(
-        argv("rshell", "-c", "echo $$; exec yes", server.address, limits=LINGER),
+        argv("rshell", "-c", "echo $$; exec yes", server.address, limits=WITNESSED),
         stdout=subprocess.PIPE,
     ) as client:
         pid = int(read_line(client.stdout))

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs o
 
 SAYS = "echo out; echo err >&2; exit 7"
 # Whoever finds that nothing listens tries on for a while.
-HASTY = {"resume_local": 0.2}
+HASTY = {"resume_window": 0.2}
 STDIO = f"{sys.executable} -m rshell.cli.server --stdio"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import shutil
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -38,7 +39,7 @@ from tests.support.session import ServerEnd, refuse_all
 
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 
-PATIENT = Bounds(linger=100.0, resume_local=100.0)
+PATIENT = Bounds(witness_after=math.inf)
 REFUSAL = "this server does not keep that session (any more), or the secret is wrong"
 
 
@@ -139,10 +140,32 @@ async def test_whatever_is_wrong_is_refused_in_the_same_words_and_noted(server: 
         visitor.resume()
 
     await play(server, script)
-    failed = audited("login-failed")
-    assert len(failed) == 7
-    assert {entry["reason"] for entry in failed} == {f"resuming failed: {REFUSAL}"}
+    failed = audited("resume-failed")
+    assert len(failed) == 7 and not audited("login-failed")
+    assert {(entry["identity"], entry["reason"]) for entry in failed} == {("local", REFUSAL)}
     assert len(audited("resume")) == 1
+
+
+@needs_openssl
+async def test_those_who_come_back_to_a_server_started_anew_lock_nobody_out(
+    server: Server,
+) -> None:
+    """Each came with a session of the server before, and counted as a login that had failed."""
+
+    def script(visitor: Visitor) -> None:
+        line = local_token(server_directory())
+        assert line is not None
+        with contextlib.ExitStack() as stack:
+            crowd = [stack.enter_context(raw_client(server.addresses[0].port)) for _ in range(8)]
+            for peer in crowd:
+                peer.log_in(line.identity, line.token)
+            for peer in crowd:
+                peer.say(FrameType.ATTACH, session="before", secret="old", received=0)
+                assert peer.expect(FrameType.GOODBYE)["code"] == "resume-failed"
+        visitor.begin()
+
+    await play(server, script)
+    assert len(audited("resume-failed")) == 8 and not audited("login-failed")
 
 
 @needs_openssl
@@ -422,7 +445,7 @@ class SessionTableModel(RuleBasedStateMachine):
         if cause == "goodbye":
             error = SessionClosed("done", "done", by="remote")
         waits = self.in_loop(lambda: self.table.detach(found, error))
-        assert waits is (cause == "silent" or (cause == "closed" and found.linger > 0))
+        assert waits is (cause != "goodbye" and found.linger > 0)
         entry.is_waiting = waits
         if not waits:
             self.table.remove(found)

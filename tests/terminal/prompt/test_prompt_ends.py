@@ -24,7 +24,7 @@ from tests.support.terminal import (
 
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 
-HASTY = {"resume_local": 0.2}  # nobody waits for a server that is gone
+HASTY = {"resume_window": 0.2}  # nobody waits for a server that is gone
 
 # Everything that a program may leave on.
 MESS = r"printf '\033[?1049h\033[?1000h\033[?1006h\033[?2004h\033[?25l\033[?1h\033=\033[31m\150alf'"

@@ -85,7 +85,7 @@ def test_modes_are_restored_after_the_server_was_killed() -> None:
     with serving("--port", "0") as server:
         script = "echo up; sleep 100"
         with Terminal(
-            argv("rshell", "-t", "-c", script, server.address, limits={"resume_local": 0.2}), SIZE
+            argv("rshell", "-t", "-c", script, server.address, limits={"resume_window": 0.2}), SIZE
         ) as terminal:
             before = terminal.modes
             terminal.expect(b"up\r\n")
@@ -114,7 +114,7 @@ def test_a_client_killed_takes_its_remote_terminal_with_it(tmp_path: Path) -> No
     with serving("--port", "0") as server:
         script = f"echo $$ > {pid}; echo up; sleep 100"
         with Terminal(
-            argv("rshell", "-t", "-c", script, server.address, limits={"linger": 0.3}), SIZE
+            argv("rshell", "-t", "-c", script, server.address, limits={"witness_after": 0.0}), SIZE
         ) as terminal:
             terminal.expect(b"up\r\n")
             terminal.popen.kill()

@@ -448,12 +448,11 @@ async def test_the_end_of_the_server_is_the_end_of_its_named_shells() -> None:
 
 async def test_a_client_that_is_cut_off_is_not_waited_for() -> None:
     """Its session still is kept; what it was sent last is sent to who takes its place."""
-    patient = Bounds(linger=100.0, resume_local=100.0)
     async with (
         asyncio.timeout(DEADLINE),
         rshell.serve("127.0.0.1", 0, limits=BRIEF) as server,
         Cutter(server.addresses[0].port) as cutter,
-        rshell.connect(cutter.address, token=server.token_line, limits=patient) as one,
+        rshell.connect(cutter.address, token=server.token_line) as one,
         rshell.connect(server.addresses[0]) as two,
     ):
         first = await attach(one)

@@ -1,0 +1,108 @@
+"""Our side of the witness: one process for all sessions, which is told and shows nothing more."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+import rshell
+from rshell.client import witness_client
+from rshell.client.client import Client
+from rshell.values import Bounds
+from tests.support.audit import noted
+from tests.support.commands import DEADLINE
+from tests.support.commands import until as wait_until
+from tests.support.execution import await_gone, is_alive
+
+pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+
+SOON = Bounds(witness_after=0.0)
+needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+
+
+def pid() -> int:
+    popen = witness_client._witness._popen
+    return 0 if popen is None else popen.pid
+
+
+async def seen() -> int:
+    await asyncio.to_thread(wait_until, pid, "the witness")
+    return pid()
+
+
+@needs_proc
+async def test_it_holds_a_pipe_and_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with asyncio.timeout(DEADLINE), rshell.serve("127.0.0.1", 0) as server:
+        assert server.token_line is not None
+        monkeypatch.setenv("RSHELL_TOKEN", server.token_line)
+        async with rshell.connect(server.addresses[0], limits=SOON) as client:
+            proc = Path(f"/proc/{await seen()}")
+            await asyncio.to_thread(wait_until, lambda: b"witness" in _read(proc, "cmdline"), "it")
+            secret = client.links.link.live.session.secret.encode()
+            token = server.token_line.split()[-1].encode()
+            for shown in (_read(proc, "cmdline"), _read(proc, "environ")):
+                assert shown and secret not in shown and token not in shown
+            links = {int(each.name): str(each.readlink()) for each in (proc / "fd").iterdir()}
+            assert links.pop(0).startswith("pipe:")
+            assert set(links.values()) == {"/dev/null"}
+            assert os.getsid(pid()) == pid()
+
+
+def _read(proc: Path, name: str) -> bytes:
+    return (proc / name).read_bytes()
+
+
+async def test_a_program_has_one_and_it_ends_with_the_last_session() -> None:
+    async with asyncio.timeout(DEADLINE), rshell.serve("127.0.0.1", 0) as server:
+        where = server.addresses[0]
+        async with rshell.connect(where, limits=SOON):
+            first = await seen()
+            async with rshell.connect(where, limits=SOON) as other:
+                await asyncio.to_thread(
+                    wait_until, lambda: len(witness_client._witness.lines) == 2, "both"
+                )
+                assert (await other.run("echo on")).stdout == b"on\n"
+            assert pid() == first and len(witness_client._witness.lines) == 1
+        assert pid() == 0 and not is_alive(first) and not witness_client._witness.lines
+
+
+async def test_nothing_is_started_for_what_ends_soon_or_may_not_come_back() -> None:
+    async with asyncio.timeout(DEADLINE), rshell.serve("127.0.0.1", 0) as server:
+        where = server.addresses[0]
+        for limits in (Bounds(witness_after=60.0), Bounds(witness_after=0.0, resume_window=0.0)):
+            async with rshell.connect(where, limits=limits) as client:
+                assert (await client.run("echo on")).stdout == b"on\n"
+                assert pid() == 0
+
+
+async def test_one_that_died_is_replaced_at_the_next_word() -> None:
+    async with asyncio.timeout(DEADLINE), rshell.serve("127.0.0.1", 0) as server:
+        where = server.addresses[0]
+        async with rshell.connect(where, limits=SOON) as client:
+            first = await seen()
+            os.kill(first, signal.SIGKILL)
+            await asyncio.to_thread(await_gone, first)
+            await come_back(client)
+            assert pid() not in (0, first)
+
+
+async def come_back(client: Client) -> None:
+    client.links.link.driver.abort()
+    await noted("resume")
+    await client.links.wait_up()
+
+
+async def test_where_none_can_be_started_nobody_minds(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with asyncio.timeout(DEADLINE), rshell.serve("127.0.0.1", 0) as server:
+        for name, value in (("executable", "/no/such/python"), ("frozen", True)):
+            with monkeypatch.context() as changed:
+                changed.setattr(sys, name, value, raising=False)
+                async with rshell.connect(server.addresses[0], limits=SOON) as client:
+                    assert (await client.run("echo on")).stdout == b"on\n"
+                    assert pid() == 0
