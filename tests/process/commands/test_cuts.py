@@ -37,6 +37,7 @@ from tests.support.commands import argv, begin, only_line, read_line, serving
 from tests.support.commands import until as wait_until
 from tests.support.cutting import Cutter, How, Plan, Way
 from tests.support.execution import await_gone
+from tests.support.outages import SIDES, outage
 from tests.support.session import until
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
@@ -216,6 +217,16 @@ async def test_a_stopped_client_comes_back_after_the_server_gave_its_link_up() -
             stdout, _ = await asyncio.to_thread(popen.communicate, b"second\n")
             assert (stdout, popen.returncode) == (b"second\n", 7)
         assert len(audited("command")) == 1
+
+
+@pytest.mark.parametrize("side", list(SIDES))
+async def test_sessions_whose_links_are_all_reset_for_a_while_are_all_there(side: str) -> None:
+    """The long run is `python -m tests.support.outages`."""
+    async with rshell.serve("127.0.0.1", 0, limits=WATCHFUL) as server:
+        port = server.addresses[0].port
+        for resets in (False, True):
+            got = await outage(port, 0.5, side, sessions=5, limits=WATCHFUL, resets=resets)
+            assert got.is_good and got.received, got
 
 
 # What goes on over a cut.
