@@ -129,6 +129,23 @@ async def test_cuts_on_the_way_back_at_any_step_of_it(tmp_path: Path) -> None:
     assert (tmp_path / "runs").read_text() == "run\n" * len(plans)
 
 
+async def test_a_first_link_that_is_cut_at_any_step_is_tried_again() -> None:
+    """Nothing has run by then. One that was cut in TLS was tried again, a later one was not."""
+    plans = [Plan(way, after) for way in Way for after in range(0, 2_000, 250)]
+    async with (
+        asyncio.timeout(DEADLINE),
+        rshell.serve("127.0.0.1", 0) as server,
+        Cutter(server.addresses[0].port) as cutter,
+    ):
+        for number, plan in enumerate(plans):
+            plan = replace(plan, client=list(How)[number % 2], server=list(How)[number // 2 % 2])
+            cutter.plans = iter((plan,))
+            async with rshell.connect(cutter.address, limits=PATIENT) as client:
+                assert (await client.run("echo on")).stdout == b"on\n", plan
+        assert cutter.cuts > len(plans) / 3
+        assert len(audited("command")) == len(plans)
+
+
 @pytest.mark.parametrize("down", list(How))
 @pytest.mark.parametrize("up", list(How))
 async def test_each_end_hears_of_a_cut_in_its_own_way(up: How, down: How) -> None:
