@@ -11,15 +11,14 @@ import asyncio
 import random
 import shlex
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal, Union, cast
+from typing import TYPE_CHECKING, Literal, Union
 
 from rshell.aio import Opening, timeout
+from rshell.client.child import ChildLink, local_server_argv
 from rshell.client.client import Client
 from rshell.client.links import ClientLink, Farewell, Reconnector
 from rshell.errors import (
@@ -30,13 +29,10 @@ from rshell.errors import (
     OpenTimeout,
     ServerBusy,
     UntrustedServer,
-    VersionMismatch,
 )
-from rshell.execution.running_process import ExitWatch
 from rshell.security.credentials import Trust, find_trust
 from rshell.transport.live_session import LiveSession
 from rshell.transport.sockets import SocketStream, is_trusted_uid, peer_uid
-from rshell.transport.stdio import PipeStream, start_child
 from rshell.values import Address, Bounds, Limits
 
 if TYPE_CHECKING:
@@ -87,7 +83,11 @@ def connect(
             authority = "system" if ca == "system" else Path(ca)
         trust = None
         if where.path is None:
-            trust = find_trust(where, token=token, fingerprint=fingerprint, trust_ca=ca is not None)
+            try:
+                trust = find_trust(where, token=token, fingerprint=fingerprint, trust_ca=bool(ca))
+            except AuthenticationFailed:
+                await _check_name(where, bounds)  # there is no token for a misspelt name, either
+                raise
 
         def testify() -> Testimony:
             from rshell.client.witness_client import Testimony
@@ -295,6 +295,18 @@ async def _connect_fastest(address: Address) -> socket.socket:
     raise next((e for e in failures if isinstance(e, ConnectionRefusedError)), failures[-1])
 
 
+async def _check_name(address: Address, limits: Bounds) -> None:
+    """Raise ConnectError if nobody knows the host's name."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with timeout(limits.open_timeout):
+            await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    except TimeoutError:
+        pass  # who is slow to answer has not said no
+    except OSError as error:
+        raise ConnectError(_explain_network(address, error)) from error
+
+
 def _let_go(sock: socket.socket, attempt: asyncio.Task[None]) -> None:
     sock.close()
     if not attempt.cancelled():
@@ -303,80 +315,9 @@ def _let_go(sock: socket.socket, attempt: asyncio.Task[None]) -> None:
 
 def _explain_network(address: Address, error: OSError) -> str:
     if isinstance(error, socket.gaierror):
+        if error.errno == socket.EAI_AGAIN:
+            return f"the name {address.host!r} can't be looked up now: {error.strerror}"
         return f"no machine is called {address.host!r}: {error.strerror}"
     if isinstance(error, ConnectionRefusedError) or "refused" in str(error).lower():
         return f"nothing listens at {address}. Start rshell-server there, or check the port."
     return f"can't reach {address}: {error.strerror or error}"
-
-
-class ChildLink:
-    """A link over the stdio of a program, which ends with the link."""
-
-    def __init__(self, link: ClientLink, popen: subprocess.Popen[bytes], limits: Bounds) -> None:
-        self.link = link
-        self._popen = popen
-        self._limits = limits
-        self._exited = asyncio.Event()
-        self._watch = ExitWatch(
-            asyncio.get_running_loop(), popen, lambda status: self._exited.set()
-        )
-
-    @classmethod
-    async def open(cls, argv: Sequence[str], limits: Bounds) -> ChildLink:
-        """Start the program and return the attached link. Raises ConnectError."""
-        link = ClientLink(None, None, limits)
-        popen = start_child(argv)
-        child = cls(link, popen, limits)
-        try:
-            async with timeout(limits.open_timeout):
-                stream = PipeStream(link.driver, limits)
-                await stream.connect(cast(BinaryIO, popen.stdout), cast(BinaryIO, popen.stdin))
-                await link.attached
-        except BaseException as error:
-            status = await child.close()
-            if isinstance(error, TimeoutError):
-                raise OpenTimeout(
-                    f"{argv[0]!r} opened no session within {limits.open_timeout:g} s",
-                    timeout=limits.open_timeout,
-                ) from error
-            if isinstance(error, (AuthenticationFailed, VersionMismatch)) or not isinstance(
-                error, ConnectError
-            ):
-                raise
-            raise ConnectError(
-                f"{argv[0]!r} opened no session and ended with status {status}: {error}"
-            ) from error
-        return child
-
-    async def close(self) -> int:
-        """Wait for the program, ending it if it stays; return its returncode."""
-        self.link.attached.cancel()
-        self.link.driver.abort()
-        try:
-            async with timeout(self._limits.close_seconds):
-                await self._exited.wait()
-        except TimeoutError:
-            self._popen.terminate()
-            await self._kill_later()
-        finally:
-            self._watch.close()
-            self._popen.poll()
-            if self._popen.returncode is None:
-                self._popen.kill()
-                self._popen.wait()
-        return self._popen.returncode
-
-    async def _kill_later(self) -> None:
-        try:
-            async with timeout(self._limits.close_seconds):
-                await self._exited.wait()
-        except TimeoutError:
-            pass  # close() kills it
-
-
-def local_server_argv() -> tuple[str, ...]:
-    """Return the argv of a server on its stdio, run by this very Python and package."""
-    root = str(Path(__file__).resolve().parents[2])
-    start = "import sys; sys.path.insert(0, sys.argv.pop(1)); "
-    start += "from rshell.cli.server import run; run()"
-    return (sys.executable, "-P", "-c", start, root, "--stdio")

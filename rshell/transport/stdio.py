@@ -24,6 +24,7 @@ from rshell.transport.driver import Driver
 from rshell.transport.sockets import FrameWriter
 from rshell.values import Bounds
 
+_QUOTED = 200  # bytes of what comes first
 _DEAF = ["/bin/sh", "-c", 'trap "" INT; exec "$@"', "sh"]
 
 
@@ -34,6 +35,13 @@ class PipeStream(FrameWriter, asyncio.Protocol):
         super().__init__(driver, limits)
         self._reading: asyncio.ReadTransport | None = None
         self._open = 2
+        self._first = b""  # that came
+
+    @property
+    def foreign_words(self) -> str:
+        """What came, quoted, where its beginning is not that of a frame; else ""."""
+        # The length of what may come first has a zero for its first byte.
+        return repr(self._first)[1:] if self._first[:1].strip(b"\0") else ""
 
     async def connect(self, incoming: BinaryIO, outgoing: BinaryIO) -> None:
         """Begin to use the two pipes, which this stream closes in the end."""
@@ -68,6 +76,8 @@ class PipeStream(FrameWriter, asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what was read."""
+        if len(self._first) < _QUOTED:
+            self._first += data[: _QUOTED - len(self._first)]
         self._driver.receive_data(memoryview(data))
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -31,6 +31,10 @@ from rshell.transport.driver import Driver
 from rshell.transport.sockets import SocketStream, join_small, shared
 from rshell.values import Bounds
 
+_RECORDS = (b"\x15", b"\x16")  # an alert and a handshake message are what TLS begins with
+_OTHERS = {b"SSH-": "SSH", b"HTTP/": "HTTP without TLS"}
+_QUOTED = 80  # bytes of what is no TLS
+
 CheckPeer = Callable[[Optional[bytes]], None]
 
 
@@ -60,6 +64,7 @@ class TlsStream(SocketStream):
         self._check_peer = check_peer
         self._is_ready = False
         self._failure: Exception | None = None
+        self._first = b""  # that came from a server
 
     # What asyncio calls.
 
@@ -70,6 +75,8 @@ class TlsStream(SocketStream):
         """Decipher what was read and pass it on."""
         self._incoming.write(shared.received[:nbytes])
         if not self._is_ready:
+            if not self._tls.server_side and not self._first:
+                self._first = bytes(shared.received[: min(nbytes, _QUOTED)])
             self._shake_hands()
         if self._is_ready:
             self._read()
@@ -120,7 +127,7 @@ class TlsStream(SocketStream):
         except ssl.SSLWantReadError:
             return
         except (ssl.SSLError, OSError) as error:
-            self._fail(_explain(error))
+            self._fail(_explain(error, self._first))
             return
         try:
             self._check()
@@ -182,7 +189,11 @@ class TlsStream(SocketStream):
         super().close()
 
 
-def _explain(error: Exception) -> ConnectError:
+def _explain(error: Exception, first: bytes) -> ConnectError:
+    if first and first[:1] not in _RECORDS:
+        known = next((name for mark, name in _OTHERS.items() if first.startswith(mark)), "no TLS")
+        reason = f"the other side speaks {known}: it says {first.rstrip()!r}. Check the port."
+        return caused_by(error, ConnectError(reason.replace("says b", "says ", 1)))
     text = getattr(error, "verify_message", "") or getattr(error, "reason", "") or str(error)
     is_stranger = isinstance(error, ssl.SSLCertVerificationError)
     kind = UntrustedServer if is_stranger else ConnectError

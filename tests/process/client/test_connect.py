@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 import rshell
-from rshell.client.connect import ChildLink, dial, local_server_argv
+from rshell.client.child import local_server_argv
+from rshell.client.connect import dial
 from rshell.client.links import ClientLink
 from rshell.errors import (
     AddressError,
@@ -194,21 +195,6 @@ async def test_a_unix_socket_that_never_answers_is_an_open_timeout(tmp_path: Pat
             await dial(Address(path=str(tmp_path / "s")), None, None, HASTY)
 
 
-async def test_a_program_that_never_answers_is_ended() -> None:
-    with pytest.raises(OpenTimeout, match="opened no session"):
-        await ChildLink.open(("sh", "-c", "cat > /dev/null"), HASTY)
-    with pytest.raises(ConnectError, match="status 3"):
-        await ChildLink.open(("sh", "-c", "exit 3"), Bounds())
-    with pytest.raises(ConnectError, match="can't start"):
-        await ChildLink.open(("/no/such/program",), Bounds())
-
-
-async def test_a_program_deaf_to_the_end_of_its_input_is_killed() -> None:
-    deaf = ("sh", "-c", "trap '' TERM; exec 0<&- 1>&-; while :; do sleep 0.05; done")
-    with pytest.raises(ConnectError, match="status -9"):
-        await ChildLink.open(deaf, Bounds(close_seconds=0.2))
-
-
 async def test_the_unreachable_is_explained(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
@@ -305,16 +291,6 @@ async def test_a_socket_of_another_user_is_untrusted_and_nothing_is_sent(tmp_pat
         accepted, _ = sock.accept()
         with accepted:
             assert accepted.recv(1) == b""
-
-
-def test_our_own_server_is_started_by_this_very_python_and_package() -> None:
-    argv = local_server_argv()
-    assert argv[0] == sys.executable and argv[-1] == "--stdio"
-    root = Path(rshell.__file__).parents[1]
-    done = subprocess.run(
-        [*argv[:-1], "--version"], cwd="/", check=True, capture_output=True, text=True, env={}
-    )
-    assert str(root) in argv and done.stdout.split()[-1] == rshell.__version__
 
 
 async def test_giving_up_at_any_moment_leaves_no_link_behind(tmp_path: Path) -> None:

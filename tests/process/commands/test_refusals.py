@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -49,8 +50,9 @@ def test_nobody_listens() -> None:
 def test_unknown_host_name(tmp_path: Path) -> None:
     with serving("--port", "0"):
         line = local_line()
-    shown = refused("no-such-host.invalid", env=token_env(line))
-    assert "no-such-host.invalid" in shown
+    for env in (token_env(line), elsewhere(tmp_path)):  # which has no token, and no matter
+        shown = refused("no-such-host.invalid", env=env)
+        assert "no machine is called 'no-such-host.invalid'" in shown
 
 
 @pytest.mark.parametrize("address", ["", "host:99999999", "-oProxyCommand=id", "a b", "[::1"])
@@ -124,13 +126,20 @@ def test_what_is_no_rshell_server_is_named_as_such(tmp_path: Path) -> None:
         assert "not rshell" in refused(web.address)
         assert web.received == b""
 
-    def greet(peer: Peer) -> None:
-        peer.send(b"SSH-2.0-OpenSSH_9.2\r\n")
-        while peer.socket.recv(65536):
-            pass
+    for greeting, expected in (
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "speaks SSH: it says 'SSH-2.0-OpenSSH_9.2'"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "speaks HTTP without TLS: it says 'HTTP/1.1 400"),
+        (b"220 \x1b[31mmail\r\n", "speaks no TLS: it says '220 \\x1b[31mmail'"),
+    ):
+        greet = partial(greet_with, greeting)
+        with Impostor(greet) as other:
+            assert expected in refused(other.address)
 
-    with Impostor(greet) as ssh:
-        assert "TLS" in refused(ssh.address)
+
+def greet_with(greeting: bytes, peer: Peer) -> None:
+    peer.send(greeting)
+    while peer.socket.recv(65536):
+        pass
 
 
 def test_a_server_that_closes_before_login(tmp_path: Path) -> None:
@@ -158,7 +167,7 @@ def test_escape_sequences_in_a_servers_reason_do_not_reach_the_terminal(tmp_path
 def test_a_program_that_serves_nothing_behind_via() -> None:
     assert "can't start" in refused("--via", "/no/such/program")
     assert "false" in refused("--via", "false")
-    assert "opened no session" in refused("--via", "echo garbage on the link")
+    assert "printed 'garbage on the link" in refused("--via", "echo garbage on the link")
     assert refused("--via", "")
 
 

@@ -1,0 +1,100 @@
+"""A link over the stdio of a program of ours: a server of our own, or whatever leads to one.
+
+The program ends with the link, and is waited for. What it prints in place of the protocol (a
+banner, a profile that says hello) is quoted in the error; its stderr is ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from rshell.aio import timeout
+from rshell.client.links import ClientLink
+from rshell.errors import AuthenticationFailed, ConnectError, OpenTimeout, VersionMismatch
+from rshell.execution.running_process import ExitWatch
+from rshell.transport.stdio import PipeStream, start_child
+from rshell.values import Bounds
+
+
+class ChildLink:
+    """A link over the stdio of a program, which ends with the link."""
+
+    def __init__(self, link: ClientLink, popen: subprocess.Popen[bytes], limits: Bounds) -> None:
+        self.link = link
+        self._popen = popen
+        self._limits = limits
+        self._exited = asyncio.Event()
+        self._watch = ExitWatch(
+            asyncio.get_running_loop(), popen, lambda status: self._exited.set()
+        )
+
+    @classmethod
+    async def open(cls, argv: Sequence[str], limits: Bounds) -> ChildLink:
+        """Start the program and return the attached link. Raises ConnectError."""
+        link = ClientLink(None, None, limits)
+        popen = start_child(argv)
+        child = cls(link, popen, limits)
+        stream = PipeStream(link.driver, limits)
+        try:
+            async with timeout(limits.open_timeout):
+                await stream.connect(cast(BinaryIO, popen.stdout), cast(BinaryIO, popen.stdin))
+                await link.attached
+        except BaseException as error:
+            status = await child.close()
+            if stream.foreign_words and isinstance(error, (ConnectError, TimeoutError)):
+                raise ConnectError(
+                    f"{argv[0]!r} printed {stream.foreign_words} where a server's first words "
+                    f"should be, and ended with status {status}. Only rshell-server may write "
+                    "there: look for a banner, or a profile of the shell that starts it."
+                ) from error
+            if isinstance(error, TimeoutError):
+                raise OpenTimeout(
+                    f"{argv[0]!r} opened no session within {limits.open_timeout:g} s",
+                    timeout=limits.open_timeout,
+                ) from error
+            if isinstance(error, (AuthenticationFailed, VersionMismatch)) or not isinstance(
+                error, ConnectError
+            ):
+                raise
+            raise ConnectError(
+                f"{argv[0]!r} opened no session and ended with status {status}: {error}"
+            ) from error
+        return child
+
+    async def close(self) -> int:
+        """Wait for the program, ending it if it stays; return its returncode."""
+        self.link.attached.cancel()
+        self.link.driver.abort()
+        try:
+            async with timeout(self._limits.close_seconds):
+                await self._exited.wait()
+        except TimeoutError:
+            self._popen.terminate()
+            await self._kill_later()
+        finally:
+            self._watch.close()
+            self._popen.poll()
+            if self._popen.returncode is None:
+                self._popen.kill()
+                self._popen.wait()
+        return self._popen.returncode
+
+    async def _kill_later(self) -> None:
+        try:
+            async with timeout(self._limits.close_seconds):
+                await self._exited.wait()
+        except TimeoutError:
+            pass  # close() kills it
+
+
+def local_server_argv() -> tuple[str, ...]:
+    """Return the argv of a server on its stdio, run by this very Python and package."""
+    root = str(Path(__file__).resolve().parents[2])
+    start = "import sys; sys.path.insert(0, sys.argv.pop(1)); "
+    start += "from rshell.cli.server import run; run()"
+    return (sys.executable, "-P", "-c", start, root, "--stdio")
