@@ -50,10 +50,12 @@ def fail(error: BaseException, as_json: bool, stdout: bytes = b"", stderr: bytes
 
 
 def tell_link(client: Client, say: Callable[[str], object], *, way_out: str = "") -> None:
-    """Say that the link was cut and that it is back, until `client.links.on_change` is set anew.
+    """Say that the link was cut, that nobody answers, and that all is well again.
 
-    `way_out` says how to stop waiting for it.
+    `way_out` says how to stop waiting. It ends when `client.links.on_change` is set anew.
     """
+    from rshell.cli.answers import AnswerWatch
+
     lost = f"the link was cut; trying to come back{way_out}"
     is_up = True
 
@@ -64,6 +66,7 @@ def tell_link(client: Client, say: Callable[[str], object], *, way_out: str = ""
             say("the link is back" if is_up else lost)
 
     client.links.on_change = tell
+    AnswerWatch(client, say, way_out=way_out, is_wanted=lambda: client.links.on_change is tell)
 
 
 def failure(error: RshellError, stdout: bytes = b"", stderr: bytes = b"") -> dict[str, Any]:

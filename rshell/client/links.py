@@ -198,6 +198,16 @@ class Reconnector:
         """Whether a link carries the session now."""
         return self.link.driver is self._live.driver
 
+    @property
+    def heard_at(self) -> float:
+        """The loop's time at which the server was heard last, over the present or the last link."""
+        return self.link.driver.heard_at
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the server has said that all that was sent to it has arrived."""
+        return self._live.is_settled
+
     async def wait_up(self) -> None:
         """Wait until a link carries the session. Raises what ended it. Safe to cancel."""
         while not self.is_up and self._live.error is None:

@@ -67,7 +67,7 @@ class Driver:
 
     The stream calls `stream_opened` once it exists, `stream_ready` once it can carry frames,
     then `receive_data`, `receive_eof` and `stream_writable`, and `stream_lost` last. `done` is
-    set once the stream is gone.
+    set once the stream is gone. `heard_at` is when bytes came last, or the driver was made.
     """
 
     def __init__(self, link: Link, handle: Callable[[LinkEvent], None]) -> None:
@@ -78,6 +78,7 @@ class Driver:
         self.stream: ByteStream | None = None
         self.done = asyncio.Event()
         self._loop = asyncio.get_running_loop()
+        self.heard_at = self._loop.time()
         self._busy = False
         self._is_ready = False
         self._timer: asyncio.TimerHandle | None = None
@@ -104,7 +105,8 @@ class Driver:
 
     def receive_data(self, data: memoryview) -> None:
         """Take bytes; the buffer may be reused after the call."""
-        self._act(self.link.receive_data(data, self._loop.time()))
+        self.heard_at = self._loop.time()
+        self._act(self.link.receive_data(data, self.heard_at))
 
     def receive_eof(self) -> None:
         """Take the end of the stream."""

@@ -17,6 +17,7 @@ import shutil
 import stat
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import BinaryIO, cast
 
 from rshell.errors import ConfigurationError, ConnectError
@@ -25,6 +26,8 @@ from rshell.transport.sockets import FrameWriter
 from rshell.values import Bounds
 
 _QUOTED = 200  # bytes of what comes first
+_READ = 64 * 1024
+_REST = 16  # reads, which is what the kernel holds for a pipe
 _DEAF = ["/bin/sh", "-c", 'trap "" INT; exec "$@"', "sh"]
 
 
@@ -84,9 +87,22 @@ class PipeStream(FrameWriter, asyncio.Protocol):
         """Take the end of one pipe; the other one follows."""
         self._open -= 1
         if self._open:
+            self._read_rest()
             self.close()
         else:
             self._driver.stream_lost(exc)
+
+    def _read_rest(self) -> None:
+        """Take the last words of an end that has stopped reading: GOODBYE, as a rule."""
+        reading = self._reading
+        if reading is None or reading.is_closing() or self._is_closing:
+            return
+        fd = reading.get_extra_info("pipe").fileno()
+        with suppress(OSError):  # nothing more, or an end of its own
+            for _ in range(_REST):
+                if not (data := os.read(fd, _READ)):
+                    break
+                self.data_received(data)
 
     # What the driver calls.
 

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 from rshell.aio import Tasks, in_thread
 from rshell.channels.shell.client import ShellLine
 from rshell.channels.shell.messages import ShellEnding
+from rshell.cli.answers import AnswerWatch
 from rshell.cli.options import load_config
 from rshell.cli.prompt.passthrough import OutputPump, Passthrough
 from rshell.cli.report import format_seconds
@@ -39,6 +40,7 @@ from rshell.terminal.output import printable
 if TYPE_CHECKING:
     from rshell.cli.prompt.editor import Editor
 
+_WAY_OUT = " (~. leaves)"
 _PASSED_ON = ("COLORTERM", "LANG", "LC_ALL", "LC_CTYPE")
 
 
@@ -185,7 +187,9 @@ class Prompt:
         self._ticks: asyncio.TimerHandle | None = None
         self._notices = Tasks()
         self._farewell = ""  # what to say when the terminal is put right
+        self._is_told_cut = False  # while a command waits, which hides the toolbar
         client.links.on_change = self._on_link
+        self._answers = AnswerWatch(client, self._say_to_command, way_out=_WAY_OUT)
         terminal.on_resize = line.resize
         terminal.on_leave = self._editor.interrupt
         line.on_restart = lambda done: self._say_above(_restarted(done))  # no command ran
@@ -215,6 +219,7 @@ class Prompt:
     async def close(self) -> None:
         """Give back what the prompt took."""
         self._client.links.on_change = lambda: None
+        self._answers.stop()
         if self._ticks is not None:
             self._ticks.cancel()
         self._notices.cancel()
@@ -258,6 +263,8 @@ class Prompt:
         if not command.strip():
             return None
         self._terminal.check_size()
+        self._answers.begin_anew()
+        self._tell_cut()
         try:
             return self._note(await self._passthrough.run(command))
         except ValueError as error:  # it is too long, or holds a NUL
@@ -302,6 +309,19 @@ class Prompt:
             return
         self._notices.own(self._editor.show_above(lambda: self._terminal.put(notice(text))))
 
+    def _say_to_command(self, text: str) -> None:
+        """Say something of the link to somebody who waits for a command, and has no toolbar."""
+        if self._pump.has_terminal:
+            self._terminal.say(text)
+            self._line.resize(self._terminal.size)  # has the program draw over it
+
+    def _tell_cut(self) -> None:
+        """Say, once, that the link is down; nothing where it is not."""
+        if not self._client.links.is_up and not self._is_told_cut:
+            self._is_told_cut = True
+            say = self._terminal.say if self._pump.has_terminal else self._notify
+            say(f"the link was cut; trying to come back{_WAY_OUT}")
+
     async def _watch_line(self) -> None:
         """End the prompt when the session ends under it."""
         await self._line.channel.wait_closed()
@@ -316,7 +336,7 @@ class Prompt:
             raise self._line.cause
 
     def _on_link(self) -> None:
-        """The link was cut, or is back: the toolbar counts meanwhile."""
+        """The link was cut, or is back: the toolbar counts meanwhile, or a line says so."""
         links = self._client.links
         if self._ticks is not None:
             self._ticks.cancel()
@@ -326,7 +346,12 @@ class Prompt:
                 # A program on the screen may have missed a change; this makes it draw again.
                 self._line.resize(self._terminal.size)
             self._status.cut_for = None
-        else:
+            if self._is_told_cut:
+                self._is_told_cut = False
+                self._say_to_command("the link is back")
+        elif not self._client.is_closed:
+            if self._pump.has_terminal:
+                self._tell_cut()
             self._status.cut_for = self._loop.time() - links.lost_at
             self._ticks = self._loop.call_later(1.0, self._on_link)
         self._editor.refresh()

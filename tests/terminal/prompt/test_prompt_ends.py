@@ -120,8 +120,10 @@ async def test_a_server_that_ends_is_told_in_one_line(end: int, command: str) ->
                 await person.see("half")
             server.popen.send_signal(end)
             assert await left(person) == 255
-            (line,) = (line for line in person.display if "rshell: " in line)
+            *before, line = (line for line in person.display if "rshell: " in line)
             assert line.startswith("rshell: ")
+            # Whoever waits for a command, and has no toolbar, was told of the cut.
+            assert all("the link was cut" in each for each in before) and len(before) <= 1
 
 
 @needs_openssl

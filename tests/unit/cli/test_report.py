@@ -56,8 +56,9 @@ def test_what_fails_is_a_line_or_an_object_with_the_output(
 
 
 class Links:
-    is_up = True
+    is_up = is_answered = True
     is_closed = False
+    heard_at = 0.0
 
     def __init__(self) -> None:
         self.links: Any = self
@@ -66,7 +67,7 @@ class Links:
         raise AssertionError("nobody listens")
 
 
-def test_a_cut_and_a_return_are_told_once_each_and_not_after_the_end() -> None:
+async def test_a_cut_and_a_return_are_told_once_each_and_not_after_the_end() -> None:
     client, said = Links(), list[str]()
     tell_link(cast(Client, client), said.append, way_out=" (here)")
     for is_up in (True, False, False, True):

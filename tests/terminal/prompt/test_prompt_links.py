@@ -1,0 +1,65 @@
+"""What somebody at the prompt is told when the link is cut, or goes nowhere."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from tests.support.commands import serving
+from tests.support.cutting import Cutter
+from tests.support.terminal import CTRL, ENTER, at_prompt, at_terminal
+
+pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+
+CUT = "the link was cut; trying to come back (~. leaves)"
+SILENT = "no answer from the server; what was sent to it waits (~. leaves)"
+
+
+async def test_leaving_while_the_link_is_down_says_why_it_takes_so_long() -> None:
+    with serving("--port", "0") as server:
+        async with Cutter(server.port) as cutter, at_prompt(cutter.address) as person:
+            cutter.refuse()
+            await cutter.cut()
+            await person.see("link cut")
+            person.send(CTRL["D"])
+            await person.see(CUT)
+            cutter.let_through()
+            assert await person.wait() == 0
+
+
+async def test_a_cut_and_a_silent_server_are_told_while_a_command_runs() -> None:
+    with serving("--port", "0") as server:
+        async with Cutter(server.port) as cutter, at_prompt(cutter.address) as person:
+            person.send("echo u''p; cat" + ENTER)
+            await person.wait_for("up")
+            person.send("one" + ENTER)
+            await person.wait_for(lambda: person.display.count("one") == 2)
+            cutter.refuse()
+            await cutter.cut()
+            await person.see(CUT)
+            cutter.let_through()
+            await person.see("the link is back")
+            cutter.freeze()
+            person.send("two" + ENTER)
+            await person.see(SILENT)
+            cutter.thaw()
+            await person.see("the server answers again")
+            await person.wait_for(lambda: person.display.count("two") == 2)
+
+
+async def test_one_command_on_a_terminal_tells_of_a_silent_server_too() -> None:
+    with serving("--port", "0") as server:
+        async with (
+            Cutter(server.port) as cutter,
+            at_terminal("-t", "-c", "echo up; cat", cutter.address) as person,
+        ):
+            await person.wait_for("up")
+            person.send("one" + ENTER)
+            await person.wait_for(lambda: person.display.count("one") == 2)
+            cutter.freeze()
+            person.send("two" + ENTER)
+            await person.see("no answer from the server")
+            cutter.thaw()
+            await person.see("the server answers again")
+            await person.wait_for(lambda: person.display.count("two") == 2)
