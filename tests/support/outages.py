@@ -121,7 +121,7 @@ async def outage(
         all_of_them = [_Session(number, Path(name)) for number in range(sessions)]
         async with asyncio.timeout(_DEADLINE), Cutter(port) as cutter:
             tasks = [asyncio.create_task(each.run(cutter.address, limits)) for each in all_of_them]
-            for each, task in zip(all_of_them, tasks, strict=True):
+            for each, task in zip(all_of_them, tasks, strict=False):
                 await first_of(each.has_begun.wait(), asyncio.shield(task))
             if resets:
                 cutter.plans = itertools.repeat(Plan(Way.UP, 0))
