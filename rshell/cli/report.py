@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -27,6 +28,24 @@ if TYPE_CHECKING:
 FAILED_STATUS = 255
 BROKEN_PIPE_STATUS = 128 + signal.SIGPIPE
 _COMMAND_SHOWN = 60  # characters
+_PIECE = select.PIPE_BUF  # bytes that a pipe which is ready takes without waiting
+
+
+def tell(text: str, fd: int = 2) -> bool:
+    """Write lines for people to stderr, or to `fd`; return whether all of them were taken.
+
+    A message decides nothing: one that a full disk, a reader that has gone or one that reads
+    nothing does not take at once is dropped. Never raises and never waits.
+    """
+    rest = text.encode(errors="backslashreplace") + b"\n"
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    try:
+        while rest and poll.poll(0):
+            rest = rest[os.write(fd, rest[:_PIECE]) :]
+    except OSError:  # BlockingIOError among them: the descriptor is shared, and not ours to change
+        pass
+    return not rest
 
 
 def complain(error: BaseException) -> int:

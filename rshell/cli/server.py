@@ -1,4 +1,9 @@
-"""`rshell-server`: the server's command."""
+"""`rshell-server`: the server's command.
+
+Hazard: what the server says must not decide what it does. A stderr on a full disk, closed, or read
+by nobody keeps it from nothing, least of all from draining: lines that are not taken at once are
+dropped, those of its log too.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rshell.aio import first_of
+from rshell.cli.report import tell
+from rshell.cli.rshell import keep_standard_descriptors
 from rshell.cli.streams import on_signals
 from rshell.errors import ConfigurationError, RshellError
 from rshell.values import DEFAULT_PORT, Bounds, Limits
@@ -33,6 +40,7 @@ audit log in the state directory.
 
 def run(limits: Limits | None = None) -> None:
     """Run the command and exit with its status; without `limits` they are the usual ones."""
+    keep_standard_descriptors()
     sys.exit(main(sys.argv[1:], limits))
 
 
@@ -42,15 +50,32 @@ def main(arguments: list[str], limits: Limits | None = None) -> int:
     logging.basicConfig(
         format="rshell-server: %(message)s",
         level=logging.INFO if options.verbose else logging.WARNING,
-        stream=sys.stderr,
+        handlers=[_Lines()],
     )
     try:
         return asyncio.run((_serve_stdio if options.stdio else _serve)(options, limits or Limits()))
     except (RshellError, OSError) as error:
-        print(f"rshell-server: {error}", file=sys.stderr)
+        tell(f"rshell-server: {error}")
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+class _Lines(logging.Handler):
+    """Tells what is logged, and after a gap how much is missing."""
+
+    _lost = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Tell it, or count it as lost."""
+        try:
+            text = self.format(record)
+        except Exception:  # arguments that don't fit the message: never the caller's trouble
+            self.handleError(record)
+            return
+        if self._lost:
+            text = f"rshell-server: {self._lost} messages before this were lost\n{text}"
+        self._lost = 0 if tell(text) else self._lost + 1
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -110,13 +135,10 @@ async def _serve(options: argparse.Namespace, limits: Limits) -> int:
     with on_signals({number: partial(told.put_nowait, number) for number in stopping}):
         async with serving as server:
             lines = _welcome([str(address) for address in server.addresses], server.fingerprint)
-            try:
-                print(*lines, sep="\n", flush=True)
-            except BrokenPipeError:
-                sys.stdout = sys.stderr  # the reader has seen enough; serving goes on
+            tell("\n".join(lines), fd=1)
             if await told.get() is signal.SIGTERM:
                 await _drain(server, told)
-            print("rshell-server: stopping", file=sys.stderr)
+            tell("rshell-server: stopping")
     return 0
 
 
@@ -124,10 +146,7 @@ async def _drain(server: Server, told: asyncio.Queue[signal.Signals]) -> None:
     """Let commands end by themselves, until the time for that is over or another signal comes."""
     if server.commands:
         running = "1 command runs" if server.commands == 1 else f"{server.commands} commands run"
-        print(
-            f"rshell-server: draining; {running} (SIGTERM or Ctrl-C again stops at once)",
-            file=sys.stderr,
-        )
+        tell(f"rshell-server: draining; {running} (SIGTERM or Ctrl-C again stops at once)")
     await first_of(server.drain(), told.get())
 
 
@@ -165,7 +184,7 @@ async def _serve_stdio(options: argparse.Namespace, limits: Limits) -> int:
         audit = AuditLog(private_directory(options.state or server_directory()) / "audit.jsonl")
     except ConfigurationError as error:
         # The program that started us could run commands without us; the log is a courtesy here.
-        print(f"rshell-server: no audit log: {error}", file=sys.stderr)
+        tell(f"rshell-server: no audit log: {error}")
         audit = AuditLog(None)
     async with Server(
         handlers={},
