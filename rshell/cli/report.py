@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import select
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from rshell.cli.standard import write_all
 from rshell.errors import ChannelRefused, ConnectError, RshellError
 from rshell.terminal.output import printable
 
@@ -28,24 +27,6 @@ if TYPE_CHECKING:
 FAILED_STATUS = 255
 BROKEN_PIPE_STATUS = 128 + signal.SIGPIPE
 _COMMAND_SHOWN = 60  # characters
-_PIECE = select.PIPE_BUF  # bytes that a pipe which is ready takes without waiting
-
-
-def tell(text: str, fd: int = 2) -> bool:
-    """Write lines for people to stderr, or to `fd`; return whether all of them were taken.
-
-    A message decides nothing: one that a full disk, a reader that has gone or one that reads
-    nothing does not take at once is dropped. Never raises and never waits.
-    """
-    rest = text.encode(errors="backslashreplace") + b"\n"
-    poll = select.poll()
-    poll.register(fd, select.POLLOUT)
-    try:
-        while rest and poll.poll(0):
-            rest = rest[os.write(fd, rest[:_PIECE]) :]
-    except OSError:  # BlockingIOError among them: the descriptor is shared, and not ours to change
-        pass
-    return not rest
 
 
 def complain(error: BaseException) -> int:
@@ -120,10 +101,8 @@ def _output(name: str, data: bytes) -> dict[str, str]:
 
 def print_object(values: dict[str, Any]) -> None:
     """Print one JSON object on stdout. A reader that has left is no error."""
-    view = memoryview(json.dumps(values).encode("ascii") + b"\n")
     with suppress(BrokenPipeError):
-        while view:
-            view = view[os.write(1, view) :]
+        write_all(1, json.dumps(values).encode("ascii") + b"\n")
 
 
 def print_result(values: dict[str, Any], text: str, as_json: bool) -> None:

@@ -10,22 +10,24 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import shlex
 import signal
-import socket
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rshell.aio import first_of
-from rshell.cli.report import tell
-from rshell.cli.rshell import keep_standard_descriptors
+from rshell.cli.standard import keep_standard_descriptors, tell
 from rshell.cli.streams import on_signals
 from rshell.errors import ConfigurationError, RshellError
-from rshell.values import DEFAULT_PORT, Bounds, Limits
+from rshell.security.files import server_directory
+from rshell.values import DEFAULT_PORT, Address, Bounds, Limits
 
 if TYPE_CHECKING:
     from rshell.server.server import Server
+    from rshell.server.state import Listening
 
 _EPILOG = """\
 examples:
@@ -114,6 +116,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 async def _serve(options: argparse.Namespace, limits: Limits) -> int:
     from rshell.security.certificates import CertificateFiles
     from rshell.server.server import serve
+    from rshell.server.state import Listening
 
     certificate = None
     if options.cert is not None:
@@ -126,7 +129,7 @@ async def _serve(options: argparse.Namespace, limits: Limits) -> int:
     serving = serve(
         host,
         port,
-        unix=options.unix,
+        unix=options.unix and options.unix.absolute(),
         state=options.state,
         limits=limits,
         certificate=certificate,
@@ -134,8 +137,9 @@ async def _serve(options: argparse.Namespace, limits: Limits) -> int:
     )
     with on_signals({number: partial(told.put_nowait, number) for number in stopping}):
         async with serving as server:
-            lines = _welcome([str(address) for address in server.addresses], server.fingerprint)
-            tell("\n".join(lines), fd=1)
+            listening = Listening.of(host, server.addresses, server.fingerprint) if host else None
+            state = options.state and options.state.absolute()
+            tell("\n".join(_welcome(server.addresses, listening, state)), fd=1)
             if await told.get() is signal.SIGTERM:
                 await _drain(server, told)
             tell("rshell-server: stopping")
@@ -150,28 +154,35 @@ async def _drain(server: Server, told: asyncio.Queue[signal.Signals]) -> None:
     await first_of(server.drain(), told.get())
 
 
-def _welcome(addresses: list[str], fingerprint: str) -> list[str]:
-    """Return the lines that say where it listens and how to connect."""
-    lines = [f"rshell-server listens at {', '.join(addresses)}"]
-    if fingerprint:
-        lines.append(f"certificate {fingerprint}")
-    first = addresses[0]
-    here = "localhost" + first[first.rindex(":") :] if first.startswith("127.") else first
-    for unspecified in ("0.0.0.0:", "[::]:"):
-        if first.startswith(unspecified):
-            here = "localhost:" + first[len(unspecified) :]
-    lines.append(f"from here:          rshell {here} 'uname -a'")
-    if not all(address.startswith("unix:") for address in addresses):
-        lines.append(
-            f"from elsewhere:     here 'rshell-token add NAME', there 'rshell --login', "
-            f"then rshell {socket.gethostname()}{first[first.rindex(':') :]}"
-        )
-    return lines
+def _welcome(
+    addresses: Sequence[Address], listening: Listening | None, state: Path | None
+) -> list[str]:
+    """Return the lines that say where it listens and how to connect.
+
+    `listening` is None without TLS, and `state` is None for the directory that clients know.
+    """
+    lines = [f"rshell-server listens at {', '.join(map(str, addresses))}"]
+    if listening is None:
+        return [*lines, f"from here:          rshell {shlex.quote(str(addresses[0]))} 'uname -a'"]
+    option = "" if state is None else f"--state {shlex.quote(str(state))} "
+    words = f"rshell {listening.here} 'uname -a'"
+    if state is not None or not Address.parse(listening.here).is_loopback:
+        # The client looks for the token of this user at the usual place, and for loopback alone.
+        token = shlex.quote(str((state or server_directory()) / "local-token"))
+        words = f'RSHELL_TOKEN="$(cat {token})" {words}'
+    lines += [f"certificate {listening.fingerprint}", f"from here:          {words}"]
+    if listening.elsewhere is None:
+        return [*lines, "from elsewhere:     no way; --host 0.0.0.0 lets other machines come"]
+    return [
+        *lines,
+        f"from elsewhere:     rshell-token {option}add NAME "
+        f"(there: rshell --login, then rshell {listening.elsewhere})",
+    ]
 
 
 async def _serve_stdio(options: argparse.Namespace, limits: Limits) -> int:
     """Serve one session for the program that started us; its end is ours."""
-    from rshell.security.files import private_directory, server_directory
+    from rshell.security.files import private_directory
     from rshell.server.server import Server, home_directory
     from rshell.server.state import AuditLog
     from rshell.transport.stdio import take_stdio

@@ -82,6 +82,11 @@ def write_local_token(directory: Path, line: TokenLine) -> None:
     write_private(directory / _LOCAL_TOKEN, f"{line}\n".encode())
 
 
+def forget_local_token(directory: Path) -> None:
+    """Remove what `write_local_token` left, if it is there."""
+    (directory / _LOCAL_TOKEN).unlink(missing_ok=True)
+
+
 @frozen
 class Trust:
     """Who we are to a server (`identity`, `token`), and its expected `fingerprint`.

@@ -6,7 +6,8 @@ that `rshell-token` adds or revokes counts at once, without a restart.
 
 Hazards:
 - It fails closed: while the file is damaged or open to others, nobody is found and every call
-  raises ConfigurationError. A missing file is an empty store.
+  raises ConfigurationError. A missing file is an empty store only where there never was one: one
+  that has been there and is gone, or is another server's, revokes nobody.
 - `str(TokenLine)` holds the token, for that is its use. `repr` and every error leave it out;
   errors of `parse` repeat nothing at all, since fields may have been pasted in any order.
 """
@@ -149,11 +150,13 @@ class TokenStore:
     """The tokens that a server accepts, in one private JSON file that processes share.
 
     Raises ConfigurationError, here and in every method, if the file or its directory is damaged,
-    open to other users, or somebody else's; the message says what to do.
+    open to other users, or somebody else's; the message says what to do. So does a file that is
+    not there although it `has_been`, or this store has seen it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, has_been: bool = False) -> None:
         self._path = path
+        self._has_been = has_been
         self._contents = _Contents()
         self._stamp: _Stamp = ()  # of what `_contents` holds
         self._current()
@@ -167,13 +170,15 @@ class TokenStore:
                 pass  # every write stores one
         return self._current().fake_key
 
-    def add(self, name: str) -> str:
-        """Make a token for a new identity and return it, the only time that it is seen.
+    def add(self, name: str, token: str | None = None) -> str:
+        """Take a `token`, or a new one, for a new identity, and return it.
+
+        It is not seen again.
 
         Raises ValueError for an unusable name, ConfigurationError for one that exists.
         """
         check_identity(name)
-        token = new_token()
+        token = token or new_token()
         with self._changing() as contents:
             if name in contents.records:
                 raise ConfigurationError(
@@ -213,10 +218,11 @@ class TokenStore:
 
     def _current(self) -> _Contents:
         stamp = self._look()
-        if stamp != self._stamp:
+        if stamp != self._stamp or (self._has_been and not stamp):
             # The stamp is older than the content at worst: then the next look reads again.
             self._contents = self._read()
             self._stamp = stamp
+            self._has_been = True
         return self._contents
 
     def _look(self) -> _Stamp:
@@ -231,14 +237,26 @@ class TokenStore:
 
     def _read(self) -> _Contents:
         try:
-            return _Contents.from_bytes(read_private(self._path))
-        except FileNotFoundError:
+            contents = _Contents.from_bytes(read_private(self._path))
+        except FileNotFoundError as error:
+            if self._has_been:
+                raise ConfigurationError(
+                    f"{self._path} is gone. Restore it from a backup, or start the server anew, "
+                    "which begins without the tokens of before."
+                ) from error
             return _Contents()
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConfigurationError(
-                f"{self._path} is damaged. Restore it from a backup, or move it away "
-                "and add every token again."
+                f"{self._path} is damaged. Restore it from a backup, or move it away, "
+                "start the server anew, and add every token again."
             ) from error
+        known = self._contents.fake_key
+        if known and contents.fake_key != known:
+            raise ConfigurationError(
+                f"{self._path} was replaced by another server's. Restore it from a backup, "
+                "or start the server anew."
+            )
+        return contents
 
     @contextmanager
     def _changing(self) -> Iterator[_Contents]:

@@ -44,6 +44,7 @@ from rshell.server.login import ServerLink
 from rshell.server.session_table import Drain, KeptSession, SessionTable
 from rshell.server.state import (
     AuditLog,
+    Listening,
     Lookup,
     TlsIdentity,
     TokenWatch,
@@ -197,6 +198,7 @@ class Server:
         self._tls = identity
         self.fingerprint = fingerprint(identity.certificate)
         self._entrance.listen_tls(sockets, identity.context)
+        Listening.of(host, self.addresses, self.fingerprint).save(identity.directory)
         self._token_watch = TokenWatch(identity.tokens, self._end_revoked, _LOOK)
         if identity.own is not None:
             self.token_line = str(replace(identity.own, address=self.addresses[0]))

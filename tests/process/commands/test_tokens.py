@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import stat
 import subprocess
 from pathlib import Path
@@ -128,18 +127,41 @@ def test_second_server_on_a_unix_path_is_refused_and_the_first_serves_on(tmp_pat
     assert not path.exists()
 
 
-def test_a_server_says_what_to_type_and_it_works() -> None:
-    with serving("--port", "0") as server:
-        words = server.welcome[2].partition("rshell ")[2]
-        done = subprocess.run(
-            ["/bin/sh", "-c", " ".join([*argv("rshell"), words])],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            env=environment(),
-            check=True,
+def test_a_server_says_what_to_type_and_it_works(tmp_path: Path) -> None:
+    there = elsewhere(tmp_path / "there")
+
+    def type_it(text: str) -> bytes:
+        # The commands are not installed here: functions stand in for them.
+        functions = "".join(
+            f'{name}() {{ {" ".join(argv(command))} "$@"; }}\n'
+            for name, command in (("rshell", "rshell"), ("rshell_token", "token"))
         )
-        assert done.stdout.split()[1].decode() == os.uname().nodename
-        assert socket.gethostname() in server.welcome[3]
+        script = functions + text.replace("rshell-token", "rshell_token")
+        shell = ["/bin/sh", "-c", script]
+        done = subprocess.run(shell, capture_output=True, env=environment(), timeout=60)
+        assert done.returncode == 0, (text, done.stderr)
+        return done.stdout
+
+    # The usual directory first: its token must not be taken for that of the others.
+    with serving("--port", "0") as first:
+        shown = type_it(first.welcome[2].partition(":")[2])
+        assert shown.split()[1].decode() == os.uname().nodename
+        assert "no way" in first.welcome[3]
+        state = str(tmp_path / "other state")
+        for host in ("localhost", "127.0.0.2", "0.0.0.0"):
+            log = tmp_path / "log"
+            with serving("--host", host, "--port", "0", "--state", state, log=log) as server:
+                words = server.welcome[2].partition(":")[2]
+                assert type_it(words).split()[1].decode() == os.uname().nodename, words
+                if host == "0.0.0.0":
+                    add = server.welcome[3].partition(":")[2].partition(" (there")[0]
+                    line = type_it(add.replace("NAME", "laptop")).decode()
+                    address = TokenLine.parse(line).address
+                    assert server.welcome[3].endswith(f"then rshell {address})")
+                    assert address.port == server.port
+                    assert run("--login", input=line.encode(), env=there).returncode == 0
+                    done = run(str(address), "-c", "echo hi", env=there)
+                    assert done.stdout == b"hi\n", done.stderr
 
 
 def test_commands_start_in_the_directory_that_was_asked_for(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from rshell.channels.base import Context
 from rshell.errors import ChannelRefused, ConfigurationError
 from rshell.security.certificates import ensure_certificate
 from rshell.security.credentials import local_token
-from rshell.security.files import private_directory, server_directory
+from rshell.security.files import private_directory, server_directory, write_private
 from rshell.security.tokens import TokenStore
 from rshell.server.state import AuditLog, Lookup, TokenWatch
 from rshell.transport.channel import Channel
@@ -221,14 +221,81 @@ async def test_a_revoked_local_token_stays_revoked_after_a_restart() -> None:
 
 
 @needs_openssl
-async def test_a_lost_token_file_does_not_lock_this_user_out() -> None:
+async def test_a_lost_token_file_does_not_lock_this_user_out(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async with rshell.serve("127.0.0.1", 0) as server:
         before = server.token_line
     (server_directory() / "tokens.json").unlink()
     async with rshell.serve("127.0.0.1", 0) as server:
         assert server.token_line != before
+        assert "every token but this user's own has to be added again" in caplog.text
         async with rshell.connect(server.addresses[0]) as client:
             assert client.identity == "local"
+
+
+@needs_openssl
+async def test_a_full_disk_at_the_first_start_is_made_good_by_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever could not be written: no file stays empty, and no token is valid that nobody has."""
+    for name in ("local-token", "tokens.json"):
+
+        def fill(path: Path, data: bytes, *, durable: bool = True, full: str = name) -> None:
+            if path.name == full:
+                raise ConfigurationError("no space left")
+            write_private(path, data, durable=durable)
+
+        with monkeypatch.context() as patch:
+            for module in ("tokens", "credentials"):
+                patch.setattr(f"rshell.security.{module}.write_private", fill)
+            with pytest.raises(ConfigurationError, match="no space left"):
+                await rshell.serve("127.0.0.1", 0)
+        async with (
+            rshell.serve("127.0.0.1", 0) as server,
+            rshell.connect(server.addresses[0]) as client,
+        ):
+            assert client.identity == "local"
+        for left in ("local-token", "tokens.json", "listening.json"):
+            (server_directory() / left).unlink()
+
+
+@needs_openssl
+async def test_a_state_directory_that_is_deleted_or_another_ends_nobodys_session(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rshell.server.server._LOOK", 0.01)
+    state = tmp_path / "place"
+
+    said = asyncio.Event()
+
+    def hear(record: logging.LogRecord) -> bool:
+        if awaited in record.getMessage():
+            said.set()
+        return True
+
+    caplog.handler.addFilter(hear)
+    awaited = "tokens.json is gone. Restore it"
+    async with (
+        asyncio.timeout(30),
+        rshell.serve("127.0.0.1", 0, state=state) as server,
+        rshell.connect(server.addresses[0], token=server.token_line) as client,
+    ):
+        state.rename(tmp_path / "aside")
+        await said.wait()
+        said.clear()
+        awaited = "tokens.json was replaced by another server's"
+        async with rshell.serve("127.0.0.1", 0, state=state):  # makes it all anew
+            await said.wait()
+        assert (await client.run("echo on")).stdout == b"on\n"
+
+
+@needs_openssl
+async def test_a_key_that_others_may_read_or_replace_is_refused(tmp_path: Path) -> None:
+    files = ensure_certificate(tmp_path / "other")
+    files.key.chmod(0o644)
+    with pytest.raises(ConfigurationError, match=r"key\.pem is open to other users"):
+        await rshell.serve("127.0.0.1", 0, certificate=files)
 
 
 @needs_openssl

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import sys
 from typing import Any, cast
 
@@ -24,7 +23,6 @@ from rshell.cli.report import (
     format_seconds,
     print_object,
     print_result,
-    tell,
     tell_link,
 )
 from rshell.client.client import Client
@@ -152,23 +150,3 @@ def test_durations_are_for_people() -> None:
         (90061, "25 h 01 min"),
     ):
         assert format_seconds(seconds) == shown
-
-
-def test_a_message_that_can_not_be_written_is_dropped_at_once_and_raises_nothing() -> None:
-    full = os.open("/dev/full", os.O_WRONLY)
-    unread, stalled = os.pipe()
-    read, gone = os.pipe()
-    os.close(read)
-    try:
-        assert tell("first", stalled) and os.read(unread, 100) == b"first\n"
-        while tell("x" * 4000, stalled):
-            pass  # would wait for ever here if it waited
-        assert not tell("y", stalled)
-        for fd in (full, gone, 10**6):
-            assert not tell("nobody hears this", fd)
-        os.read(unread, 1 << 20)
-        assert tell("\udcff and later", stalled)
-        assert os.read(unread, 100) == b"\\udcff and later\n"
-    finally:
-        for fd in (full, unread, stalled, gone):
-            os.close(fd)
