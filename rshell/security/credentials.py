@@ -15,6 +15,8 @@ Hazard: an exception in the check must end the link. Silence is the only consent
 from __future__ import annotations
 
 import os
+import socket
+from contextlib import suppress
 from dataclasses import field
 from pathlib import Path
 
@@ -45,13 +47,18 @@ class Credentials:
     def add(self, line: TokenLine) -> None:
         """Keep `line` instead of what was kept for its address."""
         with locked(self._path):
-            lines = [kept for kept in self._read() if kept.address != line.address]
+            place = _place(line.address)
+            lines = [kept for kept in self._read() if _place(kept.address) != place]
             text = "".join(f"{kept}\n" for kept in [*lines, line])
             write_private(self._path, text.encode())
 
     def find(self, address: Address) -> TokenLine | None:
-        """Return the token line for a server, None if there is none."""
-        return next((line for line in self._read() if line.address == address), None)
+        """Return the token line for a server, None if there is none.
+
+        However its name is spelled: case and a dot at the end make no other host.
+        """
+        place = _place(address)
+        return next((line for line in self._read() if _place(line.address) == place), None)
 
     def _read(self) -> list[TokenLine]:
         try:
@@ -161,6 +168,14 @@ def check_fingerprint(expected: str | None, der: bytes | None, address: Address)
             received=received,
         )
     return der
+
+
+def _place(address: Address) -> tuple[str, int]:
+    host = address.host.lower().rstrip(".")
+    if ":" in host:
+        with suppress(OSError):  # one with a zone; the address before it is written in many ways
+            host = socket.inet_ntop(socket.AF_INET6, socket.inet_pton(socket.AF_INET6, host))
+    return host, address.port
 
 
 def _parse(data: bytes, where: str) -> TokenLine:

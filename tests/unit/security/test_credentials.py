@@ -59,6 +59,22 @@ def test_added_line_is_found_by_its_address_only(path: Path) -> None:
     assert Credentials(path).find(replace(ADDRESS, host="example.com")) is None
 
 
+def test_a_name_is_the_same_however_it_is_spelled(path: Path, tmp_path: Path) -> None:
+    for host, other in (
+        ("example.org", "Example.ORG"),
+        ("example.org", "example.org."),
+        ("2001:db8::1", "2001:DB8:0:0::1"),
+        ("fe80::1%eth0", "FE80::1%eth0"),
+    ):
+        old, new = make_line(Address(host, 7000)), make_line(Address(other, 7000))
+        Credentials(path).add(old)
+        assert Credentials(path).find(new.address) == old, other
+        Credentials(path).add(new)
+        assert Credentials(path).find(old.address) == new, other
+    write_local_token(server_directory(), make_line(Address("localhost")))
+    assert find_trust(Address("LOCALHOST.")).identity == "ann"
+
+
 def test_line_of_the_same_address_is_replaced_and_others_stay(path: Path) -> None:
     credentials, other = Credentials(path), make_line(Address("::1", 7000))
     old, new = make_line(), make_line()
