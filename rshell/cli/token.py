@@ -21,6 +21,7 @@ examples:
   rshell-token add laptop                          prints a line for 'rshell --login' there
   rshell-token add laptop --address web.lan:7000   where that machine reaches this one
   rshell-token revoke laptop                       ends its sessions at once
+  rshell-token revoke --kill laptop                and its jobs
 """
 
 
@@ -47,7 +48,7 @@ def main(arguments: list[str]) -> int:
         if options.verb == "add":
             _add(directory, options)
         elif options.verb == "revoke":
-            _revoke(directory, options.name)
+            _revoke(directory, options.name, kill=options.kill)
         else:
             _list(directory)
         return 0
@@ -72,6 +73,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     verbs.add_parser("list", help="list the tokens, without their secrets")
     revoke = verbs.add_parser("revoke", help="revoke a token")
     revoke.add_argument("name")
+    revoke.add_argument("--kill", action="store_true", help="end its jobs as well")
     verbs.add_parser("path", help="print the path of the token file")
     return parser.parse_args(arguments)
 
@@ -129,9 +131,21 @@ def _fingerprint(directory: Path, listening: Listening | None, given: Path | Non
     return fingerprint(certificate_der(certificate))
 
 
-def _revoke(directory: Path, name: str) -> None:
-    token_store(directory).revoke(name)
-    tell(f"Revoked {name}; its sessions end at once.")
+def _revoke(directory: Path, name: str, *, kill: bool) -> None:
+    store = token_store(directory)
+    record = store.revoke(name, kill=kill)
+    ends = "sessions, named shells and jobs" if kill else "sessions and named shells"
+    done = f"Revoked {name}" if record is not None else f"{name} has no token any more"
+    tell(f"{done}; a server that runs ends its {ends} within a second.")
+    left = "processes that left their session, as daemons do"
+    if not kill:
+        left = f"its jobs, which --kill ends, and {left}"
+    tell(
+        f"Not ended: {left}. Whoever held the token was this user, and may have left other ways in."
+    )
+    since = [other.name for other in store.list() if record and other.created >= record.created]
+    if since:
+        tell(f"Made since it was: {', '.join(since)}. Revoke those that you don't know.")
 
 
 def _list(directory: Path) -> None:

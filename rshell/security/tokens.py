@@ -2,7 +2,8 @@
 
 A token is 256 random bits and has a name, its identity. The store keeps a SCRAM
 verifier for each, never the token. Every look-up compares the file's stamp first, so a token
-that `rshell-token` adds or revokes counts at once, without a restart.
+that `rshell-token` adds or revokes counts at once, without a restart. So does its wish to have an
+identity's jobs killed, which needs no other way to the server.
 
 Hazards:
 - It fails closed: while the file is damaged or open to others, nobody is found and every call
@@ -34,6 +35,7 @@ from rshell.values import Address, frozen
 _VERSION = 1
 _WORD = "rshell1"  # the first field of a token line, and its version
 _LONGEST_LINE = 1024  # characters
+_KILLS_KEPT = 100  # a server looks every second
 _IDENTITY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
 _Stamp = tuple[int, ...]
@@ -113,6 +115,7 @@ class _Contents:
     fake_key: bytes = b""  # empty until the first write
     records: dict[str, TokenRecord] = field(default_factory=dict)
     verifiers: dict[str, Verifier] = field(default_factory=dict)
+    kills: dict[str, str] = field(default_factory=dict)  # identities, by a number drawn for each
 
     def to_bytes(self) -> bytes:
         tokens = {
@@ -123,7 +126,12 @@ class _Contents:
             }
             for name, record in self.records.items()
         }
-        body = {"version": _VERSION, "fake_key": self.fake_key.hex(), "tokens": tokens}
+        body: dict[str, Any] = {
+            "version": _VERSION,
+            "fake_key": self.fake_key.hex(),
+            "tokens": tokens,
+        }
+        body["kills"] = dict([*self.kills.items()][-_KILLS_KEPT:])
         return json.dumps(body, indent=1).encode() + b"\n"
 
     @classmethod
@@ -143,6 +151,8 @@ class _Contents:
                 raise ValueError("a token without its time or key")
             contents.records[name] = TokenRecord(name, created, key_id)
             contents.verifiers[name] = Verifier.from_json(entry["verifier"])
+        for number, name in body.get("kills", {}).items():
+            contents.kills[number] = check_identity(name)
         return contents
 
 
@@ -188,14 +198,27 @@ class TokenStore:
             contents.verifiers[name] = Verifier.from_secret(token)
         return token
 
-    def revoke(self, name: str) -> None:
-        """Forget an identity's token. Raises ConfigurationError if there is none."""
+    def revoke(self, name: str, *, kill: bool = False) -> TokenRecord | None:
+        """Forget an identity's token, and return what it was.
+
+        With `kill` the server is told to end its jobs as well, and the token may have been
+        revoked before: then it is None. Raises ConfigurationError if there is none.
+        """
         with self._changing() as contents:
-            if name not in contents.records:
+            record = contents.records.pop(name, None)
+            contents.verifiers.pop(name, None)
+            if record is None and not kill:
                 raise ConfigurationError(
                     f"there is no token for {name[:80]!r}. `rshell-token list` shows them."
                 )
-            del contents.records[name], contents.verifiers[name]
+            if kill:
+                contents.kills[secrets.token_hex(6)] = check_identity(name)
+        return record
+
+    @property
+    def kills(self) -> dict[str, str]:
+        """The identities whose jobs were to be ended of late, each by a number of its own."""
+        return self._current().kills
 
     def list(self) -> builtins.list[TokenRecord]:
         """Return all tokens, by name."""

@@ -184,14 +184,20 @@ def _ensure_local_token(
 class TokenWatch:
     """Calls `on_change(lookup)` whenever `tokens` have changed, until it is closed.
 
-    It looks every `seconds`.
+    After it `on_kill(identity)` for each whose jobs are to be ended. It looks every `seconds`.
     """
 
     def __init__(
-        self, tokens: TokenStore, on_change: Callable[[Lookup], None], seconds: float
+        self,
+        tokens: TokenStore,
+        on_change: Callable[[Lookup], None],
+        on_kill: Callable[[str], None],
+        seconds: float,
     ) -> None:
         self._tokens = tokens
         self._on_change = on_change
+        self._on_kill = on_kill
+        self._killed = set(tokens.kills)  # those were another server's to do
         self._seconds = seconds
         self._trouble = ""
         self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
@@ -206,6 +212,10 @@ class TokenWatch:
             if self._tokens.refresh():
                 self._on_change(self._tokens.lookup)
                 self._trouble = ""
+                for number, identity in self._tokens.kills.items():
+                    if number not in self._killed:
+                        self._on_kill(identity)
+                self._killed = set(self._tokens.kills)
         except ConfigurationError as error:
             if str(error) != self._trouble:
                 self._trouble = str(error)

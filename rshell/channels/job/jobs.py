@@ -246,6 +246,11 @@ class Jobs:
         job.on_end(ended)
         return name
 
+    async def end_all(self, identity: str, reason: str) -> None:
+        """End an identity's jobs; see `RunningJob.end`."""
+        jobs = [job for key, job in self._running.items() if key[0] == identity]
+        await asyncio.gather(*(job.end(reason) for job in jobs))
+
     async def close(self) -> None:
         """End every job and record how; nothing more is started. For the server's end."""
         self._closed = True

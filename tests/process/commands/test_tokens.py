@@ -21,6 +21,7 @@ from tests.support.commands import (
     read_line,
     run,
     serving,
+    until,
 )
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
@@ -57,6 +58,36 @@ def test_a_token_line_lets_another_machine_in_until_it_is_revoked(tmp_path: Path
         assert line.token not in log
         events = [json.loads(text)["event"] for text in log.splitlines()]
         assert {"login", "command", "ended", "end", "login-failed"} <= set(events)
+
+
+def test_a_revocation_ends_jobs_where_it_is_told_to_and_says_what_may_be_left() -> None:
+    job = "trap '' HUP; echo up; exec sleep 100"
+    with serving("--port", "0", limits={"kill_grace": 0.3}) as server:
+        for name in ("laptop", "other"):
+            line = run("add", name, command="token").stdout.decode()
+            for job_name in ("first", "second"):
+                started = ("--detach", "--name", job_name, "-c", job, server.address)
+                assert run(*started, env={"RSHELL_TOKEN": line}).returncode == 0
+        done = run("revoke", "laptop", command="token")
+        assert done.returncode == 0 and b"its jobs, which --kill ends" in done.stderr
+        assert b"Made since it was: other." in done.stderr
+        done = run("revoke", "--kill", "laptop", command="token")  # an afterthought
+        assert done.returncode == 0 and b"named shells and jobs within a second" in done.stderr
+        assert run("revoke", "laptop", command="token").returncode == 1
+        log = Path(os.environ["XDG_STATE_HOME"]) / "rshell/server/audit.jsonl"
+
+        def ended() -> list[tuple[str, str]]:
+            events = [json.loads(text) for text in log.read_text().splitlines()]
+            return [(e["identity"], e["ended_by"]) for e in events if e["event"] == "job-ended"]
+
+        until(lambda: len(ended()) >= 2, "the end of both jobs")
+        assert ended() == [("laptop", "revoked")] * 2
+        listed = run("--jobs", server.address, env={"RSHELL_TOKEN": line}).stdout
+        assert listed.count(b"running") == 2
+        # A new token of the same name sees how they ended, and may start others.
+        line = run("add", "laptop", command="token").stdout.decode()
+        listed = run("--jobs", server.address, env={"RSHELL_TOKEN": line}).stdout
+        assert listed.count(b"(revoked)") == 2
 
 
 def test_login_takes_no_token_from_the_command_line(tmp_path: Path) -> None:

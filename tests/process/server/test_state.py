@@ -125,7 +125,7 @@ def tokens(path: Path) -> TokenStore:
 
 async def test_a_change_is_told_once_with_what_is_valid_now(tokens: TokenStore, path: Path) -> None:
     changes: asyncio.Queue[Lookup] = asyncio.Queue()
-    watch = TokenWatch(tokens, changes.put_nowait, 0.01)
+    watch = TokenWatch(tokens, changes.put_nowait, pytest.fail, 0.01)
     TokenStore(path).revoke("first")
     async with asyncio.timeout(30):
         lookup = await changes.get()
@@ -140,7 +140,7 @@ async def test_a_file_that_is_broken_is_said_once_and_looked_at_again(
     tokens: TokenStore, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     changes: asyncio.Queue[Lookup] = asyncio.Queue()
-    watch = TokenWatch(tokens, changes.put_nowait, 0.01)
+    watch = TokenWatch(tokens, changes.put_nowait, pytest.fail, 0.01)
     good = path.read_bytes()
     looks: asyncio.Queue[None] = asyncio.Queue()
     refresh = tokens.refresh
@@ -161,8 +161,26 @@ async def test_a_file_that_is_broken_is_said_once_and_looked_at_again(
     watch.close()
 
 
+async def test_a_kill_is_told_once_and_those_of_before_never(path: Path) -> None:
+    command = TokenStore(path)
+    for name in ("old", "ann", "bob"):
+        command.add(name)
+    command.revoke("old", kill=True)
+    told: asyncio.Queue[str] = asyncio.Queue()
+    watch = TokenWatch(TokenStore(path), lambda lookup: None, told.put_nowait, 0.01)
+    async with asyncio.timeout(30):
+        command.revoke("ann", kill=True)
+        command.add("ann")  # at once: a new holder's jobs are not yet there
+        assert await told.get() == "ann"
+        command.revoke("bob")
+        command.revoke("bob", kill=True)  # an afterthought
+        assert await told.get() == "bob"
+    assert told.empty()
+    watch.close()
+
+
 async def test_a_watch_that_is_closed_looks_no_more(tokens: TokenStore, path: Path) -> None:
-    watch = TokenWatch(tokens, lambda _: pytest.fail("nobody asks any more"), 0.01)
+    watch = TokenWatch(tokens, lambda _: pytest.fail("nobody asks any more"), pytest.fail, 0.01)
     watch.close()
     TokenStore(path).revoke("first")
     over = asyncio.Event()
