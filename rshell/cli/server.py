@@ -22,7 +22,7 @@ from rshell.aio import first_of
 from rshell.cli.standard import keep_standard_descriptors, tell
 from rshell.cli.streams import on_signals
 from rshell.errors import ConfigurationError, RshellError
-from rshell.security.files import server_directory
+from rshell.security.files import refuse_dumps, server_directory
 from rshell.values import DEFAULT_PORT, Address, Bounds, Limits
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def main(arguments: list[str], limits: Limits | None = None) -> int:
         level=logging.INFO if options.verbose else logging.WARNING,
         handlers=[_Lines()],
     )
+    refuse_dumps()
     try:
         return asyncio.run((_serve_stdio if options.stdio else _serve)(options, limits or Limits()))
     except (RshellError, OSError) as error:

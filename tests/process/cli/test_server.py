@@ -17,7 +17,7 @@ from rshell.cli.server import _welcome
 from rshell.security.files import server_directory
 from rshell.server.state import Listening
 from rshell.values import Address
-from tests.support.commands import argv, begin, run, serving
+from tests.support.commands import argv, begin, environment, run, serving
 
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 
@@ -102,6 +102,25 @@ def test_a_key_that_does_not_fit_is_one_clear_line(tmp_path: Path) -> None:
     done = run("--port", "0", *pair, command="server")
     assert done.returncode == 1 and done.stderr.count(b"\n") == 1
     assert done.stderr.startswith(b"rshell-server: can't use the certificate")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs prctl")
+def test_a_server_that_holds_tokens_can_not_be_dumped_and_its_commands_can() -> None:
+    look = "import ctypes; print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), flush=True)"
+    program = f"""
+import asyncio, subprocess, sys
+from rshell.cli import server
+def instead(serving):
+    serving.close()
+    {look}
+    subprocess.run([sys.executable, "-c", {look!r}], check=True)
+asyncio.run = instead
+server.main(["--stdio"])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment(), capture_output=True, check=True
+    )
+    assert done.stdout.split() == [b"0", b"1"]
 
 
 def test_a_server_on_its_stdio_ends_with_its_input_and_keeps_a_log() -> None:
