@@ -22,13 +22,14 @@ from rshell.aio import first_of
 from rshell.cli.standard import keep_standard_descriptors, tell
 from rshell.cli.streams import on_signals
 from rshell.errors import ConfigurationError, RshellError
-from rshell.security.files import refuse_dumps, server_directory
+from rshell.security.files import server_directory
 from rshell.values import DEFAULT_PORT, Address, Bounds, Limits
 
 if TYPE_CHECKING:
     from rshell.server.server import Server
     from rshell.server.state import Listening
 
+_PR_SET_DUMPABLE = 4
 _EPILOG = """\
 examples:
   rshell-server --port 7000               this machine only; then: rshell -c ls
@@ -54,7 +55,7 @@ def main(arguments: list[str], limits: Limits | None = None) -> int:
         level=logging.INFO if options.verbose else logging.WARNING,
         handlers=[_Lines()],
     )
-    refuse_dumps()
+    _refuse_dumps()
     try:
         return asyncio.run((_serve_stdio if options.stdio else _serve)(options, limits or Limits()))
     except (RshellError, OSError) as error:
@@ -62,6 +63,17 @@ def main(arguments: list[str], limits: Limits | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _refuse_dumps() -> None:
+    """Have the kernel write no core file of us, and let no other process of this user look inside.
+
+    Of Linux alone. What we start is not concerned: an exec undoes it.
+    """
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 class _Lines(logging.Handler):

@@ -26,7 +26,6 @@ import fcntl
 import os
 import secrets
 import stat
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,7 +35,6 @@ from rshell.errors import ConfigurationError
 LARGEST_FILE = 16 * 1024 * 1024  # bytes; ours are far smaller, and /dev/zero is endless
 
 _FOR_OTHERS = 0o077
-_PR_SET_DUMPABLE = 4
 _ALL_USERS = ["0", "0", "4294967295"]  # of a uid_map: the numbers of users are the machine's own
 
 
@@ -149,18 +147,6 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def refuse_dumps() -> None:
-    """Have the kernel write no core file of this process, and let no other one of this user into it.
-
-    Of Linux; elsewhere nothing happens. What it starts is not concerned: an exec undoes it.
-    """
-    if sys.platform != "linux":
-        return
-    import ctypes  # 4 ms, which a client does without
-
-    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def state_directory() -> Path:

@@ -178,6 +178,17 @@ def test_another_certificate_is_refused_with_both_fingerprints() -> None:
     assert all(text in str(caught.value) for text in (OTHER, PIN, str(ADDRESS), "--login"))
 
 
+def test_a_borrowed_token_says_whose_it_is() -> None:
+    """One of the user's own servers, on another port, was called somebody in between alone."""
+    write_local_token(server_directory(), line("local", address=HERE))
+    own, given = find_trust(Address("localhost", 1)), find_trust(THERE, token=str(line("me")))
+    assert "your own rshell-server" in own.borrowed and "for web.lan:7000" not in own.borrowed
+    for trust in (own, find_trust(HERE, token=str(line("me")))):
+        with pytest.raises(UntrustedServer, match="says at its start what to type"):
+            check_fingerprint(trust.fingerprint, DER, HERE, trust.borrowed)
+    assert given.borrowed == find_trust(THERE, token=str(line("me")), trust_ca=True).borrowed == ""
+
+
 def test_expected_that_is_no_whole_fingerprint_fails_closed() -> None:
     for expected in ("", "SHA256:", PIN[:-1], PIN + "0", PIN[7:15]):
         with pytest.raises(ConfigurationError):
