@@ -43,7 +43,7 @@ from rshell.security.certificates import (
     server_context,
 )
 from rshell.security.credentials import forget_local_token, local_token, write_local_token
-from rshell.security.files import check_secret, read_private, write_private
+from rshell.security.files import check_secret, locked, read_private, write_private
 from rshell.security.tokens import TokenLine, TokenStore, new_token
 from rshell.values import DEFAULT_PORT, Address
 
@@ -88,28 +88,51 @@ class Listening(NamedTuple):
 
     @classmethod
     def load(cls, directory: Path) -> Listening | None:
-        """Return what the last server of a state directory left, None if there was none."""
-        path = directory / _LISTENING
-        try:
-            values = json.loads(read_private(path))
-            fields = [values[name] for name in cls._fields]
-            if not all(isinstance(field, str) for field in fields[:2]):
-                raise ValueError("not what a server writes")
-            return cls(*fields)
-        except FileNotFoundError:
-            return None
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise ConfigurationError(
-                f"{path} is damaged. Remove it; a new start of the server writes it."
-            ) from error
+        """Return what the server of a state directory left, None if there never was one.
+
+        Of several, such as one that a program embeds, it is one that runs, and that others reach.
+        """
+        entries = _read_listening(directory)
+        running = [entry for entry in entries if _is_running(entry[0])] or entries[-1:]
+        outside = [entry for entry in running if entry[1].elsewhere is not None]
+        return next((listening for _, listening in reversed(outside or running)), None)
 
     def save(self, directory: Path) -> None:
         """Leave it for `rshell-token`. A server that can't goes on, with a line in its log."""
+        path = directory / _LISTENING
         try:
-            data = json.dumps(self._asdict()).encode() + b"\n"
-            write_private(directory / _LISTENING, data, durable=False)
+            with locked(path):
+                entries = [entry for entry in _read_listening(directory) if _is_running(entry[0])]
+                values = [[pid, *it] for pid, it in [*entries, (os.getpid(), self)]]
+                write_private(path, json.dumps(values).encode() + b"\n", durable=False)
         except ConfigurationError as error:
             _log.warning("rshell-token will not know where this server listens: %s", error)
+
+
+def _read_listening(directory: Path) -> list[tuple[int, Listening]]:
+    """Return the process and the place of each server that was noted, the latest last."""
+    path = directory / _LISTENING
+    try:
+        return [
+            (int(pid), Listening(str(mark), str(here), elsewhere and str(elsewhere)))
+            for pid, mark, here, elsewhere in json.loads(read_private(path))
+        ]
+    except FileNotFoundError:
+        return []
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ConfigurationError(
+            f"{path} is damaged. Remove it; a new start of the server writes it."
+        ) from error
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 class TlsIdentity(NamedTuple):

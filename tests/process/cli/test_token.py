@@ -78,6 +78,7 @@ def test_the_line_names_what_the_server_said_of_itself(capfd: pytest.CaptureFixt
         assert ("this machine alone" in shown.err) is (elsewhere is None)
         assert main(["revoke", "laptop"]) == 0
         capfd.readouterr()
+        (server_directory() / "listening.json").unlink()
 
 
 def test_no_certificate_and_no_directory_is_made_here(

@@ -24,7 +24,7 @@ from rshell.security.certificates import ensure_certificate
 from rshell.security.credentials import local_token
 from rshell.security.files import private_directory, server_directory, write_private
 from rshell.security.tokens import TokenStore
-from rshell.server.state import AuditLog, Lookup, TokenWatch
+from rshell.server.state import AuditLog, Listening, Lookup, TokenWatch
 from rshell.transport.channel import Channel
 
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
@@ -340,6 +340,31 @@ async def test_one_state_directory_for_two_servers_at_once() -> None:
         for server in (first, second):
             async with rshell.connect(server.addresses[0]) as client:
                 assert (await client.run("echo on")).stdout == b"on\n"
+
+
+def test_of_several_servers_one_that_runs_and_others_reach_is_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory = private_directory(tmp_path / "state")
+    gone = 2**22 + 1  # larger than the kernel gives out
+    assert Listening.load(directory) is None
+    for pid, name, elsewhere, expected in (
+        (gone, "a", "a", "a"),  # it has ended, and nothing newer is known
+        (os.getpid(), "b", "b", "b"),
+        (os.getpid(), "c", None, "b"),  # embedded in a program, on loopback
+        (gone, "d", "d", "b"),
+        (os.getpid(), "e", "e", "e"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "getpid", lambda pid=pid: pid)
+            Listening("SHA256:ff", name, elsewhere).save(directory)
+        found = Listening.load(directory)
+        assert found is not None and found.here == expected, name
+    (directory / "listening.json").write_text("{")
+    with pytest.raises(ConfigurationError, match="damaged"):
+        Listening.load(directory)
+    Listening("SHA256:ff", "f", None).save(directory)
+    assert "rshell-token will not know" in caplog.text
 
 
 @needs_openssl
