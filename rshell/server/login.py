@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from typing import Protocol
 
-from rshell.errors import ConfigurationError, ResumeFailed, RshellError, SessionClosed
+from rshell.errors import ConfigurationError, RshellError, SessionClosed
 from rshell.protocol.link import Link
 from rshell.protocol.login import (
     AttachRequested,
@@ -45,9 +45,6 @@ class LinkHost(Protocol):
 
     def login_failed(self, link: ServerLink, reason: str) -> None:
         """A login failed; the link is being closed."""
-
-    def resume_failed(self, link: ServerLink, reason: str) -> None:
-        """A link that has logged in asked for a session that it can't have; it is being closed."""
 
     def find_session(self, link: ServerLink, attach: Attach) -> LiveSession:
         """Return the session that a link which has logged in asks for, new or kept.
@@ -104,10 +101,6 @@ class ServerLink:
         try:
             self.live = self._host.find_session(self, attach)
         except SessionClosed as error:
-            if isinstance(error, ResumeFailed):
-                # Not a failed login: who has proved a token has guessed nothing. After a restart
-                # all clients come with sessions of the server before.
-                self._host.resume_failed(self, str(error))
             self.close(error.code, str(error))
             return
         for event in self.link.accept_attach(self.live.session, attach, self.driver.now):

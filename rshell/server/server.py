@@ -44,6 +44,7 @@ from rshell.server.login import ServerLink
 from rshell.server.session_table import Drain, KeptSession, SessionTable
 from rshell.server.state import (
     AuditLog,
+    Listening,
     Lookup,
     TlsIdentity,
     TokenWatch,
@@ -149,7 +150,7 @@ class Server:
             limits, audit.write, self._verifier_of, keeps=jobs is not None
         )
         self._handlers = (self._command_kinds() if commands else {}) | dict(handlers)
-        self._sessions = SessionTable(limits, self._end_session)
+        self._sessions = SessionTable(limits, self._end_session, self._audit.write)
         self._tasks = Tasks(_log_failure)
         self._entrance = Entrance(self, audit, self._tasks.own)
         self._tls: TlsIdentity | None = None
@@ -197,7 +198,8 @@ class Server:
         self._tls = identity
         self.fingerprint = fingerprint(identity.certificate)
         self._entrance.listen_tls(sockets, identity.context)
-        self._token_watch = TokenWatch(identity.tokens, self._end_revoked, _LOOK)
+        Listening.of(host, self.addresses, self.fingerprint).save(identity.directory)
+        self._token_watch = TokenWatch(identity.tokens, self._end_revoked, self._kill_jobs, _LOOK)
         if identity.own is not None:
             self.token_line = str(replace(identity.own, address=self.addresses[0]))
 
@@ -239,11 +241,6 @@ class Server:
         self._entrance.login_failed(link)
         self._audit.write("login-failed", {"source": link.source, "reason": reason})
 
-    def resume_failed(self, link: ServerLink, reason: str) -> None:
-        """Somebody who has logged in asked for a session that they can't have."""
-        facts = {"identity": link.identity, "source": link.source, "reason": reason}
-        self._audit.write("resume-failed", facts)
-
     def find_session(self, link: ServerLink, attach: Attach) -> LiveSession:
         """Return the session that a link which has logged in asks for, new or kept."""
         if attach.resume is None:
@@ -252,9 +249,7 @@ class Server:
             if len(self._sessions) >= self.limits.sessions:
                 raise SessionClosed("busy", _BUSY, by="local")
             return self._sessions.add(self._new_session(link), link, attach).live
-        kept = self._sessions.resume(link, attach)
-        self._audit.write("resume", self._name(kept) | {"source": link.source})
-        return kept.live
+        return self._sessions.resume(link, attach).live
 
     def _new_session(self, link: ServerLink) -> LiveSession:
         session = Session(
@@ -325,6 +320,9 @@ class Server:
             if kept.timer is not None and kept.link.login.is_revoked(lookup):
                 self._end_session(kept, SessionClosed("revoked", _REVOKED, by="local"))
         self._named.end_revoked(lookup)
+
+    def _kill_jobs(self, identity: str) -> None:
+        self._tasks.own(self._jobs.end_all(identity, "revoked"))
 
     # The end.
 

@@ -31,6 +31,7 @@ from collections.abc import Callable, Iterator
 from rshell.aio import timeout
 from rshell.channels.base import Work
 from rshell.errors import LinkLost, ResumeFailed, RshellError
+from rshell.protocol.codec import Json
 from rshell.protocol.messages import Attach
 from rshell.server.login import ServerLink
 from rshell.transport.live_session import LiveSession
@@ -64,10 +65,19 @@ class KeptSession:
 
 
 class SessionTable:
-    """All sessions of a server, by id. `expired` is called for one that nobody came back for."""
+    """All sessions of a server, by id.
 
-    def __init__(self, limits: Bounds, expired: Callable[[KeptSession, RshellError], None]) -> None:
+    `expired` is called for one that nobody came back for; `audit` writes down who came back.
+    """
+
+    def __init__(
+        self,
+        limits: Bounds,
+        expired: Callable[[KeptSession, RshellError], None],
+        audit: Callable[[str, Json], None],
+    ) -> None:
         self._limits = limits
+        self._audit = audit
         self._expired = expired
         self._sessions: dict[str, KeptSession] = {}
 
@@ -95,9 +105,14 @@ class SessionTable:
         """
         wanted = attach.resume
         assert wanted is not None
+        facts: Json = {"identity": link.identity, "source": link.source}
         kept = self._sessions.get(wanted.session)
         if kept is None or kept.identity != link.identity or not self._knows(kept, wanted.secret):
+            # No failed login: who has proved a token has guessed nothing, and after a restart
+            # all clients come with sessions of the server before.
+            self._audit("resume-failed", facts | {"reason": _REFUSAL})
             raise ResumeFailed(_REFUSAL, by="local")
+        self._audit("resume", facts | {"session": kept.id})
         kept.stop_waiting()
         before, kept.link = kept.link, link
         kept.linger = min(attach.linger or 0.0, self._limits.resume_window)

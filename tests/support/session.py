@@ -76,9 +76,6 @@ class ServerEnd:
     def login_failed(self, link: ServerLink, reason: str) -> None:
         """A login failed."""
 
-    def resume_failed(self, link: ServerLink, reason: str) -> None:
-        """A session could not be resumed."""
-
     def find_session(self, link: ServerLink, attach: Attach) -> LiveSession:
         """Return the one session."""
         if self.live is None:

@@ -370,7 +370,9 @@ class SessionTableModel(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.limits = Bounds(resume_window=1000.0)
         self.expired: list[KeptSession] = []
-        self.table = SessionTable(self.limits, lambda kept, error: self.expired.append(kept))
+        self.table = SessionTable(
+            self.limits, lambda kept, error: self.expired.append(kept), lambda event, facts: None
+        )
         self.known: list[Kept] = []
         self.links: list[ServerLink] = []
         self.count = 0
