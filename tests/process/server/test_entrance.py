@@ -43,6 +43,9 @@ async def test_who_failed_too_often_is_not_even_heard() -> None:
         assert len(failed) == 1 and failed[0]["source"] == "127.0.0.1"
 
 
+HASTY = Bounds(open_timeout=0.3)  # a client that is turned away tries again for so long
+
+
 async def test_unfinished_logins_are_bounded_and_sessions_live_on() -> None:
     limits = Bounds(unfinished_logins=1)
     async with rshell.serve("127.0.0.1", 0, limits=limits) as server:
@@ -51,7 +54,7 @@ async def test_unfinished_logins_are_bounded_and_sessions_live_on() -> None:
             with socket.create_connection((where.host, where.port)) as silent:
                 while True:  # until the server has taken notice of the silent one
                     try:
-                        await (await rshell.connect(where)).close()
+                        await (await rshell.connect(where, limits=HASTY)).close()
                     except ConnectError:
                         break
                 assert (await client.run("echo on")).stdout == b"on\n"
@@ -75,7 +78,7 @@ async def test_too_many_sessions_are_turned_away_before_tls() -> None:
     ):
         assert server.sessions == 1
         with pytest.raises(ConnectError):
-            await rshell.connect(server.addresses[0])
+            await rshell.connect(server.addresses[0], limits=HASTY)
 
 
 @needs_root
