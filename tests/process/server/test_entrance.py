@@ -25,6 +25,7 @@ from tests.support.audit import audited
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 
+HASTY = Bounds(open_timeout=0.3)  # a client that is turned away tries again for so long
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
 
 
@@ -38,12 +39,9 @@ async def test_who_failed_too_often_is_not_even_heard() -> None:
         with pytest.raises(rshell.AuthenticationFailed):
             await rshell.connect(where, token=wrong)
         with pytest.raises(ConnectError, match="failed logins"):
-            await rshell.connect(where)
+            await rshell.connect(where, limits=HASTY)
         failed = audited("login-failed")
         assert len(failed) == 1 and failed[0]["source"] == "127.0.0.1"
-
-
-HASTY = Bounds(open_timeout=0.3)  # a client that is turned away tries again for so long
 
 
 async def test_unfinished_logins_are_bounded_and_sessions_live_on() -> None:
