@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, TypeVar
@@ -29,9 +29,41 @@ async def first_of(*works: Awaitable[Any]) -> tuple[int, Any]:
         index = next(index for index, task in enumerate(tasks) if task.done())
         return index, tasks[index].result()
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _end(tasks)
+
+
+async def all_of(*works: Awaitable[Any]) -> list[Any]:
+    """Wait for all of `works` and return their results, or raise the first error at once.
+
+    None of them goes on after this call, unlike with `gather`; cancelling it cancels them.
+    """
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        await _end(tasks)
+
+
+async def accompanied(work: Awaitable[Result], helper: Awaitable[Any]) -> Result:
+    """Return the result of `work`, or raise the error of its `helper` if that fails before it.
+
+    A helper may end early. Neither of them goes on after this call; cancelling it cancels them.
+    """
+    tasks = [asyncio.ensure_future(work), asyncio.ensure_future(helper)]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if not tasks[0].done():
+            tasks[1].result()
+        result: Result = await tasks[0]
+        return result
+    finally:
+        await _end(tasks)
+
+
+async def _end(tasks: Sequence[asyncio.Future[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class Changes:

@@ -16,7 +16,6 @@ its command has ended, and on every way out.
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import Any
 
@@ -25,7 +24,6 @@ from rshell.channels.shell.messages import CommandBegun, NamedShellInfo, ShellEn
 from rshell.channels.shell.named.client import ShellWatch, WatchEvent
 from rshell.cli.options import JobOptions, NamedShellOptions, Options
 from rshell.cli.report import (
-    BROKEN_PIPE_STATUS,
     aligned,
     command_cell,
     format_seconds,
@@ -33,6 +31,7 @@ from rshell.cli.report import (
     print_result,
     tell_link,
 )
+from rshell.cli.standard import line_of_ours
 from rshell.cli.streams import Left, OutputDescriptor
 from rshell.cli.terminal import Terminal, command_line, notice
 from rshell.client.client import Client
@@ -44,18 +43,20 @@ _LEAVING_KEYS = (b"\x03", b"\x04")  # Ctrl-C, Ctrl-D
 _STREAMS = {1: "stdout", 2: "stderr"}
 
 
-async def run_lasting(client: Client, options: Options) -> int:
-    """Do what was asked and return the status to exit with. Raises RshellError."""
-    try:
-        if options.job is not None:
-            return await _run_job(client, options.job, options)
-        assert options.named is not None
-        return await _run_named(client, options.named, options.json)
-    except BrokenPipeError:
-        return BROKEN_PIPE_STATUS  # `| head` has seen enough
+async def run_lasting(client: Client, options: Options, stderr: OutputDescriptor) -> int:
+    """Do what was asked and return the status to exit with.
+
+    Raises RshellError, and BrokenPipeError where nobody reads our stdout.
+    """
+    if options.job is not None:
+        return await _run_job(client, options.job, options, stderr)
+    assert options.named is not None
+    return await _run_named(client, options.named, options.json)
 
 
-async def _run_job(client: Client, job: JobOptions, options: Options) -> int:
+async def _run_job(
+    client: Client, job: JobOptions, options: Options, stderr: OutputDescriptor
+) -> int:
     as_json = options.json
     name = job.name or ""
     if job.verb == "start":
@@ -67,7 +68,7 @@ async def _run_job(client: Client, job: JobOptions, options: Options) -> int:
         print_result({"jobs": [describe_job(info) for info in infos]}, job_table(infos), as_json)
         return 0
     if job.verb == "logs":
-        await _print_log(client, name, job.follow)
+        await _print_log(client, name, job.follow, stderr)
         return 0
     if job.verb == "kill":
         info = await client.kill_job(name)
@@ -116,31 +117,29 @@ def _job_state(info: JobInfo) -> str:
     return printable(f"{text} ({info.ended_by})" if info.ended_by else text)
 
 
-async def _print_log(client: Client, name: str, follow: bool) -> None:
-    outputs = {1: OutputDescriptor(1), 2: OutputDescriptor(2)}
+async def _print_log(client: Client, name: str, follow: bool, stderr: OutputDescriptor) -> None:
+    outputs = {1: OutputDescriptor(1), 2: stderr}
     async with client.job_logs(name, follow=follow) as logs:
         told = dict(logs.dropped)
         async for stream, data in logs:
             if logs.dropped != told:
                 await outputs[stream].drain()
             await outputs[3 - stream].drain()  # or the two would overtake each other
-            told = _tell_dropped(logs.dropped, told)
+            told = _tell_dropped(logs.dropped, told, stderr)
             await outputs[stream].write(data)
         for output in outputs.values():
             await output.drain()
-        _tell_dropped(logs.dropped, told)
+        _tell_dropped(logs.dropped, told, stderr)
 
 
-def _tell_dropped(dropped: dict[int, int], told: dict[int, int]) -> dict[int, int]:
+def _tell_dropped(
+    dropped: dict[int, int], told: dict[int, int], stderr: OutputDescriptor
+) -> dict[int, int]:
     """Say what is missing and was not told of yet; return what is told of now."""
     for stream, count in dropped.items():
         if count > told[stream]:
-            print(
-                f"rshell: {count - told[stream]} bytes of {_STREAMS[stream]} are not kept "
-                "and missing here",
-                file=sys.stderr,
-                flush=True,
-            )
+            missing = f"{count - told[stream]} bytes of {_STREAMS[stream]}"
+            stderr.say(line_of_ours(f"{missing} are not kept and missing here"))
     return dict(dropped)
 
 

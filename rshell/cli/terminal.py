@@ -27,7 +27,8 @@ from contextlib import ExitStack, suppress
 from enum import Enum
 
 from rshell.cli.report import FAILED_STATUS
-from rshell.cli.streams import Leaving, Left, OutputDescriptor, on_signals
+from rshell.cli.standard import write_all
+from rshell.cli.streams import Leaving, Left, OutputDescriptor, on_signals, take_signals_back
 from rshell.terminal.output import ModeTracker, printable
 from rshell.terminal.pty import get_size, raw_mode
 from rshell.values import TerminalSize
@@ -124,8 +125,8 @@ class Terminal(Leaving):
                 self.on_resize(size)
 
     def take_back(self) -> None:
-        """Hear of new sizes again, which prompt_toolkit does while it has the terminal."""
-        self._loop.add_signal_handler(signal.SIGWINCH, self.check_size)
+        """Hear of signals again, some of which prompt_toolkit takes with the terminal."""
+        take_signals_back()
         self.check_size()
 
     # What is written on it.
@@ -144,10 +145,8 @@ class Terminal(Leaving):
 
         Nothing is raised where the terminal has gone: SIGHUP says so.
         """
-        view = memoryview(data)
         with suppress(OSError):
-            while view:
-                view = view[os.write(1, view) :]
+            write_all(1, data)
 
     def say(self, text: str) -> None:
         """Say something of ours on a line of its own."""

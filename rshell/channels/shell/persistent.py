@@ -161,8 +161,8 @@ class PersistentShell:
         self._questions.forget()
         shell, self._shell = self._shell, None
         if shell is not None:
-            shell.close()
             self._context.clean_up(_end(shell.process, self._context.limits.kill_grace))
+            shell.close()
         self._ready.set()  # nobody waits for a shell any more
 
     # Commands.

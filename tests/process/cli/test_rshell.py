@@ -18,9 +18,9 @@ from rshell.values import Address, Limits, TerminalSize
 from tests.support.commands import Terminal, argv, only_line, run
 
 
-def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_and_version(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == main(["--version"]) == 0
-    shown = capsys.readouterr()
+    shown = capfd.readouterr()
     assert shown.out.startswith("usage: rshell") and shown.out.endswith(f"rshell {__version__}\n")
     assert shown.err == ""
 
