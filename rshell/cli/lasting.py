@@ -138,8 +138,9 @@ def _tell_dropped(
     """Say what is missing and was not told of yet; return what is told of now."""
     for stream, count in dropped.items():
         if count > told[stream]:
-            missing = f"{count - told[stream]} bytes of {_STREAMS[stream]}"
-            stderr.say(line_of_ours(f"{missing} are not kept and missing here"))
+            missing, name = count - told[stream], _STREAMS[stream]
+            text = f"{missing} bytes of {name} are not kept and missing here"
+            stderr.say(line_of_ours(text))
     return dict(dropped)
 
 

@@ -24,10 +24,12 @@ _NAMES = ("stdin", "stdout", "stderr")
 
 
 class StreamError(RshellError, OSError):
-    """Our own stdin or stdout failed. `errno` is the system's."""
+    """Our own stdin or stdout, descriptor `fd`, failed. `errno` is the system's."""
 
-    def __init__(self, doing: str, error: OSError) -> None:
-        super().__init__(f"can't {doing}: {error.strerror or error}")
+    def __init__(self, fd: int, error: OSError) -> None:
+        why = error.strerror or str(error)
+        text = f"can't read stdin: {why}" if fd == 0 else f"can't write stdout: {why}"
+        super().__init__(text)
         self.errno = error.errno
 
 
@@ -95,7 +97,7 @@ def print_bytes(data: bytes) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise StreamError("write stdout", error) from error
+        raise StreamError(1, error) from error
 
 
 def line_of_ours(text: str) -> bytes:

@@ -45,7 +45,6 @@ _BEHIND = 4 * BLOCK  # bytes handed to the writer and not yet written
 _PIPE = 1024 * 1024  # fewer turns move the same bytes
 _LAST_SECONDS = 2.0
 _PIECE = 16 * 1024  # of a block that a terminal is given at once: it may be slow, and we leave
-_NAMES = {0: "stdin", 1: "stdout", 2: "stderr"}
 
 _handlers: dict[signal.Signals, list[Callable[[], object]]] = {}  # of this process, innermost last
 
@@ -158,7 +157,7 @@ class Leaving:
 
 
 class InputDescriptor:
-    """Reads blocks from a descriptor. Nothing is read before the first call of `read`."""
+    """Reads blocks from our stdin. Nothing is read before the first call of `read`."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -196,8 +195,7 @@ class InputDescriptor:
             try:
                 block = _read_waiting(self._fd)
             except OSError as error:
-                name = _NAMES.get(self._fd, "the input")
-                block = b"" if is_terminal else StreamError(f"read {name}", error)
+                block = b"" if is_terminal else StreamError(0, error)
             except BaseException as error:  # no memory, for example
                 block = error
             try:
@@ -207,7 +205,7 @@ class InputDescriptor:
 
 
 class OutputDescriptor:
-    """Writes blocks to a descriptor, in order.
+    """Writes blocks to our stdout, or to stderr, in order.
 
     What is written to one that `is_optional` is dropped once it fails: that decides nothing.
     """
@@ -307,7 +305,7 @@ class OutputDescriptor:
             except BrokenPipeError as left:
                 error = left
             except OSError as failed:
-                error = StreamError(f"write {_NAMES.get(self._fd, 'the output')}", failed)
+                error = StreamError(1, failed)
             except BaseException as other:  # no memory, for example
                 error = other
             try:

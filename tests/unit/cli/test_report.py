@@ -45,7 +45,7 @@ def unforeseen() -> Exception:
 
 FAILURES: list[tuple[BaseException, int, str]] = [
     (LinkLost("cut"), 255, "cut"),
-    (StreamError("write stdout", OSError(28, "No space left")), 255, "can't write stdout: No sp"),
+    (StreamError(1, OSError(28, "No space left")), 255, "can't write stdout: No sp"),
     (FileNotFoundError(2, "No such file", "/x"), 255, "No such file: /x"),
     (unforeseen(), 255, "not foreseen: RuntimeError: can't start new thread (test_report.py, l"),
     (MemoryError(), 255, "an error that was not foreseen: MemoryError"),
