@@ -38,7 +38,7 @@ from rshell.values import ExitStatus, TerminalSize
 _INTERRUPT = b"\x03"
 _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGKILL)
 _NOTHING = {STDOUT: 0, STDERR: 0}
-_EXITS = re.compile(r"\s*(?:exit|logout)(?:\s+\d+)?\s*\Z")
+_EXITS = re.compile(r"\s*\\?(?:exit|logout)(?:\s+\d+)?\s*\Z")
 _SETS_ERREXIT = re.compile(r"\bset\s+-\w*e|\berrexit\b")
 
 

@@ -39,6 +39,7 @@ from rshell.terminal.output import printable
 if TYPE_CHECKING:
     from rshell.cli.prompt.editor import Editor
 
+_EXIT = r"\exit"  # whatever alias the user has of that name
 _PASSED_ON = ("COLORTERM", "LANG", "LC_ALL", "LC_CTYPE")
 
 
@@ -254,7 +255,7 @@ class Prompt:
         except KeyboardInterrupt:
             return None
         except EOFError:
-            command = "exit"
+            command = _EXIT
         if not command.strip():
             return None
         self._terminal.check_size()

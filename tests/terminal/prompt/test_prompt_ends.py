@@ -55,6 +55,7 @@ async def left(person: Person) -> int:
         (CTRL["D"], 0),
         ("(exit 3); exit\r", 3),
         ("false\r" + CTRL["D"], 1),
+        ("alias exit='echo shadowed'; false\r" + CTRL["D"], 1),
         ("f() { exit 7; }; f\r", 7),
         ("exec true\r", 0),
         ("exec sh -c 'exit 4'\r", 4),
