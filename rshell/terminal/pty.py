@@ -115,12 +115,25 @@ def raw_mode(fd: int) -> Iterator[None]:
     """
     before = termios.tcgetattr(fd)
     try:
-        tty.setraw(fd, termios.TCSADRAIN)  # what was typed ahead is for the program too
+        make_raw(fd)
         yield
     finally:
         # At once: a terminal that takes no output would never be drained.
         with contextlib.suppress(termios.error):  # the terminal has gone
             termios.tcsetattr(fd, termios.TCSANOW, before)
+
+
+def make_raw(fd: int) -> None:
+    """Make a terminal raw, again where somebody else had it meanwhile. Raises termios.error."""
+    tty.setraw(fd, termios.TCSADRAIN)  # what was typed ahead is for the program too
+
+
+def is_in_foreground(fd: int) -> bool:
+    """Whether this process may use the terminal: its modes are for the foreground to set."""
+    try:
+        return os.tcgetpgrp(fd) == os.getpgrp()
+    except OSError:
+        return True  # it has no foreground: it is not our controlling terminal
 
 
 def process_output(fd: int, wanted: bool) -> None:
