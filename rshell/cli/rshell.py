@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rshell.cli.options import HELP, Options, parse, require_terminal
-from rshell.cli.standard import keep_standard_descriptors, line_of_ours, print_text
+from rshell.cli.standard import keep_standard_descriptors, line_of_ours, print_text, say
 from rshell.errors import ConfigurationError
 from rshell.values import Limits
 
@@ -32,6 +32,8 @@ def run(limits: Limits | None = None) -> None:
     try:
         keep_standard_descriptors()
         status = main(sys.argv[1:], limits)
+    except BaseException as error:  # it could not even be told
+        say(f"{type(error).__name__}: {error}")
     finally:
         # Threads that are blocked in a read would be waited for otherwise.
         os._exit(status)
@@ -129,7 +131,7 @@ async def _serve(
 ) -> int:
     from rshell.client.connect import connect
 
-    def say(text: str) -> None:
+    def tell(text: str) -> None:
         stderr.say(line_of_ours(text))
 
     limits = _limits(options, limits)
@@ -148,11 +150,11 @@ async def _serve(
         if options.tells_link:
             from rshell.cli.report import tell_link
 
-            tell_link(client, say, way_out=" (Ctrl-C twice gives up)")
+            tell_link(client, tell, way_out=" (Ctrl-C twice gives up)")
         if options.verbose:
             trip = client.round_trip
             took = "" if trip is None else f", round trip {trip * 1000:.1f} ms"
-            say(f"connected to {options.where} as {client.identity}{took}")
+            tell(f"connected to {options.where} as {client.identity}{took}")
         if options.job is not None or (options.named is not None and not options.attaches_to):
             from rshell.cli.lasting import run_lasting
 

@@ -10,10 +10,12 @@ take nothing for ever. What a program of ours has to say must never decide how t
 
 from __future__ import annotations
 
+import io
 import os
 import select
 import sys
 from contextlib import suppress
+from typing import TextIO
 
 from rshell.errors import RshellError
 from rshell.terminal.output import printable
@@ -45,7 +47,10 @@ def keep_standard_descriptors() -> None:
         except OSError:
             os.set_inheritable(_open_nothing(), True)  # the lowest that is free, which is `fd`
         if getattr(sys, name) is None:
-            stream = os.fdopen(fd, "r" if fd == 0 else "w", closefd=False)
+            try:
+                stream: TextIO = os.fdopen(fd, "r" if fd == 0 else "w", closefd=False)
+            except OSError:
+                stream = io.StringIO()
             setattr(sys, name, stream)
 
 

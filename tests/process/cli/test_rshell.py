@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import stat
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 
 from rshell import __version__
 from rshell.cli.options import NamedShellOptions, Options
-from rshell.cli.rshell import _limits, main
+from rshell.cli.report import Report
+from rshell.cli.rshell import _limits, _run, main
 from rshell.security.credentials import Credentials
 from rshell.security.files import state_directory
 from rshell.security.tokens import TokenLine, new_token
@@ -64,6 +66,25 @@ def test_a_refused_command_is_an_object_too(tmp_path: Path) -> None:
     done = run("--json", "-c", "true", f"unix:{tmp_path / 'none'}")
     shown = json.loads(done.stdout)
     assert (shown["outcome"], done.returncode, done.stderr) == ("refused", 255, b"")
+
+
+async def test_a_callback_that_fails_ends_the_run_and_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """asyncio logs it, and who waits for what it would have done waits for ever."""
+
+    def fail() -> None:
+        raise KeyError("lost")
+
+    async def serve(*_: object) -> int:
+        asyncio.get_running_loop().call_soon(fail)
+        await asyncio.Event().wait()
+        return 0
+
+    monkeypatch.setattr("rshell.cli.rshell._serve", serve)
+    with pytest.raises(KeyError, match="lost"):
+        async with asyncio.timeout(30.0):
+            await _run(Options(), Limits(), Report())
 
 
 LINE = TokenLine(Address("web.lan"), "SHA256:" + "1" * 64, "laptop", new_token())

@@ -237,6 +237,32 @@ def test_a_signal_while_we_connect_is_told_too(tmp_path: Path) -> None:
                 assert client.stderr.read() == b""
 
 
+NO_DEVICES = """\
+import os
+
+os.devnull = "/no/such/device"
+from rshell.cli.rshell import run
+run()
+"""
+
+
+def test_a_machine_without_dev_null_needs_it_for_nothing(server: ServerProcess) -> None:
+    """A traceback; and a descriptor that is closed then fails, instead of becoming a socket."""
+    for how, options, status, said in (
+        ("</proc/self/maps", [], 7, b""),
+        ("<&-", ["-n"], 7, b""),
+        ("<&-", [], 255, b"rshell: can't read stdin: Is a directory\n"),
+    ):
+        arguments = [sys.executable, "-c", NO_DEVICES, *options, "-c", "cat; exit 7"]
+        done = subprocess.run(
+            ["/bin/sh", "-c", f'exec "$@" {how}', "sh", *arguments, server.address],
+            capture_output=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (status, said), (how, options)
+
+
 NO_THREADS = """\
 import sys, threading
 
