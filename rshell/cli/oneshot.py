@@ -75,7 +75,6 @@ async def run_oneshot(
         else:
             stderr.say(terminal.begin_line() + notice(text))
 
-    report.has_begun = True
     async with client.open_process(
         options.command,
         stdin=None if options.no_stdin else PIPE,

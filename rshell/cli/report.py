@@ -36,7 +36,7 @@ class Report:
     """How one run of `rshell` ends, as it is told: with `as_json`, by one object.
 
     The command's output is collected in `stdout` and `stderr` then. `has_begun` says that the
-    server was asked to run the command. Once there is a `status`, it is the one to exit with,
+    server may have been asked for something. Once there is a `status`, it is the one to exit with,
     whatever fails or comes after it.
     """
 

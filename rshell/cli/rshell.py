@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rshell.cli.options import HELP, Options, parse, require_terminal
-from rshell.cli.standard import keep_standard_descriptors, line_of_ours, print_text, say
+from rshell.cli.standard import keep_standard_descriptors, line_of_ours, print_text, read_line, say
 from rshell.errors import ConfigurationError
 from rshell.values import Limits
 
@@ -86,9 +86,12 @@ def store_login() -> int:
     if is_terminal(0):
         import getpass
 
-        text = getpass.getpass("Paste the line that 'rshell-token add' printed: ")
+        try:
+            text = getpass.getpass("Paste the line that 'rshell-token add' printed: ")
+        except EOFError:
+            text = ""
     else:
-        text = sys.stdin.readline()
+        text = read_line()
     if not text.strip():
         raise ConfigurationError("no token line was given. 'rshell-token add NAME' prints one.")
     line = TokenLine.parse(text)
@@ -147,6 +150,7 @@ async def _serve(
         ca=options.ca,
         limits=limits,
     ) as client:
+        report.has_begun = True
         if options.tells_link:
             from rshell.cli.report import tell_link
 

@@ -22,6 +22,7 @@ from rshell.terminal.output import printable
 
 _SAID_WITHIN = 2.0  # seconds; a reader of stderr that is stuck keeps nobody
 _PIECE = select.PIPE_BUF  # bytes that a pipe which says that it is ready takes without waiting
+_LINE = 16 * 1024
 _NAMES = ("stdin", "stdout", "stderr")
 
 
@@ -71,6 +72,26 @@ def write_some(fd: int, data: memoryview | bytes) -> int:
             return os.write(fd, data)
         except BlockingIOError:
             wait_ready(fd, select.POLLOUT)  # somebody else made it non-blocking
+
+
+def read_some(fd: int, size: int) -> bytes:
+    """Read what there is, `size` bytes at most; b"" at the end. Raises OSError."""
+    while True:
+        try:
+            return os.read(fd, size)
+        except BlockingIOError:
+            wait_ready(fd, select.POLLIN)
+
+
+def read_line() -> str:
+    """Read the first line of stdin, or a few KiB of one without an end. Raises StreamError."""
+    line = b""
+    try:
+        while b"\n" not in line and len(line) < _LINE and (block := read_some(0, _LINE)):
+            line += block
+    except OSError as error:
+        raise StreamError(0, error) from error
+    return line.partition(b"\n")[0].decode(errors="replace")
 
 
 def write_all(fd: int, data: bytes) -> None:

@@ -24,7 +24,6 @@ import contextlib
 import errno
 import os
 import queue
-import select
 import signal
 import termios
 import threading
@@ -33,7 +32,7 @@ from functools import partial
 from typing import Any, TypeVar, Union, cast
 
 from rshell.aio import Changes, first_of, timeout
-from rshell.cli.standard import StreamError, wait_ready, write_some
+from rshell.cli.standard import StreamError, read_some, write_some
 from rshell.execution.pipes import grow_pipe
 
 Result = TypeVar("Result")
@@ -193,7 +192,7 @@ class InputDescriptor:
         while block and isinstance(block, bytes):
             self._permits.acquire()
             try:
-                block = _read_waiting(self._fd)
+                block = read_some(self._fd, BLOCK)
             except OSError as error:
                 block = b"" if is_terminal else StreamError(0, error)
             except BaseException as error:  # no memory, for example
@@ -319,14 +318,6 @@ class OutputDescriptor:
         self._pending -= size
         self._error = error
         self._changed.notify()
-
-
-def _read_waiting(fd: int) -> bytes:
-    while True:
-        try:
-            return os.read(fd, BLOCK)
-        except BlockingIOError:
-            wait_ready(fd, select.POLLIN)  # somebody else made it non-blocking
 
 
 def _is_or_was_terminal(fd: int) -> bool:

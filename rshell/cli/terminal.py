@@ -145,7 +145,8 @@ class Terminal(Leaving):
             return  # `fg` tells us again
         with suppress(termios.error):  # it has gone; SIGHUP says so
             make_raw(_KEYS)
-        self.output.say(self.modes.restore())
+        if modes := self.modes.restore():
+            self.output.say(modes)
         self.on_continue()
 
     def _draw_again(self) -> None:

@@ -125,3 +125,11 @@ def test_nothing_and_nonsense_are_refused_without_being_repeated() -> None:
         shown = only_line(done.stderr)
         assert "secret-thing" not in shown and LINE.token[:20] not in shown
     assert stored(LINE) is None
+
+
+def test_a_line_that_can_not_be_read_is_told() -> None:
+    with Path("/dev/null").open("wb") as write_only:
+        done = run("--login", stdin=write_only)
+        assert done.returncode == 255 and "can't read stdin" in only_line(done.stderr)
+    done = run("--login", input=b"\xff\n")
+    assert done.returncode == 255 and "not a token line" in only_line(done.stderr)

@@ -141,7 +141,7 @@ async def test_what_fails_in_a_thread_is_seen_by_who_waits_for_it(
     def fail(*_: object) -> bytes:
         raise MemoryError
 
-    monkeypatch.setattr("rshell.cli.streams._read_waiting", fail)
+    monkeypatch.setattr("rshell.cli.streams.read_some", fail)
     monkeypatch.setattr("rshell.cli.streams.write_some", fail)
     async with asyncio.timeout(DEADLINE):
         with pytest.raises(MemoryError):
