@@ -150,4 +150,5 @@ def tell(text: str, fd: int = 2, *, seconds: float = 0.0) -> bool:
 
 
 def _encoding(fd: int) -> str:
-    return getattr(getattr(sys, _NAMES[fd]), "encoding", None) or "utf-8"
+    stream = getattr(sys, _NAMES[fd]) if fd < len(_NAMES) else None
+    return getattr(stream, "encoding", None) or "utf-8"
