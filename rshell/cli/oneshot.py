@@ -16,8 +16,6 @@ those who share it, as with ssh. `-n` leaves it alone.
 from __future__ import annotations
 
 import os
-import signal
-from contextlib import AsyncExitStack
 from typing import Protocol
 
 from rshell.aio import accompanied, all_of
@@ -26,7 +24,7 @@ from rshell.channels.process.messages import ProcessEnding
 from rshell.cli.options import Options
 from rshell.cli.report import Report, tell_link
 from rshell.cli.standard import line_of_ours
-from rshell.cli.streams import InputDescriptor, Leaving, Left, OutputDescriptor
+from rshell.cli.streams import InputDescriptor, Leaving, OutputDescriptor
 from rshell.cli.terminal import Terminal, notice
 from rshell.client.client import Client
 from rshell.errors import RshellError
@@ -88,21 +86,24 @@ async def run_oneshot(
                 say(process.notice)
             if terminal is not None and options.tells_link:
                 tell_link(client, say)
-        way = terminal or leaving
-
-        def interrupt() -> None:
-            """Ctrl-C is for the remote command; at the second one we leave."""
-            way.on_interrupt = lambda: way.leave(Left.by(signal.SIGINT))
-            process.send_signal("SIGINT")
-
-        way.on_interrupt = interrupt
-        async with AsyncExitStack() as taken:
-            if terminal is not None:
-                await taken.enter_async_context(terminal)
-                terminal.on_resize = process.resize
-                terminal.check_size()  # since we asked for the size
-            ending = await way.unless_left(_copy(process, terminal, outputs))
+        _pass_interrupt_on(terminal or leaving, process)
+        if terminal is None:
+            return report.ended(await _copy(process, None, outputs))
+        async with terminal:
+            terminal.on_resize = process.resize
+            terminal.check_size()  # since we asked for the size
+            ending = await terminal.unless_left(_copy(process, terminal, outputs))
         return report.ended(ending)
+
+
+def _pass_interrupt_on(leaving: Leaving, process: Process[ByteReader]) -> None:
+    """Send the first Ctrl-C to the remote command; at the second one we leave."""
+
+    def interrupt() -> None:
+        leaving.on_interrupt = leave
+        process.send_signal("SIGINT")
+
+    leave, leaving.on_interrupt = leaving.on_interrupt, interrupt
 
 
 async def _copy(

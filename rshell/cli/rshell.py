@@ -25,11 +25,16 @@ if TYPE_CHECKING:
     from rshell.cli.report import Report
     from rshell.cli.streams import Leaving, OutputDescriptor
 
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
 
 def run(limits: Limits | None = None) -> None:
     """Run the command and exit with its status; without `limits` they are the usual ones."""
     status = 255
     try:
+        # They wait for the loop: a busy machine may take a second for our imports, and a caller
+        # no longer than that.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
         keep_standard_descriptors()
         status = main(sys.argv[1:], limits)
     except BaseException as error:  # it could not even be told
@@ -54,6 +59,7 @@ def main(arguments: list[str], limits: Limits | None = None) -> int:
             print_text(f"rshell {__version__}")
             return 0
         if options.action == "login":
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
             return store_login()
         import asyncio
 
@@ -109,6 +115,7 @@ async def _run(options: Options, limits: Limits, report: Report) -> int:
 
     stderr = OutputDescriptor(2, is_optional=True)
     async with Leaving() as leaving:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(partial(_end_by_failure, leaving))
         try:

@@ -127,7 +127,22 @@ def test_what_each_descriptor_decides(server: ServerProcess, tmp_path: Path) -> 
                 assert not mark.exists(), row
 
 
-def test_a_descriptor_that_is_closed_is_as_dev_null(server: ServerProcess) -> None:
+def test_what_needs_no_server_fails_to_be_printed_in_one_line_too() -> None:
+    with Path("/dev/full").open("wb") as full:
+        for option in ("--help", "--version"):
+            done = run(option, stdout=full)
+            assert done.returncode == 255 and "No space" in only_line(done.stderr), option
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as left:
+        done = run("--help", stdout=left)
+        assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_a_descriptor_that_is_closed_is_as_dev_null_and_never_a_socket_of_ours(
+    server: ServerProcess,
+) -> None:
+    """The command's output would be written into the link, or break the event loop."""
     command = " ".join(argv("rshell"))
     for how, shown in (("<&-", b"out\n"), (">&-", b""), ("2>&-", b"out\n"), ("<&- >&- 2>&-", b"")):
         done = subprocess.run(
@@ -235,6 +250,40 @@ def test_a_signal_while_we_connect_is_told_too(tmp_path: Path) -> None:
                     assert client.wait(DEADLINE) == 128 + number
                 assert (told["outcome"], told["error"]) == ("refused", f"ended by {number.name}")
                 assert client.stderr.read() == b""
+
+
+BUSY = """\
+import os, signal, sys
+
+number = getattr(signal, sys.argv.pop())
+
+class Slow:
+    def find_spec(self, name, *_):
+        if name == "asyncio.events":
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), number)
+
+sys.meta_path.insert(0, Slow())
+from rshell.cli.rshell import run
+run()
+"""
+
+
+def test_a_signal_that_comes_while_we_load_is_told_too(tmp_path: Path) -> None:
+    """A busy machine takes longer for the imports than some callers wait."""
+    path = tmp_path / "mute"
+    with socket.socket(socket.AF_UNIX) as mute:
+        mute.bind(str(path))
+        mute.listen()
+        for name in ("SIGTERM", "SIGINT", "SIGQUIT"):
+            done = subprocess.run(
+                [sys.executable, "-c", BUSY, "--json", "-c", "true", f"unix:{path}", name],
+                capture_output=True,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                check=False,
+            )
+            assert done.returncode == 128 + getattr(signal, name), done.stderr
+            assert json.loads(done.stdout)["error"] == f"ended by {name}"
 
 
 NO_DEVICES = """\
