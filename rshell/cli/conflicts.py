@@ -26,7 +26,11 @@ _ONE_OF = (("--local", "--via"), _LASTING)
 _GOES_WITH = (("-f", "--logs"), ("--name", "--detach"), ("--share", "-S"))
 
 _NEVER: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = (
-    (("--login",), ("HOST", "CMD", "-p", "--local", "--via"), "the token line names its server"),
+    (
+        ("--login",),
+        ("HOST", "CMD", "-p", "--local", "--via"),
+        "it asks for the token line, or reads it from stdin, and that names its server",
+    ),
     (
         ("--login",),
         ("-n", "-t", "--timeout", "--resume-window", "--json", "--fingerprint", "--ca"),
@@ -72,4 +76,7 @@ def find_conflict(given: Mapping[str, str]) -> str:
 
 
 def _show(option: str, given: Mapping[str, str]) -> str:
-    return f"{_WORDS[option]} {given[option]!r}" if option in _WORDS else option
+    if option not in _WORDS:
+        return option
+    # A token line that was given as words must not be shown.
+    return _WORDS[option] if "--login" in given else f"{_WORDS[option]} {given[option]!r}"
