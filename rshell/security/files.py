@@ -1,8 +1,8 @@
 """Files and directories that no other user may read, and where they live.
 
 A secret is worth what its file's mode is worth, so every reader checks the owner
-and the mode before it believes a byte, who makes a directory or writes into it checks those above
-it, and every writer replaces the whole file at once: a
+and the mode before it believes a byte, whoever begins to use a directory checks those above it,
+and every writer replaces the whole file at once: a
 temporary file in the same directory, written out to the disk, then renamed. A reader sees the old
 content or the new, never a half. Who reads, changes and writes holds `locked` meanwhile.
 
@@ -45,6 +45,12 @@ def private_directory(path: Path) -> Path:
     symbolic link or no directory, belongs to somebody else, or has group or other permissions, or
     if others may replace it in a directory above it.
     """
+    _make_private(path)
+    _check_above(path)
+    return path
+
+
+def _make_private(path: Path) -> None:
     with _explained("make the directory", path):
         missing = [directory for directory in (path, *path.parents) if not directory.exists()]
         for directory in reversed(missing):
@@ -56,8 +62,6 @@ def private_directory(path: Path) -> Path:
     if not stat.S_ISDIR(status.st_mode):
         raise ConfigurationError(f"{path} is not a directory (links don't count). Move it away.")
     _check_private(path, status, "700")
-    _check_above(path)
-    return path
 
 
 def read_private(path: Path) -> bytes:
@@ -111,9 +115,11 @@ def write_private(path: Path, data: bytes, *, durable: bool = True) -> None:
 
     A file or a link that was there is replaced; a link is not followed. On the disk when this
     returns, unless `durable` is False: then it outlives this process, but perhaps no power cut,
-    and nothing waits for the disk. Raises ConfigurationError.
+    and nothing waits for the disk. What is above the directory is not looked at again, which would
+    cost as much as the writing. Raises ConfigurationError.
     """
-    directory = private_directory(path.parent)
+    directory = path.parent
+    _make_private(directory)
     new = directory / f".{path.name}.{secrets.token_hex(8)}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with _explained("write", path):
