@@ -83,8 +83,8 @@ class Terminal(Leaving):
     `size` is its present size, and `on_resize` is told each new one. Keys wait in `waiting` until
     somebody takes them, and `on_keys` is called when there are more. With `detaches`, leaving by
     an escape is detaching; else it is leaving with `left_status`. `farewell` is written last, once
-    the modes that are on have been undone. `on_continue` draws what is on the screen again, once we
-    go on after a stop; it has the program there do so, if nobody says otherwise.
+    the modes that are on have been undone. `on_return` draws what was on the screen again when we go
+    on after a stop; it has the program there do so, if nobody says otherwise.
     """
 
     def __init__(self, *, detaches: bool = False, left_status: int = FAILED_STATUS) -> None:
@@ -105,7 +105,7 @@ class Terminal(Leaving):
         self._is_listening = False
         self._have_come = asyncio.Event()
         self._nudging: asyncio.TimerHandle | None = None
-        self.on_continue: Callable[[], None] = self._draw_again
+        self.on_return: Callable[[], None] = self._draw_again
 
     async def __aexit__(self, *exc_info: object) -> None:
         self.stop()
@@ -119,8 +119,8 @@ class Terminal(Leaving):
 
     def _take(self, taken: ExitStack) -> None:
         super()._take(taken)
-        own = {signal.SIGWINCH: self.check_size, signal.SIGCONT: self._continue}
-        taken.enter_context(on_signals(own))
+        signals = {signal.SIGWINCH: self.check_size, signal.SIGCONT: self._return}
+        taken.enter_context(on_signals(signals))
         taken.enter_context(raw_mode(_KEYS))
 
     # Its size.
@@ -138,16 +138,17 @@ class Terminal(Leaving):
         take_signals_back()
         self.check_size()
 
-    # After a stop (SIGSTOP, or Ctrl-Z in another program of our group), when somebody else had it.
+    # After a stop.
 
-    def _continue(self) -> None:
+    def _return(self) -> None:
+        """We were stopped, and the shell that started us had the terminal meanwhile."""
         if not is_in_foreground(_KEYS):
-            return  # `fg` tells us again
-        with suppress(termios.error):  # it has gone; SIGHUP says so
-            make_raw(_KEYS)
+            return  # it has it still; `fg` tells us again
+        make_raw(_KEYS)
         if modes := self.modes.restore():
             self.output.say(modes)
-        self.on_continue()
+        self.check_size()
+        self.on_return()
 
     def _draw_again(self) -> None:
         """Have the program there draw again: by another size, for it knows this one."""

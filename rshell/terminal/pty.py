@@ -115,7 +115,7 @@ def raw_mode(fd: int) -> Iterator[None]:
     """
     before = termios.tcgetattr(fd)
     try:
-        make_raw(fd)
+        tty.setraw(fd, termios.TCSADRAIN)  # what was typed ahead is for the program too
         yield
     finally:
         # At once: a terminal that takes no output would never be drained.
@@ -124,8 +124,12 @@ def raw_mode(fd: int) -> Iterator[None]:
 
 
 def make_raw(fd: int) -> None:
-    """Make a terminal raw, again where somebody else had it meanwhile. Raises termios.error."""
-    tty.setraw(fd, termios.TCSADRAIN)  # what was typed ahead is for the program too
+    """Hand every key to the program, at once: the terminal was ours before, and is again.
+
+    Does nothing where it has gone.
+    """
+    with contextlib.suppress(termios.error):
+        tty.setraw(fd, termios.TCSANOW)
 
 
 def is_in_foreground(fd: int) -> bool:
