@@ -83,8 +83,8 @@ class Terminal(Leaving):
     `size` is its present size, and `on_resize` is told each new one. Keys wait in `waiting` until
     somebody takes them, and `on_keys` is called when there are more. With `detaches`, leaving by
     an escape is detaching; else it is leaving with `left_status`. `farewell` is written last, once
-    the modes that are on have been undone. `on_return` draws what was on the screen again when we go
-    on after a stop; it has the program there do so, if nobody says otherwise.
+    the modes that are on have been undone. `on_return` draws what was on the screen again when we
+    go on after a stop; it has the program there do so, if nobody says otherwise.
     """
 
     def __init__(self, *, detaches: bool = False, left_status: int = FAILED_STATUS) -> None:
