@@ -178,8 +178,12 @@ class Prompt:
             is_vi=load_config().editing_mode == "vi",
             is_dumb=terminal.is_dumb,
         )
-        self._pump = OutputPump(line.channel.stream(1), terminal, self._show_above)
-        self._passthrough = Passthrough(line, terminal, self._pump, self._editor.type_ahead)
+        kept = 0 if line.found is None else line.found.kept
+        self._pump = OutputPump(line.channel.stream(1), terminal, self._show_above, again=kept)
+        editor = self._editor
+        self._passthrough = Passthrough(
+            line, terminal, self._pump, editor.type_ahead, editor.insert
+        )
         self._loop = asyncio.get_running_loop()
         self._watch = asyncio.create_task(self._watch_line())
         self._ticks: asyncio.TimerHandle | None = None

@@ -18,6 +18,9 @@ private directory.
 Hazard: prompt_toolkit must be the only one that reads the keyboard while it runs, and must have
 ended before a command gets the terminal. Keys that it has read and not used, it keeps for the
 next prompt; those that come back from the server were typed later and are put behind them.
+
+Hazard: a program that has ended may have asked the terminal something. The answer comes as if it
+were typed, here or in what comes back, and is dropped.
 """
 
 from __future__ import annotations
@@ -59,6 +62,7 @@ from prompt_toolkit.key_binding.key_processor import KeyPress, KeyProcessor
 from prompt_toolkit.keys import Keys
 from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.output.plain_text import PlainTextOutput
+from prompt_toolkit.renderer import CPR_Support
 from prompt_toolkit.search import accept_search
 from prompt_toolkit.shortcuts import CompleteStyle
 from prompt_toolkit.styles import Style
@@ -70,6 +74,7 @@ from rshell.channels.shell.messages import Completions
 from rshell.cli.terminal import Detached
 from rshell.errors import RshellError
 from rshell.security.files import private_directory, state_directory
+from rshell.terminal.answers import Answers
 from rshell.terminal.output import printable
 from rshell.terminal.pty import process_output
 
@@ -130,6 +135,9 @@ class Editor:
             )
         # A terminal that is slow to tell where its cursor is would get a warning above the prompt.
         self._session.app.renderer.cpr_not_supported_callback = None
+        self._has_asked_cursor = False
+        self._session.app.after_render += self._note_question
+        self._drop_answers()
 
     async def read(self) -> str:
         """Return the next command.
@@ -138,7 +146,14 @@ class Editor:
         for Ctrl-X Ctrl-D in a named shell.
         """
         self._completer.forget()
-        return await self._session.prompt_async()
+        try:
+            return await self._session.prompt_async()
+        finally:
+            renderer = self._session.app.renderer
+            if self._has_asked_cursor and renderer.cpr_support is CPR_Support.UNKNOWN:
+                # Asked once: each prompt would wait for an answer a second anew. Where one comes
+                # all the same, it is asked again.
+                renderer.cpr_support = CPR_Support.NOT_SUPPORTED
 
     async def close(self) -> None:
         """Stop what is left of a check."""
@@ -163,14 +178,46 @@ class Editor:
         # Bytes of a character may have come apart.
         text = text.encode(errors="surrogateescape").decode(errors="surrogateescape")
         keys: list[KeyPress] = []
+        answers = Answers()
+        text = answers.take(text) + answers.rest()
         # A remote terminal has made newlines of the returns.
         Vt100Parser(keys.append).feed_and_flush(text.replace("\n", "\r"))
+        self._press(keys)
+
+    def insert(self, text: str) -> None:
+        """Put `text` into the line as it is, as a paste, after what waits to be typed."""
+        answers = Answers()
+        if text := answers.take(text) + answers.rest():
+            self._press([KeyPress(Keys.BracketedPaste, text)])
+
+    def _press(self, keys: list[KeyPress]) -> None:
         app = _running_app()
         if app is None or app.is_done:
             store_typeahead(self._session.app.input, keys)
         else:
             app.key_processor.feed_multiple(keys)
             app.key_processor.process_keys()
+
+    def _note_question(self, app: Application[str]) -> None:
+        if app.renderer.waiting_for_cpr:
+            self._has_asked_cursor = True
+
+    def _drop_answers(self) -> None:
+        """Have the keyboard drop what the terminal answers to a program that has ended."""
+        parser = getattr(self._session.app.input, "vt100_parser", None)
+        if not isinstance(parser, Vt100Parser):
+            return
+        answers, feed, flush = Answers(), parser.feed, parser.flush
+
+        def feed_keys(data: str) -> None:
+            feed(answers.take(data))
+
+        def flush_keys() -> None:
+            feed(answers.rest())
+            flush()
+
+        parser.feed = feed_keys  # type: ignore[method-assign]
+        parser.flush = flush_keys  # type: ignore[method-assign]
 
     async def show_above(self, write: Callable[[], None]) -> None:
         """Call `write` while the prompt is out of the way."""

@@ -70,6 +70,29 @@ async def test_unread_text_goes_into_the_next_command(keyboard: PipeInput) -> No
     assert await read(editor) == "ls -l"
 
 
+async def test_text_of_the_server_s_making_is_put_into_the_line_and_does_nothing(
+    keyboard: PipeInput, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDITOR", f"touch {tmp_path}/opened")
+    editor = editor_for(keyboard)
+    evil = "a\n\x18\x05\x1b[A\x04\x03b\udcff"
+    editor.insert(evil)
+    keyboard.send_text("!\r")
+    assert await read(editor) == evil + "!"
+    assert not (tmp_path / "opened").exists()
+
+
+async def test_late_answers_of_the_terminal_are_not_typed(keyboard: PipeInput) -> None:
+    answers = (
+        "\x1b[?62;22c\x1b]11;rgb:0000/0000/0000\x1b\\\x1b[?2026;2$y\x1b[I\x1bP>|xterm(1)\x1b\\"
+    )
+    editor = editor_for(keyboard)
+    editor.type_ahead(f"e{answers}c")
+    editor.insert(f"h{answers}")
+    keyboard.send_text(f"o{answers}\x1b[D \x1b[C{answers}!\r")
+    assert await read(editor) == "ech o!"
+
+
 class NeverTells(Vt100_Output):
     """A terminal that can be asked where its cursor is, and does not answer."""
 
@@ -89,6 +112,25 @@ async def test_a_terminal_that_never_tells_its_cursor_gets_no_warning(
     keyboard.send_text("echo\r")
     assert await reading == "echo"
     assert "\x1b[6n" in shown.getvalue() and "WARNING" not in shown.getvalue()
+
+
+async def test_a_terminal_that_never_tells_its_cursor_is_asked_once(
+    keyboard: PipeInput, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each command began a second late."""
+
+    async def gives_up(self: Renderer) -> None:
+        self._waiting_for_cpr_futures.clear()
+
+    monkeypatch.setattr(Renderer, "wait_for_cpr_responses", gives_up)
+    shown = io.StringIO()
+    editor = editor_for(keyboard, output=NeverTells(shown, lambda: Size(24, 80)))
+    for command in ("one", "two", "three"):
+        reading = asyncio.create_task(read(editor))
+        await until(lambda: editor._session.app.is_running)
+        keyboard.send_text(f"{command}\r")
+        assert await reading == command
+    assert shown.getvalue().count("\x1b[6n") == 1
 
 
 async def test_newlines_that_came_back_are_enters(keyboard: PipeInput) -> None:
