@@ -26,7 +26,12 @@ from typing import Any, Generic, TypeVar
 
 from rshell.aio import first_of
 from rshell.channels.base import ask, check_count, listen, read_reply
-from rshell.channels.process.client import CompletedProcess, ProcessInput, passed_timeout
+from rshell.channels.process.client import (
+    CompletedProcess,
+    ProcessInput,
+    check_timeout,
+    passed_timeout,
+)
 from rshell.channels.process.messages import STDERR, STDIN, STDOUT, Notice, Resize, Signal
 from rshell.channels.shell.messages import (
     COMMAND_LIMIT,
@@ -48,7 +53,6 @@ from rshell.channels.shell.messages import (
 from rshell.channels.shell.named.client import read_joined
 from rshell.errors import ChannelReset, LocalProtocolError, RemoteProtocolError, RshellError
 from rshell.protocol.codec import Message
-from rshell.protocol.fields import SECONDS_LIMIT
 from rshell.transport.channel import Channel
 from rshell.transport.live_session import LiveSession
 from rshell.values import TerminalSize, frozen
@@ -72,10 +76,10 @@ class ShellLine:
         self.reply = read_reply(channel, ShellReply)
         self.cwd = self.reply.cwd
         self.program = self.reply.shell
-        self.on_done: Callable[[ShellEnding], None] = _ignore
-        self.on_unread: Callable[[str], None] = _ignore
-        self.on_restart: Callable[[ShellEnding], None] = _ignore
-        self.on_notice: Callable[[str], None] = _ignore
+        self.on_done: Callable[[ShellEnding], None] = lambda _: None
+        self.on_unread: Callable[[str], None] = lambda _: None
+        self.on_restart: Callable[[ShellEnding], None] = lambda _: None
+        self.on_notice: Callable[[str], None] = lambda _: None
         self._sent = self._returnable = 0  # bytes of input; of them, not given back yet
         self._late: bytearray | None = None
         self._waits_for_late = False
@@ -107,8 +111,7 @@ class ShellLine:
         """
         if "\0" in command:
             raise ValueError("a command can't hold a NUL character")
-        if timeout is not None and not 0 < timeout < SECONDS_LIMIT:
-            raise ValueError(f"a timeout is a positive number below {SECONDS_LIMIT:g}: {timeout}")
+        check_timeout(timeout)
         if len(command) > COMMAND_LIMIT:
             raise ValueError(f"a command can't be longer than {COMMAND_LIMIT} characters")
         try:
@@ -277,10 +280,6 @@ class ShellLine:
         waiting = self._questions.get(answer.number)
         if waiting is not None and not waiting.done():
             waiting.set_result(answer)
-
-
-def _ignore(_: object) -> None:
-    pass
 
 
 async def open_line(live: LiveSession, request: ShellRequest) -> ShellLine:
