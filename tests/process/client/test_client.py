@@ -359,7 +359,7 @@ async def test_a_file_and_an_iterator_are_input(tmp_path: Path) -> None:
 
 
 async def test_an_input_that_fails_ends_the_command_and_is_raised(tmp_path: Path) -> None:
-    ready, ended = tmp_path / "ready", tmp_path / "ended"
+    ready = tmp_path / "ready"
 
     async def failing() -> AsyncIterator[bytes]:
         yield b"first\n"
@@ -367,11 +367,10 @@ async def test_an_input_that_fails_ends_the_command_and_is_raised(tmp_path: Path
         raise KeyError("the source has gone")
 
     async with tls_session() as client:
-        traps = f"trap 'touch {ended}; exit' TERM"
-        command = f"read x; {traps}; touch {ready}; while :; do sleep 0.01; done"
+        command = f"read x; echo $$ >{ready}.; mv {ready}. {ready}; exec sleep 1000"
         with pytest.raises(KeyError, match="the source has gone"):
             await client.run(command, input=failing())
-        await asyncio.to_thread(until, ended.exists, "the command's end")
+        await asyncio.to_thread(await_gone, int(ready.read_text()))
 
 
 async def test_an_input_without_an_end_does_not_outlive_the_command() -> None:
