@@ -21,6 +21,7 @@ from typing import Protocol
 
 from rshell.channels.process.client import PIPE, Process, ProcessInput
 from rshell.channels.process.messages import ProcessEnding
+from rshell.cli.collected import collect
 from rshell.cli.options import Options
 from rshell.cli.report import BROKEN_PIPE_STATUS, ended, fail, print_object, tell_link
 from rshell.cli.streams import InputDescriptor, Leaving, Left, OutputDescriptor, on_signals
@@ -50,7 +51,7 @@ class _Collected:
         self.data = bytearray()
 
     async def write(self, block: bytes) -> None:
-        self.data += block
+        collect(self.data, block)
 
     async def drain(self) -> None:
         pass
@@ -90,10 +91,10 @@ async def _run_collecting(client: Client, options: Options) -> int:
         if left.status != INTERRUPTED_STATUS:
             return left.status
         interrupted = ChannelReset("cancelled", "interrupted twice", by="local")
-        return fail(interrupted, True, bytes(stdout.data), bytes(stderr.data))
+        return fail(interrupted, True, stdout.data, stderr.data)
     except RshellError as error:
-        return fail(error, True, bytes(stdout.data), bytes(stderr.data))
-    print_object(ended(ending, bytes(stdout.data), bytes(stderr.data)))
+        return fail(error, True, stdout.data, stderr.data)
+    print_object(ended(ending, stdout.data, stderr.data))
     return _status(ending)
 
 

@@ -7,8 +7,6 @@ wrong between here and there is one line, or that object, and the status 255.
 
 from __future__ import annotations
 
-import base64
-import json
 import os
 import signal
 import sys
@@ -16,6 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from rshell.cli.collected import Output, json_pieces, output_value
 from rshell.errors import ChannelRefused, ConnectError, RshellError
 from rshell.terminal.output import printable
 
@@ -37,7 +36,7 @@ def complain(error: BaseException) -> int:
     return FAILED_STATUS
 
 
-def fail(error: BaseException, as_json: bool, stdout: bytes = b"", stderr: bytes = b"") -> int:
+def fail(error: BaseException, as_json: bool, stdout: Output = b"", stderr: Output = b"") -> int:
     """Say what went wrong, in one line or one object with the output; return the status for it."""
     if as_json and isinstance(error, RshellError):
         try:
@@ -66,45 +65,39 @@ def tell_link(client: Client, say: Callable[[str], object], *, way_out: str = ""
     client.links.on_change = tell
 
 
-def failure(error: RshellError, stdout: bytes = b"", stderr: bytes = b"") -> dict[str, Any]:
+def failure(error: RshellError, stdout: Output = b"", stderr: Output = b"") -> dict[str, Any]:
     """Return the object for a command that has no ending of its own."""
     outcome = "refused" if isinstance(error, (ConnectError, ChannelRefused)) else "lost"
     return _result(outcome, None, None, stdout, stderr) | {"error": str(error)}
 
 
-def ended(ending: ProcessEnding, stdout: bytes, stderr: bytes) -> dict[str, Any]:
+def ended(ending: ProcessEnding, stdout: Output, stderr: Output) -> dict[str, Any]:
     """Return the object for a command that has ended, with the same keys."""
     outcome = "timeout" if ending.timed_out else "signaled" if ending.status.signal else "exited"
     return _result(outcome, ending.status, round(ending.duration, 6), stdout, stderr)
 
 
 def _result(
-    outcome: str, status: ExitStatus | None, duration: float | None, stdout: bytes, stderr: bytes
+    outcome: str, status: ExitStatus | None, duration: float | None, stdout: Output, stderr: Output
 ) -> dict[str, Any]:
     return {
         "outcome": outcome,
         "exit_status": None if status is None else status.code,
         "signal": None if status is None else status.signal,
-        **_output("stdout", stdout),
-        **_output("stderr", stderr),
+        **output_value("stdout", stdout),
+        **output_value("stderr", stderr),
         "duration": duration,
         "error": None,
     }
 
 
-def _output(name: str, data: bytes) -> dict[str, str]:
-    try:
-        return {name: data.decode()}
-    except UnicodeDecodeError:
-        return {f"{name}_base64": base64.b64encode(data).decode("ascii")}
-
-
 def print_object(values: dict[str, Any]) -> None:
     """Print one JSON object on stdout. A reader that has left is no error."""
-    view = memoryview(json.dumps(values).encode("ascii") + b"\n")
     with suppress(BrokenPipeError):
-        while view:
-            view = view[os.write(1, view) :]
+        for piece in json_pieces(values):
+            view = memoryview(piece)
+            while view:
+                view = view[os.write(1, view) :]
 
 
 def print_result(values: dict[str, Any], text: str, as_json: bool) -> None:

@@ -12,6 +12,13 @@ reason, and holds nothing that would have to be released.
 
 Hazard: keys that reached a program's terminal and were never read come back from the server.
 
+Hazard: a server may have a lot to say. What waits to be said above the prompt is bounded, and what
+comes on top of it is dropped.
+
+Hazard: a task that fails here would leave a prompt behind that shows nothing any more. The failure
+of what everything depends on (the copying of output) ends the prompt; any other is said, and the
+prompt goes on.
+
 Hazard: what prompt and toolbar show came from the other side or from the user. Every piece of text
 passes `printable` before it reaches the terminal.
 """
@@ -20,16 +27,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rshell.aio import Tasks, in_thread
 from rshell.channels.shell.client import ShellLine
 from rshell.channels.shell.messages import ShellEnding
 from rshell.cli.options import load_config
 from rshell.cli.prompt.passthrough import OutputPump, Passthrough
-from rshell.cli.report import format_seconds
+from rshell.cli.report import FAILED_STATUS, format_seconds
 from rshell.cli.streams import Left
 from rshell.cli.terminal import Detached, Terminal, notice
 from rshell.client.client import Client
@@ -39,6 +47,8 @@ from rshell.terminal.output import printable
 if TYPE_CHECKING:
     from rshell.cli.prompt.editor import Editor
 
+_NAME, _PATH = 64, 256  # characters of a name and a directory that the prompt shows
+_SAYINGS = 20  # that wait to be shown
 _PASSED_ON = ("COLORTERM", "LANG", "LC_ALL", "LC_CTYPE")
 
 
@@ -88,6 +98,14 @@ def _lost(error: SessionClosed, where: str, name: str) -> str:
     return f"{error.reason}. If the server still runs, so does {name}, and {way_back}"
 
 
+class Broken(Left):
+    """The prompt can't go on, because of `error`."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(FAILED_STATUS)
+        self.error = error
+
+
 Fragments = list[tuple[str, str]]
 
 
@@ -109,10 +127,11 @@ class Status:
         """Return `user@host:cwd $`, the last sign red after a failure."""
         failed = self.last is not None and self.last.status.shell_status != 0
         sign = "#" if self.user == "root" else "$"
+        user, host = printable(self.user, limit=_NAME), printable(self.host, limit=_NAME)
         return [
-            ("class:who", f"{printable(self.user)}@{printable(self.host)}"),
+            ("class:who", f"{user}@{host}"),
             ("", ":"),
-            ("class:cwd", printable(self.short_cwd())),
+            ("class:cwd", printable(self.short_cwd(), limit=_PATH)),
             ("", " "),
             ("class:failed" if failed else "class:sign", sign),
             ("", " "),
@@ -186,9 +205,12 @@ class Prompt:
         )
         self._loop = asyncio.get_running_loop()
         self._watch = asyncio.create_task(self._watch_line())
+        self._pump.on_failure = self._give_up
         self._ticks: asyncio.TimerHandle | None = None
-        self._notices = Tasks()
+        self._notices = Tasks(self._give_up)
+        self._sayings: deque[str] = deque()  # that are not on the screen yet
         self._farewell = ""  # what to say when the terminal is put right
+        self._loop.set_exception_handler(self._unforeseen)
         client.links.on_change = self._on_link
         terminal.on_resize = line.resize
         terminal.on_leave = self._editor.interrupt
@@ -208,6 +230,8 @@ class Prompt:
                 f"detached from {name}; rshell {self._status.where} -S {name} comes back"
             )
             return left.status
+        except Broken as broken:
+            raise broken.error from None
         except Left as left:
             return left.status
         except ChannelReset as error:
@@ -219,6 +243,7 @@ class Prompt:
     async def close(self) -> None:
         """Give back what the prompt took."""
         self._client.links.on_change = lambda: None
+        self._loop.set_exception_handler(None)
         if self._ticks is not None:
             self._ticks.cancel()
         self._notices.cancel()
@@ -303,8 +328,37 @@ class Prompt:
         """Say something above the prompt, or on a line of its own where a command runs."""
         if self._pump.has_terminal:
             self._terminal.say(text)
-            return
-        self._notices.own(self._editor.show_above(lambda: self._terminal.put(notice(text))))
+        elif len(self._sayings) < _SAYINGS:
+            self._sayings.append(text)
+            if not self._notices:
+                self._notices.own(self._say_all())
+
+    async def _say_all(self) -> None:
+        while self._sayings:
+            await self._editor.show_above(self._say_what_waits)
+
+    def _say_what_waits(self) -> None:
+        said = b"".join(map(notice, self._sayings))
+        self._sayings.clear()
+        self._terminal.put(said)
+
+    # What nobody foresaw.
+
+    def _give_up(self, error: BaseException) -> None:
+        """End the prompt with the failure of what it can't do without."""
+        self._terminal.leave(Broken(error))
+
+    def _failed(self, error: BaseException) -> None:
+        """Say what went wrong in a task of ours; the prompt goes on."""
+        self._say_above(f"an error that was not foreseen: {type(error).__name__}: {error}")
+
+    def _unforeseen(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Take what failed in the loop: in the line editor as a rule."""
+        error = context.get("exception")
+        if isinstance(error, Exception):
+            self._failed(error)
+        else:
+            self._say_above(f"an error that was not foreseen: {context.get('message')}")
 
     async def _watch_line(self) -> None:
         """End the prompt when the session ends under it."""

@@ -1,4 +1,4 @@
-"""The line that is being edited: keys, history, suggestions, completion, many lines.
+"""The line that is being edited: keys, suggestions, completion, many lines.
 
 prompt_toolkit does the editing; this module says what rshell wants of it. Enter asks the remote
 shell whether the text is whole, but only if it looks as if it might not be. What is typed until
@@ -9,11 +9,6 @@ Tab asks the server for candidates; what has not come within the deadline is not
 kept until the next command, for people press Tab again and again; an answer without any may only
 have come too late, and is asked for again. prompt_toolkit cancels a question that was overtaken by
 a later one.
-
-The history is a file for each host, shared by all clients. Entries are appended, one write each,
-and the file is read again at every prompt when another client has added to it. A line that begins
-with a blank is not kept, as in most shells. History may hold secrets: the file is private, in a
-private directory.
 
 Hazard: prompt_toolkit must be the only one that reads the keyboard while it runs, and must have
 ended before a command gets the terminal. Keys that it has read and not used, it keeps for the
@@ -27,11 +22,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import sys
 from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import nullcontext, suppress
-from pathlib import Path
+from contextlib import nullcontext
 from typing import Any
 
 from prompt_toolkit import PromptSession
@@ -54,7 +47,6 @@ from prompt_toolkit.filters import (
     vi_navigation_mode,
 )
 from prompt_toolkit.formatted_text import StyleAndTextTuples
-from prompt_toolkit.history import FileHistory
 from prompt_toolkit.input.typeahead import store_typeahead
 from prompt_toolkit.input.vt100_parser import Vt100Parser
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
@@ -71,9 +63,9 @@ from rshell.aio import timeout
 from rshell.channels.shell.client import ShellLine
 from rshell.channels.shell.completeness import may_be_incomplete, wants_more_text
 from rshell.channels.shell.messages import Completions
+from rshell.cli.prompt.history import open_history
 from rshell.cli.terminal import Detached
 from rshell.errors import RshellError
-from rshell.security.files import private_directory, state_directory
 from rshell.terminal.answers import Answers
 from rshell.terminal.output import printable
 from rshell.terminal.pty import process_output
@@ -147,7 +139,8 @@ class Editor:
         """
         self._completer.forget()
         try:
-            return await self._session.prompt_async()
+            # What fails in the loop is for the prompt to say.
+            return await self._session.prompt_async(set_exception_handler=False)
         finally:
             renderer = self._session.app.renderer
             if self._has_asked_cursor and renderer.cpr_support is CPR_Support.UNKNOWN:
@@ -353,41 +346,3 @@ class RemoteCompleter(Completer):
             start = found.start - len(text)
             if start <= 0:
                 yield Completion(candidate, start_position=start, display=printable(label))
-
-
-class SharedHistory(FileHistory):
-    """A history file that other clients append to as well."""
-
-    def __init__(self, path: Path) -> None:
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600))
-        self._path = path
-        self._size = -1
-        super().__init__(str(path))
-
-    async def load(self) -> AsyncGenerator[str, None]:
-        """Yield all entries, the latest first; reads the file if it has changed."""
-        with suppress(OSError):  # it was removed: what is known stays known
-            size = self._path.stat().st_size
-            if size != self._size:
-                self._size = size
-                self._loaded = False
-        async for item in super().load():
-            yield item
-
-    def append_string(self, string: str) -> None:
-        """Keep an entry, unless it begins with a blank or repeats the last one."""
-        if not string.strip() or string[0] in " \t":
-            return
-        if self._loaded_strings[:1] != [string]:
-            super().append_string(string)
-
-    def store_string(self, string: str) -> None:
-        """Write an entry; one that can't be written, on a full disk, is known until the end."""
-        with suppress(OSError):
-            super().store_string(string.encode(errors="surrogateescape").decode(errors="replace"))
-
-
-def open_history(where: str) -> SharedHistory:
-    """Return the history for the server called `where`. Raises ConfigurationError."""
-    directory = private_directory(state_directory() / "history")
-    return SharedHistory(directory / re.sub(r"[^A-Za-z0-9._-]", "_", where))

@@ -30,6 +30,7 @@ from typing import Any
 from rshell.channels.shell.client import ShellLine
 from rshell.channels.shell.messages import ShellEnding
 from rshell.cli.terminal import Terminal
+from rshell.errors import RshellError
 from rshell.terminal.answers import Questions
 from rshell.transport.streams import ByteReader
 
@@ -44,7 +45,8 @@ _LAST_SECONDS = 2.0  # for a terminal that is slow or stuck to take what is left
 class OutputPump:
     """Copies `reader` to the terminal; `show_above` shows what comes between commands.
 
-    The first `again` bytes are output that was shown before.
+    The first `again` bytes are output that was shown before. `on_failure` gets what keeps the
+    terminal from being written to; that the channel was cut short, its owner knows.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class OutputPump:
         again: int = 0,
     ) -> None:
         self.has_terminal = False
+        self.on_failure: Callable[[BaseException], None] = lambda error: None
         self._again = again
         self._questions = Questions()
         self._reader = reader
@@ -64,6 +67,7 @@ class OutputPump:
         self._copied = 0
         self._changed = asyncio.Event()
         self._task = asyncio.create_task(self._run())
+        self._task.add_done_callback(self._note_failure)
 
     @property
     def received(self) -> int:
@@ -95,6 +99,11 @@ class OutputPump:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         await self._terminal.output.finish()
+
+    def _note_failure(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, RshellError):
+            self.on_failure(error)
 
     async def _run(self) -> None:
         try:
