@@ -29,7 +29,7 @@ from enum import Enum
 from rshell.cli.report import FAILED_STATUS
 from rshell.cli.streams import Leaving, Left, OutputDescriptor, on_signals
 from rshell.terminal.output import ModeTracker, printable
-from rshell.terminal.pty import get_size, raw_mode
+from rshell.terminal.pty import get_size, make_raw, raw_mode
 from rshell.values import TerminalSize
 
 _KEYS = 0
@@ -77,9 +77,10 @@ class Terminal(Leaving):
     """The terminal on descriptors 0 and 1; raw, and ours, inside its `async with` block.
 
     `size` is its present size, and `on_resize` is told each new one. Keys wait in `waiting` until
-    somebody takes them, and `on_keys` is called when there are more. With `detaches`, leaving by
-    an escape is detaching; else it is leaving with `left_status`. `farewell` is written last, once
-    the modes that are on have been undone.
+    somebody takes them, and `on_keys` is called when there are more. `on_return` is called when
+    this process goes on after it was stopped: what was on the screen is not there any more. With
+    `detaches`, leaving by an escape is detaching; else it is leaving with `left_status`. `farewell`
+    is written last, once the modes that are on have been undone.
     """
 
     def __init__(self, *, detaches: bool = False, left_status: int = FAILED_STATUS) -> None:
@@ -91,6 +92,7 @@ class Terminal(Leaving):
         self.farewell = b""
         self.on_keys: Callable[[], None] = lambda: None
         self.on_resize: Callable[[TerminalSize], None] = lambda size: None
+        self.on_return: Callable[[], None] = lambda: None
         self.is_dumb = is_dumb()
         self._detaches = detaches
         self._left_status = left_status
@@ -110,7 +112,8 @@ class Terminal(Leaving):
 
     def _take(self, taken: ExitStack) -> None:
         super()._take(taken)
-        taken.enter_context(on_signals({signal.SIGWINCH: self.check_size}))
+        signals = {signal.SIGWINCH: self.check_size, signal.SIGCONT: self._return}
+        taken.enter_context(on_signals(signals))
         taken.enter_context(raw_mode(_KEYS))
 
     # Its size.
@@ -122,6 +125,13 @@ class Terminal(Leaving):
             if size != self.size:
                 self.size = size
                 self.on_resize(size)
+
+    def _return(self) -> None:
+        """We were stopped, and the shell that started us had the terminal meanwhile."""
+        make_raw(_KEYS)
+        self.output.say(self.modes.restore())
+        self.check_size()
+        self.on_return()
 
     def take_back(self) -> None:
         """Hear of new sizes again, which prompt_toolkit does while it has the terminal."""

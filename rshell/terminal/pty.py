@@ -123,6 +123,15 @@ def raw_mode(fd: int) -> Iterator[None]:
             termios.tcsetattr(fd, termios.TCSANOW, before)
 
 
+def make_raw(fd: int) -> None:
+    """Hand every key to the program, at once: the terminal was ours before, and is again.
+
+    Does nothing where it has gone.
+    """
+    with contextlib.suppress(termios.error):
+        tty.setraw(fd, termios.TCSANOW)
+
+
 def process_output(fd: int, wanted: bool) -> None:
     """Have a raw terminal make lines of newlines, or not, for a program of this machine on it.
 

@@ -29,7 +29,7 @@ import asyncio
 import os
 from collections import deque
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rshell.aio import Tasks, in_thread
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from rshell.cli.prompt.editor import Editor
 
 _NAME, _PATH = 64, 256  # characters of a name and a directory that the prompt shows
+_NUDGE = 0.1  # seconds for a program to see a change of its size
 _SAYINGS = 20  # that wait to be shown
 _PASSED_ON = ("COLORTERM", "LANG", "LC_ALL", "LC_CTYPE")
 
@@ -213,6 +214,7 @@ class Prompt:
         self._loop.set_exception_handler(self._unforeseen)
         client.links.on_change = self._on_link
         terminal.on_resize = line.resize
+        terminal.on_return = self._draw_again
         terminal.on_leave = self._editor.interrupt
         line.on_restart = lambda done: self._say_above(_restarted(done))  # no command ran
         line.on_notice = self._say_above
@@ -348,17 +350,19 @@ class Prompt:
         """End the prompt with the failure of what it can't do without."""
         self._terminal.leave(Broken(error))
 
-    def _failed(self, error: BaseException) -> None:
-        """Say what went wrong in a task of ours; the prompt goes on."""
+    def _unforeseen(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Say what failed in the loop, in the line editor as a rule; the prompt goes on."""
+        error = context.get("exception") or context.get("message")
         self._say_above(f"an error that was not foreseen: {type(error).__name__}: {error}")
 
-    def _unforeseen(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Take what failed in the loop: in the line editor as a rule."""
-        error = context.get("exception")
-        if isinstance(error, Exception):
-            self._failed(error)
-        else:
-            self._say_above(f"an error that was not foreseen: {context.get('message')}")
+    def _draw_again(self) -> None:
+        """Draw the prompt, or have the program draw itself, on what others did to the screen."""
+        self._editor.draw_again()
+        if self._pump.has_terminal:
+            # A program draws at a change of the size alone.
+            size = self._terminal.size
+            self._line.resize(replace(size, rows=size.rows - 1 if size.rows > 1 else 2))
+            self._loop.call_later(_NUDGE, lambda: self._line.resize(self._terminal.size))
 
     async def _watch_line(self) -> None:
         """End the prompt when the session ends under it."""

@@ -5,11 +5,6 @@ shell whether the text is whole, but only if it looks as if it might not be. Wha
 the answer comes is held back: it belongs after the Enter, be that a new line or the end of the
 command.
 
-Tab asks the server for candidates; what has not come within the deadline is not shown. They are
-kept until the next command, for people press Tab again and again; an answer without any may only
-have come too late, and is asked for again. prompt_toolkit cancels a question that was overtaken by
-a later one.
-
 Hazard: prompt_toolkit must be the only one that reads the keyboard while it runs, and must have
 ended before a command gets the terminal. Keys that it has read and not used, it keeps for the
 next prompt; those that come back from the server were typed later and are put behind them.
@@ -23,8 +18,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from prompt_toolkit import PromptSession
@@ -36,13 +31,13 @@ from prompt_toolkit.application import (
 )
 from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
 from prompt_toolkit.buffer import Buffer
-from prompt_toolkit.completion import CompleteEvent, Completer, Completion
-from prompt_toolkit.document import Document
 from prompt_toolkit.enums import EditingMode
 from prompt_toolkit.filters import (
     Condition,
     emacs_mode,
+    has_completions,
     has_selection,
+    is_searching,
     vi_mode,
     vi_navigation_mode,
 )
@@ -55,23 +50,22 @@ from prompt_toolkit.keys import Keys
 from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.output.plain_text import PlainTextOutput
 from prompt_toolkit.renderer import CPR_Support
-from prompt_toolkit.search import accept_search
+from prompt_toolkit.search import accept_search, stop_search
 from prompt_toolkit.shortcuts import CompleteStyle
 from prompt_toolkit.styles import Style
 
 from rshell.aio import timeout
 from rshell.channels.shell.client import ShellLine
 from rshell.channels.shell.completeness import may_be_incomplete, wants_more_text
-from rshell.channels.shell.messages import Completions
+from rshell.cli.prompt.candidates import RemoteCompleter
 from rshell.cli.prompt.history import open_history
 from rshell.cli.terminal import Detached
 from rshell.errors import RshellError
 from rshell.terminal.answers import Answers
-from rshell.terminal.output import printable
 from rshell.terminal.pty import process_output
 
 _TERMINAL = 0
-_CANDIDATES_DEADLINE = 0.5  # seconds: the server's own 300 ms, and the way
+_MENU = 8  # lines
 _CHECK_DEADLINE = 5.0  # seconds; a text that is not judged by then is run as it is
 
 _STYLE = Style.from_dict(
@@ -82,6 +76,12 @@ _STYLE = Style.from_dict(
         "failed": "ansired bold",
         "continuation": "ansibrightblack",
     }
+)
+
+
+# What is not typed must look otherwise all the same.
+_WITHOUT_COLOURS = Style.from_dict(
+    {"cwd": "bold", "failed": "bold", "continuation": "dim", "auto-suggestion": "dim"}
 )
 
 
@@ -107,6 +107,7 @@ class Editor:
         self._check: asyncio.Task[None] | None = None
         self._held: list[KeyPress] = []  # typed after an Enter that is being judged
         output = PlainTextOutput(sys.stdout) if is_dumb else None
+        has_no_colours = bool(os.environ.get("NO_COLOR"))
         if is_dumb:
             os.environ["TERM"] = "dumb"  # where it is unset: prompt_toolkit looks for this word
         with nullcontext() if output is None else create_app_session(output=output):
@@ -122,13 +123,19 @@ class Editor:
                 complete_style=CompleteStyle.MULTI_COLUMN,
                 editing_mode=EditingMode.VI if is_vi else EditingMode.EMACS,
                 key_bindings=self._bindings(),
-                style=_STYLE,
-                color_depth=ColorDepth.DEPTH_1_BIT if os.environ.get("NO_COLOR") else None,
+                style=_WITHOUT_COLOURS if has_no_colours else _STYLE,
+                color_depth=ColorDepth.DEPTH_1_BIT if has_no_colours else None,
             )
         # A terminal that is slow to tell where its cursor is would get a warning above the prompt.
         self._session.app.renderer.cpr_not_supported_callback = None
         self._has_asked_cursor = False
+        self._stays_raw = False
+        self._keep_raw()
+        self._before_search = 0, 0
+        self._session.app.key_processor.before_key_press += self._note_place
         self._session.app.after_render += self._note_question
+        self._toolbar = self._session.bottom_toolbar
+        self._session.app.before_render += self._fit
         self._drop_answers()
 
     async def read(self) -> str:
@@ -166,6 +173,12 @@ class Editor:
         if app is not None:
             app.invalidate()
 
+    def draw_again(self) -> None:
+        """Draw all of it where the cursor is now, as somebody else has written on the screen."""
+        if (app := _running_app()) is not None:
+            app.renderer.reset()  # which forgets where the prompt was
+            app.invalidate()
+
     def type_ahead(self, text: str) -> None:
         """Have `text` act as if it were typed now; without a `read` at work, at the next."""
         # Bytes of a character may have come apart.
@@ -191,6 +204,12 @@ class Editor:
             app.key_processor.feed_multiple(keys)
             app.key_processor.process_keys()
 
+    def _fit(self, app: Application[str]) -> None:
+        """In a small window the line comes first: menu and toolbar get what is left."""
+        rows = app.output.get_size().rows
+        self._session.reserve_space_for_menu = min(_MENU, rows - 2)
+        self._session.bottom_toolbar = self._toolbar if rows > 2 else None
+
     def _note_question(self, app: Application[str]) -> None:
         if app.renderer.waiting_for_cpr:
             self._has_asked_cursor = True
@@ -214,8 +233,25 @@ class Editor:
 
     async def show_above(self, write: Callable[[], None]) -> None:
         """Call `write` while the prompt is out of the way."""
-        async with in_terminal():
-            write()
+        self._stays_raw = True
+        try:
+            async with in_terminal():
+                write()
+        finally:
+            self._stays_raw = False
+
+    def _keep_raw(self) -> None:
+        """Have what is shown above the prompt leave the terminal raw.
+
+        In line mode it would take keys as its own that are typed at this moment: Ctrl-U, Ctrl-D.
+        """
+        keyboard = self._session.app.input
+        cooked_mode = keyboard.cooked_mode
+
+        def cooked_or_not() -> AbstractContextManager[None]:
+            return nullcontext() if self._stays_raw else cooked_mode()
+
+        keyboard.cooked_mode = cooked_or_not  # type: ignore[method-assign]
 
     def _bindings(self) -> KeyBindings:
         bindings = KeyBindings()
@@ -247,6 +283,33 @@ class Editor:
             editing = event.current_buffer.open_in_editor()
             editing.add_done_callback(lambda _: process_output(_TERMINAL, False))
 
+        # The keys that move the cursor take what a search has found, as in a shell.
+        @bindings.add("right", filter=is_searching)
+        @bindings.add("end", filter=is_searching)
+        @bindings.add("c-e", filter=is_searching)
+        @bindings.add("left", filter=is_searching)
+        @bindings.add("home", filter=is_searching)
+        @bindings.add("c-a", filter=is_searching)
+        def _(event: KeyPressEvent) -> None:
+            accept_search()
+            buffer = event.app.current_buffer
+            is_left = event.key_sequence[-1].key in (Keys.Left, Keys.Home, Keys.ControlA)
+            buffer.cursor_position = 0 if is_left else len(buffer.text)
+
+        @bindings.add("c-g", filter=is_searching)
+        @bindings.add("c-c", filter=is_searching)
+        def _(event: KeyPressEvent) -> None:
+            stop_search()
+            buffer = self._session.default_buffer
+            index, position = self._before_search
+            buffer.go_to_history(index)
+            buffer.cursor_position = position
+
+        # Escape alone: if another key came with it, it is that key with Alt.
+        @bindings.add("escape", eager=True, filter=has_completions & Condition(self._is_last_key))
+        def _(event: KeyPressEvent) -> None:
+            event.current_buffer.cancel_completion()
+
         @bindings.add("c-z")
         def _(event: KeyPressEvent) -> None:
             """Do nothing: there is no job to stop."""
@@ -261,6 +324,15 @@ class Editor:
             self._held += event.key_sequence
 
         return bindings
+
+    def _is_last_key(self) -> bool:
+        return not self._session.app.key_processor.input_queue
+
+    def _note_place(self, processor: KeyProcessor) -> None:
+        """Remember the line that is being edited, to which a search may have to come back."""
+        if not self._session.app.layout.is_searching:
+            buffer = self._session.default_buffer
+            self._before_search = buffer.working_index, buffer.cursor_position
 
     def _hold_back(self, processor: KeyProcessor) -> None:
         """Take the keys that were read together with this one, many lines of them perhaps."""
@@ -307,42 +379,3 @@ def _running_app() -> Application[Any] | None:
 def _continuation(width: int, line_number: int, wrap_count: int) -> StyleAndTextTuples:
     """Mark a new line; one that only goes on, for want of room, is shown as it is."""
     return [] if wrap_count else [("class:continuation", "> ")]
-
-
-class RemoteCompleter(Completer):
-    """Asks the remote shell for candidates."""
-
-    def __init__(self, line: ShellLine) -> None:
-        self._line = line
-        self._known: dict[str, Completions] = {}
-
-    def forget(self) -> None:
-        """Drop what is known: a command may have changed everything."""
-        self._known.clear()
-
-    def get_completions(
-        self, document: Document, complete_event: CompleteEvent
-    ) -> Iterable[Completion]:
-        """Return nothing: candidates come from `get_completions_async` alone."""
-        return ()
-
-    async def get_completions_async(
-        self, document: Document, complete_event: CompleteEvent
-    ) -> AsyncGenerator[Completion, None]:
-        """Yield the candidates for what stands before the cursor."""
-        text = document.text_before_cursor
-        found = self._known.get(text)
-        if found is None:
-            try:
-                async with timeout(_CANDIDATES_DEADLINE):
-                    found = await self._line.complete(text)
-            except (TimeoutError, RshellError, ValueError):
-                return
-            if found.texts:  # else it may only have come too late
-                self._known[text] = found
-        for candidate, label in zip(found.texts, found.labels):
-            if "\x1b" in candidate or "\r" in candidate:
-                continue  # it would act when it is shown
-            start = found.start - len(text)
-            if start <= 0:
-                yield Completion(candidate, start_position=start, display=printable(label))

@@ -11,9 +11,7 @@ from typing import cast
 
 import pytest
 from prompt_toolkit.application import create_app_session
-from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.data_structures import Size
-from prompt_toolkit.document import Document
 from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output import DummyOutput, Output
 from prompt_toolkit.output.vt100 import Vt100_Output
@@ -21,7 +19,8 @@ from prompt_toolkit.renderer import CPR_Support, Renderer
 
 from rshell.channels.shell.client import ShellLine
 from rshell.channels.shell.messages import Completions
-from rshell.cli.prompt.editor import Editor, RemoteCompleter
+from rshell.cli.prompt.editor import Editor
+from rshell.cli.prompt.history import SharedHistory
 from rshell.cli.terminal import Detached
 from tests.support.session import until
 
@@ -208,57 +207,82 @@ async def test_an_answer_that_comes_after_the_interruption_does_nothing(
     assert errors == []
 
 
-class Completing:
-    """Answers every question alike, or raises."""
+# Searching, menus, windows.
 
-    def __init__(self, *texts: str, start: int = 0, error: Exception | None = None) -> None:
-        self.asked: list[str] = []
-        self._answer = Completions(1, start, texts, texts)
-        self._error = error
+
+async def test_a_search_is_taken_by_the_keys_that_move_and_given_up_by_control_g(
+    keyboard: PipeInput, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    editor = editor_for(keyboard)
+    keyboard.send_text("first one\r")
+    await read(editor)
+    monkeypatch.setattr(SharedHistory, "append_string", lambda self, text: None)
+    for keys, command in (
+        ("\x12fir\x1b[C!\r", "first one!"),
+        ("\x12fir\x1b[F!\r", "first one!"),
+        ("\x12fir\x05!\r", "first one!"),
+        ("\x12fir\x1b[D!\r", "!first one"),
+        ("\x12fir\x01!\r", "!first one"),
+        ("typed\x1b[D\x12fir\x12\x12\x07!\r", "type!d"),
+        ("typed\x12fir\x12\x03!\r", "typed!"),
+    ):
+        keyboard.send_text(keys)
+        assert await read(editor) == command, keys
+
+
+async def test_without_colours_a_suggestion_does_not_look_typed(
+    keyboard: PipeInput, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    shown = io.StringIO()
+    editor = editor_for(keyboard, output=NeverTells(shown, lambda: Size(24, 80)))
+    keyboard.send_text("first one\r")
+    await read(editor)
+    reading = asyncio.create_task(read(editor))
+    keyboard.send_text("fir")
+    await until(lambda: "\x1b[0;2mst one" in shown.getvalue())
+    keyboard.send_text("\r")
+    assert await reading == "fir"
+
+
+class Offering(Line):
+    """Offers two candidates for everything."""
 
     async def complete(self, text: str) -> Completions:
-        self.asked.append(text)
-        if self._error is not None:
-            raise self._error
-        return self._answer
+        return Completions(1, 0, ("one", "other"), ("one", "other"))
 
 
-async def candidates(completer: RemoteCompleter, text: str) -> list[tuple[str, int]]:
-    found = completer.get_completions_async(Document(text), CompleteEvent())
-    return [(item.text, item.start_position) async for item in found]
+async def test_escape_closes_the_menu_and_alt_enter_still_adds_a_line(keyboard: PipeInput) -> None:
+    editor = editor_for(keyboard, Offering())
+    app, buffer = editor._session.app, editor._session.default_buffer
+    app.ttimeoutlen = 0.0
+    reading = asyncio.create_task(read(editor))
+    keyboard.send_text("o\t\t")
+    await until(lambda: buffer.complete_state is not None)
+    keyboard.send_text("\t")
+    await until(lambda: buffer.text == "one")
+    keyboard.send_text("\x1b")
+    await until(lambda: buffer.complete_state is None)
+    assert buffer.text == "o"
+    keyboard.send_text("\x1b\rdone\r")
+    assert await reading == "o\ndone"
 
 
-async def test_an_answer_is_kept_until_it_is_forgotten() -> None:
-    line = Completing("cat", start=0)
-    completer = RemoteCompleter(cast(ShellLine, line))
-    for _ in range(2):
-        assert await candidates(completer, "ca") == [("cat", -2)]
-    assert line.asked == ["ca"]
-    completer.forget()
-    await candidates(completer, "ca")
-    assert line.asked == ["ca", "ca"]
+async def small_window(keyboard: PipeInput, rows: int) -> str:
+    """Return what a window of so many rows shows while a word is typed and a menu opened."""
+    shown = io.StringIO()
+    output = Vt100_Output(shown, lambda: Size(rows, 20))
+    editor = editor_for(keyboard, Offering(), output=output)
+    buffer = editor._session.default_buffer
+    reading = asyncio.create_task(read(editor))
+    keyboard.send_text("typed\t\t")
+    await until(lambda: buffer.complete_state is not None)
+    keyboard.send_text("\x15word\r")
+    assert await reading == "word"
+    return shown.getvalue()
 
 
-async def test_an_answer_without_candidates_may_have_been_late_and_is_not_kept() -> None:
-    line = Completing()
-    completer = RemoteCompleter(cast(ShellLine, line))
-    for _ in range(2):
-        assert await candidates(completer, "ca") == []
-    assert line.asked == ["ca", "ca"]
-
-
-async def test_candidates_that_would_act_when_shown_are_dropped() -> None:
-    line = Completing("a\x1b[2J", "a\rb", "ab")
-    assert await candidates(RemoteCompleter(cast(ShellLine, line)), "a") == [("ab", -1)]
-
-
-async def test_a_start_behind_the_cursor_is_dropped() -> None:
-    assert await candidates(RemoteCompleter(cast(ShellLine, Completing("abc", start=5))), "a") == []
-
-
-async def test_a_late_or_refused_answer_shows_nothing_and_is_asked_again() -> None:
-    for error in (TimeoutError(), ValueError("NUL")):
-        line = Completing("x", error=error)
-        completer = RemoteCompleter(cast(ShellLine, line))
-        assert await candidates(completer, "a") == await candidates(completer, "a") == []
-        assert line.asked == ["a", "a"]
+async def test_a_small_window_shows_the_line_whatever_else_there_is(keyboard: PipeInput) -> None:
+    for rows in (1, 2, 3, 5, 9):
+        shown = await small_window(keyboard, rows)
+        assert "$ " in shown and "too small" not in shown, rows

@@ -336,6 +336,26 @@ async def test_an_error_ends_the_wait_after_what_came_before(ends: tuple[Bench, 
     assert bench.shown == [b"ab"]
 
 
+async def test_a_copying_that_fails_does_not_do_so_unseen(
+    ends: tuple[Bench, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The prompt stayed, and showed nothing any more."""
+    bench, _ = ends
+    failures: list[BaseException] = []
+    bench.pump.on_failure = failures.append
+
+    async def fails(block: bytes) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(bench.pump, "_show_above", fails)
+    bench.reader.feed(b"job")
+    with pytest.raises(MemoryError):
+        async with asyncio.timeout(DEADLINE):
+            await bench.pump.reach(3)
+    await asyncio.sleep(0)
+    assert [type(error) for error in failures] == [MemoryError]
+
+
 async def test_what_was_handed_on_is_on_the_terminal_after_closing(ends: tuple[Bench, int]) -> None:
     """Or the modes that a program set would come after what puts them right."""
     bench, read = ends
