@@ -7,7 +7,6 @@ wrong between here and there is one line, or that object, and the status 255.
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from rshell.cli.collected import Output, json_pieces, output_value
+from rshell.cli.standard import write_all
 from rshell.errors import ChannelRefused, ConnectError, RshellError
 from rshell.terminal.output import printable
 
@@ -95,9 +95,7 @@ def print_object(values: dict[str, Any]) -> None:
     """Print one JSON object on stdout. A reader that has left is no error."""
     with suppress(BrokenPipeError):
         for piece in json_pieces(values):
-            view = memoryview(piece)
-            while view:
-                view = view[os.write(1, view) :]
+            write_all(1, piece)
 
 
 def print_result(values: dict[str, Any], text: str, as_json: bool) -> None:

@@ -36,7 +36,7 @@ from tests.support.commands import Changes, argv, environment, serving, until
 from tests.support.forked import start_on_terminal
 
 SIZE = TerminalSize(columns=100, rows=30)
-DEADLINE = 15.0
+DEADLINE = 60.0
 _IMPATIENCE = 2.0  # seconds between two presses of a key that seems to do nothing
 _BEGUN = 4096
 _END = 8192

@@ -18,9 +18,6 @@ comes on top of it is dropped.
 Hazard: a task that fails here would leave a prompt behind that shows nothing any more. The failure
 of what everything depends on (the copying of output) ends the prompt; any other is said, and the
 prompt goes on.
-
-Hazard: what prompt and toolbar show came from the other side or from the user. Every piece of text
-passes `printable` before it reaches the terminal.
 """
 
 from __future__ import annotations
@@ -29,25 +26,31 @@ import asyncio
 import os
 from collections import deque
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rshell.aio import Tasks, in_thread
 from rshell.channels.shell.client import ShellLine
 from rshell.channels.shell.messages import ShellEnding
-from rshell.cli.options import load_config
+from rshell.cli.options import Config, load_config
 from rshell.cli.prompt.passthrough import OutputPump, Passthrough
-from rshell.cli.report import FAILED_STATUS, format_seconds
+from rshell.cli.prompt.status import Status
+from rshell.cli.report import FAILED_STATUS
 from rshell.cli.streams import Left
 from rshell.cli.terminal import Detached, Terminal, notice
 from rshell.client.client import Client
-from rshell.errors import ChannelReset, LinkLost, ResumeFailed, RshellError, SessionClosed
-from rshell.terminal.output import printable
+from rshell.errors import (
+    ChannelReset,
+    ConfigurationError,
+    LinkLost,
+    ResumeFailed,
+    RshellError,
+    SessionClosed,
+)
 
 if TYPE_CHECKING:
     from rshell.cli.prompt.editor import Editor
 
-_NAME, _PATH = 64, 256  # characters of a name and a directory that the prompt shows
 _NUDGE = 0.1  # seconds for a program to see a change of its size
 _SAYINGS = 20  # that wait to be shown
 _PASSED_ON = ("COLORTERM", "LANG", "LC_ALL", "LC_CTYPE")
@@ -107,65 +110,6 @@ class Broken(Left):
         self.error = error
 
 
-Fragments = list[tuple[str, str]]
-
-
-@dataclass
-class Status:
-    """What is known between two commands."""
-
-    user: str = ""
-    host: str = ""
-    home: str = ""
-    cwd: str = ""
-    where: str = ""
-    named: str = ""  # the name of a named shell
-    last: ShellEnding | None = None
-    round_trip: float | None = None
-    cut_for: float | None = None  # seconds since the link was lost, None while it is there
-
-    def prompt(self) -> Fragments:
-        """Return `user@host:cwd $`, the last sign red after a failure."""
-        failed = self.last is not None and self.last.status.shell_status != 0
-        sign = "#" if self.user == "root" else "$"
-        user, host = printable(self.user, limit=_NAME), printable(self.host, limit=_NAME)
-        return [
-            ("class:who", f"{user}@{host}"),
-            ("", ":"),
-            ("class:cwd", printable(self.short_cwd(), limit=_PATH)),
-            ("", " "),
-            ("class:failed" if failed else "class:sign", sign),
-            ("", " "),
-        ]
-
-    def short_cwd(self) -> str:
-        """Return the directory with the home directory as `~`."""
-        if self.home and self.home != "/":
-            if self.cwd == self.home:
-                return "~"
-            if self.cwd.startswith(self.home + "/"):
-                return "~" + self.cwd[len(self.home) :]
-        return self.cwd
-
-    def toolbar(self) -> Fragments:
-        """Return where we are, how the last command ended, and the round trip."""
-        parts = [("class:bottom-toolbar.text", f" {printable(self.where)} ")]
-        if self.named:
-            parts.append(("class:bottom-toolbar.text", f" shell {printable(self.named)} "))
-        if self.cut_for is not None:
-            waited = format_seconds(float(int(self.cut_for)) or 1.0)
-            parts.append(("class:failed", f" link cut {waited} ago, trying to come back "))
-        if self.last is not None:
-            status = self.last.status
-            ending = status.signal or str(status.code)
-            style = "" if status.shell_status == 0 else "class:failed"
-            parts.append((style, f" status {printable(ending)} "))
-            parts.append(("", f" {format_seconds(self.last.duration)} "))
-        if self.round_trip is not None:
-            parts.append(("", f" round trip {format_seconds(self.round_trip)} "))
-        return parts
-
-
 class Prompt:
     """One session at the prompt."""
 
@@ -190,12 +134,17 @@ class Prompt:
             round_trip=client.round_trip,
         )
         self._terminal = terminal
+        config, self._config_trouble = Config(), ""
+        try:
+            config = load_config()
+        except ConfigurationError as error:
+            self._config_trouble = str(error)
         self._editor = editor_type(
             line,
             where,
             self._status.prompt,
             self._status.toolbar,
-            is_vi=load_config().editing_mode == "vi",
+            is_vi=config.editing_mode == "vi",
             is_dumb=terminal.is_dumb,
         )
         kept = 0 if line.found is None else line.found.kept
@@ -223,6 +172,10 @@ class Prompt:
         """Read and run commands until the user leaves; return the status to exit with."""
         try:
             done = await self._begin()
+            if self._editor.trouble:
+                self._notify(f"no history is kept: {self._editor.trouble}")
+            if self._config_trouble:
+                self._notify(f"the config file does not count: {self._config_trouble}")
             while done is None or not done.left:
                 done = await self._turn()
             return done.status.shell_status

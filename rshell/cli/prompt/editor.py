@@ -106,6 +106,7 @@ class Editor:
         self._completer = RemoteCompleter(line)
         self._check: asyncio.Task[None] | None = None
         self._held: list[KeyPress] = []  # typed after an Enter that is being judged
+        self._history = open_history(where)
         output = PlainTextOutput(sys.stdout) if is_dumb else None
         has_no_colours = bool(os.environ.get("NO_COLOR"))
         if is_dumb:
@@ -116,7 +117,7 @@ class Editor:
                 bottom_toolbar=lambda: [*toolbar()],
                 prompt_continuation=_continuation,
                 multiline=True,
-                history=open_history(where),
+                history=self._history,
                 auto_suggest=AutoSuggestFromHistory(),
                 completer=self._completer,
                 complete_while_typing=False,
@@ -137,6 +138,11 @@ class Editor:
         self._toolbar = self._session.bottom_toolbar
         self._session.app.before_render += self._fit
         self._drop_answers()
+
+    @property
+    def trouble(self) -> str:
+        """Why no history is kept, "" if it is."""
+        return self._history.trouble
 
     async def read(self) -> str:
         """Return the next command.

@@ -9,20 +9,29 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from prompt_toolkit.history import FileHistory
 
+from rshell.errors import ConfigurationError
 from rshell.security.files import private_directory, state_directory
 
 
 class SharedHistory(FileHistory):
-    """A history file that other clients append to as well."""
+    """A history file that other clients append to as well.
 
-    def __init__(self, path: Path) -> None:
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600))
+    `trouble` says why nothing is kept in it, "" if it is: history is no condition of a prompt.
+    """
+
+    def __init__(self, path: Path, trouble: str = "") -> None:
+        self.trouble = trouble
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            os.close(os.open(path, flags, 0o600))
+        except OSError as error:
+            self.trouble = f"can't write {path}: {error.strerror}."
         self._path = path
         self._size = -1
         super().__init__(str(path))
@@ -36,6 +45,14 @@ class SharedHistory(FileHistory):
                 self._loaded = False
         async for item in super().load():
             yield item
+
+    def load_history_strings(self) -> Iterable[str]:
+        """Return what is kept, the latest first; nothing where it can't be read."""
+        try:
+            return [*super().load_history_strings()]
+        except OSError as error:
+            self.trouble = self.trouble or f"can't read {self._path}: {error.strerror}."
+            return []
 
     def append_string(self, string: str) -> None:
         """Keep an entry, unless it begins with a blank or repeats the last one."""
@@ -51,6 +68,9 @@ class SharedHistory(FileHistory):
 
 
 def open_history(where: str) -> SharedHistory:
-    """Return the history for the server called `where`. Raises ConfigurationError."""
-    directory = private_directory(state_directory() / "history")
+    """Return the history for the server called `where`, which may be one that keeps nothing."""
+    try:
+        directory = private_directory(state_directory() / "history")
+    except ConfigurationError as error:  # no home, or one that can't be written
+        return SharedHistory(Path(os.devnull), str(error))
     return SharedHistory(directory / re.sub(r"[^A-Za-z0-9._-]", "_", where))
