@@ -235,12 +235,59 @@ async def output(number: int, request: Json, inbox: asyncio.Queue[Json]) -> Asyn
             await asyncio.sleep(0.001)
 
 
+NICE = {"user": "me", "host": "box", "home": "/", "cwd": "/x"}
+
+
+class Shell:
+    """A shell that answers each command with all the harm there is; `ran` is what it was told."""
+
+    def __init__(self) -> None:
+        self.ran: list[str] = []
+
+    async def __call__(
+        self, number: int, request: Json, inbox: asyncio.Queue[Json]
+    ) -> AsyncIterator[bytes]:
+        yield opened(number, welcome() | NICE)
+        while True:
+            heard = await inbox.get()
+            if heard["type"] in ("complete", "check"):
+                yield self._answer(number, heard)
+            if heard["type"] != "run":
+                continue
+            self.ran.append(heard["command"])
+            for message in every_message():
+                yield said(number, message)
+            for _ in range(50):
+                yield said(number, {"type": "unread", "text": "\x18\x05\r" * 10_000})
+                yield said(number, {"type": "notice", "text": EVIL * 1500})
+                yield said(number, ending(0, restarted=True))
+            yield data_frame(number, 1, b"shown\r\n")
+            done = ending(heard["number"], stdout=7, cwd="/x", unread="\x18\x05rm\n" * 5000)
+            if heard["command"].endswith("exit"):
+                yield said(number, done | {"left": True, "unread": ""})
+                yield frame(FrameType.CLOSE, number)
+                return
+            yield said(number, done)
+            # And above the prompt.
+            for _ in range(50):
+                yield said(number, {"type": "unread", "text": "rm\n" * 1000})
+                yield said(number, {"type": "notice", "text": EVIL * 1500})
+
+    def _answer(self, number: int, asked: Json) -> bytes:
+        if asked["type"] == "check":
+            return said(number, {"type": "checked", "number": asked["number"], "incomplete": False})
+        texts = [EVIL, *(f"candidate{n}\x18\x05" for n in range(2500))]
+        found = {"number": asked["number"], "start": 0, "texts": texts, "labels": texts}
+        return said(number, {"type": "completions"} | found)
+
+
 ATTACKS: dict[str, Attack] = {
     "every": every,
     "flood": flood,
     "jobs": jobs,
     "shells": shells,
     "output": output,
+    "shell": Shell(),
 }
 
 
