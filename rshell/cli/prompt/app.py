@@ -154,7 +154,8 @@ class Prompt:
             line, terminal, self._pump, editor.type_ahead, editor.insert
         )
         self._loop = asyncio.get_running_loop()
-        self._watch = asyncio.create_task(self._watch_line())
+        self._watching = Tasks(self._give_up)
+        self._watching.own(self._watch_line())
         self._pump.on_failure = self._give_up
         self._ticks: asyncio.TimerHandle | None = None
         self._notices = Tasks(self._give_up)
@@ -201,10 +202,9 @@ class Prompt:
         self._loop.set_exception_handler(None)
         if self._ticks is not None:
             self._ticks.cancel()
-        self._notices.cancel()
-        await self._notices.join()
-        self._watch.cancel()
-        await asyncio.gather(self._watch, return_exceptions=True)
+        for tasks in (self._notices, self._watching):
+            tasks.cancel()
+            await tasks.join()
         await self._editor.close()
         await self._pump.close(finish=self._line.channel.is_over)
         self._line.close(self._pump.shown)

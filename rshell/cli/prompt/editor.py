@@ -273,7 +273,8 @@ class Editor:
                 _add_line(buffer)  # a long heredoc asks nobody about each of its lines
             elif may_be_incomplete(buffer.text):
                 self._hold_back(event.key_processor)
-                self._check = asyncio.ensure_future(self._accept_if_whole(event.app))
+                self._check = asyncio.create_task(self._accept_if_whole(event.app))
+                self._check.add_done_callback(_report_failure)
             else:
                 buffer.validate_and_handle()
 
@@ -368,6 +369,13 @@ class Editor:
         held, self._held = self._held, []
         app.key_processor.feed_multiple(held)
         app.key_processor.process_keys()
+
+
+def _report_failure(task: asyncio.Task[None]) -> None:
+    """Have the loop's handler say what a task failed with, now rather than when it is collected."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        context = {"message": "the check of a line failed", "exception": error, "task": task}
+        task.get_loop().call_exception_handler(context)
 
 
 def _add_line(buffer: Buffer) -> None:
