@@ -66,10 +66,28 @@ async def _end(tasks: Sequence[asyncio.Future[Any]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the event loop that runs here, None where none does."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def require_loop(loop: asyncio.AbstractEventLoop | None, what: str) -> None:
+    """Raise RuntimeError unless `loop`, if there is one, runs here, as asyncio's own things do.
+
+    Whoever waits in another one would do so for ever.
+    """
+    if loop is not None and running_loop() is not loop:
+        raise RuntimeError(f"{what} is bound to a different event loop")
+
+
 class Changes:
-    """Wakes those who wait for the next change of anything."""
+    """Wakes those who wait for the next change of anything, in the event loop it was made in."""
 
     def __init__(self) -> None:
+        self._loop = running_loop()
         self._next: asyncio.Future[None] | None = None
 
     def notify(self) -> None:
@@ -79,7 +97,11 @@ class Changes:
         self._next = None
 
     async def wait(self) -> None:
-        """Wait for the next `notify`. Any number of tasks may; cancelling one is safe."""
+        """Wait for the next `notify`. Any number of tasks may; cancelling one is safe.
+
+        Raises RuntimeError in another event loop.
+        """
+        require_loop(self._loop, "what is waited for")
         if self._next is None:
             self._next = asyncio.get_running_loop().create_future()
         await asyncio.shield(self._next)

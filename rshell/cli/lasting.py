@@ -10,6 +10,9 @@ What a job wrote comes out as it was, stdout on stdout and stderr on stderr, in 
 to say about it goes to stderr. Names, directories and commands of a list come from elsewhere and
 are shown with their control characters made visible.
 
+Hazard: a program that is watched asks its terminal questions. Who watches has nothing to answer:
+the answers would be typed into what has the terminal next.
+
 Hazard: a program that is watched turns modes on in this terminal, too. They are turned off when
 its command has ended, and on every way out.
 """
@@ -36,6 +39,7 @@ from rshell.cli.streams import Left, OutputDescriptor
 from rshell.cli.terminal import Terminal, command_line, notice
 from rshell.client.client import Client
 from rshell.errors import ChannelReset
+from rshell.terminal.answers import Questions
 from rshell.terminal.output import printable
 from rshell.values import TerminalSize
 
@@ -224,6 +228,7 @@ class _Watcher:
         self._watch = watch
         self._name = name
         self._is_told_size = False
+        self._questions = Questions()
 
     async def run(self) -> int:
         """Show the shell; return the status to exit with."""
@@ -259,8 +264,10 @@ class _Watcher:
     async def _take(self, event: WatchEvent) -> None:
         terminal = self._terminal
         if isinstance(event, bytes):
-            await terminal.write(event)
-        elif isinstance(event, CommandBegun):
+            await terminal.write(self._questions.take(event))
+            return
+        await terminal.write(self._questions.rest())
+        if isinstance(event, CommandBegun):
             await self._begin(event.command)
         elif isinstance(event, ShellEnding):
             await terminal.output.write(terminal.undo() + terminal.begin_line())

@@ -21,6 +21,7 @@ from typing import Protocol
 from rshell.aio import accompanied, all_of
 from rshell.channels.process.client import PIPE, Process, ProcessInput
 from rshell.channels.process.messages import ProcessEnding
+from rshell.cli.collected import collect
 from rshell.cli.options import Options
 from rshell.cli.report import Report, tell_link
 from rshell.cli.standard import line_of_ours
@@ -47,7 +48,7 @@ class _Collected:
         self._data = data
 
     async def write(self, block: bytes) -> None:
-        self._data += block
+        collect(self._data, block)
 
     async def drain(self) -> None:
         pass

@@ -8,14 +8,13 @@ object, and the status 255.
 
 from __future__ import annotations
 
-import base64
-import json
 import signal
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from rshell.cli.collected import json_pieces, output_value
 from rshell.cli.standard import StreamError, print_bytes, print_text, say
 from rshell.cli.streams import Left
 from rshell.errors import ChannelRefused, RshellError
@@ -84,8 +83,8 @@ class Report:
             "outcome": outcome,
             "exit_status": None if status is None else status.code,
             "signal": None if status is None else status.signal,
-            **_output("stdout", bytes(self.stdout)),
-            **_output("stderr", bytes(self.stderr)),
+            **output_value("stdout", self.stdout),
+            **output_value("stderr", self.stderr),
             "duration": None if duration is None else round(duration, 6),
             "error": error or None,
         }
@@ -121,16 +120,10 @@ def tell_link(client: Client, say: Callable[[str], object], *, way_out: str = ""
     client.links.on_change = tell
 
 
-def _output(name: str, data: bytes) -> dict[str, str]:
-    try:
-        return {name: data.decode()}
-    except UnicodeDecodeError:
-        return {f"{name}_base64": base64.b64encode(data).decode("ascii")}
-
-
 def print_object(values: dict[str, Any]) -> None:
     """Print one JSON object on stdout. Raises BrokenPipeError and StreamError."""
-    print_bytes(json.dumps(values).encode("ascii") + b"\n")
+    for piece in json_pieces(values):
+        print_bytes(piece)
 
 
 def print_result(values: dict[str, Any], text: str, as_json: bool) -> None:

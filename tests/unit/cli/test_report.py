@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import signal
 from typing import Any, cast
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from rshell.channels.process.messages import ProcessEnding
 from rshell.cli.report import (
     Report,
-    _output,
     aligned,
     command_cell,
     format_seconds,
@@ -137,17 +133,6 @@ def test_how_a_command_ended_in_the_keys_of_a_failure(capfd: pytest.CaptureFixtu
         assert (shown["outcome"], shown["stdout"], shown["stderr"]) == (outcome, "o", "e")
         assert (shown["exit_status"], shown["duration"]) == (code, 1.234568)
         assert shown.keys() == keys
-
-
-@given(st.binary())
-def test_output_is_text_where_it_can_be_and_base64_where_not(data: bytes) -> None:
-    shown = _output("stdout", data)
-    if "stdout" in shown:
-        assert shown == {"stdout": data.decode()}
-    else:
-        assert base64.b64decode(shown["stdout_base64"]) == data
-        with pytest.raises(UnicodeDecodeError):
-            data.decode()
 
 
 def test_a_failure_says_whether_anything_may_have_run(capfd: pytest.CaptureFixture[str]) -> None:
