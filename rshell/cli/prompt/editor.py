@@ -213,7 +213,7 @@ class Editor:
     def _fit(self, app: Application[str]) -> None:
         """In a small window the line comes first: menu and toolbar get what is left."""
         rows = app.output.get_size().rows
-        self._session.reserve_space_for_menu = min(_MENU, rows - 2)
+        self._session.reserve_space_for_menu = max(0, min(_MENU, rows - 2))
         self._session.bottom_toolbar = self._toolbar if rows > 2 else None
 
     def _note_question(self, app: Application[str]) -> None:
