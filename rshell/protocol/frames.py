@@ -113,11 +113,13 @@ def encode_data_header(channel: int, stream: int, size: int) -> bytes:
 class FrameDecoder:
     """Turns a byte stream, cut anywhere, into frames.
 
-    `limit` is the largest body accepted, in bytes; it may be raised between frames.
+    `limit` is the largest body accepted, in bytes; it may be raised between frames. `taken` says
+    how many bytes of what is being fed belong to the frame that was yielded last and those before.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
+        self.taken = 0
         self._partial = bytearray()
 
     @property
@@ -128,8 +130,9 @@ class FrameDecoder:
     def feed(self, data: Buffer) -> Iterator[Frame]:
         """Yield the frames that `data` completes; bytes left over are kept for the next call.
 
-        Exhaust the iterator or drop the decoder. Raises RemoteProtocolError at a header whose
-        length passes `limit`, after yielding every frame before it.
+        Whoever stops before the iterator is exhausted feeds what lies behind `taken` next, or
+        drops the decoder. Raises RemoteProtocolError at a header whose length passes `limit`,
+        after yielding every frame before it.
         """
         view = memoryview(data)
         end = len(view)
@@ -139,6 +142,7 @@ class FrameDecoder:
             if at < 0:
                 return
             whole, self._partial = self._partial, bytearray()
+            self.taken = at
             _, frame_type, channel = HEADER.unpack_from(whole)
             yield Frame(frame_type, channel, memoryview(whole)[HEADER.size :])
         while end - at >= HEADER.size:
@@ -148,7 +152,7 @@ class FrameDecoder:
             body = at + HEADER.size
             if end - body < length:
                 break
-            at = body + length
+            self.taken = at = body + length
             yield Frame(frame_type, channel, view[body:at])
         self._partial += view[at:]
 

@@ -72,6 +72,9 @@ from rshell.values import Bounds
 
 Event = Union[LinkEvent, ChannelEvent]
 
+_HELPING = 32  # frames without much ado that are taken at a time
+_WORK = {FrameType.OPEN: 32, FrameType.MESSAGE: 16}  # of those that may start something
+
 
 class Link:
     """One end of one byte stream.
@@ -200,24 +203,41 @@ class Link:
 
     def receive_data(self, data: Buffer, now: float) -> list[Event]:
         """Take bytes from the peer, cut anywhere, and return what they mean."""
+        events, rest = self.receive_some(data, now)
+        while len(rest):
+            more, rest = self.receive_some(rest, now)
+            events += more
+        return events
+
+    def receive_some(self, data: Buffer, now: float) -> tuple[list[Event], Buffer]:
+        """Take a helping of `data`; return what it means, and the rest, a view, to be given next.
+
+        A helping is a bounded amount of work: a few frames, at most one that may start something.
+        """
         events: list[Event] = []
+        rest: Buffer = b""
         if self.error is not None:
-            return events
+            return events, rest
         if self._is_superseded:
-            return self._lose("the session went on over another link")
+            return self._lose("the session went on over another link"), rest
         self._liveness.heard(now)
         frames: Iterator[Frame] = self._decoder.feed(data)
         if self.trace is not None:
             frames = self.trace.received(frames)
+        left = _HELPING
         try:
             for frame in frames:
                 events += self._receive(frame, now)
                 if self.error is not None:
-                    return events
+                    return events, rest
+                left -= _WORK.get(frame.type, 1)
+                if left <= 0:
+                    rest = memoryview(data)[self._decoder.taken :]
+                    break
             self._acknowledge(now)
         except REFUSALS as error:
             events += self._fail(error)
-        return events
+        return events, rest
 
     def receive_eof(self) -> list[Event]:
         """Take the end of the byte stream."""
