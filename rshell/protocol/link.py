@@ -73,7 +73,7 @@ from rshell.values import Bounds
 Event = Union[LinkEvent, ChannelEvent]
 
 _HELPING = 32  # frames without much ado that are taken at a time
-_WORK = {FrameType.OPEN: 32, FrameType.MESSAGE: 16}  # of those that may start something
+_WORK = {int(FrameType.OPEN): 32, int(FrameType.MESSAGE): 16}  # of those that may start something
 
 
 class Link:

@@ -32,7 +32,7 @@ import sys
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol, Union
+from typing import ClassVar, Protocol, Union
 from weakref import WeakKeyDictionary
 
 from rshell.errors import LinkLost
@@ -158,10 +158,10 @@ class Driver:
 
     def take_turn(self) -> bool:
         """Do a helping of what was put off; return whether there is more of it."""
-        work = self._later.popleft()
+        work = self._later.popleft() if self._later else b""  # it may be dropped meanwhile
         if callable(work):
             work()
-        else:
+        elif len(work):
             rest = self._take(work)
             if len(rest) and not self._is_dropped:
                 self._later.appendleft(memoryview(rest))
@@ -291,11 +291,11 @@ class Driver:
 class Turns:
     """The links of one event loop that were put off, each of which gets its turn, round and round.
 
-    Hazard: what a frame starts (a task, a reader that wakes) runs in the next pass of the loop. What
-    a pass takes beside the turns therefore counts against them: beyond it, one link has one turn.
+    Hazard: what a frame starts (a task, a reader that wakes) runs in the next pass of the loop. The
+    time of a pass beside the turns therefore counts against them: beyond it, one link has one turn.
     """
 
-    _all: WeakKeyDictionary[asyncio.AbstractEventLoop, Turns] = WeakKeyDictionary()
+    _all: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, Turns]] = WeakKeyDictionary()
 
     @classmethod
     def of(cls, loop: asyncio.AbstractEventLoop) -> Turns:

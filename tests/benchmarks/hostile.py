@@ -38,7 +38,7 @@ def _driver(client: Client) -> Driver:
 
 async def _write(driver: Driver, data: bytes) -> None:
     """Write past the core once the kernel has taken nearly all of what was written before."""
-    while driver.stream is not None and driver.stream.room() < 128 * 1024:
+    while driver.stream is not None and driver.stream.room() < 128 * 1024:  # noqa: ASYNC110
         await asyncio.sleep(_PAUSE)
     if driver.stream is None:
         sys.exit(f"the server ended the link: {driver.link.error}")
