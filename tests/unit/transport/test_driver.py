@@ -404,8 +404,7 @@ async def test_links_that_were_put_off_take_turns() -> None:
     servers = [busy_server(5_000) for _ in range(3)]
     for driver, _, _, data in servers:
         driver.receive_data(memoryview(data))
-    while all("resume" not in stream.did for _, _, stream, _ in servers):
-        await asyncio.sleep(0)
+    await until(lambda: any("resume" in stream.did for _, _, stream, _ in servers))
     counts = [len(witness.events) for _, witness, _, _ in servers]
     assert max(counts) - min(counts) <= 32
     for driver, _, _, _ in servers:
