@@ -30,9 +30,6 @@ from rshell.errors import (
 from rshell.protocol.channel import ChannelEvent
 from rshell.protocol.flow import Bucket, Liveness
 from rshell.protocol.frames import (
-    FIRST_CHANNEL_TYPE,
-    FIRST_SKIPPED_TYPE,
-    KNOWN_TYPES,
     Buffer,
     Frame,
     FrameDecoder,
@@ -71,9 +68,6 @@ from rshell.protocol.session import Role, Session
 from rshell.values import Bounds
 
 Event = Union[LinkEvent, ChannelEvent]
-
-_HELPING = 32  # frames without much ado that are taken at a time
-_WORK = {int(FrameType.OPEN): 32, int(FrameType.MESSAGE): 16}  # of those that may start something
 
 
 class Link:
@@ -201,43 +195,34 @@ class Link:
 
     # What comes in.
 
-    def receive_data(self, data: Buffer, now: float) -> list[Event]:
-        """Take bytes from the peer, cut anywhere, and return what they mean."""
-        events, rest = self.receive_some(data, now)
-        while len(rest):
-            more, rest = self.receive_some(rest, now)
-            events += more
-        return events
+    def receive_data(self, data: Buffer, now: float, *, helping: bool = False) -> list[Event]:
+        """Take bytes from the peer, cut anywhere, and return what they mean.
 
-    def receive_some(self, data: Buffer, now: float) -> tuple[list[Event], Buffer]:
-        """Take a helping of `data`; return what it means, and the rest, a view, to be given next.
-
-        A helping is a bounded amount of work: a few frames, at most one that may start something.
+        A `helping` is a bounded amount of work: what it leaves is then `rest`, to be given next.
         """
         events: list[Event] = []
-        rest: Buffer = b""
         if self.error is not None:
-            return events, rest
+            return events
         if self._is_superseded:
-            return self._lose("the session went on over another link"), rest
+            return self._lose("the session went on over another link")
         self._liveness.heard(now)
-        frames: Iterator[Frame] = self._decoder.feed(data)
+        frames: Iterator[Frame] = self._decoder.feed(data, helping=helping)
         if self.trace is not None:
             frames = self.trace.received(frames)
-        left = _HELPING
         try:
             for frame in frames:
                 events += self._receive(frame, now)
                 if self.error is not None:
-                    return events, rest
-                left -= _WORK.get(frame.type, 1)
-                if left <= 0:
-                    rest = memoryview(data)[self._decoder.taken :]
-                    break
+                    return events
             self._acknowledge(now)
         except REFUSALS as error:
             events += self._fail(error)
-        return events, rest
+        return events
+
+    @property
+    def rest(self) -> Buffer:
+        """What the last helping has left, a view; empty once the link is over."""
+        return b"" if self.error is not None else self._decoder.rest
 
     def receive_eof(self) -> list[Event]:
         """Take the end of the byte stream."""
@@ -258,13 +243,8 @@ class Link:
         return [] if self.error is not None else self._end(error_from_loss(error))
 
     def _receive(self, frame: Frame, now: float) -> Sequence[Event]:
+        frame.check()
         number = frame.type
-        if number in KNOWN_TYPES:
-            if (frame.channel == 0) is not (number < FIRST_CHANNEL_TYPE):
-                name = KNOWN_TYPES[number].name
-                raise RemoteProtocolError(f"{name} with the channel number {frame.channel}")
-        elif number < FIRST_SKIPPED_TYPE:
-            raise RemoteProtocolError(f"a frame of the unknown type {number}", code="unknown-type")
         self.is_proved = self.handshake.is_attached
         self.handshake.receive(number)
         if frame.is_sequenced:

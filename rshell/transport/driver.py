@@ -179,7 +179,8 @@ class Driver:
 
     def _take(self, data: Buffer) -> Buffer:
         """Take a helping of bytes; return the rest."""
-        events, rest = self.link.receive_some(data, self._loop.time())
+        events = self.link.receive_data(data, self._loop.time(), helping=True)
+        rest = self.link.rest
         self._act(events)
         return rest
 
