@@ -219,6 +219,8 @@ class Session(Outbox):
         if frame_type is FrameType.OPENED:
             opened = Opened.from_bytes(frame.body)
             channel.send_window = SendWindow(opened.window)
+            if not channel.keep(memory_cost(frame.body)):
+                raise RemoteProtocolError("the replies take too much memory", code="flood")
             return [] if channel.is_discarding else [ChannelOpened(channel, opened.reply)]
         if frame_type is FrameType.MESSAGE:
             message = parse_object("MESSAGE", frame.body)

@@ -5,9 +5,9 @@ never waits for writing: windows bound what a peer may send, and an acknowledgem
 through while the way out is full.
 
 A read may hold twenty thousand small frames, a tenth of a second of work. A link does a helping of
-it at once and is put off with the rest: nothing more is read of it meanwhile, and all links of a
-loop that were put off share a millisecond of each pass (`Turns`). So a peer that makes work slows
-itself down, and others by a millisecond a pass, however many do so.
+it at once and is put off with the rest of that one read: nothing more is read of it meanwhile. All
+links of a loop that were put off share half a millisecond of each pass (`Turns`). So a peer that
+makes work slows itself down, and others by that much, however many do so.
 
 A trace of all frames goes to the logger `rshell.frames` where that is at DEBUG when the link
 begins; with RSHELL_TRACE=1 in the environment it also goes to stderr (protocol/frames.py).
@@ -42,7 +42,7 @@ from rshell.protocol.link import Event, Link
 from rshell.protocol.login import LINK_EVENTS, LinkEvent
 
 _ROUNDS = 8  # of writing and refilling, before other clients get their turn
-_TURN = 0.001  # seconds of a pass of the loop for all links that were put off
+_TURN = 0.0005  # seconds of a pass of the loop for all links that were put off
 
 
 class ByteStream(Protocol):

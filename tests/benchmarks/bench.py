@@ -36,6 +36,7 @@ class Effort:
     sessions: int = 500
     reply: int = 2048 * MIB
     at_once: int = 100
+    hostile: int = 4  # clients at once
 
 
 FULL = Effort(rounds=5, starts=31, repeats=1000, sessions=10_000, reply=10 * 1024 * MIB)
@@ -50,6 +51,7 @@ TINY = Effort(
     sessions=3,
     reply=8 * MIB,
     at_once=3,
+    hostile=1,
 )
 
 

@@ -15,8 +15,7 @@ from tests.benchmarks.bench import Bench
 from tests.benchmarks.hostile import WAYS
 from tests.benchmarks.result import Result, at_most
 
-_CLIENTS = 4
-_SETTLE = 0.5  # seconds until the first burst is under way
+_SETTLE = 0.1  # seconds for each client, until the first burst is under way
 _MEASURING = 5.0  # seconds at most, one run at least
 _LONGEST = 60  # seconds that a hostile client lives, whatever happens
 
@@ -30,11 +29,12 @@ async def _beside_all(bench: Bench) -> list[Result]:
     results = []
     async with bench.connect() as client:
         quiet = await _runs(client, bench.effort.repeats)
+        count = bench.effort.hostile
         for way in WAYS:
             with _hostile(bench, way):
-                await asyncio.sleep(_SETTLE)
+                await asyncio.sleep(_SETTLE * count)
                 took = await _runs(client, bench.effort.repeats)
-            what = f"true beside {_CLIENTS} clients that send {way}"
+            what = f"true beside {count} clients that send {way}"
             beside = f"quiet {_ms(median(quiet))}, worst {_ms(max(quiet))}"
             figure, worst = median(took) * 1e3, max(took) * 1e3
             results += [
@@ -61,7 +61,7 @@ def _hostile(bench: Bench, way: str) -> Iterator[None]:
     argv += [bench.server.address, bench.server.token, str(_LONGEST)]
     with ExitStack() as stack:
         clients = []
-        for _ in range(_CLIENTS):
+        for _ in range(bench.effort.hostile):
             process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
             stack.callback(process.wait)
             stack.callback(process.kill)

@@ -368,7 +368,7 @@ async def test_one_byte_frames_of_one_peer_leave_the_loop_to_others() -> None:
     while stream.did == ["pause"]:
         await asyncio.sleep(0)
         passes += 1
-    assert passes > 5  # 20,000 frames take many times the millisecond of one pass
+    assert passes > 5  # 20,000 frames take many times what one pass gives them
     assert stream.did == ["pause", "resume"]
     assert [event.stream for event in witness.events] == [n % 7 for n in range(20_000)]  # type: ignore[attr-defined]
     driver.abort()
