@@ -12,7 +12,6 @@ from statistics import median
 
 from rshell import Client
 from tests.benchmarks.bench import Bench
-from tests.benchmarks.hostile import WAYS
 from tests.benchmarks.result import Result, at_most
 
 _SETTLE = 0.1  # seconds for each client, until the first burst is under way
@@ -30,7 +29,7 @@ async def _beside_all(bench: Bench) -> list[Result]:
     async with bench.connect() as client:
         quiet = await _runs(client, bench.effort.repeats)
         count = bench.effort.hostile
-        for way in WAYS:
+        for way in bench.effort.ways:
             with _hostile(bench, way):
                 await asyncio.sleep(_SETTLE * count)
                 took = await _runs(client, bench.effort.repeats)
