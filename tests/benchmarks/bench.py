@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 import rshell
 from rshell.aio import Opening
 from rshell.client.client import Client
+from tests.benchmarks.hostile import WAYS
 from tests.benchmarks.measure import MIB
 from tests.benchmarks.result import Result
 from tests.benchmarks.servers import (
@@ -36,6 +37,8 @@ class Effort:
     sessions: int = 500
     reply: int = 2048 * MIB
     at_once: int = 100
+    hostile: int = 4  # clients at once
+    ways: tuple[str, ...] = tuple(WAYS)  # in which they are hostile
 
 
 FULL = Effort(rounds=5, starts=31, repeats=1000, sessions=10_000, reply=10 * 1024 * MIB)
@@ -50,6 +53,8 @@ TINY = Effort(
     sessions=3,
     reply=8 * MIB,
     at_once=3,
+    hostile=1,
+    ways=("tiny-data",),
 )
 
 

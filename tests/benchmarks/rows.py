@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from tests.benchmarks import rows_bulk, rows_commands, rows_keys, rows_memory, rows_prompt
+from tests.benchmarks import (
+    rows_bulk,
+    rows_commands,
+    rows_hostile,
+    rows_keys,
+    rows_memory,
+    rows_prompt,
+)
 from tests.benchmarks.bench import Row
 
 ROWS: dict[str, Row] = {
@@ -20,4 +27,5 @@ ROWS: dict[str, Row] = {
     "echo": rows_keys.echo,
     "prompt": rows_prompt.prompt,
     "reply": rows_memory.large_reply,
+    "hostile": rows_hostile.hostile,
 }
