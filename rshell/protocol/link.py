@@ -340,13 +340,17 @@ class Link:
         return []
 
     def _acknowledge(self, now: float) -> None:
-        """Send ACK when enough has arrived; else see that one follows within a second."""
+        """Send ACK when enough has arrived; else see that one follows within a second.
+
+        A part of a frame counts: on a slow path the rest takes longer than silence may last, and
+        the peer, whose own PING waits behind that frame, hears nothing else of us.
+        """
         session = self.session
-        if session is None or not session.unacknowledged:
+        if session is None:
             return
         if session.unacknowledged >= self.limits.ack_bytes:
             self._send_ack()
-        elif self._ack_due is None:
+        elif self._ack_due is None and (session.unacknowledged or self._decoder.is_inside_frame):
             self._ack_due = now + self.limits.ack_seconds
 
     def _send_ack(self) -> None:
