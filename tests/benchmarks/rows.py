@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from tests.benchmarks import rows_bulk, rows_commands, rows_keys, rows_memory, rows_prompt
+from tests.benchmarks import (
+    rows_bulk,
+    rows_commands,
+    rows_far,
+    rows_keys,
+    rows_memory,
+    rows_prompt,
+)
 from tests.benchmarks.bench import Row
 
 ROWS: dict[str, Row] = {
@@ -15,6 +22,7 @@ ROWS: dict[str, Row] = {
     "output-unix": rows_bulk.output_unix,
     "input": rows_bulk.input,
     "far": rows_bulk.far_away,
+    "far-paths": rows_far.far_paths,
     "idle": rows_memory.idle_session,
     "interrupt": rows_keys.interrupt,
     "echo": rows_keys.echo,
