@@ -1,4 +1,4 @@
-"""What keeps a session within bounds: windows, memory, frames kept for later, time, floods.
+"""What keeps a session within bounds: windows, memory, time, floods.
 
 Everything of a session that can grow is counted in one `MemoryBudget`: what the receive windows
 promise the peer, what waits in channels for its turn, and how far the replay queue has grown.
@@ -9,15 +9,11 @@ which the number of channels bounds.
 Windows (docs/protocol.md, "Windows"): the receiver grants credit when the application has read,
 not when bytes arrive, and a reader that stalls stops its own sender and nobody else. The
 bandwidth-delay product is found, not configured. What the application reads in one round trip is
-what the path and the reader can move in one; a window of less than twice that may be what holds
-them up, and doubles, as long as the budget lasts. So each round trip doubles a window that limits,
-which is the pace at which TCP itself begins, and a window ends at two to four times what is needed:
-enough to go on while TCP sends a lost packet again.
-
-Replay (docs/protocol.md, "Sessions"): a sequenced frame is numbered when it is handed to a link,
-never before, and control frames may overtake bulk data up to that moment. A numbered frame is
-kept until the peer says that it has arrived. After a cut, `ReplayQueue.rewind` says what the peer
-lacks.
+what the path and the reader can move in one; a window of less than three times that may be what
+holds them up, and doubles, as long as the budget lasts. Three, because what a doubled window brings
+is seen a round trip later only: so each round trip doubles a window that limits, which is the pace
+at which TCP itself begins. A window ends at three to six times what is needed, enough to go on
+while TCP sends a lost packet again.
 
 Silence and floods: any received byte proves life; only silence costs a PING. What a peer may send
 without moving anything forward is counted in buckets that refill with time: a burst is fine, and
@@ -32,26 +28,15 @@ Hazards:
   blocks of 240 KiB missed a quarter of 256 KiB, two of them took a round trip, and nothing grew.
 - What was read and not yet granted is lost to the flow for a whole round trip. Granted at half a
   window, a far sender settles into one burst of half a window each round trip, at half its rate.
-- A full replay queue must stop the sender, never drop a frame. Control frames may use a small
-  reserve beyond the limit, or bulk data that waits for an acknowledgement could hold up a WINDOW
-  that the peer needs before it can go on. The limit grows as windows do, by what is acknowledged
-  in a round trip, and only where it was reached.
 """
 
 from __future__ import annotations
 
-from collections import deque
-
-from rshell.errors import LocalProtocolError, RemoteProtocolError, ResumeFailed
-from rshell.protocol.frames import Buffer
+from rshell.errors import LocalProtocolError, RemoteProtocolError
 from rshell.values import Bounds
-
-SentFrame = tuple[Buffer, ...]
 
 CREDIT_LIMIT = 2**40
 _CREDIT_LATEST = 256 * 1024  # bytes read that are granted though they are no quarter of the window
-CONTROL_RESERVE = 256 * 1024
-FRAME_OVERHEAD = 200  # bytes of memory that a kept frame costs beside its content
 _PINGS_OUTSTANDING = 8
 
 
@@ -170,7 +155,7 @@ class ReceiveWindow:
         """Count `size` bytes as read by the application; return the credit to send, or 0."""
         self._consumed += size
         added = 0
-        if self._pace.count(size, now, round_trip) * 2 > self.size:
+        if self._pace.count(size, now, round_trip) * 3 > self.size:
             added = self._grow()
         if not added and self._consumed < min(self.size / 4, _CREDIT_LATEST):
             return 0
@@ -198,94 +183,30 @@ class ReceiveWindow:
         self.size = 0
 
 
-class ReplayQueue:
-    """One direction's frames that were numbered and not yet acknowledged.
+class AckClock:
+    """When a link acknowledges: by bytes, and `due` seconds after the first it has not.
 
-    `limit` and `largest` are bytes of memory; what `limit` grows by is taken from `budget`.
-    `first` is the number of the oldest kept frame, `next` the number that the next frame gets;
-    both start at 0.
+    A new link's come early, because its sender begins with little on its way (replay.py). A part
+    of a frame counts for time: on a slow path the rest takes longer than silence may last, and
+    the peer, whose own PING waits behind that frame, hears nothing else of us.
     """
 
-    def __init__(self, limit: int, largest: int, budget: MemoryBudget) -> None:
-        self.first = 0
-        self.next = 0
-        self.limit = limit
-        self.size = 0
-        self._largest = largest
-        self._budget = budget
-        self._frames: deque[tuple[SentFrame, int]] = deque()
-        self._again: deque[SentFrame] = deque()
-        self._was_full = False
-        self._pace = RoundTrips()
+    __slots__ = ("_bytes", "_largest", "_seconds", "due")
 
-    @property
-    def is_full(self) -> bool:
-        """Whether bulk data has to wait."""
-        return self.size >= self.limit
+    def __init__(self, limits: Bounds) -> None:
+        self.due: float | None = None
+        self._bytes = min(limits.ack_first, limits.ack_bytes)
+        self._largest = limits.ack_bytes
+        self._seconds = limits.ack_seconds
 
-    @property
-    def is_exhausted(self) -> bool:
-        """Whether even control frames have to wait."""
-        return self.size >= self.limit + CONTROL_RESERVE
-
-    @property
-    def has_again(self) -> bool:
-        """Whether frames of an earlier link still have to be sent on this one."""
-        return bool(self._again)
-
-    def append(self, frame: SentFrame, size: int) -> None:
-        """Number a frame of `size` bytes that is sent now."""
-        cost = size + FRAME_OVERHEAD
-        self._frames.append((frame, cost))
-        self.size += cost
-        self.next += 1
-        if self.size >= self.limit:
-            self._was_full = True
-
-    def acknowledge(self, received: int, now: float, round_trip: float | None) -> None:
-        """Forget the frames before number `received`.
-
-        Raises RemoteProtocolError when the peer claims frames that were never sent.
-        An old acknowledgement is ignored.
-        """
-        if received > self.next:
-            raise RemoteProtocolError(
-                f"{received} frames acknowledged of {self.next} sent", code="sequence"
-            )
-        freed = 0
-        while self.first < received:
-            freed += self._frames.popleft()[1]
-            self.first += 1
-        self.size -= freed
-        passed = self._pace.count(freed, now, round_trip)
-        if passed:
-            was_full, self._was_full = self._was_full, False
-            if was_full and passed * 2 > self.limit:
-                self._grow()
-
-    def _grow(self) -> None:
-        added = min(self.limit, self._largest - self.limit)
-        if added > 0 and self._budget.reserve(added):
-            self.limit += added
-
-    def rewind(self, received: int, now: float) -> None:
-        """Begin a new link: the peer has `received` frames, all later ones go out again.
-
-        Raises RemoteProtocolError when the peer is ahead of what was sent, and ResumeFailed
-        when it is behind what is kept.
-        """
-        if received < self.first:
-            raise ResumeFailed(
-                f"the other side lacks frames from {received}, kept are those from {self.first}"
-            )
-        self.acknowledge(received, now, None)
-        self._again = deque(frame for frame, _ in self._frames)
-        self._pace.restart()
-        self._was_full = False
-
-    def take_again(self) -> SentFrame:
-        """Return the next frame to send again, in order."""
-        return self._again.popleft()
+    def is_due(self, unacknowledged: int, now: float, *, is_inside_frame: bool) -> bool:
+        """Note that bytes have arrived; whether to acknowledge at once."""
+        if unacknowledged >= self._bytes:
+            self._bytes = min(2 * self._bytes, self._largest)
+            return True
+        if self.due is None and (unacknowledged or is_inside_frame):
+            self.due = now + self._seconds
+        return False
 
 
 class Bucket:
