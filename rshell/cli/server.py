@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from rshell.aio import first_of
 from rshell.cli.streams import on_signals
 from rshell.errors import ConfigurationError, RshellError
+from rshell.execution.inheritance import begin_program
 from rshell.values import DEFAULT_PORT, Bounds, Limits
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def run(limits: Limits | None = None) -> None:
 def main(arguments: list[str], limits: Limits | None = None) -> int:
     """Run the command line and return the status."""
     options = _parse(arguments)
+    begin_program()
     logging.basicConfig(
         format="rshell-server: %(message)s",
         level=logging.INFO if options.verbose else logging.WARNING,

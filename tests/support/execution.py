@@ -7,7 +7,7 @@ import errno
 import os
 import select
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -122,6 +122,24 @@ async def finish(process: RunningProcess, source: PipeSource, output: Output) ->
         source.drain_then_end()
         await output.ended.wait()
     return status
+
+
+async def placed(what: Command, places: Mapping[int, int]) -> tuple[bytes, ExitStatus]:
+    """Run `what` with descriptors under the given numbers; return what it printed, and its end."""
+    ours, theirs = output_pipe()
+    null = os.open(os.devnull, os.O_RDWR)
+    output = Output()
+    source = output.source(ours)
+    try:
+        process = spawn(what, {0: null, 1: theirs, 2: theirs, **places})
+    except BaseException:
+        source.close()
+        raise
+    finally:
+        os.close(theirs)
+        os.close(null)
+    status = await finish(process, source, output)
+    return output.text, status
 
 
 def fields(pid: int) -> list[str]:
