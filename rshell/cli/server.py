@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from rshell.aio import first_of
 from rshell.cli.streams import on_signals
 from rshell.errors import ConfigurationError, RshellError
+from rshell.execution.children import reaping_strangers
 from rshell.execution.inheritance import begin_program
 from rshell.values import DEFAULT_PORT, Bounds, Limits
 
@@ -47,7 +48,7 @@ def main(arguments: list[str], limits: Limits | None = None) -> int:
         stream=sys.stderr,
     )
     try:
-        return asyncio.run((_serve_stdio if options.stdio else _serve)(options, limits or Limits()))
+        return asyncio.run(_run(options, limits or Limits()))
     except (RshellError, OSError) as error:
         print(f"rshell-server: {error}", file=sys.stderr)
         return 1
@@ -86,6 +87,12 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     if options.cwd is not None and not options.cwd.is_dir():
         parser.error(f"--cwd {options.cwd}: there is no such directory")
     return options
+
+
+async def _run(options: argparse.Namespace, limits: Limits) -> int:
+    """Serve; meanwhile reap what others leave to this process, as to the first of a container."""
+    with reaping_strangers(Bounds.of(limits).orphan_look):
+        return await (_serve_stdio if options.stdio else _serve)(options, limits)
 
 
 async def _serve(options: argparse.Namespace, limits: Limits) -> int:

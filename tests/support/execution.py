@@ -7,7 +7,8 @@ import errno
 import os
 import select
 import subprocess
-from collections.abc import AsyncIterator, Iterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -142,6 +143,14 @@ async def placed(what: Command, places: Mapping[int, int]) -> tuple[bytes, ExitS
     return output.text, status
 
 
+async def until(condition: Callable[[], bool], what: str) -> None:
+    """Let the loop pass until `condition()`; fail after the deadline."""
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        await asyncio.sleep(0)
+
+
 def fields(pid: int) -> list[str]:
     """The fields of /proc/PID/stat from the state on; none when there is no such process."""
     try:
@@ -172,13 +181,18 @@ def await_gone(pid: int) -> None:
         os.close(fd)
 
 
-def our_children() -> set[int]:
-    """Every child of this process, zombies too."""
+def children_of(parent: int) -> set[int]:
+    """Every child of a process, zombies too."""
     return {
         int(entry.name)
         for entry in Path("/proc").iterdir()
-        if entry.name.isdigit() and fields(int(entry.name))[1:2] == [str(os.getpid())]
+        if entry.name.isdigit() and fields(int(entry.name))[1:2] == [str(parent)]
     }
+
+
+def our_children() -> set[int]:
+    """Every child of this process, zombies too."""
+    return children_of(os.getpid())
 
 
 def open_descriptors() -> dict[str, str]:
