@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from functools import partial
 from typing import Protocol
 
 from rshell.channels.base import Context, WorkItem, listen, own_name
@@ -185,11 +186,18 @@ def welcome(shell: PersistentShell) -> Json:
     return reply.encode()
 
 
+def command_facts(command: RunCommand, shell: PersistentShell) -> Json:
+    """Return what the audit log says of a command; its ending has the same number."""
+    return {"number": command.number, "shell": command.command, "cwd": shell.cwd}
+
+
 class PlainShell:
     """A channel with a shell of its own, which lives and dies with it."""
 
     def __init__(self, channel: Channel, context: Context, request: ShellRequest) -> None:
-        self.shell = PersistentShell(channel, context, request, self._done, self._fail)
+        self.shell = PersistentShell(
+            channel, context, request, self._done, self._fail, partial(self._audit, "ended")
+        )
         self._channel = channel
         self._context = context
         self._request = request
@@ -220,7 +228,7 @@ class PlainShell:
         """Run a command. Raises RemoteProtocolError while another one runs."""
         if self.shell.running is not None:
             raise RemoteProtocolError("a command runs in this shell already")
-        self._audit("command", {"shell": command.command, "cwd": self.shell.cwd})
+        self._audit("command", command_facts(command, self.shell))
         self._work = self._context.working(self._channel)
         self.shell.run(command)
 
@@ -241,7 +249,7 @@ class PlainShell:
             self._channel.send_message(message.encode())
         if self.shell.running is None:  # else another shell has taken the place of one that died
             self._end_work()
-        self._audit("ended", done.facts())
+        self._audit("ended" if done.number else "shell-restarted", done.facts())
         if done.left:
             self._channel.close()
 
