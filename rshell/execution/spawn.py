@@ -36,6 +36,7 @@ from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
 from rshell.errors import SpawnError
+from rshell.execution.arguments import in_pieces, what_is_too_large
 from rshell.execution.inheritance import needs_reset, started_clean
 from rshell.execution.reaper_client import Reaper
 from rshell.execution.running_process import RunningProcess
@@ -110,7 +111,7 @@ def spawn(
     asyncio.get_running_loop()  # without one, nothing would watch what is started
     try:
         program = _find_program(command, _find_directory(command.cwd))
-        argv: list[str | bytes] = list(command.argv)
+        argv = in_pieces(command.argv)
         executable = program
         if terminal is None:
             stdio = [fds[0], fds[1], fds[2]]
@@ -122,7 +123,7 @@ def spawn(
                 n: 0 if fd == terminal else fd for n, fd in fds.items() if n > 2 or fd != terminal
             }
         if moved or needs_reset():
-            argv = [*_placed(moved, command.env), program, *command.argv[1:]]
+            argv = [*_placed(moved, command.env), program, *argv[1:]]
             executable = sys.executable
         if terminal is not None:
             argv = [executable, *argv[1:]]
@@ -281,6 +282,8 @@ def _explain(command: Command, error: OSError) -> str:
         return f"{name}: neither a program of this machine nor a script with a #! line"
     if error.errno == errno.ENOENT:
         return f"{name}: the interpreter in its #! line is missing"
+    if error.errno == errno.E2BIG:
+        return f"{name}: {what_is_too_large(command.argv, command.env)}"
     if error.errno in (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE):
         return f"{name}: the server has no room for another process: {error.strerror}"
     return f"{name}: {error.strerror}"

@@ -101,7 +101,8 @@ class ShellLine:
 
         Its `unread` holds all that was sent by `write_nowait` and that no command got.
         Cancelling leaves it running: `cancel` it. Raises what cuts the channel short, and
-        ValueError for a command that is too long or holds a NUL, and for a timeout that is none.
+        ValueError for a command that is too long, holds a NUL or is no text (a lone surrogate),
+        and for a timeout that is none.
         """
         if "\0" in command:
             raise ValueError("a command can't hold a NUL character")
@@ -111,8 +112,8 @@ class ShellLine:
             raise ValueError(f"a command can't be longer than {COMMAND_LIMIT} characters")
         try:
             self.channel.send_message(RunCommand(self._number + 1, command, timeout).encode())
-        except LocalProtocolError as error:  # characters may take six bytes each
-            raise ValueError(f"this command is too long to be sent: {error}") from error
+        except LocalProtocolError as error:  # too long, as characters may take six bytes each
+            raise ValueError(f"this command can't be sent: {error}") from error
         self._number += 1
         self._reply = asyncio.get_running_loop().create_future()
         return await self._ending()
@@ -195,7 +196,7 @@ class ShellLine:
             self.channel.send_message(kind(number, text).encode(), urgent=True)
             return await answer
         except LocalProtocolError as error:
-            raise ValueError(f"this question is too long to be sent: {error}") from error
+            raise ValueError(f"this question can't be sent: {error}") from error
         finally:
             del self._questions[number]
 
@@ -321,8 +322,8 @@ class Shell:
         With `check`, raises ProcessFailed unless its status is 0. Past `timeout` seconds it is
         interrupted and ProcessTimeout raised; a command that does not yield costs the shell its
         life, after which a new one runs in the same directory. Cancelling does the same. Raises
-        what cuts the session or channel short, and ValueError for a NUL in `command` or a
-        timeout that is not positive.
+        what cuts the session or channel short, and ValueError for a NUL in `command`, for text
+        that no bytes can be made of, and for a timeout that is not positive.
         """
         async with self._turn:
             await self._line.outcome()  # of a command whose caller gave up

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from rshell.errors import ChannelRefused
-from rshell.values import Limits
+from rshell.values import Bounds
 from tests.support.audit import audited, noted, unpaired
 from tests.support.execution import until
 from tests.support.session import tls_session
 
-WAITING = Limits(kill_grace=0.2)
+WAITING = Bounds(kill_grace=0.2)
 
 
 @contextmanager

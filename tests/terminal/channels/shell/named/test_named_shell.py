@@ -141,6 +141,17 @@ async def test_a_command_that_runs_when_its_shell_is_ended_has_its_end_in_the_lo
     assert (ended["number"], ended["cut_short"], ended["signal"]) == (1, True, "SIGHUP")
 
 
+async def test_a_command_that_no_shell_can_be_told_does_not_wedge_the_named_shell() -> None:
+    async with inn() as server, guest(server) as one, guest(server) as two:
+        first = await attach(one)
+        first.begin("echo \ud800")  # half a character, of which no bytes can be made
+        await first.channel.wait_closed()
+        assert isinstance(first.channel.error, ChannelReset)
+        second = await attach(two)
+        assert second.joined.running is None
+        assert (await second.run("exit 3")).status.code == 3
+
+
 async def test_what_a_client_that_died_may_not_have_seen_is_sent_again() -> None:
     async with inn() as server, guest(server, MORTAL) as one, guest(server) as two:
         first = await attach(one)
