@@ -40,13 +40,12 @@ def what_is_too_large(argv: Sequence[str | bytes], env: Mapping[str, str]) -> st
     """Say which limit of the system a command has passed."""
     arguments = [len(os.fsencode(argument)) for argument in argv]
     variables = {k: len(os.fsencode(k)) + len(os.fsencode(v)) + 1 for k, v in env.items()}
-    if max(arguments) > _LONGEST:
-        what = f"an argument of {max(arguments)} bytes"
-        return f"{what} is longer than this system takes for one, {_LONGEST}"
     name = max(variables, key=variables.__getitem__, default="")
-    if name and variables[name] > _LONGEST:
-        what = f"the variable {name} of {variables[name]} bytes"
-        return f"{what} is longer than this system takes for one, {_LONGEST}"
+    what, size = "an argument", max(arguments)
+    if size <= _LONGEST and name:
+        what, size = f"the variable {name}", variables[name]
+    if size > _LONGEST:
+        return f"{what} of {size} bytes is longer than this system takes for one, {_LONGEST}"
     # Each has a NUL at its end and an address.
     items = [*arguments, *variables.values()]
     total = sum(items) + 9 * len(items)
