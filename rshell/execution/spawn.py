@@ -145,10 +145,14 @@ def spawn(
         raise SpawnError(NOT_EXECUTABLE, _explain(command, error)) from error
     except ValueError as error:
         raise SpawnError(NOT_EXECUTABLE, f"the command can't be executed: {error}") from error
-    if reaper is None:
-        return RunningProcess(popen, terminal=terminal is not None)
-    reaper.add(popen.pid)
-    return RunningProcess(popen, terminal=terminal is not None, forget=reaper.remove)
+    forget = None
+    if reaper is not None:
+        reaper.add(popen.pid)
+        forget = reaper.remove
+    try:
+        return RunningProcess(popen, terminal=terminal is not None, forget=forget)
+    except RuntimeError as error:  # neither a descriptor nor a thread is left to watch it
+        raise SpawnError(NOT_EXECUTABLE, _no_room(command, error)) from error
 
 
 def _placed(moved: Mapping[int, int], env: Mapping[str, str]) -> list[str]:
@@ -276,6 +280,10 @@ def restore_names(env: Mapping[str, str], argv: Sequence[str | bytes]) -> list[s
     return [_ENV, *odd] if odd and "=" not in os.fsdecode(argv[0]) else []
 
 
+def _no_room(command: Command, why: object) -> str:
+    return f"{os.fsdecode(command.argv[0])}: the server has no room for another process: {why}"
+
+
 def _explain(command: Command, error: OSError) -> str:
     name = os.fsdecode(command.argv[0])
     if error.errno == errno.ENOEXEC:
@@ -285,5 +293,5 @@ def _explain(command: Command, error: OSError) -> str:
     if error.errno == errno.E2BIG:
         return f"{name}: {what_is_too_large(command.argv, command.env)}"
     if error.errno in (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE):
-        return f"{name}: the server has no room for another process: {error.strerror}"
+        return _no_room(command, error.strerror)
     return f"{name}: {error.strerror}"

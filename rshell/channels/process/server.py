@@ -17,7 +17,8 @@ import os
 import signal
 from collections.abc import Mapping
 
-from rshell.channels.base import Context, answer_request
+from rshell.aio import on_failure
+from rshell.channels.base import Context, answer_request, give_up
 from rshell.channels.process.messages import (
     STDERR,
     STDIN,
@@ -135,6 +136,7 @@ class _Run:
         piped.resume()
         if STDIN in piped.sinks:
             self._feeder = asyncio.create_task(self._feed(piped.sinks[STDIN]))
+            on_failure(self._feeder, self._give_up)
         if self._request.timeout is not None:
             piped.end_after(self._request.timeout)
 
@@ -167,8 +169,15 @@ class _Run:
                 piped.resize(asked.size)
         except RemoteProtocolError as error:
             self._channel.reset("bad-message", str(error))
-            if self._task is not None:
-                self._task.cancel()  # which ends the command
+            self._cancel()
+
+    def _give_up(self, error: BaseException) -> None:
+        give_up(self._channel, error)
+        self._cancel()
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()  # which ends the command
 
     # The end.
 

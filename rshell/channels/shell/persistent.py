@@ -317,9 +317,11 @@ class PersistentShell:
             return
         try:
             await self.start(sent)
-        except (SpawnError, OSError, TimeoutError) as error:
+        except Exception as error:  # whatever it is, nobody may wait for this shell any more
             self._cut(victim, status, sent)
             self._on_failure(f"the shell ended and can't be started anew: {error}")
+            if not isinstance(error, (SpawnError, OSError, TimeoutError)):
+                raise
             return
         if self._is_closed or self._shell is None:
             self._cut(victim, status, sent)

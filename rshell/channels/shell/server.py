@@ -18,7 +18,8 @@ import socket
 from functools import partial
 from typing import Protocol
 
-from rshell.channels.base import Context, WorkItem, listen, own_name
+from rshell.aio import on_failure
+from rshell.channels.base import Context, WorkItem, give_up, listen, own_name
 from rshell.channels.process.messages import STDIN, Resize, Signal
 from rshell.channels.process.server import resolve_signal
 from rshell.channels.shell import completion
@@ -89,6 +90,7 @@ class Conversation:
         listen(self._channel, self._hear, *kinds)  # which may hear of the end at once
         if feeds and not self._is_closed:
             self._feeder = asyncio.create_task(self._feed())
+            on_failure(self._feeder, partial(give_up, self._channel))
 
     def close(self) -> None:
         """Stop listening."""
@@ -134,6 +136,7 @@ class Conversation:
         if self._question is not None:
             self._question.cancel()
         self._question = asyncio.create_task(self._answer(question))
+        on_failure(self._question, partial(give_up, self._channel))
 
     async def _answer(self, question: Question) -> None:
         if isinstance(question, Check):

@@ -22,6 +22,7 @@ import os
 import signal
 from collections.abc import Callable, Mapping
 
+from rshell.aio import on_failure
 from rshell.channels.base import Context
 from rshell.channels.process.messages import STDERR, STDOUT
 from rshell.channels.shell.recipe import (
@@ -124,6 +125,8 @@ class ShellProcess:
     def say(self, lines: bytes) -> None:
         """Give the shell lines to read, after those it was given before."""
         self._writer = asyncio.create_task(self._write(lines, self._writer))
+        # A shell that can't be told what to do must not be waited for: its death is its report.
+        on_failure(self._writer, lambda _: self.process.signal_group(signal.SIGKILL))
 
     async def _write(self, lines: bytes, before: asyncio.Task[None] | None) -> None:
         if before is not None:
