@@ -1,6 +1,6 @@
 """The server's side of the reaper: start it, tell it which sessions live, stop it.
 
-The reaper starts with the first process and hears of every later one by a few bytes on a pipe
+The reaper starts with the first process and hears of each by a few bytes on a pipe
 whose only write end is ours. However this process ends, the kernel closes that end, and the reaper
 acts. Its own end is watched: another takes its place at once and is told of all that live. One
 that no longer reads is replaced when it should hear of something.
@@ -12,8 +12,10 @@ Hazards:
 - A reaper that can't run at all ends again and again: a second lies between two that ended so.
 - A server and its reaper that are killed in the same moment leave commands alive. So does, as long
   as it is stopped, a reaper that was stopped.
-- Between the start of a command and `add` lie microseconds in which a SIGKILL of the server leaves
-  the command alive.
+- Between the start of a command and `add` the server may be killed, which happens under load: a
+  process that is started takes half a millisecond, and whoever starts it may have to wait for its
+  turn. So the reaper hears of a start before it happens, by a pipe that the new process will hold.
+  Where it will hold none (a terminal, which hangs up) this is not so.
 """
 
 from __future__ import annotations
@@ -24,11 +26,14 @@ import os
 import select
 import subprocess
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from stat import S_ISFIFO
 
 from rshell.aio import timeout
 from rshell.execution.children import note_reaped, note_started
+from rshell.execution.reaper import Spare
 from rshell.execution.running_process import ExitWatch
 
 _SCRIPT = str(Path(__file__).resolve().with_name("reaper.py"))
@@ -71,6 +76,21 @@ class Reaper:
             return
         self._start()
 
+    def expect(self, fds: Iterable[int]) -> None:
+        """Say that a process is about to be started with `fds` of ours; `add` follows.
+
+        With none of them, none is, after all. Never raises, as `add`.
+        """
+        if self._fd < 0:
+            self._start()
+        pipe = b""
+        for fd in fds:
+            if S_ISFIFO((status := os.fstat(fd)).st_mode):
+                pipe = b"pipe:[%d]" % status.st_ino
+                break
+        if self._fd >= 0:
+            self._tell(b"?%s\n" % pipe)
+
     def remove(self, pid: int) -> None:
         """Forget `pid`; to be called before it is reaped, while the number is still its own."""
         if pid in self._live:
@@ -85,6 +105,7 @@ class Reaper:
         Cancelling kills the reaper at once, and what is registered stays alive.
         """
         popen, self._popen = self._popen, None
+        Spare.drop()
         self._stop_watching()
         self._close_pipe()
         self._live.clear()
@@ -104,6 +125,7 @@ class Reaper:
 
     def _start(self) -> None:
         """Replace the reaper, if there is one, and tell the new one of all that live."""
+        Spare.keep()  # from the first command on: this process ends them where it can
         self._discard()
         try:
             read_fd, self._fd = os.pipe()

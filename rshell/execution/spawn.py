@@ -129,18 +129,25 @@ def spawn(
             argv = [executable, *argv[1:]]
             argv = [*_OPEN_TERMINAL, os.ttyname(terminal), *restore_names(command.env, argv), *argv]
             executable = _OPEN_TERMINAL[0]
-        with started_clean():
-            popen = subprocess.Popen(
-                argv,
-                executable=executable,
-                stdin=stdio[0],
-                stdout=stdio[1],
-                stderr=stdio[2],
-                cwd=command.cwd,
-                env=command.env,
-                pass_fds=tuple(fd for fd in moved.values() if fd > 2),
-                start_new_session=True,
-            )
+        if reaper is not None:
+            reaper.expect(fds.values())
+        try:
+            with started_clean():
+                popen = subprocess.Popen(
+                    argv,
+                    executable=executable,
+                    stdin=stdio[0],
+                    stdout=stdio[1],
+                    stderr=stdio[2],
+                    cwd=command.cwd,
+                    env=command.env,
+                    pass_fds=tuple(fd for fd in moved.values() if fd > 2),
+                    start_new_session=True,
+                )
+        except BaseException:
+            if reaper is not None:
+                reaper.expect(())
+            raise
     except OSError as error:
         raise SpawnError(NOT_EXECUTABLE, _explain(command, error)) from error
     except ValueError as error:

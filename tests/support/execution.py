@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import resource
 import select
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -203,6 +204,24 @@ def open_descriptors() -> dict[str, str]:
         except OSError:
             pass  # the descriptor of this very listing
     return found
+
+
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    """Let nothing more be opened in this process."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(entry.name) for entry in Path("/dev/fd").iterdir()) + 1
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest, limits[1]))
+    fillers = []
+    try:
+        with suppress(OSError):
+            while True:
+                fillers.append(os.open(os.devnull, os.O_RDONLY))
+        yield
+    finally:
+        for filler in fillers:
+            os.close(filler)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 @contextmanager

@@ -3,39 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
 
 import pytest
 
 from rshell.errors import ChannelRefused
 from rshell.values import Bounds
 from tests.support.audit import audited, noted, unpaired
-from tests.support.execution import until
+from tests.support.execution import no_descriptors, until
 from tests.support.session import tls_session
 
 WAITING = Bounds(kill_grace=0.2)
-
-
-@contextmanager
-def no_descriptors() -> Iterator[None]:
-    """Let nothing more be opened in this process."""
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    highest = max(int(entry.name) for entry in Path("/dev/fd").iterdir()) + 1
-    resource.setrlimit(resource.RLIMIT_NOFILE, (highest, limits[1]))
-    fillers = []
-    try:
-        with suppress(OSError):
-            while True:
-                fillers.append(os.open(os.devnull, os.O_RDONLY))
-        yield
-    finally:
-        for filler in fillers:
-            os.close(filler)
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 async def test_a_command_that_is_given_up_at_any_moment_has_its_end_in_the_log() -> None:
