@@ -53,6 +53,19 @@ def _ignored(numbers: set[signal.Signals]) -> list[signal.Signals]:
 _SUSPECTS = _USUAL.union(_ignored(signal.valid_signals() - _NOT_OURS))
 
 
+def _first_environment() -> dict[bytes, bytes]:
+    try:
+        with open("/proc/self/environ", "rb") as file:  # noqa: PTH123 - clients load no pathlib here
+            return dict(line.partition(b"=")[::2] for line in file.read().split(b"\0"))
+    except OSError:
+        return {b"LC_CTYPE": b"not known"}
+
+
+# What this process was started with, if that is of interest. A server that lets nobody dump its
+# memory can't ask for it later.
+_FIRST = _first_environment() if os.environ.get("LC_CTYPE") in _COERCED else {}
+
+
 class _Descriptors:
     """The limit of descriptors: that of this process, once raised, and that of its commands."""
 
@@ -130,15 +143,10 @@ def for_commands(environment: Mapping[str, str]) -> dict[str, str]:
 def given_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Return `environment` without the LC_CTYPE that Python has set, as it was given to us."""
     given = dict(environment)
-    if given.get("LC_CTYPE") not in _COERCED or given.get("LC_ALL"):
+    if not _FIRST or given.get("LC_CTYPE") not in _COERCED or given.get("LC_ALL"):
         return given
-    try:
-        with open("/proc/self/environ", "rb") as file:  # noqa: PTH123 - clients load no pathlib here
-            first = dict(line.partition(b"=")[::2] for line in file.read().split(b"\0"))
-    except OSError:
-        return given
-    before = first.get(b"LC_CTYPE", b"")
-    if (before or first.get(b"LANG", b"")) in (b"", b"C", b"POSIX"):  # else Python left it alone
+    before = _FIRST.get(b"LC_CTYPE", b"")
+    if (before or _FIRST.get(b"LANG", b"")) in (b"", b"C", b"POSIX"):  # else Python left it alone
         del given["LC_CTYPE"]
         if before:
             given["LC_CTYPE"] = os.fsdecode(before)

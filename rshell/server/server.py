@@ -45,6 +45,7 @@ from rshell.server.login import ServerLink
 from rshell.server.session_table import Drain, KeptSession, SessionTable
 from rshell.server.state import (
     AuditLog,
+    Listening,
     Lookup,
     TlsIdentity,
     TokenWatch,
@@ -197,7 +198,8 @@ class Server:
         self._tls = identity
         self.fingerprint = fingerprint(identity.certificate)
         self._entrance.listen_tls(sockets, identity.context)
-        self._token_watch = TokenWatch(identity.tokens, self._end_revoked, _LOOK)
+        Listening.of(host, self.addresses, self.fingerprint).save(identity.directory)
+        self._token_watch = TokenWatch(identity.tokens, self._end_revoked, self._kill_jobs, _LOOK)
         if identity.own is not None:
             self.token_line = str(replace(identity.own, address=self.addresses[0]))
 
@@ -320,6 +322,9 @@ class Server:
             if kept.timer is not None and kept.link.login.is_revoked(lookup):
                 self._end_session(kept, SessionClosed("revoked", _REVOKED, by="local"))
         self._named.end_revoked(lookup)
+
+    def _kill_jobs(self, identity: str) -> None:
+        self._tasks.own(self._jobs.end_all(identity, "revoked"))
 
     # The end.
 
