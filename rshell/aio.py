@@ -107,6 +107,18 @@ class Changes:
         await asyncio.shield(self._next)
 
 
+def on_failure(task: asyncio.Task[Any], failed: Callable[[BaseException], object]) -> None:
+    """Call `failed(error)` when `task` ends by an exception; not when it is cancelled."""
+
+    def look(task: asyncio.Task[Any]) -> None:
+        if not task.cancelled():
+            error = task.exception()
+            if error is not None:
+                failed(error)
+
+    task.add_done_callback(look)
+
+
 class Tasks:
     """Tasks with one owner, who can wait for all of them.
 
@@ -127,7 +139,8 @@ class Tasks:
         """Run `work` as a task, and own it until it is over."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._finished)
+        task.add_done_callback(self._tasks.discard)
+        on_failure(task, self._failed)
 
     def cancel(self) -> None:
         """Cancel all that run now."""
@@ -138,13 +151,6 @@ class Tasks:
         """Wait until none is left, those that begin meanwhile included. Safe to cancel."""
         while self._tasks:
             await asyncio.wait(list(self._tasks))
-
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            error = task.exception()
-            if error is not None:
-                self._failed(error)
 
 
 def _log_failure(error: BaseException) -> None:

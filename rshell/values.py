@@ -242,6 +242,8 @@ class Bounds(Limits):
     penalty_failures: int = 3  # failed logins of a source before it has to wait
     penalty_longest: float = 600.0
     penalty_sources: int = 10_000  # remembered at once
+    # Processes.
+    orphan_look: float = 1.0  # rshell-server: between two looks for orphans that are its to reap
     # Pipes of commands.
     pipe: int = 1024 * 1024  # asked of the kernel for a command's output
     read_block: int = 240 * 1024  # one read of a command's output; below `frame`

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rshell.channels.process.messages import Notice
-from rshell.errors import ChannelRefused, RemoteProtocolError
+from rshell.errors import ChannelRefused, RemoteProtocolError, RshellError
 from rshell.protocol.codec import Json, M, Message, encode_json, read_message
 from rshell.transport.channel import Channel
 from rshell.values import Bounds, frozen
@@ -193,6 +193,19 @@ def listen(channel: Channel, hear: Callable[[Message], None], *kinds: type[Messa
             channel.reset("bad-message", str(error))
 
     channel.listen(on_message)
+
+
+def give_up(channel: Channel, error: BaseException) -> None:
+    """A task that serves a channel has failed: log that, and reset the channel.
+
+    What cut the channel or its session short is no news: its handler is told as well.
+    """
+    if isinstance(error, RshellError):
+        return
+    import logging
+
+    logging.getLogger("rshell").error("a task of a %s channel failed", channel.kind, exc_info=error)
+    channel.reset("failed", f"the server failed: {type(error).__name__}")
 
 
 def send_list(channel: Channel, items: Sequence[Message], end: type[Message]) -> None:

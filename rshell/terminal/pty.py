@@ -47,6 +47,15 @@ def open_pty(size: TerminalSize | None = None) -> tuple[int, int]:
     return master, slave
 
 
+def open_idle_terminal() -> int:
+    """Open one end of a terminal whose other end nobody has. The caller closes it.
+
+    It shows nothing, controls nobody, and takes no bytes: writing fails. Raises OSError where the
+    machine has no terminals left, or none at all.
+    """
+    return os.open("/dev/ptmx", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC)
+
+
 def set_size(fd: int, size: TerminalSize) -> None:
     """Set the size of the terminal that `fd` is an end of.
 

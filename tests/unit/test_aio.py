@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from rshell.aio import Changes, Opening, Tasks, accompanied, all_of, first_of
+from rshell.aio import Changes, Opening, Tasks, accompanied, all_of, first_of, on_failure
 from tests.support.session import until
 
 
@@ -147,6 +147,17 @@ async def test_cancelling_a_wait_for_the_first_ends_them_all() -> None:
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert log == ["cleaned up"] * 2
+
+
+async def test_the_owner_of_a_task_is_told_of_its_failure_and_of_nothing_else() -> None:
+    told: list[BaseException] = []
+    tasks = [asyncio.ensure_future(work) for work in (fail(), give(1), forever([]))]
+    for task in tasks:
+        on_failure(task, told.append)
+    await asyncio.sleep(0)
+    tasks[2].cancel()
+    await asyncio.wait(tasks)
+    assert list(map(repr, told)) == ["KeyError('broken')"]
 
 
 async def test_what_is_shielded_goes_on_after_another_was_first() -> None:

@@ -48,7 +48,6 @@ from rshell.channels.shell.messages import (
     ShellReply,
     ShellRequest,
     Unread,
-    unread_bytes,
 )
 from rshell.channels.shell.named.client import read_joined
 from rshell.errors import ChannelReset, LocalProtocolError, RemoteProtocolError, RshellError
@@ -107,7 +106,8 @@ class ShellLine:
 
         Its `unread` holds what was sent by `write_nowait` and no command got (`os.fsdecode`).
         Cancelling leaves it running: `cancel` it. Raises what cuts the channel short, and
-        ValueError for a command that is too long or holds a NUL, and for a timeout that is none.
+        ValueError for a command that is too long, holds a NUL or is no text (a lone surrogate),
+        and for a timeout that is none.
         """
         if "\0" in command:
             raise ValueError("a command can't hold a NUL character")
@@ -116,8 +116,8 @@ class ShellLine:
             raise ValueError(f"a command can't be longer than {COMMAND_LIMIT} characters")
         try:
             self.channel.send_message(RunCommand(self._number + 1, command, timeout).encode())
-        except LocalProtocolError as error:  # characters may take six bytes each
-            raise ValueError(f"this command is too long to be sent: {error}") from error
+        except LocalProtocolError as error:  # too long, as characters may take six bytes each
+            raise ValueError(f"this command can't be sent: {error}") from error
         self._number += 1
         self._reply = asyncio.get_running_loop().create_future()
         return await self._ending()
@@ -142,7 +142,7 @@ class ShellLine:
             self._returned = asyncio.get_running_loop().create_future()
             await self._or_closed(self._returned)
         self._late = None
-        unread = self._allowed(unread_bytes(done.unread) + late)
+        unread = self._allowed(done.unread.encode(errors="surrogateescape") + late)
         return done.replace(unread=unread.decode(errors="surrogateescape"))
 
     def stop_waiting(self) -> None:
@@ -207,7 +207,7 @@ class ShellLine:
             self.channel.send_message(kind(number, text).encode(), urgent=True)
             return await answer
         except LocalProtocolError as error:
-            raise ValueError(f"this question is too long to be sent: {error}") from error
+            raise ValueError(f"this question can't be sent: {error}") from error
         finally:
             del self._questions[number]
 
@@ -251,7 +251,6 @@ class ShellLine:
     def _ended(self, done: ShellEnding) -> None:
         self.cwd = done.cwd
         if done.number == self._number and self._reply is not None and not self._reply.done():
-            unread_bytes(done.unread)  # which says what is wrong with it
             self._late, self._waits_for_late = bytearray(), True
             self.on_done(done)
             self._reply.set_result(done)
@@ -259,7 +258,7 @@ class ShellLine:
             self.on_restart(done)
 
     def _take_back(self, text: str) -> None:
-        data = unread_bytes(text)
+        data = text.encode(errors="surrogateescape")
         if self._late is not None:
             self._late += data[: max(0, self._returnable - len(self._late))]
             self._wake()
@@ -344,8 +343,8 @@ class Shell:
         With `check`, raises ProcessFailed unless its status is 0. Past `timeout` seconds it is
         interrupted and ProcessTimeout raised; a command that does not yield costs the shell its
         life, after which a new one runs in the same directory. Cancelling does the same. Raises
-        what cuts the session or channel short, and ValueError for a NUL in `command` or a
-        timeout that is not positive.
+        what cuts the session or channel short, and ValueError for a NUL in `command`, for text
+        that no bytes can be made of, and for a timeout that is not positive.
         """
         async with self._turn:
             await self._line.outcome()  # of a command whose caller gave up

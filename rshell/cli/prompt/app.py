@@ -47,6 +47,7 @@ from rshell.errors import (
     RshellError,
     SessionClosed,
 )
+from rshell.execution.inheritance import given_environment
 
 if TYPE_CHECKING:
     from rshell.cli.prompt.editor import Editor
@@ -74,7 +75,8 @@ async def run_prompt(client: Client, where: str, name: str, loading: Future[type
     With a `name`, not "", it is in the named shell of that name, which is made or attached to.
     Raises what cuts the session short; the terminal is as it was found then, too.
     """
-    env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    ours = given_environment(os.environ)
+    env = {name: ours[name] for name in _PASSED_ON if name in ours}
     term = os.environ.get("TERM", "dumb")
     terminal = Terminal(detaches=bool(name))
     try:
