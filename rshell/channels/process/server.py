@@ -204,12 +204,16 @@ class _Run:
         self._work.end()
         if self._feeder is not None:
             self._feeder.cancel()
-        if self._piped is not None:
+        if self._piped is None:
+            if self._is_asked:
+                self._audit_end({"cut_short": True})
+            return
+        if self._is_reported:
             self._piped.close()
-            if not self._is_reported:
-                self._context.clean_up(self._cut_short(self._piped))
-        elif self._is_asked:
-            self._audit_end({"cut_short": True})
+        else:
+            self._context.clean_up(self._cut_short(self._piped))
+            # Behind its first step: the end of a part of the input must not come before SIGTERM.
+            asyncio.get_running_loop().call_soon(self._piped.close)
 
     async def _cut_short(self, piped: PipedProcess) -> None:
         await piped.end()

@@ -39,7 +39,7 @@ from rshell.values import ExitStatus, TerminalSize
 _INTERRUPT = b"\x03"
 _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGKILL)
 _NOTHING = {STDOUT: 0, STDERR: 0}
-_EXITS = re.compile(r"\s*(?:exit|logout)(?:\s+\d+)?\s*\Z")
+_EXITS = re.compile(r"\s*\\?(?:exit|logout)(?:\s+\d+)?\s*\Z")
 _SETS_ERREXIT = re.compile(r"\bset\s+-\w*e|\berrexit\b")
 
 
@@ -171,8 +171,8 @@ class PersistentShell:
         sent = self._count()
         shell, self._shell = self._shell, None
         if shell is not None:
-            shell.close()
             self._context.clean_up(self._end(shell.process, cut, sent))
+            shell.close()
         self._ready.set()  # nobody waits for a shell any more
 
     async def _end(
