@@ -31,7 +31,7 @@ MIB = 1024 * 1024
 WRONG: tuple[Any, ...] = (None, -1, 1e308, [], {}, True, EVIL, [[[]]] * 100)
 
 # What a channel is answered with: the frames, made as they are sent. It is given the channel's
-# number, what was asked, and the messages that the client sends.
+# number, what was asked, and the messages that the client sends, "typed" for each frame of input.
 Attack = Callable[[int, Json, "asyncio.Queue[Json]"], AsyncIterator[bytes]]
 
 
@@ -135,6 +135,8 @@ class HostileServer:
                         inbox = inboxes[item.channel] = asyncio.Queue()
                         attack = self._attack(item.channel, request, inbox)
                         tasks.append(asyncio.create_task(_send(writer, attack)))
+                    elif item.type == FrameType.DATA:
+                        inboxes[item.channel].put_nowait({"type": "typed"})
                     elif item.type == FrameType.MESSAGE:
                         inboxes[item.channel].put_nowait(json.loads(bytes(item.body)))
         except ConnectionError:
