@@ -22,6 +22,8 @@ from rshell.aio import first_of
 from rshell.cli.standard import keep_standard_descriptors, tell
 from rshell.cli.streams import on_signals
 from rshell.errors import ConfigurationError, RshellError
+from rshell.execution.children import reaping_strangers
+from rshell.execution.inheritance import begin_program
 from rshell.security.files import server_directory
 from rshell.values import DEFAULT_PORT, Address, Bounds, Limits
 
@@ -50,6 +52,7 @@ def run(limits: Limits | None = None) -> None:
 def main(arguments: list[str], limits: Limits | None = None) -> int:
     """Run the command line and return the status."""
     options = _parse(arguments)
+    begin_program()
     logging.basicConfig(
         format="rshell-server: %(message)s",
         level=logging.INFO if options.verbose else logging.WARNING,
@@ -57,7 +60,7 @@ def main(arguments: list[str], limits: Limits | None = None) -> int:
     )
     _refuse_dumps()
     try:
-        return asyncio.run((_serve_stdio if options.stdio else _serve)(options, limits or Limits()))
+        return asyncio.run(_run(options, limits or Limits()))
     except (RshellError, OSError) as error:
         tell(f"rshell-server: {error}")
         return 1
@@ -124,6 +127,12 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     if options.cwd is not None and not options.cwd.is_dir():
         parser.error(f"--cwd {options.cwd}: there is no such directory")
     return options
+
+
+async def _run(options: argparse.Namespace, limits: Limits) -> int:
+    """Serve; meanwhile reap what others leave to this process, as to the first of a container."""
+    with reaping_strangers(Bounds.of(limits).orphan_look):
+        return await (_serve_stdio if options.stdio else _serve)(options, limits)
 
 
 async def _serve(options: argparse.Namespace, limits: Limits) -> int:

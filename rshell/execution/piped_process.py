@@ -242,7 +242,7 @@ class PipedProcess:
 
     async def _ended(self) -> None:
         if self._ender is not None:
-            await asyncio.wait([self._ender])
+            await asyncio.shield(self._ender)
 
     def close(self) -> None:
         """Release every descriptor and the timer; no callback comes afterwards.

@@ -2,7 +2,8 @@
 
 This file is both a module and a script. As a script (`python -I -S reaper.py GRACE`)
 it is the server's reaper, a process in a session of its own. Its stdin says which sessions
-live: `+PID` and `-PID`, a line each, PID being the leader of a session and group. The end of
+live: `+PID` and `-PID`, a line each, PID being the leader of a session and group. `?PIPE` comes
+before a start and names a pipe that the new process will hold, as /proc does. The end of
 stdin means that the server is gone, even by SIGKILL: what is still listed gets SIGHUP, SIGTERM
 and SIGCONT, and after GRACE seconds SIGKILL. The functions are here because the script must run
 alone, with no package to import from, and starts in milliseconds only if it imports little.
@@ -15,7 +16,12 @@ Hazards:
   its session was looked up.
 - Job control puts jobs into groups of their own: the group alone is not the session. Linux
   shows the members in /proc; elsewhere only the leader's group is reached.
+- Looking into /proc and opening a pidfd take a descriptor, and what must be ended must be found
+  where none is left, too. `Spare` has one for that.
 - A process that called setsid itself has left. That is how daemons are made, and they stay.
+- A server may be killed when a process has begun and its number was not told yet. It holds the
+  pipe that was named before, and nobody else has it as a leader. Our stdin ends only when
+  the new process has executed its program: until then it holds the other end, too.
 - The server takes a session off the list before it reaps its leader: a listed number was
   never free while the server lived.
 """
@@ -34,27 +40,71 @@ _LOOK_SECONDS = 0.03  # between two looks for what is left
 _LONGEST_LINE = 64
 
 
+class Spare:
+    """A descriptor in reserve: open from `keep` until `drop`, except while it is needed."""
+
+    _fd = -1
+    _is_kept = False
+
+    @classmethod
+    def keep(cls) -> None:
+        """Have one from now on, as soon as there is one."""
+        cls._is_kept = True
+        cls._refill()
+
+    @classmethod
+    def drop(cls) -> None:
+        """Have none any more."""
+        cls._is_kept = False
+        cls.use()
+
+    @classmethod
+    def use(cls) -> None:
+        """Free it for what is about to be opened, and closed before `restore`."""
+        if cls._fd >= 0:
+            os.close(cls._fd)
+            cls._fd = -1
+
+    @classmethod
+    def restore(cls) -> None:
+        """Take it again."""
+        if cls._is_kept:
+            cls._refill()
+
+    @classmethod
+    def _refill(cls) -> None:
+        if cls._fd < 0:
+            try:
+                cls._fd = os.open("/", os.O_RDONLY)
+            except OSError:
+                pass  # the next time, then
+
+
 def members(sessions: Container[int]) -> list[int]:
     """Return the live processes (zombies are not) whose session is one of `sessions`.
 
     Costs a system call for each process of the machine. Empty where there is no /proc.
     """
     found = []
+    Spare.use()
     try:
         entries = os.listdir("/proc")  # noqa: PTH208 - pathlib would double the script's start
+        for entry in entries:
+            if entry.isdigit() and _session_of(int(entry)) in sessions:
+                state = _stat(int(entry))
+                if state and state[0] not in (b"Z", b"X"):
+                    found.append(int(entry))
     except OSError:
         return []
-    for entry in entries:
-        if entry.isdigit() and _session_of(int(entry)) in sessions:
-            state = _stat(int(entry))
-            if state and state[0] not in (b"Z", b"X"):
-                found.append(int(entry))
+    finally:
+        Spare.restore()
     return found
 
 
 def signal_member(pid: int, sessions: Container[int], signum: int) -> None:
     """Send `signum` to `pid` if its session still is one of `sessions`; never to a stranger."""
     fd = -1
+    Spare.use()
     try:
         if _PIDFD:
             fd = os.pidfd_open(pid)
@@ -69,6 +119,7 @@ def signal_member(pid: int, sessions: Container[int], signum: int) -> None:
     finally:
         if fd >= 0:
             os.close(fd)
+        Spare.restore()
 
 
 def signal_group(group: int, signum: int) -> bool:
@@ -157,6 +208,21 @@ class _Leader:
         return _session_of(self.pid) != -1
 
 
+def _holders(pipe: str) -> list[int]:
+    """Return the leaders of sessions that hold this pipe, such as `pipe:[12345]`."""
+    found = []
+    for entry in os.listdir("/proc"):  # noqa: PTH208 - as above
+        if entry.isdigit() and _session_of(int(entry)) == int(entry):
+            try:
+                for number in os.listdir(f"/proc/{entry}/fd"):  # noqa: PTH208 - as above
+                    if os.readlink(f"/proc/{entry}/fd/{number}") == pipe:  # noqa: PTH115
+                        found.append(int(entry))
+                        break
+            except OSError:
+                pass  # it is gone, or another user's
+    return found
+
+
 def _note(line: bytes, leaders: dict[int, _Leader]) -> None:
     """Apply one line of the server's; one that makes no sense is dropped."""
     sign, digits = line[:1], line[1:]
@@ -172,13 +238,18 @@ def _note(line: bytes, leaders: dict[int, _Leader]) -> None:
 
 
 def _listen(leaders: dict[int, _Leader]) -> None:
-    """Read lines from stdin until it ends."""
-    rest = b""
+    """Read lines from stdin until it ends, and note what was being started then."""
+    rest = starting = b""
     while chunk := os.read(0, 65536):
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:
+            if line.startswith((b"?", b"+")):
+                starting = line[1:] if line[:1] == b"?" else b""
             _note(line, leaders)
         rest = rest[:_LONGEST_LINE]
+    if starting and os.path.exists("/proc/self/fd"):  # noqa: PTH110 - as above
+        for pid in _holders(starting.decode("ascii", "replace")):
+            _note(b"+%d" % pid, leaders)
 
 
 def _end(leaders: Iterable[_Leader], grace: float) -> None:

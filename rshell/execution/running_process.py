@@ -29,6 +29,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from rshell.aio import timeout
+from rshell.execution.children import note_reaped, note_started
 from rshell.execution.reaper import kill_sessions, members, signal_group, signal_member
 from rshell.values import ExitStatus
 
@@ -119,6 +120,7 @@ class RunningProcess:
         forget: Callable[[int], None] | None = None,
         pidfd: bool = HAS_PIDFD,
     ) -> None:
+        note_started(popen)
         self.pid = popen.pid
         self._popen = popen
         self._terminal = terminal
@@ -248,6 +250,7 @@ class RunningProcess:
     def _reap_here(self) -> None:
         """Reap what was killed and pass on its status. Runs in a thread of its own."""
         status = ExitStatus.from_returncode(self._popen.wait())
+        note_reaped(self._popen)
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(self._on_exit, status)
 
@@ -258,6 +261,7 @@ class RunningProcess:
     def _reap(self) -> None:
         self._forget()
         self._popen.wait()  # a zombie: returns at once
+        note_reaped(self._popen)
 
     def _forget(self) -> None:
         # Before reaping, while the number still is its own.

@@ -18,12 +18,6 @@ Hazards:
   holds `=` can't be started by env and goes without them.
 - The command comes from the peer: NUL bytes, lone surrogates and bad names are its errors, and
   become SpawnError too.
-- A program started by `nohup`, or by `&` in a script, has signals ignored, and an exec passes
-  that on: no Ctrl-C would ever reach a command. A signal with a handler is the default one after
-  an exec, and an empty handler stands in while a command is started. Only the main thread may do
-  that: a server in another thread of a program that ignores SIGINT passes it on.
-- Python ignores SIGPIPE and SIGXFSZ, and what is ignored stays ignored across an exec. Popen gives
-  them back their defaults, and the tiny program does it again, or `yes | head` would never end.
 - The queue counts a process from the moment its start waits, or a flood of requests could queue
   more than may run. A task that is cancelled after it was given its turn passes it on.
 """
@@ -34,17 +28,16 @@ import asyncio
 import errno
 import os
 import re
-import signal
 import subprocess
 import sys
-import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
 from rshell.errors import SpawnError
+from rshell.execution.arguments import in_pieces, what_is_too_large
+from rshell.execution.inheritance import needs_reset, started_clean
 from rshell.execution.reaper_client import Reaper
 from rshell.execution.running_process import RunningProcess
 from rshell.values import frozen
@@ -53,30 +46,37 @@ NOT_FOUND = 127
 NOT_EXECUTABLE = 126
 BAD_DIRECTORY = 125
 
-# Run with pairs of numbers, `--` and an argv: has the descriptors at the second numbers found under
-# the first, by way of numbers above all of them, for one's target may be another's place.
+# Run with the command's LC_CTYPE behind a "=", or "" for none, since Python may have changed it;
+# pairs of numbers; `--` and an argv. Has the descriptors at the second numbers found under the
+# first, by way of numbers that are none of those, for one's target may be another's place. What is
+# parked on a target on the way is replaced there. Numbers stay low: the limit may be lower than
+# ours. No signal stays ignored or blocked.
 _PUT_IN_PLACE = """
 import os, signal, sys
-split = sys.argv.index("--")
-pairs = [tuple(map(int, pair.split("="))) for pair in sys.argv[1:split]]
-parked = max(map(max, pairs)) + 1
-for index, (_, fd) in enumerate(pairs):
-    os.dup2(fd, parked + index)
+os.environ.pop("LC_CTYPE", None)
+if sys.argv[1]:
+    os.environ["LC_CTYPE"] = sys.argv[1][1:]
+split = sys.argv.index("--", 2)
+pairs = [tuple(map(int, pair.split("="))) for pair in sys.argv[2:split]]
+taken = {number for number, _ in pairs}
+def park(fd):
+    spare = os.dup(fd)
+    return park(fd) if spare in taken else spare
+parked = [(number, park(fd)) for number, fd in pairs]
 for fd in {fd for _, fd in pairs}:
     os.close(fd)
-for index, (number, _) in enumerate(pairs):
-    os.dup2(parked + index, number)
-    os.close(parked + index)
-for name in (signal.SIGPIPE, signal.SIGXFSZ):
-    signal.signal(name, signal.SIG_DFL)
+for number, spare in parked:
+    os.dup2(spare, number)
+    os.close(spare)
+for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+    signal.signal(number, signal.SIG_DFL)
+signal.pthread_sigmask(signal.SIG_SETMASK, ())
 os.execv(sys.argv[split + 1], sys.argv[split + 1 :])
 """
 # Opening without O_NOCTTY, as shells do, makes it the controlling terminal.
 _OPEN_TERMINAL = ["/bin/sh", "-c", 'exec "$@" <>"$0"']
 _ENV = "/usr/bin/env"
 _LONGEST_HEAD = 256  # bytes of a file that the kernel looks at for a #! line
-# Those that a shell without job control, nohup or a supervisor has its children ignore.
-_PASSED_ON = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP)
 _SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
@@ -112,7 +112,7 @@ def spawn(
     asyncio.get_running_loop()  # without one, nothing would watch what is started
     try:
         program = _find_program(command)
-        argv: list[str | bytes] = list(command.argv)
+        argv = in_pieces(command.argv)
         executable = program
         if terminal is None:
             stdio = [fds[0], fds[1], fds[2]]
@@ -123,39 +123,51 @@ def spawn(
             moved = {
                 n: 0 if fd == terminal else fd for n, fd in fds.items() if n > 2 or fd != terminal
             }
-        if moved:
-            argv = [*_placed(moved), program, *command.argv[1:]]
+        if moved or needs_reset():
+            argv = [*_placed(moved, command.env), program, *argv[1:]]
             executable = sys.executable
         if terminal is not None:
             argv = [executable, *argv[1:]]
             argv = [*_OPEN_TERMINAL, os.ttyname(terminal), *restore_names(command.env, argv), *argv]
             executable = _OPEN_TERMINAL[0]
-        with _unignored_signals():
-            popen = subprocess.Popen(
-                argv,
-                executable=executable,
-                stdin=stdio[0],
-                stdout=stdio[1],
-                stderr=stdio[2],
-                cwd=command.cwd,
-                env=command.env,
-                pass_fds=tuple(fd for fd in moved.values() if fd > 2),
-                start_new_session=True,
-            )
+        if reaper is not None:
+            reaper.expect(fds.values())
+        try:
+            with started_clean():
+                popen = subprocess.Popen(
+                    argv,
+                    executable=executable,
+                    stdin=stdio[0],
+                    stdout=stdio[1],
+                    stderr=stdio[2],
+                    cwd=command.cwd,
+                    env=command.env,
+                    pass_fds=tuple(fd for fd in moved.values() if fd > 2),
+                    start_new_session=True,
+                )
+        except BaseException:
+            if reaper is not None:
+                reaper.expect(())
+            raise
     except OSError as error:
         raise _explain(command, error) from error
     except ValueError as error:
         raise SpawnError(NOT_EXECUTABLE, f"the command can't be executed: {error}") from error
-    if reaper is None:
-        return RunningProcess(popen, terminal=terminal is not None)
-    reaper.add(popen.pid)
-    return RunningProcess(popen, terminal=terminal is not None, forget=reaper.remove)
+    forget = None
+    if reaper is not None:
+        reaper.add(popen.pid)
+        forget = reaper.remove
+    try:
+        return RunningProcess(popen, terminal=terminal is not None, forget=forget)
+    except RuntimeError as error:  # neither a descriptor nor a thread is left to watch it
+        raise SpawnError(NOT_EXECUTABLE, _no_room(command, error)) from error
 
 
-def _placed(moved: Mapping[int, int]) -> list[str]:
+def _placed(moved: Mapping[int, int], env: Mapping[str, str]) -> list[str]:
     """Return the head of an argv that puts descriptors in place; a program's path follows."""
     pairs = (f"{number}={fd}" for number, fd in moved.items())
-    return [sys.executable, "-I", "-S", "-c", _PUT_IN_PLACE, *pairs, "--"]
+    locale = f"={env['LC_CTYPE']}" if "LC_CTYPE" in env else ""
+    return [sys.executable, "-I", "-S", "-c", _PUT_IN_PLACE, locale, *pairs, "--"]
 
 
 class SpawnQueue:
@@ -220,22 +232,6 @@ class SpawnQueue:
                 waiter.set_result(None)
                 return
         self._taken = False
-
-
-@contextmanager
-def _unignored_signals() -> Iterator[None]:
-    """Have what is executed meanwhile ignore nothing that this process was told to ignore."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    ignored = [number for number in _PASSED_ON if signal.getsignal(number) is signal.SIG_IGN]
-    try:
-        for number in ignored:
-            signal.signal(number, lambda *_: None)
-        yield
-    finally:
-        for number in ignored:
-            signal.signal(number, signal.SIG_IGN)
 
 
 def _check_directory(cwd: str) -> None:
@@ -305,6 +301,10 @@ def restore_names(env: Mapping[str, str], argv: Sequence[str | bytes]) -> list[s
     return [_ENV, *odd] if odd and "=" not in os.fsdecode(argv[0]) else []
 
 
+def _no_room(command: Command, why: object) -> str:
+    return f"{os.fsdecode(command.argv[0])}: the server has no room for another process: {why}"
+
+
 def _explain(command: Command, error: OSError) -> SpawnError:
     """Return what a failed start means. `error.filename` is what could not be entered or run."""
     name = os.fsdecode(command.argv[0])
@@ -313,8 +313,10 @@ def _explain(command: Command, error: OSError) -> SpawnError:
     text = f"{name}: {error.strerror}"
     if error.errno == errno.ENOEXEC:
         text = f"{name}: neither a program of this machine nor a script with a #! line"
+    elif error.errno == errno.E2BIG:
+        text = f"{name}: {what_is_too_large(command.argv, command.env)}"
     elif error.errno in (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE):
-        text = f"{name}: the server has no room for another process: {error.strerror}"
+        text = _no_room(command, error.strerror)
     elif error.errno == errno.ENOENT and error.filename is not None:
         text = f"{name}: {_what_is_missing(command, os.fsdecode(error.filename))}"
     return SpawnError(NOT_EXECUTABLE, text)

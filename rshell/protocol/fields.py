@@ -7,7 +7,7 @@ key and what was wanted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from rshell.errors import LocalProtocolError, RemoteProtocolError
@@ -132,11 +132,11 @@ def text(limit: int = TEXT_LIMIT, *, without: str = "", **options: Any) -> Any:
     """Declare a string of at most `limit` characters, none of them in `without`."""
 
     def fits(value: Any) -> bool:
-        return isinstance(value, str) and len(value) <= limit and not any(map(value.count, without))
+        return _is_encodable(value) and len(value) <= limit and not any(map(value.count, without))
 
     wanted = f"a string of at most {limit} characters"
     wanted += f" without {without!r}" if without else ""
-    return Field("string", wanted, fits, high=limit, **options)
+    return Field("string", wanted, fits, high=limit, **{"write": _checked, **options})
 
 
 def ascii_text(limit: int, **options: Any) -> Any:
@@ -222,22 +222,30 @@ def merged(message: type[Any], **options: Any) -> Any:
     return Group(message.FIELDS, message, lambda value: vars(value).values(), **options)
 
 
-def texts(**options: Any) -> Any:
-    """Declare a list of strings, a tuple in Python."""
+def texts(most: int = TEXT_LIMIT, **options: Any) -> Any:
+    """Declare a list of `most` strings or fewer, a tuple in Python."""
 
     def fits(value: Any) -> bool:
-        return isinstance(value, list) and all(map(_is_text, value))
+        return isinstance(value, list) and len(value) <= most and all(map(_is_encodable, value))
 
-    return Field("list of strings", "a list of strings", fits, read=tuple, write=list, **options)
+    def write(value: Iterable[str]) -> list[str]:
+        return list(map(_checked, value))
+
+    return Field("list of strings", "a list of strings", fits, read=tuple, write=write, **options)
 
 
 def text_map(**options: Any) -> Any:
     """Declare an object whose values are strings."""
 
     def fits(value: Any) -> bool:
-        return isinstance(value, dict) and all(map(_is_text, value.values()))
+        if not isinstance(value, dict):
+            return False
+        return all(map(_is_encodable, value)) and all(map(_is_encodable, value.values()))
 
-    return Field("object of strings", "an object of strings", fits, write=dict, **options)
+    def write(value: Mapping[str, str]) -> dict[str, str]:
+        return {_checked(key): _checked(item) for key, item in value.items()}
+
+    return Field("object of strings", "an object of strings", fits, write=write, **options)
 
 
 def versions(**options: Any) -> Any:
@@ -277,6 +285,33 @@ def status(**options: Any) -> Any:
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str)
+
+
+def _is_encodable(value: Any) -> bool:
+    """Whether `value` is text that bytes can be made of.
+
+    Lone surrogates from U+DC80 to U+DCFF are bytes that are no UTF-8; any other is nothing at all.
+    """
+    if not isinstance(value, str):
+        return False
+    if not value.isascii():
+        try:
+            value.encode(errors="surrogateescape")
+        except UnicodeEncodeError:
+            return False
+    return True
+
+
+def _checked(value: str) -> str:
+    """Return text that is to be sent. Raises LocalProtocolError where no bytes can be made of it.
+
+    What is no text at all is left to the peer, who refuses it.
+    """
+    if isinstance(value, str) and not _is_encodable(value):
+        raise LocalProtocolError(
+            f"text can't hold half a character (a lone surrogate): {value[:80]!a}"
+        )
+    return value
 
 
 def _is_object(value: Any) -> bool:

@@ -26,6 +26,7 @@ from rshell.channels.job.jobs import Jobs
 from rshell.channels.process.server import serve_process
 from rshell.channels.shell.named.table import NamedShellTable
 from rshell.errors import ConfigurationError, RshellError, SessionClosed
+from rshell.execution.inheritance import for_commands
 from rshell.execution.reaper_client import Reaper
 from rshell.execution.running_process import use_default_sigchld
 from rshell.execution.spawn import SpawnQueue
@@ -57,7 +58,6 @@ from rshell.values import DEFAULT_PORT, Address, Bounds, Limits
 _log = logging.getLogger("rshell.server")
 
 _LOOK = 1.0  # seconds between two looks for revoked tokens
-_KEPT_BACK = ("RSHELL_TOKEN",)  # secrets of ours that no command needs
 _SHUTDOWN = "the server is shutting down"
 _BUSY = "the server has as many sessions as it takes; try again later"
 _REVOKED = "the token of this login was revoked"
@@ -139,7 +139,7 @@ class Server:
         self.fingerprint = ""
         self.token_line: str | None = None
         self._cwd = cwd
-        self._environment = {k: v for k, v in os.environ.items() if k not in _KEPT_BACK}
+        self._environment = for_commands(os.environ)
         self._audit = audit
         self._reaper = Reaper(limits.kill_grace)
         self._spawner = SpawnQueue(limits.processes, reaper=self._reaper)

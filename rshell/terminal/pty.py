@@ -47,6 +47,15 @@ def open_pty(size: TerminalSize | None = None) -> tuple[int, int]:
     return master, slave
 
 
+def open_idle_terminal() -> int:
+    """Open one end of a terminal whose other end nobody has. The caller closes it.
+
+    It shows nothing, controls nobody, and takes no bytes: writing fails. Raises OSError where the
+    machine has no terminals left, or none at all.
+    """
+    return os.open("/dev/ptmx", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC)
+
+
 def set_size(fd: int, size: TerminalSize) -> None:
     """Set the size of the terminal that `fd` is an end of.
 
@@ -121,6 +130,23 @@ def raw_mode(fd: int) -> Iterator[None]:
         # At once: a terminal that takes no output would never be drained.
         with contextlib.suppress(termios.error):  # the terminal has gone
             termios.tcsetattr(fd, termios.TCSANOW, before)
+
+
+def make_raw(fd: int) -> None:
+    """Hand every key to the program, at once: the terminal was ours before, and is again.
+
+    Does nothing where it has gone.
+    """
+    with contextlib.suppress(termios.error):
+        tty.setraw(fd, termios.TCSANOW)
+
+
+def is_in_foreground(fd: int) -> bool:
+    """Whether this process may use the terminal: its modes are for the foreground to set."""
+    try:
+        return os.tcgetpgrp(fd) == os.getpgrp()
+    except OSError:
+        return True  # it has no foreground: it is not our controlling terminal
 
 
 def process_output(fd: int, wanted: bool) -> None:

@@ -106,6 +106,16 @@ class PipeStream(FrameWriter, asyncio.Protocol):
 
     # What the driver calls.
 
+    def pause(self) -> None:
+        """Leave what comes to the kernel."""
+        if self._reading is not None:
+            self._reading.pause_reading()
+
+    def resume(self) -> None:
+        """Read again."""
+        if self._reading is not None:
+            self._reading.resume_reading()
+
     def close(self) -> None:
         """Write what is kept, then close."""
         if not self._is_closing:
@@ -131,6 +141,7 @@ def start_child(argv: Sequence[str]) -> subprocess.Popen[bytes]:
 
     Its stderr is ours. The caller waits for it.
     """
+    from rshell.execution.inheritance import given_environment
     from rshell.execution.spawn import restore_names
 
     program = shutil.which(argv[0])
@@ -139,10 +150,15 @@ def start_child(argv: Sequence[str]) -> subprocess.Popen[bytes]:
         raise ConnectError(f"can't start {argv[0]!r}: {os.strerror(number)}")
     # A shell has it ignore SIGINT: if we did so ourselves meanwhile, a Ctrl-C that comes in this
     # moment would be lost.
-    command = [*restore_names(os.environ, [program]), program, *argv[1:]]
+    environment = given_environment(os.environ)
+    command = [*restore_names(environment, [program]), program, *argv[1:]]
     try:
         return subprocess.Popen(
-            [*_DEAF, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+            [*_DEAF, *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            env=environment,
         )
     except OSError as error:
         raise ConnectError(f"can't start {argv[0]!r}: {error.strerror or error}") from error

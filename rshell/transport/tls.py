@@ -31,7 +31,8 @@ from rshell.transport.driver import Driver
 from rshell.transport.sockets import SocketStream, join_small, shared
 from rshell.values import Bounds
 
-_RECORDS = (b"\x15", b"\x16")  # an alert and a handshake message are what TLS begins with
+_RECORDS = 64  # that are read before other links get their turn
+_BEGINNINGS = (b"\x15", b"\x16")  # an alert and a handshake message are what TLS begins with
 _OTHERS = {b"SSH-": "SSH", b"HTTP/": "HTTP without TLS"}
 _QUOTED = 80  # bytes of what is no TLS
 
@@ -153,9 +154,11 @@ class TlsStream(SocketStream):
     def _read(self) -> None:
         plain = shared.plain
         at = 0
-        is_over = False
+        is_over = has_more = False
         try:
-            while self._incoming.pending or self._tls.pending():
+            for _ in range(_RECORDS):
+                if not (self._incoming.pending or self._tls.pending()):
+                    break
                 size = self._tls.read(len(plain) - at, plain[at:])
                 if not size:
                     break
@@ -163,6 +166,8 @@ class TlsStream(SocketStream):
                 if at == len(plain):
                     self._driver.receive_data(plain[:at])
                     at = 0
+            else:
+                has_more = True
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLZeroReturnError:
@@ -177,6 +182,8 @@ class TlsStream(SocketStream):
         if is_over:
             self._driver.receive_eof()
             super().close()
+        elif has_more:
+            self._driver.put_off(self._read)
 
     def _write_outgoing(self) -> None:
         if self._transport is not None and self._outgoing.pending:
@@ -190,7 +197,7 @@ class TlsStream(SocketStream):
 
 
 def _explain(error: Exception, first: bytes) -> ConnectError:
-    if first and first[:1] not in _RECORDS:
+    if first and first[:1] not in _BEGINNINGS:
         known = next((name for mark, name in _OTHERS.items() if first.startswith(mark)), "no TLS")
         reason = f"the other side speaks {known}: it says {first.rstrip()!r}. Check the port."
         return caused_by(error, ConnectError(reason.replace("says b", "says ", 1)))

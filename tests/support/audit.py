@@ -21,3 +21,19 @@ def audited(*events: str) -> list[Json]:
 async def noted(event: str, times: int = 1) -> None:
     """Wait until the server has noted an event that many times."""
     await asyncio.to_thread(until, lambda: len(audited(event)) >= times, event)
+
+
+def unpaired() -> list[Json]:
+    """Return each `command` without its one `ended`, and each `ended` without its `command`."""
+    open_ones: dict[str, Json] = {}
+    wrong = []
+    for line in audited("command", "ended"):
+        # A named shell's commands are its own: who is attached may change meanwhile.
+        place = line["name"] if "name" in line else [line["session"], line["channel"]]
+        key = json.dumps([place, line.get("number")])
+        if line["event"] == "command":
+            wrong += [open_ones.pop(key)] if key in open_ones else []
+            open_ones[key] = line
+        elif open_ones.pop(key, None) is None:
+            wrong.append(line)
+    return wrong + list(open_ones.values())

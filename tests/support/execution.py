@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import resource
 import select
 import subprocess
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -124,6 +126,32 @@ async def finish(process: RunningProcess, source: PipeSource, output: Output) ->
     return status
 
 
+async def placed(what: Command, places: Mapping[int, int]) -> tuple[bytes, ExitStatus]:
+    """Run `what` with descriptors under the given numbers; return what it printed, and its end."""
+    ours, theirs = output_pipe()
+    null = os.open(os.devnull, os.O_RDWR)
+    output = Output()
+    source = output.source(ours)
+    try:
+        process = spawn(what, {0: null, 1: theirs, 2: theirs, **places})
+    except BaseException:
+        source.close()
+        raise
+    finally:
+        os.close(theirs)
+        os.close(null)
+    status = await finish(process, source, output)
+    return output.text, status
+
+
+async def until(condition: Callable[[], bool], what: str) -> None:
+    """Let the loop pass until `condition()`; fail after the deadline."""
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        await asyncio.sleep(0)
+
+
 def fields(pid: int) -> list[str]:
     """The fields of /proc/PID/stat from the state on; none when there is no such process."""
     try:
@@ -154,13 +182,18 @@ def await_gone(pid: int) -> None:
         os.close(fd)
 
 
-def our_children() -> set[int]:
-    """Every child of this process, zombies too."""
+def children_of(parent: int) -> set[int]:
+    """Every child of a process, zombies too."""
     return {
         int(entry.name)
         for entry in Path("/proc").iterdir()
-        if entry.name.isdigit() and fields(int(entry.name))[1:2] == [str(os.getpid())]
+        if entry.name.isdigit() and fields(int(entry.name))[1:2] == [str(parent)]
     }
+
+
+def our_children() -> set[int]:
+    """Every child of this process, zombies too."""
+    return children_of(os.getpid())
 
 
 def open_descriptors() -> dict[str, str]:
@@ -171,6 +204,24 @@ def open_descriptors() -> dict[str, str]:
         except OSError:
             pass  # the descriptor of this very listing
     return found
+
+
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    """Let nothing more be opened in this process."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(entry.name) for entry in Path("/dev/fd").iterdir()) + 1
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest, limits[1]))
+    fillers = []
+    try:
+        with suppress(OSError):
+            while True:
+                fillers.append(os.open(os.devnull, os.O_RDONLY))
+        yield
+    finally:
+        for filler in fillers:
+            os.close(filler)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 @contextmanager

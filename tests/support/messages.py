@@ -19,6 +19,10 @@ from rshell.values import ExitStatus, TerminalSize, is_name
 MODULES = (frames, process, shell, job)
 
 TEXTS = st.text(st.characters(exclude_categories=()), max_size=20)  # with lone surrogates
+# Text that bytes can be made of: its lone surrogates are bytes that are no UTF-8.
+ENCODABLE = st.text(max_size=20) | st.binary(max_size=20).map(
+    lambda raw: raw.decode(errors="surrogateescape")
+)
 NAMES = st.text("aZ7._-", min_size=1, max_size=64).filter(is_name)
 SIZES = st.builds(TerminalSize, st.integers(1, 65535), st.integers(1, 65535))
 STATUSES = st.one_of(
@@ -122,10 +126,10 @@ def _values(field: Field) -> st.SearchStrategy[Any]:
         "integer": st.integers(int(field.low), int(field.high)),
         "number": st.floats(field.low, field.high, exclude_max=True),
         "boolean": st.booleans(),
-        "string": TEXTS.filter(field.fits),
+        "string": ENCODABLE.filter(field.fits),
         "object": st.dictionaries(TEXTS, JSON, max_size=3),
-        "list of strings": st.lists(TEXTS, max_size=3).map(tuple),
-        "object of strings": st.dictionaries(TEXTS, TEXTS, max_size=3),
+        "list of strings": st.lists(ENCODABLE, max_size=3).map(tuple),
+        "object of strings": st.dictionaries(ENCODABLE, ENCODABLE, max_size=3),
         "two integers": st.tuples(st.integers(1, 9), st.integers(9, 2**16 - 1)),
     }[field.says]
     return found

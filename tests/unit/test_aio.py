@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from rshell.aio import Changes, Opening, Tasks, first_of
+from rshell.aio import Changes, Opening, Tasks, accompanied, all_of, first_of, on_failure
 from tests.support.session import until
 
 
@@ -95,6 +95,39 @@ async def fail() -> None:
     raise KeyError("broken")
 
 
+async def test_all_of_several_or_the_first_error_and_none_goes_on() -> None:
+    log: list[str] = []
+    assert await all_of(give(1), give(2)) == [1, 2]
+    with pytest.raises(KeyError):
+        await all_of(forever(log), fail())
+    assert log == ["cleaned up"]
+    waiting = asyncio.ensure_future(all_of(forever(log), forever(log)))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert log == ["cleaned up"] * 3
+
+
+async def test_a_helper_that_fails_ends_the_work_and_one_that_is_done_does_not() -> None:
+    """A task that feeds a command and dies unseen: a command that waits for ever."""
+    log: list[str] = []
+
+    async def work() -> str:
+        for _ in range(5):
+            await asyncio.sleep(0)
+        return "done"
+
+    assert await accompanied(work(), give(None)) == "done"
+    assert await accompanied(work(), forever(log)) == "done"
+    assert log == ["cleaned up"]
+    with pytest.raises(KeyError):
+        await accompanied(forever(log), fail())
+    assert log == ["cleaned up"] * 2
+    assert await accompanied(give("done"), fail()) == "done", "both at once: the work counts"
+
+
 async def test_the_first_of_several_counts_and_the_others_are_over_afterwards() -> None:
     log: list[str] = []
     assert await first_of(forever(log), give("it"), forever(log)) == (1, "it")
@@ -114,6 +147,17 @@ async def test_cancelling_a_wait_for_the_first_ends_them_all() -> None:
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert log == ["cleaned up"] * 2
+
+
+async def test_the_owner_of_a_task_is_told_of_its_failure_and_of_nothing_else() -> None:
+    told: list[BaseException] = []
+    tasks = [asyncio.ensure_future(work) for work in (fail(), give(1), forever([]))]
+    for task in tasks:
+        on_failure(task, told.append)
+    await asyncio.sleep(0)
+    tasks[2].cancel()
+    await asyncio.wait(tasks)
+    assert list(map(repr, told)) == ["KeyError('broken')"]
 
 
 async def test_what_is_shielded_goes_on_after_another_was_first() -> None:

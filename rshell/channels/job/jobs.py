@@ -222,6 +222,8 @@ class Jobs:
             await job.start(self._spawner, command, merge_stderr=merge_stderr)
         except BaseException as error:
             store.settle(identity, name, is_new=False)
+            why = str(error) or "its client left"
+            audit("job-failed", {"job": name, "argv": list(command.argv), "reason": why})
             if isinstance(error, (SpawnError, OSError)):
                 raise ChannelRefused("failed", f"the job can't be started: {error}") from error
             raise

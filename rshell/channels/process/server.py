@@ -5,6 +5,9 @@ waits for its end.
 
 Hazard: the handler may be cancelled at any await, when the client goes. A command that still runs
 then is ended by a clean-up that the server owns, because it takes up to `kill_grace` seconds.
+
+Hazard: what the audit log has as asked for, it has as ended, too, on every way out, one that
+was never started included.
 """
 
 from __future__ import annotations
@@ -14,7 +17,8 @@ import os
 import signal
 from collections.abc import Mapping
 
-from rshell.channels.base import Context, answer_request
+from rshell.aio import on_failure
+from rshell.channels.base import Context, answer_request, give_up
 from rshell.channels.process.messages import (
     STDERR,
     STDIN,
@@ -77,6 +81,8 @@ class _Run:
         self._piped: PipedProcess | None = None
         self._feeder: asyncio.Task[None] | None = None
         self._is_reported = False
+        self._is_asked = False  # the audit log has it, but not yet how it ended
+        self._why = "its client left"
         self._task = asyncio.current_task()
         self._work = context.working(channel)
 
@@ -89,7 +95,8 @@ class _Run:
                 self._report_failed_start(error)
                 return
             except OSError as error:
-                self._channel.refuse("failed", f"the server can't start a command: {error}")
+                self._why = f"the server can't start a command: {error}"
+                self._channel.refuse("failed", self._why)
                 return
             self._begin(piped)
             self._finish(_ending(piped, await piped.wait()))
@@ -102,6 +109,7 @@ class _Run:
         request, context = self._request, self._context
         command = make_command(context, request)
         facts = {"argv": list(command.argv), "cwd": command.cwd}
+        self._is_asked = True
         self._audit("command", facts | {"terminal": bool(request.terminal)})
         inputs, outputs = {STDIN: request.stdin}, {STDOUT: STDOUT, STDERR: STDERR}
         if request.merge_stderr:
@@ -128,6 +136,7 @@ class _Run:
         piped.resume()
         if STDIN in piped.sinks:
             self._feeder = asyncio.create_task(self._feed(piped.sinks[STDIN]))
+            on_failure(self._feeder, self._give_up)
         if self._request.timeout is not None:
             piped.end_after(self._request.timeout)
 
@@ -160,8 +169,15 @@ class _Run:
                 piped.resize(asked.size)
         except RemoteProtocolError as error:
             self._channel.reset("bad-message", str(error))
-            if self._task is not None:
-                self._task.cancel()  # which ends the command
+            self._cancel()
+
+    def _give_up(self, error: BaseException) -> None:
+        give_up(self._channel, error)
+        self._cancel()
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()  # which ends the command
 
     # The end.
 
@@ -174,28 +190,42 @@ class _Run:
             self._channel.write_nowait(text, stream)
         counts = {STDOUT: 0, STDERR: 0, stream: len(text)}
         status = ExitStatus(code=error.status)
+        self._why = str(error)
         self._finish(ProcessEnding(status, counts[STDOUT], counts[STDERR], duration=0.0))
 
     def _finish(self, ending: ProcessEnding) -> None:
         self._channel.send_message(ending.encode())
         self._channel.close()
         self._is_reported = True
-        self._audit("ended", ending.encode())
+        self._audit_end(ending.encode())
 
     def _release(self) -> None:
         """Let go of everything; a command that still runs is ended behind us."""
         self._work.end()
         if self._feeder is not None:
             self._feeder.cancel()
-        if self._piped is not None:
+        if self._piped is None:
+            if self._is_asked:
+                self._audit_end({"cut_short": True})
+        elif self._is_reported:
             self._piped.close()
-            if not self._is_reported:
-                self._context.clean_up(self._cut_short(self._piped))
+        else:
+            self._context.clean_up(self._cut_short(self._piped))
+            # Behind its first step: the end of a part of the input must not come before SIGTERM.
+            asyncio.get_running_loop().call_soon(self._piped.close)
 
     async def _cut_short(self, piped: PipedProcess) -> None:
         await piped.end()
         ending = _ending(piped, await piped.wait())
-        self._audit("ended", ending.encode() | {"cut_short": True})
+        self._audit_end(ending.encode() | {"cut_short": True})
+
+    def _audit_end(self, facts: Json) -> None:
+        self._is_asked = False
+        if self._piped is None:
+            facts |= {"started": False, "reason": self._why}
+        else:
+            facts |= {"pid": self._piped.process.pid}
+        self._audit("ended", facts)
 
     def _audit(self, event: str, facts: Json) -> None:
         self._context.audit(event, {"channel": self._channel.number} | facts)

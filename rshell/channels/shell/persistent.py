@@ -33,18 +33,21 @@ from rshell.channels.shell.shell_process import ShellProcess
 from rshell.errors import SpawnError
 from rshell.execution.piped_process import Outlet
 from rshell.execution.running_process import RunningProcess
+from rshell.protocol.codec import Json
 from rshell.values import ExitStatus, TerminalSize
 
 _INTERRUPT = b"\x03"
 _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGKILL)
 _NOTHING = {STDOUT: 0, STDERR: 0}
-_EXITS = re.compile(r"\s*(?:exit|logout)(?:\s+\d+)?\s*\Z")
+_EXITS = re.compile(r"\s*\\?(?:exit|logout)(?:\s+\d+)?\s*\Z")
 _SETS_ERREXIT = re.compile(r"\bset\s+-\w*e|\berrexit\b")
 
 
 class PersistentShell:
     """A shell that prints to `outlet`. `on_done` gets each ending, `on_failure` why it can't go on.
 
+    `on_cut` gets what is known of a command that was at work when the shell was closed, once all
+    that ran has ended.
     `cwd` is the shell's directory and `program` its path; `taken` counts the bytes of input.
     `running` is the command at work, None while the shell is idle.
     """
@@ -56,6 +59,7 @@ class PersistentShell:
         request: ShellRequest,
         on_done: Callable[[ShellEnding], None],
         on_failure: Callable[[str], None],
+        on_cut: Callable[[Json], None],
     ) -> None:
         self.program = user_shell(context.environment)
         self.cwd, self.environment = context.place(request)
@@ -70,6 +74,7 @@ class PersistentShell:
         self._size = None if request.terminal is None else request.terminal.size
         self._on_done = on_done
         self._on_failure = on_failure
+        self._on_cut = on_cut
         self._shell: ShellProcess | None = None
         self._ready = asyncio.Event()
         self._is_told = False  # the shell knows of the running command
@@ -156,14 +161,33 @@ class PersistentShell:
 
     def close(self) -> None:
         """End the shell and what runs in it, without waiting."""
+        cut = None if self._is_closed else self.running
         self._is_closed = True
         self._stop_timer()
         self._questions.forget()
+        if cut is not None and not self._is_told:
+            self._on_cut({"number": cut.number, "cut_short": True, "started": False})
+            cut = None
+        sent = self._count()
         shell, self._shell = self._shell, None
         if shell is not None:
+            self._context.clean_up(self._end(shell.process, cut, sent))
             shell.close()
-            self._context.clean_up(_end(shell.process, self._context.limits.kill_grace))
         self._ready.set()  # nobody waits for a shell any more
+
+    async def _end(
+        self, process: RunningProcess, cut: RunCommand | None, sent: dict[int, int]
+    ) -> None:
+        # An interactive shell ignores SIGTERM; SIGHUP ends it, and its jobs, at once.
+        process.signal_group(signal.SIGHUP)
+        await process.end(self._context.limits.kill_grace)
+        self._cut(cut, await process.wait(), sent)
+
+    def _cut(self, victim: RunCommand | None, status: ExitStatus, sent: dict[int, int]) -> None:
+        """Say of a command whose ending nobody gets that it ended with its shell."""
+        if victim is not None and self.running is victim:
+            self.running = None  # also where the next shell is closed while it starts: said once
+            self._on_cut(self._ending(victim.number, status, sent).facts() | {"cut_short": True})
 
     # Commands.
 
@@ -293,10 +317,14 @@ class PersistentShell:
             return
         try:
             await self.start(sent)
-        except (SpawnError, OSError, TimeoutError) as error:
+        except Exception as error:  # whatever it is, nobody may wait for this shell any more
+            self._cut(victim, status, sent)
             self._on_failure(f"the shell ended and can't be started anew: {error}")
+            if not isinstance(error, (SpawnError, OSError, TimeoutError)):
+                raise
             return
         if self._is_closed or self._shell is None:
+            self._cut(victim, status, sent)
             return
         if victim is not None:
             self._finish(status, restarted=True)
@@ -356,9 +384,3 @@ class PersistentShell:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-
-async def _end(process: RunningProcess, grace: float) -> None:
-    # An interactive shell ignores SIGTERM; SIGHUP ends it, and its jobs, at once.
-    process.signal_group(signal.SIGHUP)
-    await process.end(grace)

@@ -18,6 +18,9 @@ Hazards:
 - `command eval` keeps dash from leaving at a syntax error; bash and zsh have `builtin` for it. A
   function or an alias of that name would be run in its place: the backslash is for aliases, and
   a function is taken away with each report, or no command would ever be reported again.
+- An interactive bash sets the modes of its terminal, its own stderr, after each command that a
+  signal has ended (`yes | head`), and complains on the command's stderr where that is none. On
+  pipes it is given one that nobody else has, and which it can't write to.
 - A command may set PS1 or PROMPT_COMMAND. The line that ran it takes them back before the next
   prompt is due, for on a terminal the shell's prompt would be part of the reply. It says nothing
   of those that are readonly, nor of itself under `set -x`.
@@ -71,7 +74,7 @@ class ShellRecipe:
     has a builtin run whatever functions and aliases of its name there are, and functions called
     `banned` are taken away with each report.
     `is_quiet` says that what it prints at its start is the user's and no prompt, `can_complete`
-    that it knows `__rshell_complete`.
+    that it knows `__rshell_complete`, and `resets_terminal` that it wants one for its own stderr.
     """
 
     argv: tuple[str, ...]
@@ -82,6 +85,7 @@ class ShellRecipe:
     reset: str = "PS1= PS2="
     is_quiet: bool = False
     can_complete: bool = False
+    resets_terminal: bool = False
 
     @classmethod
     def choose(cls, shell: str, *, terminal: bool, home: str) -> ShellRecipe:
@@ -105,6 +109,7 @@ class ShellRecipe:
                 reset="PS1= PS2= PROMPT_COMMAND=",
                 is_quiet=terminal,
                 can_complete=terminal,
+                resets_terminal=not terminal,
             )
         if name == "zsh":
             # Without an rc file, zsh would ask a new user how to set one up; with its line

@@ -15,9 +15,11 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from functools import partial
 from typing import Protocol
 
-from rshell.channels.base import Context, WorkItem, listen, own_name
+from rshell.aio import on_failure
+from rshell.channels.base import Context, WorkItem, give_up, listen, own_name
 from rshell.channels.process.messages import STDIN, Resize, Signal
 from rshell.channels.process.server import resolve_signal
 from rshell.channels.shell import completion
@@ -88,6 +90,7 @@ class Conversation:
         listen(self._channel, self._hear, *kinds)  # which may hear of the end at once
         if feeds and not self._is_closed:
             self._feeder = asyncio.create_task(self._feed())
+            on_failure(self._feeder, partial(give_up, self._channel))
 
     def close(self) -> None:
         """Stop listening."""
@@ -133,6 +136,7 @@ class Conversation:
         if self._question is not None:
             self._question.cancel()
         self._question = asyncio.create_task(self._answer(question))
+        on_failure(self._question, partial(give_up, self._channel))
 
     async def _answer(self, question: Question) -> None:
         if isinstance(question, Check):
@@ -185,11 +189,18 @@ def welcome(shell: PersistentShell) -> Json:
     return reply.encode()
 
 
+def command_facts(command: RunCommand, shell: PersistentShell) -> Json:
+    """Return what the audit log says of a command; its ending has the same number."""
+    return {"number": command.number, "shell": command.command, "cwd": shell.cwd}
+
+
 class PlainShell:
     """A channel with a shell of its own, which lives and dies with it."""
 
     def __init__(self, channel: Channel, context: Context, request: ShellRequest) -> None:
-        self.shell = PersistentShell(channel, context, request, self._done, self._fail)
+        self.shell = PersistentShell(
+            channel, context, request, self._done, self._fail, partial(self._audit, "ended")
+        )
         self._channel = channel
         self._context = context
         self._request = request
@@ -220,7 +231,7 @@ class PlainShell:
         """Run a command. Raises RemoteProtocolError while another one runs."""
         if self.shell.running is not None:
             raise RemoteProtocolError("a command runs in this shell already")
-        self._audit("command", {"shell": command.command, "cwd": self.shell.cwd})
+        self._audit("command", command_facts(command, self.shell))
         self._work = self._context.working(self._channel)
         self.shell.run(command)
 
@@ -241,7 +252,7 @@ class PlainShell:
             self._channel.send_message(message.encode())
         if self.shell.running is None:  # else another shell has taken the place of one that died
             self._end_work()
-        self._audit("ended", done.facts())
+        self._audit("ended" if done.number else "shell-restarted", done.facts())
         if done.left:
             self._channel.close()
 

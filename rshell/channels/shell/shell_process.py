@@ -21,7 +21,9 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
+from rshell.aio import on_failure
 from rshell.channels.base import Context
 from rshell.channels.process.messages import STDERR, STDOUT
 from rshell.channels.shell.recipe import (
@@ -39,7 +41,7 @@ from rshell.execution.pipes import TERMINAL_DRAIN, PipeSink, PipeSource, output_
 from rshell.execution.reaper import signal_group
 from rshell.execution.running_process import RunningProcess
 from rshell.execution.spawn import Command
-from rshell.terminal.pty import take_unread
+from rshell.terminal.pty import open_idle_terminal, take_unread
 from rshell.values import ExitStatus, TerminalSize
 
 _REPORT_BLOCK = 65536
@@ -93,6 +95,10 @@ class ShellProcess:
         has_terminal = terminal is not None
         self = cls(recipe, outlet, has_terminal=has_terminal)
         reports, theirs = output_pipe()
+        fds = {REPORT_FD: theirs}
+        if recipe.resets_terminal:
+            with suppress(OSError):  # no terminal is left: it complains, and works all the same
+                fds[STDERR] = open_idle_terminal()
         try:
             self._piped = await PipedProcess.start(
                 context.spawner,
@@ -105,13 +111,14 @@ class ShellProcess:
                 terminal=terminal,
                 terminal_fd=STDIN_FD,
                 hold_slave=has_terminal,  # what was typed and read by nobody is taken back there
-                fds={REPORT_FD: theirs},
+                fds=fds,
             )
         except BaseException:
             os.close(reports)
             raise
         finally:
-            os.close(theirs)
+            for fd in fds.values():
+                os.close(fd)
         self.process = self._piped.process
         self.stdin = self._piped.sinks.get(STDIN_FD)
         self._report_source = PipeSource(
@@ -124,6 +131,8 @@ class ShellProcess:
     def say(self, lines: bytes) -> None:
         """Give the shell lines to read, after those it was given before."""
         self._writer = asyncio.create_task(self._write(lines, self._writer))
+        # A shell that can't be told what to do must not be waited for: its death is its report.
+        on_failure(self._writer, lambda _: self.process.signal_group(signal.SIGKILL))
 
     async def _write(self, lines: bytes, before: asyncio.Task[None] | None) -> None:
         if before is not None:
@@ -168,14 +177,18 @@ class ShellProcess:
         self._piped.resume()
 
     def close(self) -> None:
-        """Release every descriptor and task. The process is the caller's to end."""
+        """Release every descriptor and task.
+
+        The process is the caller's to end, by a task that begins before this call: the input of
+        its command is closed behind that, or a part of it would be taken for the whole.
+        """
         self.on_report = self.on_answer = self.on_death = _ignore
         if self._writer is not None:
             self._writer.cancel()
         if self._rest_timer is not None:
             self._rest_timer.cancel()
         self._report_source.close()
-        self._piped.close()
+        asyncio.get_running_loop().call_soon(self._piped.close)
 
     # The outlet of its pipes.
 

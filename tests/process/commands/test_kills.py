@@ -17,7 +17,7 @@ import pytest
 
 from tests.support.commands import ServerProcess, argv, begin, only_line, read_line, run, serving
 from tests.support.commands import until as wait_until
-from tests.support.execution import await_gone, fields, is_alive
+from tests.support.execution import await_gone, children_of, fields, is_alive
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 
@@ -140,18 +140,10 @@ def test_a_second_sigint_leaves_at_once_whatever_the_command_does(server: Server
 def test_sigint_before_there_is_a_command_leaves_and_prints_no_traceback() -> None:
     silent = "sh -c 'cat > /dev/null'"
     with begin(argv("rshell", "--via", silent, "-c", "true"), **PIPES) as client:
-        wait_until(lambda: children(client.pid), "the start of the program")
+        wait_until(lambda: bool(children_of(client.pid)), "the start of the program")
         client.send_signal(signal.SIGINT)
         _, stderr = client.communicate(timeout=60)
         assert (client.returncode, stderr) == (130, b"")
-
-
-def children(parent: int) -> list[int]:
-    return [
-        int(entry.name)
-        for entry in Path("/proc").iterdir()
-        if entry.name.isdigit() and fields(int(entry.name))[1:2] == [str(parent)]
-    ]
 
 
 def test_a_client_that_stops_reading_costs_the_server_little_and_nobody_else_anything(

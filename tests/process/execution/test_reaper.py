@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -196,6 +197,27 @@ async def test_a_lost_reaper_is_replaced_and_told_of_all_that_live(signum: int) 
         async with asyncio.timeout(DEADLINE):
             await reaper.close()
         assert first.wait(DEADLINE) == second.wait(DEADLINE) == -signal.SIGHUP
+
+
+def test_a_process_that_had_just_begun_is_known_by_its_pipe_and_nobody_else_is() -> None:
+    """Its server was killed before it could tell the number."""
+    with contextlib.ExitStack() as stack:
+        holders = []
+        pipes = [os.pipe() for _ in range(3)]
+        for _, writing in pipes:
+            popen = subprocess.Popen(["sleep", "100"], stdout=writing, start_new_session=True)
+            holders.append(stack.enter_context(popen))
+            stack.callback(popen.kill)
+        names = [b"?pipe:[%d]\n" % os.fstat(reading).st_ino for reading, _ in pipes]
+        for fd in (fd for pair in pipes for fd in pair):
+            os.close(fd)
+        with reaper_process(20) as reaper:
+            # The first was told at last, and then taken off; of the third there was no start.
+            told = b"+%d\n" % holders[0].pid
+            lines = [names[0], told, b"-%d\n" % holders[0].pid, names[2], b"?\n", names[1]]
+            reaper.communicate(b"".join(lines), timeout=DEADLINE)
+        assert holders[1].wait(DEADLINE) == -signal.SIGHUP
+        assert [holder.poll() for holder in holders] == [None, -signal.SIGHUP, None]
 
 
 async def test_without_an_interpreter_commands_still_run(

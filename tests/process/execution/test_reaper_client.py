@@ -13,7 +13,15 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from rshell.execution.reaper_client import Reaper
-from tests.support.execution import DEADLINE, await_gone, begin, is_alive, no_leak, our_children
+from tests.support.execution import (
+    DEADLINE,
+    await_gone,
+    begin,
+    is_alive,
+    no_leak,
+    our_children,
+    until,
+)
 
 
 @contextmanager
@@ -75,6 +83,37 @@ async def test_a_killed_one_is_replaced_without_a_zombie_and_not_told_of_the_rem
         await close(reaper)
         assert first.wait(DEADLINE) == last.wait(DEADLINE) == -signal.SIGHUP
         assert removed.poll() is None
+
+
+async def test_one_that_was_killed_is_replaced_at_once_and_the_next_knows_all_that_live() -> None:
+    """Not only when it should hear of something: the server may be killed before that."""
+    with no_leak(), sleeper() as first, sleeper() as removed, sleeper() as last:
+        reaper = Reaper(30)
+        for popen in (first, removed, last):
+            reaper.add(popen.pid)
+        reaper.remove(removed.pid)
+        reaper._earliest = 0.0  # it has run for a while
+        lost = reaper.pid
+        assert lost is not None
+        os.kill(lost, signal.SIGKILL)
+        await until(lambda: reaper.pid not in (None, lost), "the next one")
+        assert lost not in our_children()
+        await close(reaper)
+        assert first.wait(DEADLINE) == last.wait(DEADLINE) == -signal.SIGHUP
+        assert removed.poll() is None
+
+
+async def test_one_that_ends_as_soon_as_it_starts_is_not_started_in_a_loop() -> None:
+    with no_leak(), sleeper() as child:
+        reaper = Reaper(30)
+        reaper.add(child.pid)
+        assert reaper.pid is not None
+        os.kill(reaper.pid, signal.SIGKILL)
+        await until(lambda: reaper.pid is None, "its end to be seen")
+        assert reaper._timer is not None
+        assert reaper._timer.when() > asyncio.get_running_loop().time()
+        await close(reaper)
+        assert child.poll() is None
 
 
 async def test_close_leaves_no_zombie_and_the_next_process_starts_another() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
+from rshell.execution.reaper import Spare
 from rshell.execution.running_process import LOST_STATUS, ExitWatch, RunningProcess, process_gone
 from rshell.values import ExitStatus
 from tests.support.commands import ROOT
@@ -22,6 +23,7 @@ from tests.support.execution import (
     fields,
     finish,
     is_alive,
+    no_descriptors,
     no_leak,
     on_terminal,
     our_children,
@@ -350,3 +352,17 @@ asyncio.run(main())
         check=True,
     )
     assert done.stdout.split() == [b"9"]
+
+
+async def test_what_ignores_the_polite_signals_is_found_without_a_descriptor_left() -> None:
+    """It has a group of its own, which only /proc tells of."""
+    text = "set -m; sh -c 'trap \"\" TERM HUP; echo $$; exec sleep 100' & wait"
+    Spare.keep()
+    try:
+        async with on_terminal(script(text)) as (process, _, output, _):
+            await output.until(b"\n")
+            with no_descriptors():
+                await process.end(0.1)
+            await_gone(int(output.text))
+    finally:
+        Spare.drop()

@@ -10,7 +10,7 @@ import itertools
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from tests.support.execution import (
     no_leak,
     on_terminal,
     piped,
+    placed,
     script,
 )
 
@@ -275,24 +276,6 @@ def labelled(count: int) -> Iterator[list[int]]:
     finally:
         for fd in readers:
             os.close(fd)
-
-
-async def placed(what: Command, places: Mapping[int, int]) -> tuple[bytes, ExitStatus]:
-    """Run `what` with descriptors under the given numbers; return what it printed, and its end."""
-    ours, theirs = output_pipe()
-    null = os.open(os.devnull, os.O_RDWR)
-    output = Output()
-    source = output.source(ours)
-    try:
-        process = spawn(what, {0: null, 1: theirs, 2: theirs, **places})
-    except BaseException:
-        source.close()
-        raise
-    finally:
-        os.close(theirs)
-        os.close(null)
-    status = await finish(process, source, output)
-    return output.text, status
 
 
 async def test_each_descriptor_is_found_under_its_number_and_the_old_ones_are_closed() -> None:

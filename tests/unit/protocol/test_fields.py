@@ -14,7 +14,7 @@ _GOOD: list[tuple[fields.Field, Any, Any]] = [
     (fields.integer(1, 9), 1, 1),
     (fields.integer(1, 9), 9, 9),
     (fields.text(3), "", ""),
-    (fields.text(3), "\0\ud800x", "\0\ud800x"),
+    (fields.text(3), "\0\udc80x", "\0\udc80x"),  # bytes that are no UTF-8
     (fields.text(3, without="\0"), "abc", "abc"),
     (fields.ascii_text(3), "\x1b[m", "\x1b[m"),
     (fields.sentence(), "x" * 2000, "x" * 1000),
@@ -34,7 +34,9 @@ _GOOD: list[tuple[fields.Field, Any, Any]] = [
 
 _BAD: list[tuple[fields.Field, tuple[object, ...]]] = [
     (fields.integer(1, 9), (0, 10, True, 1.0, "1", None)),
-    (fields.text(3), ("abcd", b"a", 1, None)),
+    (fields.text(3), ("abcd", b"a", 1, None, "\ud800", "\udd00")),
+    (fields.texts(), (["a", "\ud800"],)),
+    (fields.text_map(), ({"a": "\ud800"}, {"\ud800": "a"})),
     (fields.text(3, without="\0"), ("a\0b",)),
     (fields.ascii_text(3), ("é", "\ud800", "abcd")),
     (fields.sentence(), (1, None)),
@@ -47,6 +49,7 @@ _BAD: list[tuple[fields.Field, tuple[object, ...]]] = [
     (fields.moment(), (-1, 1e11, True, "5", float("inf"), float("nan"))),
     (fields.json_object(), ([], None, "x")),
     (fields.texts(), ("a", [1], [None], {}, None)),
+    (fields.texts(2), (["a", "b", "c"],)),
     (fields.text_map(), ({"a": 1}, [], None)),
     (fields.versions(), ([1], [0, 1], [2, 1], [1, 2**16], [True, 1], [1, 1.0], "11", None)),
 ]
@@ -73,6 +76,19 @@ def test_long_texts_for_people_are_cut_by_their_sender() -> None:
     ):
         field.encode(long, written)
     assert written == {"a": "x" * 1000, "b": "y" * 1021 + "..."}
+
+
+def test_text_that_no_bytes_can_be_made_of_is_not_written() -> None:
+    """Whoever has to make bytes of it would fail, in the midst of what it does."""
+    for field, value in (
+        (fields.text(), "\ud800"),
+        (fields.texts(), ("a", "\udd00")),
+        (fields.text_map(), {"\udfff": "a"}),
+        (fields.text_map(), {"a": "\udfff"}),
+    ):
+        with pytest.raises(LocalProtocolError, match="lone surrogate"):
+            field.encode(value, {})
+            pytest.fail(f"wrote {value!r}")
 
 
 def test_a_status_is_a_code_or_a_signal_with_its_number() -> None:

@@ -35,7 +35,7 @@ from rshell.channels.shell.messages import (
 )
 from rshell.channels.shell.named.attachment import Attachment, OutputCursor, OutputRing
 from rshell.channels.shell.persistent import PersistentShell
-from rshell.channels.shell.server import welcome
+from rshell.channels.shell.server import command_facts, welcome
 from rshell.errors import ChannelRefused, LocalProtocolError, RemoteProtocolError, SpawnError
 from rshell.protocol.codec import Json, Message
 from rshell.protocol.scram import Verifier
@@ -75,7 +75,14 @@ class NamedShell:
         self._on_over = on_over
         self._size = request.terminal.size
         own = replace(context, clean_up=self._clean_up)
-        self.shell = PersistentShell(self, own, request, self._done, partial(self.end, "failed"))
+        self.shell = PersistentShell(
+            self,
+            own,
+            request,
+            self._done,
+            partial(self.end, "failed"),
+            partial(self._write, "ended"),
+        )
         self._attached: Attachment | None = None
         self._watchers: list[OutputCursor] = []
         self._work: WorkItem | None = None  # while a command runs
@@ -249,7 +256,7 @@ class NamedShell:
             raise RemoteProtocolError(f"the next command's number is above {self._number}")
         self._number = command.number
         cwd = self.shell.cwd
-        self._write("command", {"shell": command.command, "cwd": cwd})
+        self._write("command", command_facts(command, self.shell))
         self._tell_watchers(CommandBegun(command.number, command.command, cwd))
         if self._attached is not None:
             self._work = self._attached.context.working(self._attached.channel)
@@ -302,7 +309,7 @@ class NamedShell:
         self.shell.resume()
 
     def _done(self, done: ShellEnding) -> None:
-        self._write("ended", done.facts())
+        self._write("ended" if done.number else "shell-restarted", done.facts())
         self._modes.reset()  # as every front end does when a program has ended
         self._last = done.replace(stdout=0, stderr=0, taken=0, unread="")
         self._last_position = self.ring.end

@@ -110,6 +110,24 @@ async def test_streams_are_separate_and_nothing_else_is_in_them(program: str) ->
         assert facts(await shell.run("printf '\\377\\001\\000x'")) == (0, b"\xff\x01\0x", b"")
 
 
+async def test_a_command_that_a_signal_ended_has_nothing_of_the_shells_on_its_stderr(
+    program: str,
+) -> None:
+    """bash sets the modes of its terminal then, and complained that it had none."""
+    async with shell_on() as shell:
+        for text, status in (
+            ("yes | head -n 1 >/dev/null", 0),
+            ("(kill -PIPE $(sh -c 'echo $PPID'))", 141),
+            ("f() { yes | head -n 1; }; for i in 1 2; do f; done >/dev/null", 0),
+        ):
+            done = await shell.run(text)
+            assert facts(done) == (status, b"", b""), text
+        # The terminal is the shell's alone, and has no size that would be anybody's.
+        assert (await shell.run("test -t 2")).exit_status == 1
+        size = "unset LINES COLUMNS; sh -c :; echo ${LINES-none} ${COLUMNS-none}"
+        assert await output(shell, size) == b"none none\n"
+
+
 async def test_an_empty_command_is_a_whole_reply_at_once(program: str) -> None:
     async with shell_on() as shell:
         for command in ("", " ", "\n", "# nothing", ":", "\n\n  \n"):

@@ -16,7 +16,7 @@ import rshell
 from rshell import ChannelReset
 from rshell.server.server import Server
 from rshell.values import Bounds, ExitStatus, TerminalSize
-from tests.support.audit import audited
+from tests.support.audit import audited, unpaired
 from tests.support.commands import until
 from tests.support.cutting import Cutter
 from tests.support.guests import (
@@ -128,6 +128,28 @@ async def test_a_second_client_takes_the_place_of_the_first() -> None:
         assert [line["session"] for line in commands] == [
             line["session"] for line in audited("shell-attached")
         ]
+
+
+async def test_a_command_that_runs_when_its_shell_is_ended_has_its_end_in_the_log() -> None:
+    async with inn() as server, guest(server) as one, guest(server) as two:
+        first = await attach(one)
+        first.begin("echo begun; sleep 100")
+        await first.see(b"begun\r\n")
+        await two.end_named_shell("work")
+    assert not unpaired()
+    [ended] = audited("ended")
+    assert (ended["number"], ended["cut_short"], ended["signal"]) == (1, True, "SIGHUP")
+
+
+async def test_a_command_that_no_shell_can_be_told_does_not_wedge_the_named_shell() -> None:
+    async with inn() as server, guest(server) as one, guest(server) as two:
+        first = await attach(one)
+        first.begin("echo \ud800")  # half a character, of which no bytes can be made
+        await first.channel.wait_closed()
+        assert isinstance(first.channel.error, ChannelReset)
+        second = await attach(two)
+        assert second.joined.running is None
+        assert (await second.run("exit 3")).status.code == 3
 
 
 async def test_what_a_client_that_died_may_not_have_seen_is_sent_again() -> None:
