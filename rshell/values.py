@@ -200,6 +200,10 @@ class Limits:
     named_shells_each: int = 16  # of one identity
     named_output: int = 1024 * 1024  # bytes of each, kept for who attaches next; the newest
     named_seconds: float = 7 * 86400.0  # with nobody attached, until it is ended
+    # The audit log of a server.
+    audit_size: int = 64 * 1024 * 1024  # bytes of the file before a new one is begun
+    audit_kept: int = 4  # full files that are kept beside it
+    audit_each: int = 1024 * 1024  # bytes a second that one identity may write into it
 
 
 @frozen
@@ -235,10 +239,11 @@ class Bounds(Limits):
     close_seconds: float = 5.0  # for a GOODBYE to leave before a link is aborted
     # Logging in, at a server.
     login_seconds: float = 10.0  # from accept to login
-    unfinished_logins: int = 100  # more are dropped at random, the more the likelier
-    penalty_failures: int = 3  # failed logins of a source before it has to wait
+    unfinished_logins: int = 1_000  # one more takes the place of another
+    penalty_failures: int = 3  # failed logins as an identity at a source before it has to wait
     penalty_longest: float = 600.0
     penalty_sources: int = 10_000  # remembered at once
+    audit_summary: float = 60.0  # seconds between two lines that count who was turned away
     # Pipes of commands.
     pipe: int = 1024 * 1024  # asked of the kernel for a command's output
     read_block: int = 240 * 1024  # one read of a command's output; below `frame`

@@ -153,8 +153,8 @@ def _welcome(addresses: list[str], fingerprint: str) -> list[str]:
 async def _serve_stdio(options: argparse.Namespace, limits: Limits) -> int:
     """Serve one session for the program that started us; its end is ours."""
     from rshell.security.files import private_directory, server_directory
+    from rshell.server.audit import AuditLog
     from rshell.server.server import Server, home_directory
-    from rshell.server.state import AuditLog
     from rshell.transport.stdio import take_stdio
 
     # Ctrl-C is for the remote command; the terminal sends it to us as well.
@@ -162,7 +162,8 @@ async def _serve_stdio(options: argparse.Namespace, limits: Limits) -> int:
         signal.signal(number, lambda *_: None)
     incoming, outgoing = take_stdio()
     try:
-        audit = AuditLog(private_directory(options.state or server_directory()) / "audit.jsonl")
+        directory = private_directory(options.state or server_directory())
+        audit = AuditLog(directory / "audit.jsonl", Bounds.of(limits))
     except ConfigurationError as error:
         # The program that started us could run commands without us; the log is a courtesy here.
         print(f"rshell-server: no audit log: {error}", file=sys.stderr)

@@ -39,15 +39,12 @@ from rshell.security.certificates import (
     fingerprint,
 )
 from rshell.security.files import private_directory, server_directory
+from rshell.server.audit import AuditLog, Refusals
 from rshell.server.entrance import Entrance, bind_tcp
 from rshell.server.login import ServerLink
 from rshell.server.session_table import Drain, KeptSession, SessionTable
-from rshell.server.state import (
-    AuditLog,
-    Lookup,
-    TlsIdentity,
-    TokenWatch,
-)
+from rshell.server.state import Lookup, TlsIdentity, TokenWatch
+from rshell.terminal.output import printable
 from rshell.transport.channel import Channel
 from rshell.transport.live_session import LiveSession, as_session_error
 from rshell.transport.stdio import PipeStream
@@ -95,7 +92,7 @@ def serve(
             commands=handlers is None if commands is None else commands,
             limits=bounds,
             cwd=cwd or home_directory(),
-            audit=AuditLog(place / "audit.jsonl"),
+            audit=AuditLog(place / "audit.jsonl", bounds),
             jobs=place / "jobs",
         )
         try:
@@ -151,7 +148,8 @@ class Server:
         self._handlers = (self._command_kinds() if commands else {}) | dict(handlers)
         self._sessions = SessionTable(limits, self._end_session)
         self._tasks = Tasks(_log_failure)
-        self._entrance = Entrance(self, audit, self._tasks.own)
+        self._refusals = Refusals(audit, limits.audit_summary)
+        self._entrance = Entrance(self, self._refusals, self._tasks.own)
         self._tls: TlsIdentity | None = None
         self._token_watch: TokenWatch | None = None
         self._closed = asyncio.Event()
@@ -223,11 +221,16 @@ class Server:
 
     # What links ask for.
 
-    def new_scram(self) -> ScramServer:
+    def new_scram(self, link: ServerLink) -> ScramServer:
         """Return the server's side of one login by token."""
         assert self._tls is not None
         tokens = self._tls.tokens
-        return ScramServer(tokens.lookup, tokens.fake_key, binding(self._tls.certificate))
+
+        def look_up(identity: str) -> Verifier | None:
+            self._entrance.check_penalty(link, identity)
+            return tokens.lookup(identity)
+
+        return ScramServer(look_up, tokens.fake_key, binding(self._tls.certificate))
 
     def logged_in(self, link: ServerLink) -> None:
         """A login succeeded."""
@@ -236,8 +239,7 @@ class Server:
 
     def login_failed(self, link: ServerLink, reason: str) -> None:
         """A login failed."""
-        self._entrance.login_failed(link)
-        self._audit.write("login-failed", {"source": link.source, "reason": reason})
+        self._entrance.login_failed(link, reason)
 
     def find_session(self, link: ServerLink, attach: Attach) -> LiveSession:
         """Return the session that a link which has logged in asks for, new or kept."""
@@ -275,8 +277,8 @@ class Server:
     def link_closed(self, link: ServerLink, cause: RshellError) -> None:
         """A link is over; its session goes on, waits for another link, or ends."""
         self._tasks.own(_gone(link))
-        if not self._entrance.link_closed(link):
-            _log.info("no login from %s: %s", link.source, cause)
+        if not self._entrance.link_closed(link, cause):
+            _log.info("no login from %s: %s", link.source, printable(str(cause)))
         kept = self._sessions.find(link)
         if kept is None:
             return
@@ -372,6 +374,7 @@ class Server:
             self._tasks.own(self._named.close())
             await self._tasks.join()
             await self._reaper.close()
+            self._refusals.close()
             self._audit.write("stopped", {})
             self._audit.close()
         finally:

@@ -74,6 +74,7 @@ class Driver:
         self.link = link
         self._handle = handle
         link.trace = _open_trace(link.role.name.lower())
+        self.has_begun = False  # the peer has said something, were it only TLS
         self.live: ChannelOwner | None = None
         self.stream: ByteStream | None = None
         self.done = asyncio.Event()

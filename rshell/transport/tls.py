@@ -70,6 +70,7 @@ class TlsStream(SocketStream):
         """Decipher what was read and pass it on."""
         self._incoming.write(shared.received[:nbytes])
         if not self._is_ready:
+            self._driver.has_begun = True
             self._shake_hands()
         if self._is_ready:
             self._read()
