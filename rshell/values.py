@@ -200,10 +200,16 @@ class Limits:
     named_shells_each: int = 16  # of one identity
     named_output: int = 1024 * 1024  # bytes of each, kept for who attaches next; the newest
     named_seconds: float = 7 * 86400.0  # with nobody attached, until it is ended
+    # Shares: what one identity may have of a server at once.
+    sessions_each: int = 12_000
+    parked_each: int = 2_000  # sessions without a link; the one that waits longest is ended
+    parked_memory_each: int = 256 * 1024 * 1024  # bytes that these keep for their clients
+    channels_each: int = 16_384  # of all its sessions
+    processes_each: int = 2_048  # commands
+    audit_each: int = 1024 * 1024  # bytes a second that it may write into the audit log
     # The audit log of a server.
     audit_size: int = 64 * 1024 * 1024  # bytes of the file before a new one is begun
     audit_kept: int = 4  # full files that are kept beside it
-    audit_each: int = 1024 * 1024  # bytes a second that one identity may write into it
 
 
 @frozen

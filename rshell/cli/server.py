@@ -5,20 +5,28 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rshell.aio import first_of
 from rshell.cli.streams import on_signals
 from rshell.errors import ConfigurationError, RshellError
+from rshell.terminal.output import printable
 from rshell.values import DEFAULT_PORT, Bounds, Limits
 
 if TYPE_CHECKING:
     from rshell.server.server import Server
+
+_LONGEST = 4_000  # characters of a line of the log
+_status = logging.getLogger("rshell.server.status")
+_status.setLevel(logging.INFO)  # it was asked for
 
 _EPILOG = """\
 examples:
@@ -44,6 +52,8 @@ def main(arguments: list[str], limits: Limits | None = None) -> int:
         level=logging.INFO if options.verbose else logging.WARNING,
         stream=sys.stderr,
     )
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(_Printable("rshell-server: %(message)s"))
     try:
         return asyncio.run((_serve_stdio if options.stdio else _serve)(options, limits or Limits()))
     except (RshellError, OSError) as error:
@@ -51,6 +61,22 @@ def main(arguments: list[str], limits: Limits | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+class _Printable(logging.Formatter):
+    """Formats a message on one line that acts on no terminal, whoever had a say in it.
+
+    The lines of a traceback are kept, and indented: none can be taken for a message.
+    """
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Return the message."""
+        return printable(super().formatMessage(record), limit=_LONGEST)
+
+    def formatException(self, ei: Any) -> str:
+        """Return the traceback."""
+        lines = super().formatException(ei).splitlines()
+        return "\n".join(f"  {printable(line, limit=_LONGEST)}" for line in lines)
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -88,7 +114,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 async def _serve(options: argparse.Namespace, limits: Limits) -> int:
     from rshell.security.certificates import CertificateFiles
-    from rshell.server.server import serve
+    from rshell.server.start import serve
 
     certificate = None
     if options.cert is not None:
@@ -98,6 +124,7 @@ async def _serve(options: argparse.Namespace, limits: Limits) -> int:
     port = DEFAULT_PORT if options.port is None else options.port
     told: asyncio.Queue[signal.Signals] = asyncio.Queue()
     stopping = (signal.SIGINT, signal.SIGTERM)
+    has_terminal = _is_on_terminal()
     serving = serve(
         host,
         port,
@@ -107,8 +134,10 @@ async def _serve(options: argparse.Namespace, limits: Limits) -> int:
         certificate=certificate,
         cwd=str(options.cwd.resolve()) if options.cwd else None,
     )
-    with on_signals({number: partial(told.put_nowait, number) for number in stopping}):
+    with ExitStack() as stack:
+        stack.enter_context(on_signals({n: partial(told.put_nowait, n) for n in stopping}))
         async with serving as server:
+            stack.enter_context(on_signals(_asking(server, told, has_terminal)))
             lines = _welcome([str(address) for address in server.addresses], server.fingerprint)
             try:
                 print(*lines, sep="\n", flush=True)
@@ -118,6 +147,38 @@ async def _serve(options: argparse.Namespace, limits: Limits) -> int:
                 await _drain(server, told)
             print("rshell-server: stopping", file=sys.stderr)
     return 0
+
+
+def _asking(
+    server: Server, told: asyncio.Queue[signal.Signals], has_terminal: bool
+) -> dict[signal.Signals, Callable[[], object]]:
+    """Return what SIGUSR1 and SIGHUP do.
+
+    SIGHUP has two meanings. Where the terminal has gone that the server was started on, it is asked
+    to stop, as every program on a terminal is; it drains first. Otherwise somebody has moved the
+    audit log away.
+    """
+
+    def hang_up() -> None:
+        if has_terminal and not _is_on_terminal():
+            told.put_nowait(signal.SIGTERM)
+        else:
+            server.reopen()
+
+    return {signal.SIGHUP: hang_up, signal.SIGUSR1: partial(_log_status, server)}
+
+
+def _log_status(server: Server) -> None:
+    _status.info("%s", server.status())
+
+
+def _is_on_terminal() -> bool:
+    """Whether this process has a terminal that is there."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK))
+    except OSError:
+        return False
+    return True
 
 
 async def _drain(server: Server, told: asyncio.Queue[signal.Signals]) -> None:
@@ -154,7 +215,8 @@ async def _serve_stdio(options: argparse.Namespace, limits: Limits) -> int:
     """Serve one session for the program that started us; its end is ours."""
     from rshell.security.files import private_directory, server_directory
     from rshell.server.audit import AuditLog
-    from rshell.server.server import Server, home_directory
+    from rshell.server.server import Server
+    from rshell.server.start import home_directory
     from rshell.transport.stdio import take_stdio
 
     # Ctrl-C is for the remote command; the terminal sends it to us as well.
@@ -176,7 +238,9 @@ async def _serve_stdio(options: argparse.Namespace, limits: Limits) -> int:
     ) as server:
         serving = asyncio.ensure_future(server.serve_stdio(incoming, outgoing))
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, serving.cancel)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, serving.cancel)
+        loop.add_signal_handler(signal.SIGUSR1, _log_status, server)
         try:
             await serving
         except asyncio.CancelledError:

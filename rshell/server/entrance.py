@@ -41,6 +41,7 @@ from rshell.errors import (
 from rshell.server.admission import Penalties, Places, is_loopback
 from rshell.server.audit import Refusals
 from rshell.server.login import LinkHost, ServerLink
+from rshell.server.shares import most_links
 from rshell.server.state import LOCAL_IDENTITY
 from rshell.transport.sockets import BACKLOG, SocketStream, UnixListener, is_trusted_uid, peer_uid
 from rshell.transport.tls import TlsStream
@@ -147,7 +148,7 @@ class Entrance:
     def _accept_tls(self, context: ssl.SSLContext, sock: socket.socket, address: Any) -> None:
         source = str(address[0])
         # Sessions that wait for their client don't count here: it may be the one that comes.
-        if len(self.links) - len(self._unfinished) >= self._limits.sessions:
+        if len(self.links) - len(self._unfinished) >= most_links(self._limits):
             self._refusals.count("sessions", source)
             sock.close()
             return

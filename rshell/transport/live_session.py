@@ -187,7 +187,7 @@ class LiveSession:
 def _log_failure(channel: Channel) -> None:
     import logging
 
-    logging.getLogger("rshell").exception("the handler of a %s channel", channel.kind)
+    logging.getLogger("rshell").exception("the handler of a %r channel", channel.kind)
 
 
 def as_session_error(error: RshellError) -> RshellError:

@@ -214,12 +214,6 @@ async def test_a_port_in_use_is_explained_and_leaves_nothing_open() -> None:
 
 
 @needs_openssl
-async def test_nowhere_to_listen_is_an_error() -> None:
-    with pytest.raises(ConfigurationError, match="a host, a Unix socket, or both"):
-        await rshell.serve(None)
-
-
-@needs_openssl
 async def test_a_second_server_on_a_path_is_refused_and_the_first_serves_on(
     tmp_path: Path,
 ) -> None:
@@ -260,17 +254,3 @@ async def test_a_unix_socket_alone_needs_no_certificate_and_no_openssl(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConfigurationError, match="--unix"):
         await rshell.serve("127.0.0.1", 0)
-
-
-@needs_openssl
-async def test_commands_start_in_the_home_directory_unless_told_otherwise(tmp_path: Path) -> None:
-    async with (
-        rshell.serve("127.0.0.1", 0) as server,
-        rshell.connect(server.addresses[0]) as client,
-    ):
-        assert (await client.run("pwd", text=True)).stdout.strip() == str(Path.home())
-    async with (
-        rshell.serve("127.0.0.1", 0, cwd=str(tmp_path)) as server,
-        rshell.connect(server.addresses[0]) as client,
-    ):
-        assert (await client.run("pwd", text=True)).stdout.strip() == str(tmp_path)
