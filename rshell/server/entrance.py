@@ -105,11 +105,11 @@ class Entrance:
         """How many links have not logged in."""
         return len(self._unfinished)
 
-    def check_penalty(self, link: ServerLink, identity: str) -> None:
-        """Raise RemoteProtocolError if a login as `identity` has to wait at this source."""
-        wait = self._penalties.wait(link.source, identity, self._loop.time())
-        if wait > 0 and not _is_owner(link.source, identity):
-            self._refusals.count("waiting", link.source)
+    def check_penalty(self, source: str, identity: str) -> None:
+        """Raise RemoteProtocolError if a login as `identity` has to wait at `source`."""
+        wait = self._penalties.wait(source, identity, self._loop.time())
+        if wait > 0 and not _is_owner(source, identity):
+            self._refusals.count("waiting", source)
             raise RemoteProtocolError(
                 f"too many logins as {identity[:64]} from this address failed; the next one is "
                 f"heard in {math.ceil(wait)} s",

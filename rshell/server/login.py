@@ -36,11 +36,11 @@ class LinkHost(Protocol):
 
     limits: Bounds
 
-    def new_scram(self, link: ServerLink) -> ScramServer:
+    def new_scram(self, source: str) -> ScramServer:
         """Return the server's side of one login by token, bound to its certificate.
 
         Its look-up raises ConfigurationError where the tokens can't be read, and
-        RemoteProtocolError for who has to wait.
+        RemoteProtocolError for who has to wait at `source`.
         """
 
     def logged_in(self, link: ServerLink) -> None:
@@ -70,7 +70,7 @@ class ServerLink:
         self.source = source
         self.identity = ""
         self.live: LiveSession | None = None
-        self.login = ServerLogin(trusted, partial(host.new_scram, self))
+        self.login = ServerLogin(trusted, partial(host.new_scram, source))
         self.link = Link(Role.SERVER, host.limits, now, login=self.login)
         self.driver = Driver(self.link, self.handle)
         self._host = host

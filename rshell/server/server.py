@@ -182,13 +182,13 @@ class Server:
 
     # What links ask for.
 
-    def new_scram(self, link: ServerLink) -> ScramServer:
+    def new_scram(self, source: str) -> ScramServer:
         """Return the server's side of one login by token."""
         assert self._tls is not None
         tokens = self._tls.tokens
 
         def look_up(identity: str) -> Verifier | None:
-            self._entrance.check_penalty(link, identity)
+            self._entrance.check_penalty(source, identity)
             return tokens.lookup(identity)
 
         return ScramServer(look_up, tokens.fake_key, binding(self._tls.certificate))

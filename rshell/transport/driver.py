@@ -122,6 +122,12 @@ class Driver:
             self._act(events)
         self._stop_timers()
         self.done.set()
+        self._loop.call_soon(self._let_go)  # behind what was put off
+
+    def _let_go(self) -> None:
+        """Hold on to nobody: owners hold their driver, and would wait for a garbage collector."""
+        self._handle = _ignore
+        self.live = None
 
     # What the owner calls.
 
@@ -215,6 +221,10 @@ class Driver:
             if timer is not None:
                 timer.cancel()
         self._timer = self._closer = None
+
+
+def _ignore(event: LinkEvent) -> None:
+    """Take an event for nobody."""
 
 
 _links = itertools.count(1)

@@ -112,6 +112,7 @@ class LiveSession:
             if not task.cancelling():
                 task.cancel()
         self.changes.notify()
+        self.on_lost = _ignore  # its owner holds this session
 
     async def join(self) -> None:
         """Wait until every handler has returned; `end` comes first."""
@@ -182,6 +183,10 @@ class LiveSession:
         task = self._tasks.get(channel.number)
         if task is not None:
             task.cancel()
+
+
+def _ignore(driver: Driver) -> None:
+    """Take the loss of a link for nobody."""
 
 
 def _log_failure(channel: Channel) -> None:

@@ -94,7 +94,7 @@ class TlsStream(SocketStream):
 
     def write(self, buffers: list[Buffer]) -> None:
         """Encipher and write all buffers, in order."""
-        if self._transport is None or self._is_closing:
+        if self._transport is None or self._is_closing or self._transport.is_closing():
             return
         for buffer in join_small(buffers):
             self._tls.write(buffer)
