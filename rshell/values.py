@@ -108,7 +108,8 @@ class Address:
     @property
     def is_loopback(self) -> bool:
         """Whether this names this very machine, as far as the text alone can say."""
-        return self.host in ("localhost", "::1") or self.host.startswith("127.")
+        host = self.host.lower().rstrip(".")
+        return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def _parse_port(digits: str, text: str) -> int:

@@ -355,10 +355,13 @@ def load_config(path: Path | None = None) -> Config:
     """Read the config file. Raises ConfigurationError naming the line or key that is wrong."""
     from rshell.security.files import config_directory
 
-    where = path or config_directory() / "config.toml"
+    try:
+        where = path or config_directory() / "config.toml"
+    except ConfigurationError:  # no home directory is known, and so nobody has written one
+        return Config()
     try:
         data = where.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return Config()
     except OSError as error:
         raise ConfigurationError(f"can't read {where}: {error.strerror}") from error

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from rshell.cli.standard import write_all
 from rshell.errors import ChannelRefused, ConnectError, RshellError
 from rshell.terminal.output import printable
 
@@ -101,10 +101,8 @@ def _output(name: str, data: bytes) -> dict[str, str]:
 
 def print_object(values: dict[str, Any]) -> None:
     """Print one JSON object on stdout. A reader that has left is no error."""
-    view = memoryview(json.dumps(values).encode("ascii") + b"\n")
     with suppress(BrokenPipeError):
-        while view:
-            view = view[os.write(1, view) :]
+        write_all(1, json.dumps(values).encode("ascii") + b"\n")
 
 
 def print_result(values: dict[str, Any], text: str, as_json: bool) -> None:

@@ -1,4 +1,9 @@
-"""`rshell-server`: the server's command."""
+"""`rshell-server`: the server's command.
+
+Hazard: what the server says must not decide what it does. A stderr on a full disk, closed, or read
+by nobody keeps it from nothing, least of all from draining: lines that are not taken at once are
+dropped, those of its log too.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +11,28 @@ import argparse
 import asyncio
 import logging
 import os
+import shlex
 import signal
-import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rshell.aio import first_of
+from rshell.cli.standard import keep_standard_descriptors, tell
 from rshell.cli.streams import on_signals
 from rshell.errors import ConfigurationError, RshellError
+from rshell.security.files import server_directory
 from rshell.terminal.output import printable
-from rshell.values import DEFAULT_PORT, Bounds, Limits
+from rshell.values import DEFAULT_PORT, Address, Bounds, Limits
 
 if TYPE_CHECKING:
     from rshell.server.server import Server
+    from rshell.server.state import Listening
 
+_PR_SET_DUMPABLE = 4
 _LONGEST = 4_000  # characters of a line of the log
 _status = logging.getLogger("rshell.server.status")
 _status.setLevel(logging.INFO)  # it was asked for
@@ -41,6 +50,7 @@ audit log in the state directory.
 
 def run(limits: Limits | None = None) -> None:
     """Run the command and exit with its status; without `limits` they are the usual ones."""
+    keep_standard_descriptors()
     sys.exit(main(sys.argv[1:], limits))
 
 
@@ -50,14 +60,15 @@ def main(arguments: list[str], limits: Limits | None = None) -> int:
     logging.basicConfig(
         format="rshell-server: %(message)s",
         level=logging.INFO if options.verbose else logging.WARNING,
-        stream=sys.stderr,
+        handlers=[_Lines()],
     )
     for handler in logging.getLogger().handlers:
         handler.setFormatter(_Printable("rshell-server: %(message)s"))
+    _refuse_dumps()
     try:
         return asyncio.run((_serve_stdio if options.stdio else _serve)(options, limits or Limits()))
     except (RshellError, OSError) as error:
-        print(f"rshell-server: {error}", file=sys.stderr)
+        tell(f"rshell-server: {error}")
         return 1
     except KeyboardInterrupt:
         return 130
@@ -77,6 +88,34 @@ class _Printable(logging.Formatter):
         """Return the traceback."""
         lines = super().formatException(ei).splitlines()
         return "\n".join(f"  {printable(line, limit=_LONGEST)}" for line in lines)
+
+
+def _refuse_dumps() -> None:
+    """Have the kernel write no core file of us, and let no other process of this user look inside.
+
+    Of Linux alone. What we start is not concerned: an exec undoes it.
+    """
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+class _Lines(logging.Handler):
+    """Tells what is logged, and after a gap how much is missing."""
+
+    _lost = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Tell it, or count it as lost."""
+        try:
+            text = self.format(record)
+        except Exception:  # arguments that don't fit the message: never the caller's trouble
+            self.handleError(record)
+            return
+        if self._lost:
+            text = f"rshell-server: {self._lost} messages before this were lost\n{text}"
+        self._lost = 0 if tell(text) else self._lost + 1
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -115,6 +154,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 async def _serve(options: argparse.Namespace, limits: Limits) -> int:
     from rshell.security.certificates import CertificateFiles
     from rshell.server.start import serve
+    from rshell.server.state import Listening
 
     certificate = None
     if options.cert is not None:
@@ -128,7 +168,7 @@ async def _serve(options: argparse.Namespace, limits: Limits) -> int:
     serving = serve(
         host,
         port,
-        unix=options.unix,
+        unix=options.unix and options.unix.absolute(),
         state=options.state,
         limits=limits,
         certificate=certificate,
@@ -138,14 +178,12 @@ async def _serve(options: argparse.Namespace, limits: Limits) -> int:
         stack.enter_context(on_signals({n: partial(told.put_nowait, n) for n in stopping}))
         async with serving as server:
             stack.enter_context(on_signals(_asking(server, told, has_terminal)))
-            lines = _welcome([str(address) for address in server.addresses], server.fingerprint)
-            try:
-                print(*lines, sep="\n", flush=True)
-            except BrokenPipeError:
-                sys.stdout = sys.stderr  # the reader has seen enough; serving goes on
+            listening = Listening.of(host, server.addresses, server.fingerprint) if host else None
+            state = options.state and options.state.absolute()
+            tell("\n".join(_welcome(server.addresses, listening, state)), fd=1)
             if await told.get() is signal.SIGTERM:
                 await _drain(server, told)
-            print("rshell-server: stopping", file=sys.stderr)
+            tell("rshell-server: stopping")
     return 0
 
 
@@ -185,35 +223,39 @@ async def _drain(server: Server, told: asyncio.Queue[signal.Signals]) -> None:
     """Let commands end by themselves, until the time for that is over or another signal comes."""
     if server.commands:
         running = "1 command runs" if server.commands == 1 else f"{server.commands} commands run"
-        print(
-            f"rshell-server: draining; {running} (SIGTERM or Ctrl-C again stops at once)",
-            file=sys.stderr,
-        )
+        tell(f"rshell-server: draining; {running} (SIGTERM or Ctrl-C again stops at once)")
     await first_of(server.drain(), told.get())
 
 
-def _welcome(addresses: list[str], fingerprint: str) -> list[str]:
-    """Return the lines that say where it listens and how to connect."""
-    lines = [f"rshell-server listens at {', '.join(addresses)}"]
-    if fingerprint:
-        lines.append(f"certificate {fingerprint}")
-    first = addresses[0]
-    here = "localhost" + first[first.rindex(":") :] if first.startswith("127.") else first
-    for unspecified in ("0.0.0.0:", "[::]:"):
-        if first.startswith(unspecified):
-            here = "localhost:" + first[len(unspecified) :]
-    lines.append(f"from here:          rshell {here} 'uname -a'")
-    if not all(address.startswith("unix:") for address in addresses):
-        lines.append(
-            f"from elsewhere:     here 'rshell-token add NAME', there 'rshell --login', "
-            f"then rshell {socket.gethostname()}{first[first.rindex(':') :]}"
-        )
-    return lines
+def _welcome(
+    addresses: Sequence[Address], listening: Listening | None, state: Path | None
+) -> list[str]:
+    """Return the lines that say where it listens and how to connect.
+
+    `listening` is None without TLS, and `state` is None for the directory that clients know.
+    """
+    lines = [f"rshell-server listens at {', '.join(map(str, addresses))}"]
+    if listening is None:
+        return [*lines, f"from here:          rshell {shlex.quote(str(addresses[0]))} 'uname -a'"]
+    option = "" if state is None else f"--state {shlex.quote(str(state))} "
+    words = f"rshell {listening.here} 'uname -a'"
+    if state is not None or not Address.parse(listening.here).is_loopback:
+        # The client looks for the token of this user at the usual place, and for loopback alone.
+        token = shlex.quote(str((state or server_directory()) / "local-token"))
+        words = f'RSHELL_TOKEN="$(cat {token})" {words}'
+    lines += [f"certificate {listening.fingerprint}", f"from here:          {words}"]
+    if listening.elsewhere is None:
+        return [*lines, "from elsewhere:     no way; --host 0.0.0.0 lets other machines come"]
+    return [
+        *lines,
+        f"from elsewhere:     rshell-token {option}add NAME "
+        f"(there: rshell --login, then rshell {listening.elsewhere})",
+    ]
 
 
 async def _serve_stdio(options: argparse.Namespace, limits: Limits) -> int:
     """Serve one session for the program that started us; its end is ours."""
-    from rshell.security.files import private_directory, server_directory
+    from rshell.security.files import private_directory
     from rshell.server.audit import AuditLog
     from rshell.server.server import Server
     from rshell.server.start import home_directory
@@ -228,7 +270,7 @@ async def _serve_stdio(options: argparse.Namespace, limits: Limits) -> int:
         audit = AuditLog(directory / "audit.jsonl", Bounds.of(limits))
     except ConfigurationError as error:
         # The program that started us could run commands without us; the log is a courtesy here.
-        print(f"rshell-server: no audit log: {error}", file=sys.stderr)
+        tell(f"rshell-server: no audit log: {error}")
         audit = AuditLog(None)
     async with Server(
         handlers={},

@@ -86,8 +86,9 @@ class ClientLink:
         Raises UntrustedServer; the stream then closes before it writes.
         """
         assert self._trust is not None and self._address is not None
-        der = check_fingerprint(self._trust.fingerprint, der, self._address)
-        scram = ScramClient(self._trust.identity, self._trust.token, binding(der))
+        trust = self._trust
+        der = check_fingerprint(trust.fingerprint, der, self._address, trust.borrowed)
+        scram = ScramClient(trust.identity, trust.token, binding(der))
         self.link.log_in(ClientLogin(scram))
 
     # What the driver calls.

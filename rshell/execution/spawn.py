@@ -74,6 +74,7 @@ os.execv(sys.argv[split + 1], sys.argv[split + 1 :])
 # Opening without O_NOCTTY, as shells do, makes it the controlling terminal.
 _OPEN_TERMINAL = ["/bin/sh", "-c", 'exec "$@" <>"$0"']
 _ENV = "/usr/bin/env"
+_LONGEST_HEAD = 256  # bytes of a file that the kernel looks at for a #! line
 # Those that a shell without job control, nohup or a supervisor has its children ignore.
 _PASSED_ON = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP)
 _SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -110,7 +111,7 @@ def spawn(
     """
     asyncio.get_running_loop()  # without one, nothing would watch what is started
     try:
-        program = _find_program(command, _find_directory(command.cwd))
+        program = _find_program(command)
         argv: list[str | bytes] = list(command.argv)
         executable = program
         if terminal is None:
@@ -142,7 +143,7 @@ def spawn(
                 start_new_session=True,
             )
     except OSError as error:
-        raise SpawnError(NOT_EXECUTABLE, _explain(command, error)) from error
+        raise _explain(command, error) from error
     except ValueError as error:
         raise SpawnError(NOT_EXECUTABLE, f"the command can't be executed: {error}") from error
     if reaper is None:
@@ -237,46 +238,51 @@ def _unignored_signals() -> Iterator[None]:
             signal.signal(number, signal.SIG_IGN)
 
 
-def _find_directory(cwd: str | None) -> str:
-    """Return the absolute directory that relative programs are looked up in."""
-    if cwd is None:
-        return str(Path.cwd())
-    directory = Path.cwd() / cwd
+def _check_directory(cwd: str) -> None:
     try:
-        is_directory = S_ISDIR(directory.stat().st_mode)
+        is_directory = S_ISDIR(Path(cwd).stat().st_mode)
     except OSError as error:
-        raise SpawnError(BAD_DIRECTORY, f"can't enter {cwd}: {error.strerror}") from error
+        raise _no_entry(cwd, error.errno) from error
     if not is_directory:
-        raise SpawnError(BAD_DIRECTORY, f"can't enter {cwd}: {os.strerror(errno.ENOTDIR)}")
-    if not os.access(directory, os.X_OK):
-        raise SpawnError(BAD_DIRECTORY, f"can't enter {cwd}: {os.strerror(errno.EACCES)}")
-    return str(directory)
+        raise _no_entry(cwd, errno.ENOTDIR)
+    if not os.access(cwd, os.X_OK):
+        raise _no_entry(cwd, errno.EACCES)
 
 
-def _find_program(command: Command, directory: str) -> str:
-    """Return the absolute path of the program; SpawnError 127 or 126 as a shell would say."""
+def _no_entry(cwd: str, number: int | None) -> SpawnError:
+    return SpawnError(BAD_DIRECTORY, f"can't enter {cwd}: {os.strerror(number or 0)}")
+
+
+def _find_program(command: Command) -> str:
+    """Return the program's path, absolute or from the command's own directory.
+
+    Raises SpawnError with 127, 126 or 125 as a shell would say.
+    """
+    if command.cwd is not None:
+        _check_directory(command.cwd)
     name = os.fsdecode(command.argv[0]) if command.argv else ""
     if not name:
         raise SpawnError(NOT_FOUND, "an empty command has no program")
     # Joined as text: a Path for each directory of PATH would cost more than all the rest.
     if "/" in name:
-        paths = [name if name.startswith("/") else f"{directory}/{name}"]
+        paths = [name]
     else:
-        places = os.get_exec_path(command.env)
-        paths = [f"{p if p.startswith('/') else f'{directory}/{p}'}/{name}" for p in places]
+        paths = [f"{place or '.'}/{name}" for place in os.get_exec_path(command.env)]
     refusal = ""
     for path in paths:
-        if len(paths) > 1 and not os.access(path, os.F_OK):
+        found = _seen_from_here(command, path)
+        if len(paths) > 1 and not os.access(found, os.F_OK):
             continue
         try:
-            mode = Path(path).stat().st_mode
+            mode = Path(found).stat().st_mode
         except PermissionError as error:
             refusal = error.strerror or "permission denied"
             continue
         except OSError:
             continue
-        if S_ISREG(mode) and os.access(path, os.X_OK):
-            return path
+        if S_ISREG(mode) and os.access(found, os.X_OK):
+            # No sh or env may take it for an option.
+            return path if path.startswith("/") else f"./{path}"
         refusal = os.strerror(errno.EISDIR if S_ISDIR(mode) else errno.EACCES)
     if refusal:
         raise SpawnError(NOT_EXECUTABLE, f"{name}: {refusal}")
@@ -285,18 +291,47 @@ def _find_program(command: Command, directory: str) -> str:
     raise SpawnError(NOT_FOUND, f"{name}: command not found")
 
 
+def _seen_from_here(command: Command, path: str) -> str:
+    """Return where a path of the command's lies for this process.
+
+    Our own directory is never asked for: it may have been deleted, which hurts nobody else.
+    """
+    return path if command.cwd is None or path.startswith("/") else f"{command.cwd}/{path}"
+
+
 def restore_names(env: Mapping[str, str], argv: Sequence[str | bytes]) -> list[str]:
     """Return what to put before an argv to put back what a /bin/sh drops from the environment."""
     odd = [f"{name}={value}" for name, value in env.items() if not _SHELL_NAME.match(name)]
     return [_ENV, *odd] if odd and "=" not in os.fsdecode(argv[0]) else []
 
 
-def _explain(command: Command, error: OSError) -> str:
+def _explain(command: Command, error: OSError) -> SpawnError:
+    """Return what a failed start means. `error.filename` is what could not be entered or run."""
     name = os.fsdecode(command.argv[0])
+    if command.cwd is not None and error.filename == command.cwd:
+        return _no_entry(command.cwd, error.errno)
+    text = f"{name}: {error.strerror}"
     if error.errno == errno.ENOEXEC:
-        return f"{name}: neither a program of this machine nor a script with a #! line"
-    if error.errno == errno.ENOENT:
-        return f"{name}: the interpreter in its #! line is missing"
-    if error.errno in (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE):
-        return f"{name}: the server has no room for another process: {error.strerror}"
-    return f"{name}: {error.strerror}"
+        text = f"{name}: neither a program of this machine nor a script with a #! line"
+    elif error.errno in (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE):
+        text = f"{name}: the server has no room for another process: {error.strerror}"
+    elif error.errno == errno.ENOENT and error.filename is not None:
+        text = f"{name}: {_what_is_missing(command, os.fsdecode(error.filename))}"
+    return SpawnError(NOT_EXECUTABLE, text)
+
+
+def _what_is_missing(command: Command, path: str) -> str:
+    """Look at a file that the kernel would not run because something is not there."""
+    try:
+        with Path(_seen_from_here(command, path)).open("rb") as file:
+            start = file.read(_LONGEST_HEAD)
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    if start.startswith(b"\x7fELF"):
+        return "the loader that this program asks for is missing here"
+    words = start.partition(b"\n")[0][2:].split()
+    if start.startswith(b"#!") and words:
+        interpreter = os.fsdecode(words[0])
+        if not os.access(_seen_from_here(command, interpreter), os.F_OK):
+            return f"the interpreter in its #! line is missing: {interpreter}"
+    return os.strerror(errno.ENOENT)

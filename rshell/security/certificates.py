@@ -9,6 +9,8 @@ Hazards:
   `selected_alpn_protocol()` with `ALPN` after the handshake.
 - `client_context()` without a CA accepts any certificate. That is safe only because nothing is
   sent before `credentials.check_fingerprint`, and no login is accepted without its channel binding.
+- On a full disk openssl leaves empty files and may call that success: a new pair is tried before it
+  is put in its place, and what is empty there is made anew.
 - A crash between writing the key and the certificate must not leave a pair that does not fit
   together: the certificate is written last, and an old one is removed before a new key.
 - OpenSSL asks the terminal for the password of an encrypted key; a server would wait there for
@@ -56,9 +58,10 @@ def ensure_certificate(directory: Path) -> CertificateFiles:
     files = CertificateFiles(certificate=directory / "cert.pem", key=directory / "key.pem")
     with locked(files.certificate):
         try:
-            read_private(files.key)
-            files.certificate.stat()
+            is_there = read_private(files.key) and files.certificate.stat().st_size
         except FileNotFoundError:
+            is_there = False
+        if not is_there:
             _make_pair(directory, files)
     return files
 
@@ -70,6 +73,13 @@ def _make_pair(directory: Path, files: CertificateFiles) -> None:
         with tempfile.TemporaryDirectory(dir=directory, prefix=".new-") as name:
             new = CertificateFiles(certificate=Path(name) / "cert.pem", key=Path(name) / "key.pem")
             _run_openssl(new)
+            try:
+                server_context(new.certificate, new.key)
+            except ConfigurationError as error:
+                raise ConfigurationError(
+                    f"openssl made no certificate that can be used in {directory}. "
+                    "Is the disk full?"
+                ) from error
             files.certificate.unlink(missing_ok=True)
             write_private(files.key, new.key.read_bytes())
             write_private(files.certificate, new.certificate.read_bytes())

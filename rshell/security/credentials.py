@@ -15,6 +15,8 @@ Hazard: an exception in the check must end the link. Silence is the only consent
 from __future__ import annotations
 
 import os
+import socket
+from contextlib import suppress
 from dataclasses import field
 from pathlib import Path
 
@@ -45,13 +47,18 @@ class Credentials:
     def add(self, line: TokenLine) -> None:
         """Keep `line` instead of what was kept for its address."""
         with locked(self._path):
-            lines = [kept for kept in self._read() if kept.address != line.address]
+            place = _place(line.address)
+            lines = [kept for kept in self._read() if _place(kept.address) != place]
             text = "".join(f"{kept}\n" for kept in [*lines, line])
             write_private(self._path, text.encode())
 
     def find(self, address: Address) -> TokenLine | None:
-        """Return the token line for a server, None if there is none."""
-        return next((line for line in self._read() if line.address == address), None)
+        """Return the token line for a server, None if there is none.
+
+        However its name is spelled: case and a dot at the end make no other host.
+        """
+        place = _place(address)
+        return next((line for line in self._read() if _place(line.address) == place), None)
 
     def _read(self) -> list[TokenLine]:
         try:
@@ -82,16 +89,23 @@ def write_local_token(directory: Path, line: TokenLine) -> None:
     write_private(directory / _LOCAL_TOKEN, f"{line}\n".encode())
 
 
+def forget_local_token(directory: Path) -> None:
+    """Remove what `write_local_token` left, if it is there."""
+    (directory / _LOCAL_TOKEN).unlink(missing_ok=True)
+
+
 @frozen
 class Trust:
     """Who we are to a server (`identity`, `token`), and its expected `fingerprint`.
 
-    `fingerprint` is None where an authority vouches for the certificate instead.
+    `fingerprint` is None where an authority vouches for the certificate instead. `borrowed` names
+    the token line that both are from where that is not one for the very address, else "".
     """
 
     identity: str
     token: str = field(repr=False)
     fingerprint: str | None = None
+    borrowed: str = ""
 
 
 def find_trust(
@@ -109,34 +123,41 @@ def find_trust(
     that can't be used.
     """
     expected = None if fingerprint is None else parse_fingerprint(fingerprint)
-    line = _find_line(address, token)
+    line, borrowed = _find_line(address, token)
     if expected is not None or trust_ca:
         return Trust(line.identity, line.token, expected)
-    return Trust(line.identity, line.token, line.fingerprint)
+    return Trust(line.identity, line.token, line.fingerprint, borrowed)
 
 
-def _find_line(address: Address, token: str | None) -> TokenLine:
+def _find_line(address: Address, token: str | None) -> tuple[TokenLine, str]:
     text = token or os.environ.get("RSHELL_TOKEN")
     if text:
-        return TokenLine.parse(text)
+        line = TokenLine.parse(text)
+        is_for_it = _place(line.address) == _place(address)
+        return line, "" if is_for_it else f"the token line for {line.address} that was given"
+    borrowed = ""
     stored = Credentials(state_directory() / "credentials").find(address)
     if stored is None and address.is_loopback:
         stored = local_token(server_directory())
+        borrowed = "your own rshell-server here, since no other is known"
     if stored is None:
         where = "here" if address.is_loopback else "there"
         raise AuthenticationFailed(
             f"no token for {address}. Start rshell-server {where}, or run 'rshell-token add NAME' "
             "on that machine and paste the line it prints into 'rshell --login' here."
         )
-    return stored
+    return stored, borrowed
 
 
-def check_fingerprint(expected: str | None, der: bytes | None, address: Address) -> bytes:
+def check_fingerprint(
+    expected: str | None, der: bytes | None, address: Address, borrowed: str = ""
+) -> bytes:
     """Return a server's certificate (`der`), or refuse one that is not the expected one.
 
     `expected` None means that nothing is pinned: any certificate passes, and the login's
-    channel binding decides. Raises UntrustedServer for another certificate or none at all,
-    ConfigurationError for an `expected` that is no fingerprint. Silence is the only consent.
+    channel binding decides. `borrowed` says where it is from; see Trust. Raises UntrustedServer
+    for another certificate or none at all, ConfigurationError for an `expected` that is no
+    fingerprint. Silence is the only consent.
     """
     if not der:
         raise UntrustedServer(
@@ -146,6 +167,16 @@ def check_fingerprint(expected: str | None, der: bytes | None, address: Address)
     if expected is None:
         return der
     wanted, received = parse_fingerprint(expected), fingerprint(der)
+    if wanted != received and borrowed:
+        raise UntrustedServer(
+            f"{address} is not the server of {borrowed}. Nothing was sent to it. "
+            f"Expected {wanted}, received {received}. A server with a --state of its own says at "
+            "its start what to type; for any other that you know of, run `rshell-token add NAME` "
+            "there and paste the line into `rshell --login` here; otherwise somebody stands in "
+            "between.",
+            expected=wanted,
+            received=received,
+        )
     if wanted != received:
         raise UntrustedServer(
             f"{address} is not the server that is known here. Nothing was sent to it. "
@@ -156,6 +187,14 @@ def check_fingerprint(expected: str | None, der: bytes | None, address: Address)
             received=received,
         )
     return der
+
+
+def _place(address: Address) -> tuple[str, int]:
+    host = address.host.lower().rstrip(".")
+    if ":" in host:
+        with suppress(OSError):  # one with a zone; the address before it is written in many ways
+            host = socket.inet_ntop(socket.AF_INET6, socket.inet_pton(socket.AF_INET6, host))
+    return host, address.port
 
 
 def _parse(data: bytes, where: str) -> TokenLine:

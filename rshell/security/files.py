@@ -1,13 +1,18 @@
 """Files and directories that no other user may read, and where they live.
 
 A secret is worth what its file's mode is worth, so every reader checks the owner
-and the mode before it believes a byte, and every writer replaces the whole file at once: a
+and the mode before it believes a byte, whoever begins to use a directory checks those above it,
+and every writer replaces the whole file at once: a
 temporary file in the same directory, written out to the disk, then renamed. A reader sees the old
 content or the new, never a half. Who reads, changes and writes holds `locked` meanwhile.
 
 Hazards:
 - A lock file is never removed: a process that waits on the old one and a process that made a
   new one would both hold "the" lock.
+- Whoever may write in a directory may put another in the place of what is in it. Ours, root's, and
+  those with the sticky bit are trusted; so is a group that holds its user alone, by its number.
+  Where root is not the machine's (a container), directories of the machine's root have the kernel's
+  stand-in for an unknown owner.
 - Opening a pipe blocks until somebody writes, hence O_NONBLOCK before the check for a regular
   file.
 
@@ -30,14 +35,22 @@ from rshell.errors import ConfigurationError
 LARGEST_FILE = 16 * 1024 * 1024  # bytes; ours are far smaller, and /dev/zero is endless
 
 _FOR_OTHERS = 0o077
+_ALL_USERS = ["0", "0", "4294967295"]  # of a uid_map: the numbers of users are the machine's own
 
 
 def private_directory(path: Path) -> Path:
     """Make sure that `path` is a directory of ours that nobody else may enter, and return it.
 
     Missing directories on the way are made too, mode 0700. Raises ConfigurationError if it is a
-    symbolic link or no directory, belongs to somebody else, or has group or other permissions.
+    symbolic link or no directory, belongs to somebody else, or has group or other permissions, or
+    if others may replace it in a directory above it.
     """
+    _make_private(path)
+    _check_above(path)
+    return path
+
+
+def _make_private(path: Path) -> None:
     with _explained("make the directory", path):
         missing = [directory for directory in (path, *path.parents) if not directory.exists()]
         for directory in reversed(missing):
@@ -49,7 +62,6 @@ def private_directory(path: Path) -> Path:
     if not stat.S_ISDIR(status.st_mode):
         raise ConfigurationError(f"{path} is not a directory (links don't count). Move it away.")
     _check_private(path, status, "700")
-    return path
 
 
 def read_private(path: Path) -> bytes:
@@ -74,14 +86,40 @@ def read_private(path: Path) -> bytes:
     return data
 
 
+def check_secret(path: Path) -> None:
+    """Raise ConfigurationError unless `path` is a file that we and root alone may read or replace.
+
+    For a secret of somebody else's making, such as the key of a certificate: links are followed,
+    and a group may read what is root's (root:ssl-cert).
+    """
+    with _explained("read", path):
+        status = path.stat()
+        above = path.resolve()
+    if not stat.S_ISREG(status.st_mode):
+        raise ConfigurationError(f"{path} is not a regular file.")
+    if status.st_uid != os.geteuid() and status.st_uid != 0:
+        raise ConfigurationError(
+            f"{path} belongs to user {status.st_uid}, neither to you nor to root. "
+            "Give a file that nobody else may read."
+        )
+    mode = stat.S_IMODE(status.st_mode)
+    if mode & (0o037 if status.st_uid == 0 else 0o077):
+        raise ConfigurationError(
+            f"{path} is open to other users (mode {mode:04o}). Run: chmod go-rwx {path}"
+        )
+    _check_above(above)
+
+
 def write_private(path: Path, data: bytes, *, durable: bool = True) -> None:
     """Make `data` the whole content of `path`, mode 0600, in a private directory; all or nothing.
 
     A file or a link that was there is replaced; a link is not followed. On the disk when this
     returns, unless `durable` is False: then it outlives this process, but perhaps no power cut,
-    and nothing waits for the disk. Raises ConfigurationError.
+    and nothing waits for the disk. What is above the directory is not looked at again, which would
+    cost as much as the writing. Raises ConfigurationError.
     """
-    directory = private_directory(path.parent)
+    directory = path.parent
+    _make_private(directory)
     new = directory / f".{path.name}.{secrets.token_hex(8)}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with _explained("write", path):
@@ -162,6 +200,39 @@ def _check_private(path: Path, status: os.stat_result, mode: str) -> None:
         raise ConfigurationError(
             f"{path} is open to other users (mode {found:04o}). Run: chmod {mode} {path}"
         )
+
+
+def _check_above(path: Path) -> None:
+    """Raise ConfigurationError if another user may replace `path` or a directory above it."""
+    with _explained("look at what is above", path):
+        above = path.absolute().parent
+        # A link on the way can be replaced where it is, and what it names where that is.
+        places = dict.fromkeys((above, *above.parents, above.resolve(), *above.resolve().parents))
+        found = [(place, place.lstat()) for place in places]
+    for place, status in found:
+        if status.st_uid not in (0, os.geteuid()) and not _is_unknown_root(status):
+            raise ConfigurationError(
+                f"{place}, in which {path} lies, belongs to user {status.st_uid}, "
+                "who could replace it. Name another place."
+            )
+        writers = status.st_mode & 0o022
+        if status.st_gid == 0 or status.st_gid == status.st_uid == os.geteuid():
+            writers &= 0o002
+        if writers and not stat.S_ISLNK(status.st_mode) and not status.st_mode & stat.S_ISVTX:
+            raise ConfigurationError(
+                f"{place}, in which {path} lies, can be written by other users "
+                f"(mode {stat.S_IMODE(status.st_mode):04o}). Run: chmod go-w {place}"
+            )
+
+
+def _is_unknown_root(status: os.stat_result) -> bool:
+    """Return whether an owner is the stand-in for users who have no number here."""
+    try:
+        unknown = int(Path("/proc/sys/kernel/overflowuid").read_text(encoding="ascii"))
+        users = Path("/proc/self/uid_map").read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        return False
+    return status.st_uid == unknown and users != _ALL_USERS
 
 
 def _sync_directory(directory: Path) -> None:

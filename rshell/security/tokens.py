@@ -2,11 +2,13 @@
 
 A token is 256 random bits and has a name, its identity. The store keeps a SCRAM
 verifier for each, never the token. Every look-up compares the file's stamp first, so a token
-that `rshell-token` adds or revokes counts at once, without a restart.
+that `rshell-token` adds or revokes counts at once, without a restart. So does its wish to have an
+identity's jobs killed, which needs no other way to the server.
 
 Hazards:
 - It fails closed: while the file is damaged or open to others, nobody is found and every call
-  raises ConfigurationError. A missing file is an empty store.
+  raises ConfigurationError. A missing file is an empty store only where there never was one: one
+  that has been there and is gone, or is another server's, revokes nobody.
 - `str(TokenLine)` holds the token, for that is its use. `repr` and every error leave it out;
   errors of `parse` repeat nothing at all, since fields may have been pasted in any order.
 """
@@ -33,6 +35,7 @@ from rshell.values import Address, frozen
 _VERSION = 1
 _WORD = "rshell1"  # the first field of a token line, and its version
 _LONGEST_LINE = 1024  # characters
+_KILLS_KEPT = 100  # a server looks every second
 _IDENTITY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
 _Stamp = tuple[int, ...]
@@ -112,6 +115,7 @@ class _Contents:
     fake_key: bytes = b""  # empty until the first write
     records: dict[str, TokenRecord] = field(default_factory=dict)
     verifiers: dict[str, Verifier] = field(default_factory=dict)
+    kills: dict[str, str] = field(default_factory=dict)  # identities, by a number drawn for each
 
     def to_bytes(self) -> bytes:
         tokens = {
@@ -122,7 +126,12 @@ class _Contents:
             }
             for name, record in self.records.items()
         }
-        body = {"version": _VERSION, "fake_key": self.fake_key.hex(), "tokens": tokens}
+        body: dict[str, Any] = {
+            "version": _VERSION,
+            "fake_key": self.fake_key.hex(),
+            "tokens": tokens,
+        }
+        body["kills"] = dict([*self.kills.items()][-_KILLS_KEPT:])
         return json.dumps(body, indent=1).encode() + b"\n"
 
     @classmethod
@@ -142,6 +151,8 @@ class _Contents:
                 raise ValueError("a token without its time or key")
             contents.records[name] = TokenRecord(name, created, key_id)
             contents.verifiers[name] = Verifier.from_json(entry["verifier"])
+        for number, name in body.get("kills", {}).items():
+            contents.kills[number] = check_identity(name)
         return contents
 
 
@@ -149,11 +160,13 @@ class TokenStore:
     """The tokens that a server accepts, in one private JSON file that processes share.
 
     Raises ConfigurationError, here and in every method, if the file or its directory is damaged,
-    open to other users, or somebody else's; the message says what to do.
+    open to other users, or somebody else's; the message says what to do. So does a file that is
+    not there although it `has_been`, or this store has seen it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, has_been: bool = False) -> None:
         self._path = path
+        self._has_been = has_been
         self._contents = _Contents()
         self._stamp: _Stamp = ()  # of what `_contents` holds
         self._current()
@@ -167,13 +180,15 @@ class TokenStore:
                 pass  # every write stores one
         return self._current().fake_key
 
-    def add(self, name: str) -> str:
-        """Make a token for a new identity and return it, the only time that it is seen.
+    def add(self, name: str, token: str | None = None) -> str:
+        """Take a `token`, or a new one, for a new identity, and return it.
+
+        It is not seen again.
 
         Raises ValueError for an unusable name, ConfigurationError for one that exists.
         """
         check_identity(name)
-        token = new_token()
+        token = token or new_token()
         with self._changing() as contents:
             if name in contents.records:
                 raise ConfigurationError(
@@ -183,14 +198,27 @@ class TokenStore:
             contents.verifiers[name] = Verifier.from_secret(token)
         return token
 
-    def revoke(self, name: str) -> None:
-        """Forget an identity's token. Raises ConfigurationError if there is none."""
+    def revoke(self, name: str, *, kill: bool = False) -> TokenRecord | None:
+        """Forget an identity's token, and return what it was.
+
+        With `kill` the server is told to end its jobs as well, and the token may have been
+        revoked before: then it is None. Raises ConfigurationError if there is none.
+        """
         with self._changing() as contents:
-            if name not in contents.records:
+            record = contents.records.pop(name, None)
+            contents.verifiers.pop(name, None)
+            if record is None and not kill:
                 raise ConfigurationError(
                     f"there is no token for {name[:80]!r}. `rshell-token list` shows them."
                 )
-            del contents.records[name], contents.verifiers[name]
+            if kill:
+                contents.kills[secrets.token_hex(6)] = check_identity(name)
+        return record
+
+    @property
+    def kills(self) -> dict[str, str]:
+        """The identities whose jobs were to be ended of late, each by a number of its own."""
+        return self._current().kills
 
     def list(self) -> builtins.list[TokenRecord]:
         """Return all tokens, by name."""
@@ -213,10 +241,11 @@ class TokenStore:
 
     def _current(self) -> _Contents:
         stamp = self._look()
-        if stamp != self._stamp:
+        if stamp != self._stamp or (self._has_been and not stamp):
             # The stamp is older than the content at worst: then the next look reads again.
             self._contents = self._read()
             self._stamp = stamp
+            self._has_been = True
         return self._contents
 
     def _look(self) -> _Stamp:
@@ -231,14 +260,26 @@ class TokenStore:
 
     def _read(self) -> _Contents:
         try:
-            return _Contents.from_bytes(read_private(self._path))
-        except FileNotFoundError:
+            contents = _Contents.from_bytes(read_private(self._path))
+        except FileNotFoundError as error:
+            if self._has_been:
+                raise ConfigurationError(
+                    f"{self._path} is gone. Restore it from a backup, or start the server anew, "
+                    "which begins without the tokens of before."
+                ) from error
             return _Contents()
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConfigurationError(
-                f"{self._path} is damaged. Restore it from a backup, or move it away "
-                "and add every token again."
+                f"{self._path} is damaged. Restore it from a backup, or move it away, "
+                "start the server anew, and add every token again."
             ) from error
+        known = self._contents.fake_key
+        if known and contents.fake_key != known:
+            raise ConfigurationError(
+                f"{self._path} was replaced by another server's. Restore it from a backup, "
+                "or start the server anew."
+            )
+        return contents
 
     @contextmanager
     def _changing(self) -> Iterator[_Contents]:

@@ -39,7 +39,7 @@ from rshell.server.entrance import Entrance, bind_tcp
 from rshell.server.login import ServerLink
 from rshell.server.session_table import Drain, KeptSession, SessionTable
 from rshell.server.shares import Shares
-from rshell.server.state import Lookup, TlsIdentity, TokenWatch
+from rshell.server.state import Listening, Lookup, TlsIdentity, TokenWatch
 from rshell.terminal.output import printable
 from rshell.transport.channel import Channel
 from rshell.transport.live_session import LiveSession, as_session_error
@@ -156,7 +156,8 @@ class Server:
         self._tls = identity
         self.fingerprint = fingerprint(identity.certificate)
         self._entrance.listen_tls(sockets, identity.context)
-        self._token_watch = TokenWatch(identity.tokens, self._end_revoked, _LOOK)
+        Listening.of(host, self.addresses, self.fingerprint).save(identity.directory)
+        self._token_watch = TokenWatch(identity.tokens, self._end_revoked, self._kill_jobs, _LOOK)
         if identity.own is not None:
             self.token_line = str(replace(identity.own, address=self.addresses[0]))
 
@@ -290,6 +291,9 @@ class Server:
             if kept.timer is not None and kept.link.login.is_revoked(lookup):
                 self._end_session(kept, SessionClosed("revoked", _REVOKED, by="local"))
         self._named.end_revoked(lookup)
+
+    def _kill_jobs(self, identity: str) -> None:
+        self._tasks.own(self._jobs.end_all(identity, "revoked"))
 
     # The end.
 

@@ -3,7 +3,9 @@
 The first start makes what it needs: a key, a certificate and a token for this user. There is
 nothing to configure, and no way to serve without a login.
 
-The file of tokens is looked at once a second, whatever edited it.
+`listening.json` says how the server that last listened here is reached, and which certificate it
+shows: `rshell-token` writes that into its lines, and knows by it that there have been tokens. The
+file of tokens is looked at once a second, whatever edited it.
 
 Hazard: a file of tokens that can't be read stops logins until it is mended. That is said once for
 each trouble, not once a second, and ends nobody's session.
@@ -12,9 +14,12 @@ each trouble, not once a second, and ends nobody's session.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import os
+import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Optional
@@ -28,20 +33,103 @@ from rshell.security.certificates import (
     fingerprint,
     server_context,
 )
-from rshell.security.credentials import local_token, write_local_token
-from rshell.security.tokens import TokenLine, TokenStore
+from rshell.security.credentials import forget_local_token, local_token, write_local_token
+from rshell.security.files import check_secret, locked, read_private, write_private
+from rshell.security.tokens import TokenLine, TokenStore, new_token
 from rshell.values import DEFAULT_PORT, Address
 
 LOCAL_IDENTITY = "local"
+_LISTENING = "listening.json"
 
 _log = logging.getLogger("rshell.server")
 
 Lookup = Callable[[str], Optional[Verifier]]
 
 
+class Listening(NamedTuple):
+    """How a server is reached over TLS, and the `fingerprint` that it shows.
+
+    `here` is an address for this machine, `elsewhere` one for others: None where it listens to
+    this machine alone.
+    """
+
+    fingerprint: str
+    here: str
+    elsewhere: str | None
+
+    @classmethod
+    def of(cls, host: str, addresses: Sequence[Address], fingerprint: str) -> Listening:
+        """Tell it from what a server was asked to listen at and the `addresses` that came of it."""
+        bound = {address.host: address for address in addresses if address.path is None}
+        first = next(iter(bound.values()))
+        anywhere = {"0.0.0.0", "::"} & bound.keys()
+        if {"127.0.0.1", "::1"} <= bound.keys():
+            here = replace(first, host="localhost")
+        elif anywhere:
+            here = replace(first, host="127.0.0.1" if "0.0.0.0" in anywhere else "::1")
+        else:
+            here = first
+        outside = [address for address in bound.values() if not address.is_loopback]
+        elsewhere = None
+        if outside:
+            # A name that was given is the one that others know; an address is one already.
+            name = socket.gethostname() if anywhere else host
+            elsewhere = str(outside[0] if name in bound else replace(outside[0], host=name))
+        return cls(fingerprint, str(here), elsewhere)
+
+    @classmethod
+    def load(cls, directory: Path) -> Listening | None:
+        """Return what the server of a state directory left, None if there never was one.
+
+        Of several, such as one that a program embeds, it is one that runs, and that others reach.
+        """
+        entries = _read_listening(directory)
+        running = [entry for entry in entries if _is_running(entry[0])] or entries[-1:]
+        outside = [entry for entry in running if entry[1].elsewhere is not None]
+        return next((listening for _, listening in reversed(outside or running)), None)
+
+    def save(self, directory: Path) -> None:
+        """Leave it for `rshell-token`. A server that can't goes on, with a line in its log."""
+        path = directory / _LISTENING
+        try:
+            with locked(path):
+                entries = [entry for entry in _read_listening(directory) if _is_running(entry[0])]
+                values = [[pid, *it] for pid, it in [*entries, (os.getpid(), self)]]
+                write_private(path, json.dumps(values).encode() + b"\n", durable=False)
+        except ConfigurationError as error:
+            _log.warning("rshell-token will not know where this server listens: %s", error)
+
+
+def _read_listening(directory: Path) -> list[tuple[int, Listening]]:
+    """Return the process and the place of each server that was noted, the latest last."""
+    path = directory / _LISTENING
+    try:
+        return [
+            (int(pid), Listening(str(mark), str(here), elsewhere and str(elsewhere)))
+            for pid, mark, here, elsewhere in json.loads(read_private(path))
+        ]
+    except FileNotFoundError:
+        return []
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ConfigurationError(
+            f"{path} is damaged. Remove it; a new start of the server writes it."
+        ) from error
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
 class TlsIdentity(NamedTuple):
     """Who a server is over TLS, and who may log in; `own` is the token line of its user."""
 
+    directory: Path
     context: ssl.SSLContext
     certificate: bytes  # DER
     tokens: TokenStore
@@ -50,18 +138,29 @@ class TlsIdentity(NamedTuple):
     @classmethod
     def load(cls, directory: Path, files: CertificateFiles | None) -> TlsIdentity:
         """Read it, and make what is missing. Raises ConfigurationError."""
+        if files is not None:
+            check_secret(files.key)
         files = files or ensure_certificate(directory)
         context = server_context(files.certificate, files.key)
         der = certificate_der(files.certificate)
-        is_first_start = not token_path(directory).exists()
-        tokens = token_store(directory)
+        path = token_path(directory)
+        is_first_start = not path.exists()
+        if is_first_start and Listening.load(directory) is not None:
+            _log.warning(
+                "%s is gone, and begun anew: every token but this user's own has to be added again",
+                path,
+            )
+        tokens = TokenStore(path)
         own = _ensure_local_token(directory, tokens, fingerprint(der), is_first_start)
-        return cls(context, der, tokens, own)
+        return cls(directory, context, der, tokens, own)
 
 
 def token_store(directory: Path) -> TokenStore:
-    """Return the store of a server's tokens."""
-    return TokenStore(token_path(directory))
+    """Return the tokens of the server that uses a state directory, which may be running.
+
+    Raises ConfigurationError also where their file is gone: to begin another one would revoke all.
+    """
+    return TokenStore(token_path(directory), has_been=Listening.load(directory) is not None)
 
 
 def token_path(directory: Path) -> Path:
@@ -81,25 +180,38 @@ def _ensure_local_token(
         if LOCAL_IDENTITY in {record.name for record in tokens.list()}:
             return None
         address = Address(host="localhost", port=DEFAULT_PORT)
-        line = TokenLine(address, certificate, LOCAL_IDENTITY, tokens.add(LOCAL_IDENTITY))
-    elif line.fingerprint == certificate:
+        line = TokenLine(address, certificate, LOCAL_IDENTITY, new_token())
+        # In this order: a disk that is full leaves no token that is valid and that nobody has.
+        write_local_token(directory, line)
+        try:
+            tokens.add(LOCAL_IDENTITY, line.token)
+        except BaseException:
+            forget_local_token(directory)
+            raise
         return line
-    line = replace(line, fingerprint=certificate)
-    write_local_token(directory, line)
+    if line.fingerprint != certificate:
+        line = replace(line, fingerprint=certificate)
+        write_local_token(directory, line)
     return line
 
 
 class TokenWatch:
     """Calls `on_change(lookup)` whenever `tokens` have changed, until it is closed.
 
-    It looks every `seconds`.
+    After it `on_kill(identity)` for each whose jobs are to be ended. It looks every `seconds`.
     """
 
     def __init__(
-        self, tokens: TokenStore, on_change: Callable[[Lookup], None], seconds: float
+        self,
+        tokens: TokenStore,
+        on_change: Callable[[Lookup], None],
+        on_kill: Callable[[str], None],
+        seconds: float,
     ) -> None:
         self._tokens = tokens
         self._on_change = on_change
+        self._on_kill = on_kill
+        self._killed = set(tokens.kills)  # those were another server's to do
         self._seconds = seconds
         self._trouble = ""
         self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
@@ -114,6 +226,10 @@ class TokenWatch:
             if self._tokens.refresh():
                 self._on_change(self._tokens.lookup)
                 self._trouble = ""
+                for number, identity in self._tokens.kills.items():
+                    if number not in self._killed:
+                        self._on_kill(identity)
+                self._killed = set(self._tokens.kills)
         except ConfigurationError as error:
             if str(error) != self._trouble:
                 self._trouble = str(error)

@@ -40,6 +40,12 @@ class Desk:
         assert isinstance(job, RunningJob)
         return job
 
+    async def ended(self, name: str, identity: str = "me") -> None:
+        """Wait until a job has ended."""
+        job = self.jobs.find(identity, name)
+        if isinstance(job, RunningJob):
+            await job.wait()
+
     def read(self, name: str, identity: str = "me") -> bytes:
         """Return what is kept of both streams, in order."""
         reader = self.jobs.read_log(identity, name)

@@ -109,7 +109,14 @@ def test_every_ip_address_and_port_survives(host: object, port: int) -> None:
 
 @pytest.mark.parametrize(
     ("host", "expected"),
-    [("localhost", True), ("127.9.9.9", True), ("::1", True), ("10.0.0.1", False), ("", False)],
+    [
+        ("localhost", True),
+        ("LOCALHOST.", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("10.0.0.1", False),
+        ("", False),
+    ],
 )
 def test_loopback(host: str, expected: bool) -> None:
     assert Address(host).is_loopback is expected

@@ -7,10 +7,15 @@ session, changes nothing for the job, and a kill that was asked for goes on with
 
 Nothing is on the disk, and nothing locked, before the first question. What a job is, is known
 here as long as the server lives; the records on the disk are for the next one. An identity
-reaches its own jobs only: another's and none are refused in the same words.
+reaches its own jobs only: another's and none are refused in the same words. A name is one running
+job's; a new job may have the name of one that has ended, and takes its place once it has started.
 
 Hazard: a start waits for its turn at the spawner. Its place among the running ones is taken
 before that, and given back if it is cancelled; then nothing was started and nothing stays.
+
+Hazard: the clock may jump years ahead, by a mistake that is corrected an hour later, and what
+seems old then is not. A job goes when the clock has called it too old for a while, by the count
+of this process; one that ended in the clock's future goes first when there are too many.
 """
 
 from __future__ import annotations
@@ -18,7 +23,6 @@ from __future__ import annotations
 import asyncio
 import shlex
 import time
-from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -48,6 +52,7 @@ _NO_JOBS = (
     "jobs end with their server, and this one serves a single session. "
     "Start rshell-server on its own."
 )
+_CLOCK_DOUBTED = 1 / 14  # of `job_age`: so long the clock must say that a job is too old
 _BLOCK = 64 * 1024  # bytes of log that are put together before they are sent
 # What the audit log says of a job that has ended.
 _FACTS = ["exit_status", "signal", "signal_number", "stdout", "stderr", "duration", "ended_by"]
@@ -158,7 +163,10 @@ class Jobs:
         self._store: JobStore | None = None
         self._ended: dict[Key, JobInfo] = {}
         self._running: dict[Key, RunningJob] = {}
-        self._starting: Counter[str] = Counter()
+        self._starting: set[Key] = set()
+        self._old_since: dict[
+            Key, float
+        ] = {}  # when the clock was first seen to call a job too old
         self._closed = False
 
     def __len__(self) -> int:
@@ -198,33 +206,35 @@ class Jobs:
         Cancelling before the command has started leaves nothing.
         """
         store = self._load()
-        count = sum(key[0] == identity for key in self._running) + self._starting[identity]
+        count = sum(key[0] == identity for key in [*self._running, *self._starting])
         limits = self._limits
         if count >= limits.jobs_running:
             raise ChannelRefused(
                 "busy", f"{count} jobs of yours run already, as many as this server allows"
             )
         self._prune(store, identity)
+        if name is not None and {(identity, name)} & (self._running.keys() | self._starting):
+            raise ChannelRefused("failed", f"there is a job {name!r} already, and it runs")
         try:
             name = store.create(identity, name)
-        except FileExistsError as error:
-            raise ChannelRefused("failed", f"there is a job {name!r} already") from error
         except ConfigurationError as error:
             raise ChannelRefused("failed", str(error)) from error
         info = JobInfo(name, shorten_command(shown), time.time(), "running")
         job = RunningJob(info, LogWriter(store.directory(identity, name), limits.job_log), limits)
-        self._starting[identity] += 1
+        self._starting.add((identity, name))
         try:
             await job.start(self._spawner, command, merge_stderr=merge_stderr)
         except BaseException as error:
-            store.remove(identity, name)
+            store.settle(identity, name, is_new=False)
             if isinstance(error, (SpawnError, OSError)):
                 raise ChannelRefused("failed", f"the job can't be started: {error}") from error
             raise
         finally:
-            self._starting[identity] -= 1
+            self._starting.discard((identity, name))
         # From here on nothing waits, so a job that runs is always known.
         store.save(identity, info)
+        store.settle(identity, name, is_new=True)
+        self._forget(identity, name)
         audit("job-started", {"job": name, "argv": list(command.argv), "cwd": command.cwd})
         task = self._work.begin()
 
@@ -239,6 +249,11 @@ class Jobs:
         self._running[identity, name] = job
         job.on_end(ended)
         return name
+
+    async def end_all(self, identity: str, reason: str) -> None:
+        """End an identity's jobs; see `RunningJob.end`."""
+        jobs = [job for key, job in self._running.items() if key[0] == identity]
+        await asyncio.gather(*(job.end(reason) for job in jobs))
 
     async def close(self) -> None:
         """End every job and record how; nothing more is started. For the server's end."""
@@ -266,16 +281,28 @@ class Jobs:
 
     def _prune(self, store: JobStore, identity: str) -> None:
         """Remove an identity's jobs that ended too long ago, or are too many."""
+        now = time.time()
         ended = [
             (info.ended or 0.0, key) for key, info in self._ended.items() if key[0] == identity
         ]
-        ended.sort()
+        ended.sort(key=lambda entry: (entry[0] <= now, entry))
         surplus = len(ended) - self._limits.jobs_kept
-        oldest = time.time() - self._limits.job_age
         for place, (when, key) in enumerate(ended):
-            if place < surplus or when < oldest:
-                del self._ended[key]
+            if place < surplus or self._is_too_old(key, now - when):
+                self._forget(*key)
                 store.remove(*key)
+
+    def _is_too_old(self, key: Key, age: float) -> bool:
+        if age < self._limits.job_age:
+            self._old_since.pop(key, None)
+            return False
+        now = time.monotonic()
+        since = self._old_since.setdefault(key, now)
+        return now - since >= self._limits.job_age * _CLOCK_DOUBTED
+
+    def _forget(self, identity: str, name: str) -> None:
+        self._ended.pop((identity, name), None)
+        self._old_since.pop((identity, name), None)
 
     # Answers.
 

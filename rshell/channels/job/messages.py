@@ -69,8 +69,8 @@ class JobInfo(Message, type="job", label="the job"):
     `ended` are seconds since 1970 on the server's clock; a lost one "ended" when that was
     noticed. `duration` is in seconds, so far while it runs, None for a lost one. `stdout` and
     `stderr` count the bytes it has written, kept or not; None where that is not known.
-    `ended_by` is "kill" or "shutdown" where the end was asked for, else empty. `held_open` says
-    that a background child still held the output when the command ended.
+    `ended_by` is "kill", "revoked" or "shutdown" where the end was asked for, else empty.
+    `held_open` says that a background child still held the output when the command ended.
     """
 
     name: str = fields.name()

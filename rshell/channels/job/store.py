@@ -4,10 +4,11 @@
     jobs/IDENTITY/NAME/job.json     what is known of a job, replaced as a whole
     jobs/IDENTITY/NAME/stdout.0     its output, and stdout.1, stderr.0 and so on
 
-A directory is made before the command starts, and two jobs can't share a name. IDENTITY is a
-hash: no identity's spelling meets the file system. The lock is the kernel's and goes with its
-process. A server that holds it knows that a record which says "running" and is not its own is of
-a server that died: that job is lost.
+A directory is made before the command starts. What a directory of that name holds, a job that has
+ended or the rest of one without a record, is put aside as `.NAME` until the new one has started.
+IDENTITY is a hash: no identity's spelling meets the file system. The lock is the kernel's and goes
+with its process. A server that holds it knows that a record which says "running" and is not its own
+is of a server that died: that job is lost.
 
 Output is bounded, in order of arrival, and true about what was dropped. Each stream has files of
 its own, of which the newest two are kept: a flood on one stream pushes nothing of the other out. A
@@ -16,8 +17,8 @@ in order), how many bytes of this stream came before (which shows whatever is mi
 length, and the bytes. The bound counts the records' heads too.
 
 Hazards:
-- Records of jobs are not synced to the disk. A power cut may leave one unreadable; such a
-  directory is left alone, with a line in the log.
+- Records of jobs are not synced to the disk. A power cut may leave one unreadable, a full disk
+  none; such a directory is left alone, with a line in the log, until a job of its name is started.
 - Loading reads every record at once, at the first question: some 100 us for each job.
 - Writer and readers of output belong to one thread: a reader that finds nothing of lower order
   knows that there is none. A writer's record is one `writev`; after a crash the last one may be
@@ -88,6 +89,8 @@ class JobStore:
 
     def load(self) -> Iterator[tuple[str, JobInfo]]:
         """Yield (identity, job) for each job that is kept; those that ran have become lost."""
+        for aside in self._root.glob("*/.*"):  # a server died in the middle of a start
+            self._settle(aside.parent / aside.name[1:], is_new=True)
         for path in sorted(self._root.glob(f"*/*/{_RECORD}")):
             try:
                 record = JobRecord.from_bytes(read_private(path))
@@ -112,9 +115,16 @@ class JobStore:
     def create(self, identity: str, name: str | None) -> str:
         """Make the directory of a new job and return its name, a fresh one without `name`.
 
-        Raises FileExistsError for a name that is taken, ConfigurationError.
+        What has that `name` is put aside; `settle` must follow. Raises ConfigurationError.
         """
         if name is not None:
+            directory = self.directory(identity, name)
+            try:
+                if directory.exists():
+                    shutil.rmtree(_aside(directory), ignore_errors=True)
+                    directory.rename(_aside(directory))
+            except OSError as error:
+                raise ConfigurationError(f"can't replace {directory}: {error.strerror}.") from error
             self._make(identity, name)
             return name
         tries = 0
@@ -127,6 +137,10 @@ class JobStore:
             except FileExistsError:
                 continue
             return "-".join(words) + number
+
+    def settle(self, identity: str, name: str, *, is_new: bool) -> None:
+        """Remove what `create` put aside; unless `is_new`, put it back in the new one's place."""
+        self._settle(self.directory(identity, name), is_new)
 
     def save(self, identity: str, info: JobInfo) -> None:
         """Write what is known of a job. A failure is logged: the server knows it still."""
@@ -141,6 +155,19 @@ class JobStore:
         """Remove a job with its output, if it is there."""
         shutil.rmtree(self.directory(identity, name), ignore_errors=True)
 
+    def _settle(self, directory: Path, is_new: bool) -> None:
+        aside = _aside(directory)
+        if is_new and directory.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+            return
+        shutil.rmtree(directory, ignore_errors=True)
+        try:
+            aside.rename(directory)
+        except FileNotFoundError:
+            pass  # the name was free
+        except OSError as error:
+            _log.error("the job in %s is not put back: %s", directory, error)
+
     def _make(self, identity: str, name: str) -> None:
         directory = self.directory(identity, name)
         private_directory(directory.parent)
@@ -150,6 +177,11 @@ class JobStore:
             raise
         except OSError as error:
             raise ConfigurationError(f"can't make {directory}: {error.strerror}.") from error
+
+
+def _aside(directory: Path) -> Path:
+    """Return where a job of the same name waits; no name begins with a dot."""
+    return directory.with_name(f".{directory.name}")
 
 
 class Output(NamedTuple):
@@ -231,10 +263,17 @@ class LogWriter:
 
 
 class LogReader:
-    """Reads what is kept of a job's output, in order of arrival, while it may still grow."""
+    """Reads what is kept of a job's output, in order of arrival, while it may still grow.
+
+    It stays with that job: another one that takes the name is not read.
+    """
 
     def __init__(self, directory: Path) -> None:
-        self._cursors = [_Cursor(directory, STDOUT), _Cursor(directory, STDERR)]
+        try:
+            self._directory = os.open(directory, _READ | os.O_DIRECTORY)
+        except FileNotFoundError:
+            self._directory = -1  # too old, and removed meanwhile
+        self._cursors = [_Cursor(self._directory, STDOUT), _Cursor(self._directory, STDERR)]
 
     def read(self, before: int | None = None) -> Output | None:
         """Return the next piece, None when there is none now; call again when there may be.
@@ -256,12 +295,18 @@ class LogReader:
         """Close the files. May be called again."""
         for cursor in self._cursors:
             cursor.close()
+        if self._directory >= 0:
+            os.close(self._directory)
+            self._directory = -1
 
 
 class _Cursor:
-    """A place in one stream's files. `offset` is what the reader was given or told of."""
+    """A place in one stream's files. `offset` is what the reader was given or told of.
 
-    def __init__(self, directory: Path, stream: int) -> None:
+    `directory` is the reader's descriptor of where they are, -1 where there is nothing.
+    """
+
+    def __init__(self, directory: int, stream: int) -> None:
         self.stream = stream
         self.offset = 0
         self.order = 0  # of the record that `look` has found
@@ -305,15 +350,14 @@ class _Cursor:
 
     def _later(self) -> int | None:
         """Return the number of the next file that is there."""
+        if self._directory < 0:
+            return None
         prefix = f"{_NAMES[self.stream]}."
-        try:
-            names = os.listdir(self._directory)  # noqa: PTH208 - for names alone
-        except FileNotFoundError:
-            return None  # too old, and removed meanwhile
+        names = os.listdir(self._directory)  # noqa: PTH208 - a descriptor's
         numbers = (int(name[len(prefix) :]) for name in names if name.startswith(prefix))
         return min((number for number in numbers if number > self._number), default=None)
 
     def _open(self, number: int) -> None:
-        fd = os.open(self._directory / f"{_NAMES[self.stream]}.{number}", _READ)
+        fd = os.open(f"{_NAMES[self.stream]}.{number}", _READ, dir_fd=self._directory)
         self.close()
         self._fd, self._number, self._place = fd, number, 0

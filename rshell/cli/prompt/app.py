@@ -27,13 +27,20 @@ from typing import TYPE_CHECKING
 from rshell.aio import Tasks, in_thread
 from rshell.channels.shell.client import ShellLine
 from rshell.channels.shell.messages import ShellEnding
-from rshell.cli.options import load_config
+from rshell.cli.options import Config, load_config
 from rshell.cli.prompt.passthrough import OutputPump, Passthrough
 from rshell.cli.report import format_seconds
 from rshell.cli.streams import Left
 from rshell.cli.terminal import Detached, Terminal, notice
 from rshell.client.client import Client
-from rshell.errors import ChannelReset, LinkLost, ResumeFailed, RshellError, SessionClosed
+from rshell.errors import (
+    ChannelReset,
+    ConfigurationError,
+    LinkLost,
+    ResumeFailed,
+    RshellError,
+    SessionClosed,
+)
 from rshell.terminal.output import printable
 
 if TYPE_CHECKING:
@@ -170,12 +177,17 @@ class Prompt:
             round_trip=client.round_trip,
         )
         self._terminal = terminal
+        config, self._config_trouble = Config(), ""
+        try:
+            config = load_config()
+        except ConfigurationError as error:
+            self._config_trouble = str(error)
         self._editor = editor_type(
             line,
             where,
             self._status.prompt,
             self._status.toolbar,
-            is_vi=load_config().editing_mode == "vi",
+            is_vi=config.editing_mode == "vi",
             is_dumb=terminal.is_dumb,
         )
         self._pump = OutputPump(line.channel.stream(1), terminal, self._show_above)
@@ -195,6 +207,10 @@ class Prompt:
         """Read and run commands until the user leaves; return the status to exit with."""
         try:
             done = await self._begin()
+            if self._editor.trouble:
+                self._notify(f"no history is kept: {self._editor.trouble}")
+            if self._config_trouble:
+                self._notify(f"the config file does not count: {self._config_trouble}")
             while done is None or not done.left:
                 done = await self._turn()
             return done.status.shell_status

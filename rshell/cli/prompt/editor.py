@@ -68,7 +68,7 @@ from rshell.channels.shell.client import ShellLine
 from rshell.channels.shell.completeness import may_be_incomplete, wants_more_text
 from rshell.channels.shell.messages import Completions
 from rshell.cli.terminal import Detached
-from rshell.errors import RshellError
+from rshell.errors import ConfigurationError, RshellError
 from rshell.security.files import private_directory, state_directory
 from rshell.terminal.output import printable
 from rshell.terminal.pty import process_output
@@ -109,6 +109,7 @@ class Editor:
         self._completer = RemoteCompleter(line)
         self._check: asyncio.Task[None] | None = None
         self._held: list[KeyPress] = []  # typed after an Enter that is being judged
+        self._history = open_history(where)
         output = PlainTextOutput(sys.stdout) if is_dumb else None
         if is_dumb:
             os.environ["TERM"] = "dumb"  # where it is unset: prompt_toolkit looks for this word
@@ -118,7 +119,7 @@ class Editor:
                 bottom_toolbar=lambda: [*toolbar()],
                 prompt_continuation=_continuation,
                 multiline=True,
-                history=open_history(where),
+                history=self._history,
                 auto_suggest=AutoSuggestFromHistory(),
                 completer=self._completer,
                 complete_while_typing=False,
@@ -130,6 +131,11 @@ class Editor:
             )
         # A terminal that is slow to tell where its cursor is would get a warning above the prompt.
         self._session.app.renderer.cpr_not_supported_callback = None
+
+    @property
+    def trouble(self) -> str:
+        """Why no history is kept, "" if it is."""
+        return self._history.trouble
 
     async def read(self) -> str:
         """Return the next command.
@@ -309,10 +315,18 @@ class RemoteCompleter(Completer):
 
 
 class SharedHistory(FileHistory):
-    """A history file that other clients append to as well."""
+    """A history file that other clients append to as well.
 
-    def __init__(self, path: Path) -> None:
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600))
+    `trouble` says why nothing is kept in it, "" if it is: history is no condition of a prompt.
+    """
+
+    def __init__(self, path: Path, trouble: str = "") -> None:
+        self.trouble = trouble
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            os.close(os.open(path, flags, 0o600))
+        except OSError as error:
+            self.trouble = f"can't write {path}: {error.strerror}."
         self._path = path
         self._size = -1
         super().__init__(str(path))
@@ -326,6 +340,14 @@ class SharedHistory(FileHistory):
                 self._loaded = False
         async for item in super().load():
             yield item
+
+    def load_history_strings(self) -> Iterable[str]:
+        """Return what is kept, the latest first; nothing where it can't be read."""
+        try:
+            return [*super().load_history_strings()]
+        except OSError as error:
+            self.trouble = self.trouble or f"can't read {self._path}: {error.strerror}."
+            return []
 
     def append_string(self, string: str) -> None:
         """Keep an entry, unless it begins with a blank or repeats the last one."""
@@ -341,6 +363,9 @@ class SharedHistory(FileHistory):
 
 
 def open_history(where: str) -> SharedHistory:
-    """Return the history for the server called `where`. Raises ConfigurationError."""
-    directory = private_directory(state_directory() / "history")
+    """Return the history for the server called `where`, which may be one that keeps nothing."""
+    try:
+        directory = private_directory(state_directory() / "history")
+    except ConfigurationError as error:  # no home, or one that can't be written
+        return SharedHistory(Path(os.devnull), str(error))
     return SharedHistory(directory / re.sub(r"[^A-Za-z0-9._-]", "_", where))

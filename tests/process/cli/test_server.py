@@ -7,6 +7,7 @@ import logging
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,9 @@ import pytest
 from rshell.cli.server import _Printable, _welcome
 from rshell.protocol.frames import FrameType
 from rshell.security.files import server_directory
-from tests.support.commands import DEADLINE, argv, begin, run, serving, until
+from rshell.server.state import Listening
+from rshell.values import Address
+from tests.support.commands import DEADLINE, argv, begin, environment, run, serving, until
 from tests.support.proxy import raw_client
 
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
@@ -44,24 +47,33 @@ def test_nonsense_is_refused_before_anything_is_made(arguments: list[str]) -> No
     assert not server_directory().exists()
 
 
-@pytest.mark.parametrize(
-    ("addresses", "here"),
-    [
-        (["127.0.0.1:7000", "[::1]:7000"], "localhost:7000"),
-        (["0.0.0.0:7001"], "localhost:7001"),
-        (["[::]:7001"], "localhost:7001"),
-        (["[::1]:7001"], "[::1]:7001"),
-        (["192.0.2.7:7001"], "192.0.2.7:7001"),
-        (["unix:/run/s"], "unix:/run/s"),
-        (["127.0.0.1:7", "unix:/run/s"], "localhost:7"),
-    ],
-)
-def test_it_says_what_to_type(addresses: list[str], here: str) -> None:
-    has_tls = not addresses[0].startswith("unix:")
-    lines = _welcome(addresses, "SHA256:ff" if has_tls else "")
-    assert lines[0].endswith(f"at {', '.join(addresses)}")
-    assert f"rshell {here} 'uname -a'" in "\n".join(lines)
-    assert any("rshell-token add" in line for line in lines) is has_tls
+def test_it_says_what_to_type_of_where_it_listens() -> None:
+    name = socket.gethostname()
+    for host, texts, here, elsewhere in (
+        ("localhost", ["127.0.0.1:7000", "[::1]:7000"], "localhost:7000", None),
+        ("127.0.0.1", ["127.0.0.1:7001"], "127.0.0.1:7001", None),
+        ("127.0.0.2", ["127.0.0.2:7001"], "127.0.0.2:7001", None),
+        ("::1", ["[::1]:7001"], "[::1]:7001", None),
+        ("0.0.0.0", ["0.0.0.0:7001"], "127.0.0.1:7001", f"{name}:7001"),
+        ("::", ["[::]:7001"], "[::1]:7001", f"{name}:7001"),
+        ("10.9.8.7", ["10.9.8.7:7001"], "10.9.8.7:7001", "10.9.8.7:7001"),
+        ("web.lan", ["10.9.8.7:7001"], "10.9.8.7:7001", "web.lan:7001"),
+        ("127.0.0.1", ["127.0.0.1:7", "unix:/run/s"], "127.0.0.1:7", None),
+    ):
+        addresses = [Address.parse(text) for text in texts]
+        listening = Listening.of(host, addresses, "SHA256:ff")
+        assert listening == ("SHA256:ff", here, elsewhere), host
+        first, _, from_here, from_elsewhere = _welcome(addresses, listening, None)
+        assert first.endswith(f"at {', '.join(texts)}")
+        assert from_here.endswith(f"rshell {here} 'uname -a'")
+        assert ("local-token" in from_here) is (not Address.parse(here).is_loopback)
+        if elsewhere is None:
+            assert "--host" in from_elsewhere and "rshell-token" not in from_elsewhere
+        else:
+            assert "rshell-token add NAME (there" in from_elsewhere
+            assert from_elsewhere.endswith(f"rshell {elsewhere})")
+    unix = Address.parse("unix:/run/a b")
+    assert _welcome([unix], None, None)[1].endswith("rshell 'unix:/run/a b' 'uname -a'")
 
 
 @needs_openssl
@@ -88,10 +100,30 @@ def test_own_certificate_and_both_kinds_of_address(tmp_path: Path) -> None:
 def test_a_key_that_does_not_fit_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "cert.pem").write_text("nonsense")
     (tmp_path / "key.pem").write_text("nonsense")
+    (tmp_path / "key.pem").chmod(0o600)
     pair = ("--cert", str(tmp_path / "cert.pem"), "--key", str(tmp_path / "key.pem"))
     done = run("--port", "0", *pair, command="server")
     assert done.returncode == 1 and done.stderr.count(b"\n") == 1
     assert done.stderr.startswith(b"rshell-server: can't use the certificate")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs prctl")
+def test_a_server_that_holds_tokens_can_not_be_dumped_and_its_commands_can() -> None:
+    look = "import ctypes; print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), flush=True)"
+    program = f"""
+import asyncio, subprocess, sys
+from rshell.cli import server
+def instead(serving):
+    serving.close()
+    {look}
+    subprocess.run([sys.executable, "-c", {look!r}], check=True)
+asyncio.run = instead
+server.main(["--stdio"])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment(), capture_output=True, check=True
+    )
+    assert done.stdout.split() == [b"0", b"1"]
 
 
 def test_a_server_on_its_stdio_ends_with_its_input_and_keeps_a_log() -> None:

@@ -5,6 +5,7 @@ Hazard: the limit must be long where a command is to end by itself; one test wai
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -167,3 +168,30 @@ def test_a_notice_from_the_server_can_do_nothing_to_a_terminal(tmp_path: Path) -
             (home() / "go").touch()
             assert client.wait(60) == 0
         assert server.wait(60) == 0
+
+
+def test_a_server_that_nobody_can_hear_starts_and_drains_all_the_same(tmp_path: Path) -> None:
+    """A message that can't be written must decide nothing."""
+    (tmp_path / "u").mkdir(mode=0o700)
+    path = tmp_path / "u" / "s"
+    for mute in ("/dev/full", None):  # None: what reads its stdout and stderr has gone
+        with contextlib.ExitStack() as stack:
+            if mute is None:
+                read, out = os.pipe()
+                os.close(read)
+            else:
+                out = os.open(mute, os.O_WRONLY)
+            stack.callback(os.close, out)
+            server = stack.enter_context(
+                begin(argv("server", "-v", "--unix", str(path)), stdout=out, stderr=out)
+            )
+            wait_until(path.exists, "the socket")
+            client = stack.enter_context(
+                begin(argv("rshell", "-c", f"echo up; {WAITS}exit 7", f"unix:{path}"), **PIPES)
+            )
+            assert read_line(client.stdout) == b"up", mute
+            server.terminate()
+            assert read_line(client.stderr).decode() == notice(), mute
+            (home() / "go").touch()
+            assert (client.wait(60), server.wait(60)) == (7, 0), mute
+            (home() / "go").unlink()

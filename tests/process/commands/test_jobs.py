@@ -86,14 +86,16 @@ def test_kill_ends_it_and_wait_gives_143(server: ServerProcess) -> None:
     with begin(argv("rshell", "--wait", name, server.address), **PIPES) as waiter:
         wait_until(lambda: logs(server, name), "the first line")
         pid = int(logs(server, name))
+        again = run("--detach", "--name", name, "-c", "true", server.address)
+        assert again.returncode == 255 and "it runs" in only_line(again.stderr)
         assert run("--kill-job", name, server.address).returncode == 0
         waiter.communicate(timeout=60)
         assert waiter.returncode == 143
     assert not is_alive(pid)
     assert jobs(server)[name]["ended_by"] == "kill"
     assert run("--kill-job", name, server.address).returncode == 0
-    again = run("--detach", "--name", name, "-c", "true", server.address)
-    assert again.returncode == 255 and "already" in only_line(again.stderr)
+    assert detach(server, "exit 3", "--name", name) == name  # free again
+    assert run("--wait", name, server.address).returncode == 3
 
 
 def test_a_job_and_its_output_survive_the_client_that_is_killed(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import stat
 import subprocess
 from pathlib import Path
@@ -22,6 +21,7 @@ from tests.support.commands import (
     read_line,
     run,
     serving,
+    until,
 )
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
@@ -58,6 +58,36 @@ def test_a_token_line_lets_another_machine_in_until_it_is_revoked(tmp_path: Path
         assert line.token not in log
         events = [json.loads(text)["event"] for text in log.splitlines()]
         assert {"login", "command", "ended", "end", "login-failed"} <= set(events)
+
+
+def test_a_revocation_ends_jobs_where_it_is_told_to_and_says_what_may_be_left() -> None:
+    job = "trap '' HUP; echo up; exec sleep 100"
+    with serving("--port", "0", limits={"kill_grace": 0.3}) as server:
+        for name in ("laptop", "other"):
+            line = run("add", name, command="token").stdout.decode()
+            for job_name in ("first", "second"):
+                started = ("--detach", "--name", job_name, "-c", job, server.address)
+                assert run(*started, env={"RSHELL_TOKEN": line}).returncode == 0
+        done = run("revoke", "laptop", command="token")
+        assert done.returncode == 0 and b"its jobs, which --kill ends" in done.stderr
+        assert b"Made since it was: other." in done.stderr
+        done = run("revoke", "--kill", "laptop", command="token")  # an afterthought
+        assert done.returncode == 0 and b"named shells and jobs within a second" in done.stderr
+        assert run("revoke", "laptop", command="token").returncode == 1
+        log = Path(os.environ["XDG_STATE_HOME"]) / "rshell/server/audit.jsonl"
+
+        def ended() -> list[tuple[str, str]]:
+            events = [json.loads(text) for text in log.read_text().splitlines()]
+            return [(e["identity"], e["ended_by"]) for e in events if e["event"] == "job-ended"]
+
+        until(lambda: len(ended()) >= 2, "the end of both jobs")
+        assert ended() == [("laptop", "revoked")] * 2
+        listed = run("--jobs", server.address, env={"RSHELL_TOKEN": line}).stdout
+        assert listed.count(b"running") == 2
+        # A new token of the same name sees how they ended, and may start others.
+        line = run("add", "laptop", command="token").stdout.decode()
+        listed = run("--jobs", server.address, env={"RSHELL_TOKEN": line}).stdout
+        assert listed.count(b"(revoked)") == 2
 
 
 def test_login_takes_no_token_from_the_command_line(tmp_path: Path) -> None:
@@ -128,18 +158,41 @@ def test_second_server_on_a_unix_path_is_refused_and_the_first_serves_on(tmp_pat
     assert not path.exists()
 
 
-def test_a_server_says_what_to_type_and_it_works() -> None:
-    with serving("--port", "0") as server:
-        words = server.welcome[2].partition("rshell ")[2]
-        done = subprocess.run(
-            ["/bin/sh", "-c", " ".join([*argv("rshell"), words])],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            env=environment(),
-            check=True,
+def test_a_server_says_what_to_type_and_it_works(tmp_path: Path) -> None:
+    there = elsewhere(tmp_path / "there")
+
+    def type_it(text: str) -> bytes:
+        # The commands are not installed here: functions stand in for them.
+        functions = "".join(
+            f'{name}() {{ {" ".join(argv(command))} "$@"; }}\n'
+            for name, command in (("rshell", "rshell"), ("rshell_token", "token"))
         )
-        assert done.stdout.split()[1].decode() == os.uname().nodename
-        assert socket.gethostname() in server.welcome[3]
+        script = functions + text.replace("rshell-token", "rshell_token")
+        shell = ["/bin/sh", "-c", script]
+        done = subprocess.run(shell, capture_output=True, env=environment(), timeout=60)
+        assert done.returncode == 0, (text, done.stderr)
+        return done.stdout
+
+    # The usual directory first: its token must not be taken for that of the others.
+    with serving("--port", "0") as first:
+        shown = type_it(first.welcome[2].partition(":")[2])
+        assert shown.split()[1].decode() == os.uname().nodename
+        assert "no way" in first.welcome[3]
+        state = str(tmp_path / "other state")
+        for host in ("localhost", "127.0.0.2", "0.0.0.0"):
+            log = tmp_path / "log"
+            with serving("--host", host, "--port", "0", "--state", state, log=log) as server:
+                words = server.welcome[2].partition(":")[2]
+                assert type_it(words).split()[1].decode() == os.uname().nodename, words
+                if host == "0.0.0.0":
+                    add = server.welcome[3].partition(":")[2].partition(" (there")[0]
+                    line = type_it(add.replace("NAME", "laptop")).decode()
+                    address = TokenLine.parse(line).address
+                    assert server.welcome[3].endswith(f"then rshell {address})")
+                    assert address.port == server.port
+                    assert run("--login", input=line.encode(), env=there).returncode == 0
+                    done = run(str(address), "-c", "echo hi", env=there)
+                    assert done.stdout == b"hi\n", done.stderr
 
 
 def test_commands_start_in_the_directory_that_was_asked_for(tmp_path: Path) -> None:

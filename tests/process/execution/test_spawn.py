@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+import rshell.execution.spawn as spawn_module
 from rshell.errors import SpawnError
 from rshell.execution.pipes import output_pipe
 from rshell.execution.running_process import RunningProcess
@@ -128,6 +129,58 @@ async def test_each_failure_has_the_status_a_shell_would_give(tmp_path: Path) ->
     for what, status in expected:
         error = refused(what, terminal=True)
         assert error.status == status, f"on a terminal: {what.argv[:1]}: {error}"
+
+
+async def test_a_missing_interpreter_or_loader_is_named_and_nothing_is_guessed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = tmp_path / "tool"
+    loader = Path(sys.executable).read_bytes().replace(b"/lib", b"/bil", 1)
+    rows = [
+        (b"#! /no/such/interpreter -x\n", "line is missing: /no/such/interpreter"),
+        (b"#!\xff/none\n", "line is missing: \udcff/none"),
+        (loader, "the loader that this program asks for is missing here"),
+    ]
+    for content, expected in rows:
+        tool.write_bytes(content)
+        tool.chmod(0o755)
+        error = refused(command(str(tool)))
+        assert error.status == 126 and str(error).endswith(expected), content[:20]
+    # What goes away between our look and the start is not an interpreter.
+    monkeypatch.setattr(spawn_module, "_find_program", lambda _: str(tmp_path / "gone"))
+    assert str(refused(command("gone"))).endswith(f"{tmp_path / 'gone'}: No such file or directory")
+    monkeypatch.setattr(spawn_module, "_find_program", lambda _: "/bin/true")
+    error = refused(command("true", cwd=str(tmp_path / "gone")))
+    assert (error.status, str(error)) == (
+        125,
+        f"can't enter {tmp_path / 'gone'}: No such file or directory",
+    )
+
+
+async def test_our_own_directory_may_be_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server is often started in a directory that does not stay."""
+    (tmp_path / "start").mkdir()
+    tool = tmp_path / "tool"
+    tool.write_text("#!/bin/sh\necho found\n")
+    tool.chmod(0o755)
+    monkeypatch.chdir(tmp_path / "start")
+    (tmp_path / "start").rmdir()
+    for what in (
+        command("echo", "found", cwd=None),
+        command("/bin/echo", "found", cwd="/"),
+        command("./tool", cwd=str(tmp_path)),
+        command("tool", cwd=str(tmp_path), env={"PATH": "."}),
+    ):
+        async with piped(what) as (process, source, output):
+            assert await finish(process, source, output) == ExitStatus(code=0)
+            assert output.text == b"found\n"
+        async with on_terminal(what) as (process, source, output, _):
+            assert await finish(process, source, output) == ExitStatus(code=0)
+    error = refused(command("./tool", cwd="relative"))
+    assert (error.status, str(error)) == (125, "can't enter relative: No such file or directory")
+    assert refused(command("./tool", cwd=None)).status == 127
 
 
 async def test_a_script_without_an_interpreter_line_says_so(tmp_path: Path) -> None:

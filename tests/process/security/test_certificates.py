@@ -106,6 +106,27 @@ def test_crash_between_key_and_certificate_is_mended(tmp_path: Path, lost: str) 
     server_context(files.certificate, files.key)  # they fit together
 
 
+@pytest.mark.parametrize("name", ["cert.pem", "key.pem"])
+def test_a_file_that_a_full_disk_left_empty_is_made_anew(tmp_path: Path, name: str) -> None:
+    files = ensure_certificate(tmp_path / "server")
+    (tmp_path / "server" / name).write_bytes(b"")
+    assert ensure_certificate(tmp_path / "server") == files
+    server_context(files.certificate, files.key)
+
+
+def test_an_openssl_program_that_wrote_nothing_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a full disk it leaves empty files and says that all went well."""
+    program = tmp_path / "openssl"
+    program.write_text('#!/bin/sh\nfor name; do case $name in *.pem) : >"$name";; esac; done\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigurationError, match=r"can be used in .*Is the disk full\?"):
+        ensure_certificate(tmp_path / "server")
+    assert [path.name for path in (tmp_path / "server").iterdir()] == ["cert.pem.lock"]
+
+
 def test_two_starts_at_once_make_one_pair(tmp_path: Path) -> None:
     program = (
         "import sys, pathlib; from rshell.security.certificates import *\n"

@@ -10,6 +10,7 @@ import pytest
 from rshell.errors import ConfigurationError
 from rshell.security.files import (
     LARGEST_FILE,
+    check_secret,
     config_directory,
     locked,
     private_directory,
@@ -61,6 +62,65 @@ def test_directory_open_to_others_is_refused_with_the_cure(directory: Path, mode
     directory.chmod(mode)
     with pytest.raises(ConfigurationError, match=f"chmod 700 {directory}"):
         private_directory(directory)
+
+
+def test_a_place_that_others_may_replace_is_refused(tmp_path: Path) -> None:
+    above = tmp_path / "above"
+    above.mkdir()
+    secret = above / "private" / "key"
+    write_private(secret, b"x")
+    (tmp_path / "link").symlink_to(above)
+    for mode, is_safe in ((0o755, True), (0o1777, True), (0o757, False)):
+        above.chmod(mode)
+        for path in (secret, tmp_path / "link" / "private" / "key"):
+            if is_safe:
+                private_directory(path.parent)
+                check_secret(path)
+                continue
+            with pytest.raises(ConfigurationError, match=f"chmod go-w {above}"):
+                private_directory(path.parent)
+            with pytest.raises(ConfigurationError, match=f"chmod go-w {above}"):
+                check_secret(path)
+
+
+@needs_root
+def test_owners_and_groups_above_are_looked_at(tmp_path: Path) -> None:
+    above = tmp_path / "above"
+    secret = above / "private" / "key"
+    write_private(secret, b"x")
+    for uid, gid, mode, words in (
+        (0, 0, 0o775, ""),  # root's own group
+        (0, 4242, 0o755, ""),
+        (0, 4242, 0o775, "can be written by other users"),
+        (4242, 4242, 0o755, "belongs to user 4242"),
+    ):
+        os.chown(above, uid, gid)
+        above.chmod(mode)
+        if words:
+            with pytest.raises(ConfigurationError, match=words):
+                private_directory(secret.parent)
+        else:
+            private_directory(secret.parent)
+
+
+@needs_root
+def test_a_key_may_be_read_by_a_group_where_it_is_roots(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.write_bytes(b"x")
+    for uid, mode, is_safe in (
+        (0, 0o600, True),
+        (0, 0o640, True),
+        (0, 0o660, False),
+        (0, 0o644, False),
+        (4242, 0o600, False),
+    ):
+        os.chown(path, uid, 4242)
+        path.chmod(mode)
+        if is_safe:
+            check_secret(path)
+        else:
+            with pytest.raises(ConfigurationError, match=r"open to other users|belongs to user"):
+                check_secret(path)
 
 
 def test_link_to_a_directory_is_refused(directory: Path, tmp_path: Path) -> None:

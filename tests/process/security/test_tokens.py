@@ -146,13 +146,23 @@ def test_refresh_reports_each_change_once_even_after_a_lookup(path: Path) -> Non
     assert not server.refresh()
 
 
-def test_removed_file_revokes_everybody(path: Path) -> None:
+def test_a_file_that_is_gone_or_another_servers_revokes_nobody(path: Path) -> None:
     store = TokenStore(path)
-    store.add("ann")
+    token = store.add("ann")
     store.refresh()
-    path.unlink()
-    assert store.lookup("ann") is None
+    aside = path.rename(path.with_name("aside"))
+    for look in (store.refresh, lambda: store.lookup("ann"), lambda: store.add("bob")):
+        with pytest.raises(ConfigurationError, match=r"is gone\. Restore it"):
+            look()
+    with pytest.raises(ConfigurationError, match=r"is gone\. Restore it"):
+        TokenStore(path, has_been=True)
+    assert not path.exists()
+    TokenStore(path).add("mallory")
+    with pytest.raises(ConfigurationError, match="replaced by another server's"):
+        store.refresh()
+    aside.replace(path)
     assert store.refresh()
+    log_in(store, "ann", token)
 
 
 def test_fake_key_survives_a_restart_and_every_change(path: Path) -> None:

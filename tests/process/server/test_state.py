@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shutil
 import socket
 import stat
@@ -16,9 +17,9 @@ from rshell.channels.base import Context
 from rshell.errors import ChannelRefused, ConfigurationError
 from rshell.security.certificates import ensure_certificate
 from rshell.security.credentials import local_token
-from rshell.security.files import private_directory, server_directory
+from rshell.security.files import private_directory, server_directory, write_private
 from rshell.security.tokens import TokenStore
-from rshell.server.state import Lookup, TokenWatch
+from rshell.server.state import Listening, Lookup, TokenWatch
 from rshell.transport.channel import Channel
 
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
@@ -40,7 +41,7 @@ def tokens(path: Path) -> TokenStore:
 
 async def test_a_change_is_told_once_with_what_is_valid_now(tokens: TokenStore, path: Path) -> None:
     changes: asyncio.Queue[Lookup] = asyncio.Queue()
-    watch = TokenWatch(tokens, changes.put_nowait, 0.01)
+    watch = TokenWatch(tokens, changes.put_nowait, pytest.fail, 0.01)
     TokenStore(path).revoke("first")
     async with asyncio.timeout(30):
         lookup = await changes.get()
@@ -55,7 +56,7 @@ async def test_a_file_that_is_broken_is_said_once_and_looked_at_again(
     tokens: TokenStore, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     changes: asyncio.Queue[Lookup] = asyncio.Queue()
-    watch = TokenWatch(tokens, changes.put_nowait, 0.01)
+    watch = TokenWatch(tokens, changes.put_nowait, pytest.fail, 0.01)
     good = path.read_bytes()
     looks: asyncio.Queue[None] = asyncio.Queue()
     refresh = tokens.refresh
@@ -76,8 +77,26 @@ async def test_a_file_that_is_broken_is_said_once_and_looked_at_again(
     watch.close()
 
 
+async def test_a_kill_is_told_once_and_those_of_before_never(path: Path) -> None:
+    command = TokenStore(path)
+    for name in ("old", "ann", "bob"):
+        command.add(name)
+    command.revoke("old", kill=True)
+    told: asyncio.Queue[str] = asyncio.Queue()
+    watch = TokenWatch(TokenStore(path), lambda lookup: None, told.put_nowait, 0.01)
+    async with asyncio.timeout(30):
+        command.revoke("ann", kill=True)
+        command.add("ann")  # at once: a new holder's jobs are not yet there
+        assert await told.get() == "ann"
+        command.revoke("bob")
+        command.revoke("bob", kill=True)  # an afterthought
+        assert await told.get() == "bob"
+    assert told.empty()
+    watch.close()
+
+
 async def test_a_watch_that_is_closed_looks_no_more(tokens: TokenStore, path: Path) -> None:
-    watch = TokenWatch(tokens, lambda _: pytest.fail("nobody asks any more"), 0.01)
+    watch = TokenWatch(tokens, lambda _: pytest.fail("nobody asks any more"), pytest.fail, 0.01)
     watch.close()
     TokenStore(path).revoke("first")
     over = asyncio.Event()
@@ -136,14 +155,81 @@ async def test_a_revoked_local_token_stays_revoked_after_a_restart() -> None:
 
 
 @needs_openssl
-async def test_a_lost_token_file_does_not_lock_this_user_out() -> None:
+async def test_a_lost_token_file_does_not_lock_this_user_out(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async with rshell.serve("127.0.0.1", 0) as server:
         before = server.token_line
     (server_directory() / "tokens.json").unlink()
     async with rshell.serve("127.0.0.1", 0) as server:
         assert server.token_line != before
+        assert "every token but this user's own has to be added again" in caplog.text
         async with rshell.connect(server.addresses[0]) as client:
             assert client.identity == "local"
+
+
+@needs_openssl
+async def test_a_full_disk_at_the_first_start_is_made_good_by_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever could not be written: no file stays empty, and no token is valid that nobody has."""
+    for name in ("local-token", "tokens.json"):
+
+        def fill(path: Path, data: bytes, *, durable: bool = True, full: str = name) -> None:
+            if path.name == full:
+                raise ConfigurationError("no space left")
+            write_private(path, data, durable=durable)
+
+        with monkeypatch.context() as patch:
+            for module in ("tokens", "credentials"):
+                patch.setattr(f"rshell.security.{module}.write_private", fill)
+            with pytest.raises(ConfigurationError, match="no space left"):
+                await rshell.serve("127.0.0.1", 0)
+        async with (
+            rshell.serve("127.0.0.1", 0) as server,
+            rshell.connect(server.addresses[0]) as client,
+        ):
+            assert client.identity == "local"
+        for left in ("local-token", "tokens.json", "listening.json"):
+            (server_directory() / left).unlink()
+
+
+@needs_openssl
+async def test_a_state_directory_that_is_deleted_or_another_ends_nobodys_session(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rshell.server.server._LOOK", 0.01)
+    state = tmp_path / "place"
+
+    said = asyncio.Event()
+
+    def hear(record: logging.LogRecord) -> bool:
+        if awaited in record.getMessage():
+            said.set()
+        return True
+
+    caplog.handler.addFilter(hear)
+    awaited = "tokens.json is gone. Restore it"
+    async with (
+        asyncio.timeout(30),
+        rshell.serve("127.0.0.1", 0, state=state) as server,
+        rshell.connect(server.addresses[0], token=server.token_line) as client,
+    ):
+        state.rename(tmp_path / "aside")
+        await said.wait()
+        said.clear()
+        awaited = "tokens.json was replaced by another server's"
+        async with rshell.serve("127.0.0.1", 0, state=state):  # makes it all anew
+            await said.wait()
+        assert (await client.run("echo on")).stdout == b"on\n"
+
+
+@needs_openssl
+async def test_a_key_that_others_may_read_or_replace_is_refused(tmp_path: Path) -> None:
+    files = ensure_certificate(tmp_path / "other")
+    files.key.chmod(0o644)
+    with pytest.raises(ConfigurationError, match=r"key\.pem is open to other users"):
+        await rshell.serve("127.0.0.1", 0, certificate=files)
 
 
 @needs_openssl
@@ -170,6 +256,31 @@ async def test_one_state_directory_for_two_servers_at_once() -> None:
         for server in (first, second):
             async with rshell.connect(server.addresses[0]) as client:
                 assert (await client.run("echo on")).stdout == b"on\n"
+
+
+def test_of_several_servers_one_that_runs_and_others_reach_is_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory = private_directory(tmp_path / "state")
+    gone = 2**22 + 1  # larger than the kernel gives out
+    assert Listening.load(directory) is None
+    for pid, name, elsewhere, expected in (
+        (gone, "a", "a", "a"),  # it has ended, and nothing newer is known
+        (os.getpid(), "b", "b", "b"),
+        (os.getpid(), "c", None, "b"),  # embedded in a program, on loopback
+        (gone, "d", "d", "b"),
+        (os.getpid(), "e", "e", "e"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "getpid", lambda pid=pid: pid)
+            Listening("SHA256:ff", name, elsewhere).save(directory)
+        found = Listening.load(directory)
+        assert found is not None and found.here == expected, name
+    (directory / "listening.json").write_text("{")
+    with pytest.raises(ConfigurationError, match="damaged"):
+        Listening.load(directory)
+    Listening("SHA256:ff", "f", None).save(directory)
+    assert "rshell-token will not know" in caplog.text
 
 
 @needs_openssl

@@ -186,6 +186,17 @@ def test_the_host_comes_from_the_environment_then_the_config_then_here(
     assert parse([]).address == Address("configured", 9)
 
 
+def test_without_a_home_there_is_no_config_and_the_rest_works(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as with no passwd entry
+    with pytest.raises(ConfigurationError, match="Set HOME"):
+        config_directory()
+    assert parse([]).address == Address("localhost", 7000)
+
+
 def test_a_broken_config_is_reported_only_where_it_is_needed() -> None:
     config_directory().mkdir(parents=True)
     (config_directory() / "config.toml").write_text("default_host = ")

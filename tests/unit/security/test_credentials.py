@@ -59,6 +59,22 @@ def test_added_line_is_found_by_its_address_only(path: Path) -> None:
     assert Credentials(path).find(replace(ADDRESS, host="example.com")) is None
 
 
+def test_a_name_is_the_same_however_it_is_spelled(path: Path, tmp_path: Path) -> None:
+    for host, other in (
+        ("example.org", "Example.ORG"),
+        ("example.org", "example.org."),
+        ("2001:db8::1", "2001:DB8:0:0::1"),
+        ("fe80::1%eth0", "FE80::1%eth0"),
+    ):
+        old, new = make_line(Address(host, 7000)), make_line(Address(other, 7000))
+        Credentials(path).add(old)
+        assert Credentials(path).find(new.address) == old, other
+        Credentials(path).add(new)
+        assert Credentials(path).find(old.address) == new, other
+    write_local_token(server_directory(), make_line(Address("localhost")))
+    assert find_trust(Address("LOCALHOST.")).identity == "ann"
+
+
 def test_line_of_the_same_address_is_replaced_and_others_stay(path: Path) -> None:
     credentials, other = Credentials(path), make_line(Address("::1", 7000))
     old, new = make_line(), make_line()
@@ -160,6 +176,17 @@ def test_another_certificate_is_refused_with_both_fingerprints() -> None:
         check_fingerprint(OTHER, DER, ADDRESS)
     assert (caught.value.expected, caught.value.received) == (OTHER, PIN)
     assert all(text in str(caught.value) for text in (OTHER, PIN, str(ADDRESS), "--login"))
+
+
+def test_a_borrowed_token_says_whose_it_is() -> None:
+    """One of the user's own servers, on another port, was called somebody in between alone."""
+    write_local_token(server_directory(), line("local", address=HERE))
+    own, given = find_trust(Address("localhost", 1)), find_trust(THERE, token=str(line("me")))
+    assert "your own rshell-server" in own.borrowed and "for web.lan:7000" not in own.borrowed
+    for trust in (own, find_trust(HERE, token=str(line("me")))):
+        with pytest.raises(UntrustedServer, match="says at its start what to type"):
+            check_fingerprint(trust.fingerprint, DER, HERE, trust.borrowed)
+    assert given.borrowed == find_trust(THERE, token=str(line("me")), trust_ca=True).borrowed == ""
 
 
 def test_expected_that_is_no_whole_fingerprint_fails_closed() -> None:

@@ -6,14 +6,15 @@ import asyncio
 import json
 import os
 import signal
+import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import rshell
 from rshell import ChannelRefused, ExitStatus, JobInfo
-from rshell.channels.job.jobs import RunningJob
 from rshell.client.client import Client
 from rshell.execution.spawn import Command
 from rshell.protocol.codec import Json
@@ -50,15 +51,43 @@ async def test_jobs_are_listed_by_age_and_belong_to_one_identity(tmp_path: Path)
         assert len(set(words)) == 1
 
 
-async def test_a_name_is_taken_once(tmp_path: Path) -> None:
+async def test_a_name_is_one_running_jobs_and_free_when_that_has_ended(tmp_path: Path) -> None:
     async with asyncio.timeout(DEADLINE), desk(tmp_path / "jobs") as own:
-        await own.start("echo first", "a")
-        with pytest.raises(ChannelRefused, match="there is a job 'a' already"):
+        await own.start("echo first; exec sleep 100", "a")
+        await own.until_output("a", b"first\n")
+        with pytest.raises(ChannelRefused, match="there is a job 'a' already, and it runs"):
             await own.start("echo second", "a")
-        job = own.jobs.find("me", "a")
-        if isinstance(job, RunningJob):
-            await job.wait()
-        assert own.read("a") == b"first\n"
+        await own.running("a").end("kill")
+        with pytest.raises(ChannelRefused, match="can't be started"):
+            nothing = Command(("/no/such/program",), None, {})
+            await own.jobs.start(
+                "me", nothing, shown="x", name="a", merge_stderr=False, audit=lambda *_: None
+            )
+        assert own.read("a") == b"first\n"  # kept until another one really runs
+        reader = own.jobs.read_log("me", "a")
+        assert reader.read() == (1, b"first\n", 0)
+        tries = [own.start("echo second", "a") for _ in range(2)]
+        second, third = await asyncio.gather(*tries, return_exceptions=True)
+        assert second == "a" and isinstance(third, ChannelRefused)
+        await own.ended("a")
+        assert own.read("a") == b"second\n"
+        assert reader.read() is None  # it stays with the job that it was opened for
+        reader.close()
+        assert [info.command for info in own.jobs.list("me")] == ["echo second"]
+
+
+async def test_a_job_whose_record_could_not_be_written_does_not_block_its_name(
+    tmp_path: Path,
+) -> None:
+    async with asyncio.timeout(DEADLINE):
+        async with desk(tmp_path / "jobs") as own:
+            await own.ended(await own.start("echo first", "a"))
+        [record] = (tmp_path / "jobs").rglob("job.json")
+        record.unlink()  # as on a full disk
+        async with desk(tmp_path / "jobs") as own:
+            assert own.jobs.list("me") == []
+            await own.ended(await own.start("echo second", "a"))
+            assert own.read("a") == b"second\n"
 
 
 async def test_so_many_run_for_each_identity(tmp_path: Path) -> None:
@@ -84,16 +113,45 @@ async def test_so_many_are_kept_and_the_oldest_go(tmp_path: Path) -> None:
         assert left == {"runs", "n3", "n4", "n5"}
 
 
-async def test_old_ones_go(tmp_path: Path) -> None:
+async def test_old_ones_go_and_a_clock_that_jumps_takes_none(tmp_path: Path) -> None:
+    names = ("old", "young")
     async with asyncio.timeout(DEADLINE), desk(tmp_path / "jobs") as own:
-        for name in ("old", "young"):
-            await own.running(await own.start("true", name)).wait()
+        for name in names:
+            await own.ended(await own.start("true", name))
     [record] = (tmp_path / "jobs").rglob("old/job.json")
     values = json.loads(record.read_text())
     record.write_text(json.dumps(values | {"ended": values["ended"] - 15 * 86400}))
-    async with desk(tmp_path / "jobs") as own:
-        assert [info.name for info in own.jobs.list("me")] == ["young"]
+    limits = replace(BRIEF, job_age=14 * 86400.0)
+    clock = {"time": time.time(), "monotonic": time.monotonic()}
+    with pytest.MonkeyPatch.context() as patch:
+        for name in clock:
+            patch.setattr(f"rshell.channels.job.jobs.time.{name}", partial(clock.__getitem__, name))
+
+        def passes(seconds: float, *, jump: float = 0.0) -> list[str]:
+            clock["time"] += seconds + jump
+            clock["monotonic"] += seconds
+            return [info.name for info in own.jobs.list("me")]
+
+        async with desk(tmp_path / "jobs", limits) as own:
+            assert sorted(passes(0)) == ["old", "young"]  # the clock may be wrong
+            assert sorted(passes(3600, jump=10 * 365 * 86400)) == ["old", "young"]
+            assert sorted(passes(3600, jump=-10 * 365 * 86400)) == ["old", "young"]
+            assert passes(86400) == ["young"]
     assert not record.parent.exists()
+
+
+async def test_jobs_of_a_wrong_clock_do_not_push_out_the_new_ones(tmp_path: Path) -> None:
+    async with asyncio.timeout(DEADLINE), desk(tmp_path / "jobs") as own:
+        for name in ("a", "b"):
+            await own.ended(await own.start("true", name))
+    for record in (tmp_path / "jobs").rglob("job.json"):
+        values = json.loads(record.read_text())
+        record.write_text(json.dumps(values | {"ended": values["ended"] + 10 * 365 * 86400}))
+    limits = replace(BRIEF, jobs_kept=2)
+    async with asyncio.timeout(DEADLINE), desk(tmp_path / "jobs", limits) as own:
+        for name in ("c", "d"):
+            await own.ended(await own.start("true", name))
+        assert sorted(info.name for info in own.jobs.list("me")) == ["c", "d"]
 
 
 async def test_closing_ends_all_and_the_next_server_knows_how(tmp_path: Path) -> None:

@@ -38,10 +38,33 @@ def test_directories_and_files_are_private(store: JobStore, tmp_path: Path) -> N
 
 def test_names_are_unique_for_an_identity_and_made_up_without_one(store: JobStore) -> None:
     assert store.create("me", "a") == store.create("other", "a") == "a"
-    with pytest.raises(FileExistsError):
-        store.create("me", "a")
     names = {store.create("me", None) for _ in range(300)}  # more than there are pairs of words
     assert len(names) == 300
+
+
+def test_what_has_the_name_of_a_new_job_waits_until_that_has_started(tmp_path: Path) -> None:
+    store = JobStore(tmp_path / "jobs")
+
+    def content() -> str:
+        return (store.directory("me", "a") / "stdout.0").read_text()
+
+    store.create("me", "a")
+    (store.directory("me", "a") / "stdout.0").write_text("old")
+    store.create("me", "a")
+    assert not list(store.directory("me", "a").iterdir())
+    store.settle("me", "a", is_new=False)  # it could not be started
+    assert content() == "old"
+    store.create("me", "a")
+    (store.directory("me", "a") / "stdout.0").write_text("new")
+    store.settle("me", "a", is_new=True)
+    assert content() == "new"
+    store.create("me", "a")
+    store.directory("me", "a").rmdir()  # a server died between the two
+    store.close()
+    again = JobStore(tmp_path / "jobs")
+    assert list(again.load()) == [] and content() == "new"
+    again.close()
+    assert [path.name for path in store.directory("me", "a").parent.iterdir()] == ["a"]
 
 
 def test_no_name_leads_out_of_its_directory(store: JobStore) -> None:

@@ -247,6 +247,19 @@ async def test_leading_blanks_and_repeats_are_not_kept(tmp_path: Path) -> None:
     assert await entries(SharedHistory(tmp_path / "h")) == ["ls", "pwd", "ls"]
 
 
+async def test_a_history_that_can_not_be_kept_is_no_condition_of_a_prompt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "directory").mkdir()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))  # nothing can be made there
+    for history in (open_history("h"), SharedHistory(tmp_path / "directory")):
+        assert await entries(history) == [] and history.trouble
+        history.append_string("ls")
+        assert await entries(history) == ["ls"]
+    assert SharedHistory(tmp_path / "h").trouble == ""
+
+
 async def test_a_server_name_cant_leave_the_directory(tmp_path: Path) -> None:
     history = open_history("../a/b")
     history.append_string("kept")
