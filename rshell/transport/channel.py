@@ -42,6 +42,9 @@ class Owner(Protocol):
     def flush(self) -> None:
         """Let the link write what is queued."""
 
+    def check_loop(self) -> None:
+        """Raise RuntimeError in another event loop than the session's."""
+
     def forget(self, channel: Channel) -> None:
         """Send the channel no more events."""
 
@@ -132,6 +135,7 @@ class Channel:
 
     def stream(self, number: int) -> ByteReader:
         """Return the reader of one incoming stream."""
+        self._live.check_loop()
         reader = self._readers.get(number)
         if reader is None:
             reader = self._readers[number] = ByteReader(self._consumed)
@@ -209,6 +213,7 @@ class Channel:
         The bytes must not change afterwards: they are kept until the peer has them. Raises
         TypeError for what is not contiguous.
         """
+        self._live.check_loop()
         self._raise_if_over()
         self._live.session.send(self._state, stream, as_bytes(data))
         self._live.flush()
@@ -250,6 +255,7 @@ class Channel:
 
     def send_message(self, message: Json, *, urgent: bool = False) -> None:
         """Send a message of the kind, `urgent` ahead of queued data. Dropped when over."""
+        self._live.check_loop()
         if self._state.ours in (Half.OPEN, Half.ENDED):
             self._live.session.send_message(self._state, message, urgent=urgent)
             self._live.flush()

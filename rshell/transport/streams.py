@@ -14,6 +14,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 
+from rshell.aio import require_loop, running_loop
 from rshell.errors import RshellError
 
 
@@ -28,6 +29,7 @@ class ByteReader:
 
     def __init__(self, consumed: Callable[[int], None]) -> None:
         self._consumed = consumed
+        self._loop = running_loop()
         self._blocks: deque[bytes] = deque()
         self._at = 0  # so many bytes of the first block were read
         self._size = 0
@@ -198,6 +200,7 @@ class ByteReader:
             if self._ended:
                 self._raise_error_at_end(final=False)
                 return False
+            require_loop(self._loop, "this stream")
             if self._waiter is not None:
                 raise RuntimeError("two tasks read one stream")
             self._waiter = asyncio.get_running_loop().create_future()
