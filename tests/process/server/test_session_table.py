@@ -347,7 +347,7 @@ async def test_sessions_that_wait_have_a_share_and_who_waits_longest_gives_way()
         ends.append(end)
         end.link.identity = identity
         session = Session(Role.SERVER, limits, id=name, secret="s")
-        session.replay.append((bytes(keeps),), keeps)
+        session.replay.append((bytes(keeps),), keeps, 0.0)
         end.link.live = LiveSession(session, refuse_all)
         return table.add(end.link.live, end.link, Attach(linger=100.0))
 
