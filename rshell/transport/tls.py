@@ -72,6 +72,7 @@ class TlsStream(SocketStream):
         """Decipher what was read and pass it on."""
         self._incoming.write(shared.received[:nbytes])
         if not self._is_ready:
+            self._driver.has_begun = True
             self._shake_hands()
         if self._is_ready:
             self._read()
@@ -95,7 +96,7 @@ class TlsStream(SocketStream):
 
     def write(self, buffers: list[Buffer]) -> None:
         """Encipher and write all buffers, in order."""
-        if self._transport is None or self._is_closing:
+        if self._transport is None or self._is_closing or self._transport.is_closing():
             return
         for buffer in join_small(buffers):
             self._tls.write(buffer)
