@@ -28,7 +28,7 @@ from rshell.errors import (
     SessionClosed,
 )
 from rshell.protocol.channel import ChannelEvent
-from rshell.protocol.flow import Bucket, Liveness
+from rshell.protocol.flow import AckClock, Bucket, Liveness
 from rshell.protocol.frames import (
     Buffer,
     Frame,
@@ -101,7 +101,7 @@ class Link:
         self._control = Bucket("control frames", limits.control_burst, limits.control_rate, now)
         self._pings = Bucket("pings", limits.ping_burst, limits.ping_rate, now)
         self._login_deadline = now + limits.login_seconds
-        self._ack_due: float | None = None
+        self._acks = AckClock(limits)
         self._attach_sent = now
         self._attaching: Session | None = None
         self._claim = 0
@@ -169,15 +169,15 @@ class Link:
 
     # What goes out.
 
-    def data_to_send(self, room: int) -> list[Buffer]:
-        """Return buffers to write, in order: about `room` bytes of bulk data at most."""
+    def data_to_send(self, room: int, now: float) -> list[Buffer]:
+        """Return buffers to write now, in order: about `room` bytes of bulk data at most."""
         out: list[Buffer] = []
         if self._replies:
             out.append(b"".join(self._replies))
             self._replies.clear()
         session = self._carried_session()
         if session is not None and session.has_output():
-            session.collect(out, room)
+            session.collect(out, room, now)
         if self.trace is not None:
             self.trace.sent(out)
         return out
@@ -316,7 +316,7 @@ class Link:
         if not self.handshake.is_attached:
             return self._login_deadline if self.role is Role.SERVER else None
         deadline = self._liveness.deadline()
-        return deadline if self._ack_due is None else min(deadline, self._ack_due)
+        return deadline if self._acks.due is None else min(deadline, self._acks.due)
 
     def tick(self, now: float) -> list[Event]:
         """Do what time asks for: acknowledge, PING, or give up."""
@@ -333,25 +333,22 @@ class Link:
         if self._liveness.is_dead(now):
             silence = f"nothing was heard for {self._liveness.silence(now):.0f} s"
             return self._lose(silence, silent=True)
-        if self._ack_due is not None and now >= self._ack_due:
+        if self._acks.due is not None and now >= self._acks.due:
             self._send_ack()
         if self._liveness.is_ping_due(now):
             self.ping(now)
         return []
 
     def _acknowledge(self, now: float) -> None:
-        """Send ACK when enough has arrived; else see that one follows within a second."""
         session = self.session
-        if session is None or not session.unacknowledged:
-            return
-        if session.unacknowledged >= self.limits.ack_bytes:
+        if session is not None and self._acks.is_due(
+            session.unacknowledged, now, is_inside_frame=self._decoder.is_inside_frame
+        ):
             self._send_ack()
-        elif self._ack_due is None:
-            self._ack_due = now + self.limits.ack_seconds
 
     def _send_ack(self) -> None:
         assert self.session is not None
-        self._ack_due = None
+        self._acks.due = None
         self.session.unacknowledged = 0
         self._queue(FrameType.ACK, encode_number("received", self.session.received))
 

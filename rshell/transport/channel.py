@@ -42,6 +42,9 @@ class Owner(Protocol):
     def flush(self) -> None:
         """Let the link write what is queued."""
 
+    def check_loop(self) -> None:
+        """Raise RuntimeError in another event loop than the session's."""
+
     def forget(self, channel: Channel) -> None:
         """Send the channel no more events."""
 
@@ -132,6 +135,7 @@ class Channel:
 
     def stream(self, number: int) -> ByteReader:
         """Return the reader of one incoming stream."""
+        self._live.check_loop()
         reader = self._readers.get(number)
         if reader is None:
             reader = self._readers[number] = ByteReader(self._consumed)
@@ -210,6 +214,7 @@ class Channel:
         The bytes must not change afterwards: they are kept until the peer has them. Raises
         TypeError for what is not contiguous.
         """
+        self._live.check_loop()
         self._raise_if_over()
         self._live.session.send(self._state, stream, as_bytes(data))
         self._live.flush()
@@ -254,6 +259,7 @@ class Channel:
 
         A peer that asks for more messages than it takes loses the channel.
         """
+        self._live.check_loop()
         if self._state.queued_messages > self._live.session.limits.messages:
             self.reset("overrun", "more messages wait to be taken than there is memory for")
         elif self._state.ours in (Half.OPEN, Half.ENDED):

@@ -223,7 +223,7 @@ class Driver:
         self._busy = True
         try:
             for _ in range(_ROUNDS):
-                buffers = link.data_to_send(stream.room())
+                buffers = link.data_to_send(stream.room(), self._loop.time())
                 if buffers:
                     stream.write(buffers)
                 roomy = session.take_roomy() if session is not None else ()

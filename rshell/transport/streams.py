@@ -15,6 +15,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 
+from rshell.aio import require_loop, running_loop
 from rshell.errors import RshellError
 
 _SMALL = 1024  # bytes, up to which blocks are joined
@@ -32,6 +33,7 @@ class ByteReader:
 
     def __init__(self, consumed: Callable[[int], None]) -> None:
         self._consumed = consumed
+        self._loop = running_loop()
         self._blocks: deque[bytes] = deque()
         self._at = 0  # so many bytes of the first block were read
         self._size = 0
@@ -202,6 +204,7 @@ class ByteReader:
             if self._ended:
                 self._raise_error_at_end(final=False)
                 return False
+            require_loop(self._loop, "this stream")
             if self._waiter is not None:
                 raise RuntimeError("two tasks read one stream")
             self._waiter = asyncio.get_running_loop().create_future()

@@ -39,9 +39,21 @@ class Effort:
     at_once: int = 100
     hostile: int = 4  # clients at once
     ways: tuple[str, ...] = tuple(WAYS)  # in which they are hostile
+    far_rounds: int = 1
+    far_paths: tuple[tuple[float, float], ...] = (  # milliseconds of a round trip, share lost
+        (20, 0),
+        (20, 0.01),
+        (100, 0),
+        (100, 0.01),
+        (300, 0),
+        (300, 0.01),
+    )
+    far_seconds: tuple[float, float] = (2.0, 8.0)  # those that count, from the first byte on
 
 
-FULL = Effort(rounds=5, starts=31, repeats=1000, sessions=10_000, reply=10 * 1024 * MIB)
+FULL = Effort(
+    rounds=5, starts=31, repeats=1000, sessions=10_000, reply=10 * 1024 * MIB, far_rounds=5
+)
 TINY = Effort(
     rounds=1,
     starts=1,
@@ -55,6 +67,8 @@ TINY = Effort(
     at_once=3,
     hostile=1,
     ways=("tiny-data",),
+    far_paths=((1, 0),),
+    far_seconds=(0.01, 0.05),
 )
 
 

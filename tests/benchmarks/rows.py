@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.benchmarks import (
     rows_bulk,
     rows_commands,
+    rows_far,
     rows_hostile,
     rows_keys,
     rows_memory,
@@ -22,6 +23,7 @@ ROWS: dict[str, Row] = {
     "output-unix": rows_bulk.output_unix,
     "input": rows_bulk.input,
     "far": rows_bulk.far_away,
+    "far-paths": rows_far.far_paths,
     "idle": rows_memory.idle_session,
     "interrupt": rows_keys.interrupt,
     "echo": rows_keys.echo,

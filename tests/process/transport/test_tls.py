@@ -70,7 +70,7 @@ async def test_records_of_one_byte_are_taken_by_helpings_and_in_order(
         data = random.Random(3).randbytes(3000)
         out: list[bytes | bytearray | memoryview] = []
         driver.link.session.send(channel._state, 0, data)  # type: ignore[union-attr]
-        out += driver.link.data_to_send(MIB)
+        out += driver.link.data_to_send(MIB, driver.now)
         for byte in b"".join(out):
             stream._tls.write(bytes((byte,)))
         stream._transport.write(stream._outgoing.read())
