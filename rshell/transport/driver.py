@@ -126,6 +126,8 @@ class Driver:
 
     def receive_data(self, data: memoryview) -> None:
         """Take bytes; the buffer may be reused after the call."""
+        if self._is_dropped:
+            return  # records of a TLS stream that were put off
         if self._later:
             self.put_off(bytes(data))
             return
