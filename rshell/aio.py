@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, TypeVar
@@ -29,15 +29,65 @@ async def first_of(*works: Awaitable[Any]) -> tuple[int, Any]:
         index = next(index for index, task in enumerate(tasks) if task.done())
         return index, tasks[index].result()
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _end(tasks)
+
+
+async def all_of(*works: Awaitable[Any]) -> list[Any]:
+    """Wait for all of `works` and return their results, or raise the first error at once.
+
+    None of them goes on after this call, unlike with `gather`; cancelling it cancels them.
+    """
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        await _end(tasks)
+
+
+async def accompanied(work: Awaitable[Result], helper: Awaitable[Any]) -> Result:
+    """Return the result of `work`, or raise the error of its `helper` if that fails before it.
+
+    A helper may end early. Neither of them goes on after this call; cancelling it cancels them.
+    """
+    tasks = [asyncio.ensure_future(work), asyncio.ensure_future(helper)]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if not tasks[0].done():
+            tasks[1].result()
+        result: Result = await tasks[0]
+        return result
+    finally:
+        await _end(tasks)
+
+
+async def _end(tasks: Sequence[asyncio.Future[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the event loop that runs here, None where none does."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def require_loop(loop: asyncio.AbstractEventLoop | None, what: str) -> None:
+    """Raise RuntimeError unless `loop`, if there is one, runs here, as asyncio's own things do.
+
+    Whoever waits in another one would do so for ever.
+    """
+    if loop is not None and running_loop() is not loop:
+        raise RuntimeError(f"{what} is bound to a different event loop")
 
 
 class Changes:
-    """Wakes those who wait for the next change of anything."""
+    """Wakes those who wait for the next change of anything, in the event loop it was made in."""
 
     def __init__(self) -> None:
+        self._loop = running_loop()
         self._next: asyncio.Future[None] | None = None
 
     def notify(self) -> None:
@@ -47,7 +97,11 @@ class Changes:
         self._next = None
 
     async def wait(self) -> None:
-        """Wait for the next `notify`. Any number of tasks may; cancelling one is safe."""
+        """Wait for the next `notify`. Any number of tasks may; cancelling one is safe.
+
+        Raises RuntimeError in another event loop.
+        """
+        require_loop(self._loop, "what is waited for")
         if self._next is None:
             self._next = asyncio.get_running_loop().create_future()
         await asyncio.shield(self._next)

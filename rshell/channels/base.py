@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from rshell.channels.process.messages import Notice
 from rshell.errors import ChannelRefused, RemoteProtocolError
-from rshell.protocol.codec import Json, M, Message, read_message
+from rshell.protocol.codec import Json, M, Message, encode_json, read_message
 from rshell.transport.channel import Channel
 from rshell.values import Bounds, frozen
 
@@ -65,6 +65,10 @@ class Context:
 
 
 Handler = Callable[[Channel, Context], Awaitable[None]]
+
+# Of a list that a server sends: more than any has, and few enough to keep.
+_LONGEST_LIST = 10_000
+_LARGEST_LIST = 4 * 1024 * 1024  # bytes
 
 
 def own_name() -> str:
@@ -171,6 +175,7 @@ async def answer_request(
             request = kind.decode(channel.request)
         except RemoteProtocolError as error:
             raise ChannelRefused("bad-request", str(error)) from error
+        channel.request = {}  # whatever else the peer has put in there is not kept
         await answer(request)
     except ChannelRefused as error:
         channel.refuse(error.code, error.reason)
@@ -235,10 +240,12 @@ async def receive_answer(channel: Channel, kind: type[M]) -> M:
 async def receive_list(channel: Channel, kind: type[M], end: type[Message]) -> list[M]:
     """Return the messages of a list up to its `end`, which holds their number.
 
-    Raises RemoteProtocolError for a list without its end, or with another number, and what cut
-    the channel short. The channel is closed then, too, and when this is cancelled.
+    Raises RemoteProtocolError for a list without its end, with another number, or too long to be
+    kept, and what cut the channel short. The channel is closed then, too, and when cancelled.
     """
     found: list[M] = []
+    size = 0
+    what = end.FIELDS[0].key
     try:
         while (message := await channel.receive_message()) is not None:
             item = read_message(message, kind, end)
@@ -247,7 +254,9 @@ async def receive_list(channel: Channel, kind: type[M], end: type[Message]) -> l
                     return found
                 break
             found.append(item)
-        what = end.FIELDS[0].key
+            size += len(encode_json(message))
+            if len(found) > _LONGEST_LIST or size > _LARGEST_LIST:
+                raise RemoteProtocolError(f"the server's list of {what} has no end in sight")
         raise RemoteProtocolError(f"the server's list of {what} has no end, or stops short")
     finally:
         channel.close()

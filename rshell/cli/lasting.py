@@ -10,13 +10,15 @@ What a job wrote comes out as it was, stdout on stdout and stderr on stderr, in 
 to say about it goes to stderr. Names, directories and commands of a list come from elsewhere and
 are shown with their control characters made visible.
 
+Hazard: a program that is watched asks its terminal questions. Who watches has nothing to answer:
+the answers would be typed into what has the terminal next.
+
 Hazard: a program that is watched turns modes on in this terminal, too. They are turned off when
 its command has ended, and on every way out.
 """
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import Any
 
@@ -25,7 +27,6 @@ from rshell.channels.shell.messages import CommandBegun, NamedShellInfo, ShellEn
 from rshell.channels.shell.named.client import ShellWatch, WatchEvent
 from rshell.cli.options import JobOptions, NamedShellOptions, Options
 from rshell.cli.report import (
-    BROKEN_PIPE_STATUS,
     aligned,
     command_cell,
     format_seconds,
@@ -33,10 +34,12 @@ from rshell.cli.report import (
     print_result,
     tell_link,
 )
+from rshell.cli.standard import line_of_ours
 from rshell.cli.streams import Left, OutputDescriptor
 from rshell.cli.terminal import Terminal, command_line, notice
 from rshell.client.client import Client
 from rshell.errors import ChannelReset
+from rshell.terminal.answers import Questions
 from rshell.terminal.output import printable
 from rshell.values import TerminalSize
 
@@ -44,18 +47,20 @@ _LEAVING_KEYS = (b"\x03", b"\x04")  # Ctrl-C, Ctrl-D
 _STREAMS = {1: "stdout", 2: "stderr"}
 
 
-async def run_lasting(client: Client, options: Options) -> int:
-    """Do what was asked and return the status to exit with. Raises RshellError."""
-    try:
-        if options.job is not None:
-            return await _run_job(client, options.job, options)
-        assert options.named is not None
-        return await _run_named(client, options.named, options.json)
-    except BrokenPipeError:
-        return BROKEN_PIPE_STATUS  # `| head` has seen enough
+async def run_lasting(client: Client, options: Options, stderr: OutputDescriptor) -> int:
+    """Do what was asked and return the status to exit with.
+
+    Raises RshellError, and BrokenPipeError where nobody reads our stdout.
+    """
+    if options.job is not None:
+        return await _run_job(client, options.job, options, stderr)
+    assert options.named is not None
+    return await _run_named(client, options.named, options.json)
 
 
-async def _run_job(client: Client, job: JobOptions, options: Options) -> int:
+async def _run_job(
+    client: Client, job: JobOptions, options: Options, stderr: OutputDescriptor
+) -> int:
     as_json = options.json
     name = job.name or ""
     if job.verb == "start":
@@ -67,7 +72,7 @@ async def _run_job(client: Client, job: JobOptions, options: Options) -> int:
         print_result({"jobs": [describe_job(info) for info in infos]}, job_table(infos), as_json)
         return 0
     if job.verb == "logs":
-        await _print_log(client, name, job.follow)
+        await _print_log(client, name, job.follow, stderr)
         return 0
     if job.verb == "kill":
         info = await client.kill_job(name)
@@ -116,31 +121,30 @@ def _job_state(info: JobInfo) -> str:
     return printable(f"{text} ({info.ended_by})" if info.ended_by else text)
 
 
-async def _print_log(client: Client, name: str, follow: bool) -> None:
-    outputs = {1: OutputDescriptor(1), 2: OutputDescriptor(2)}
+async def _print_log(client: Client, name: str, follow: bool, stderr: OutputDescriptor) -> None:
+    outputs = {1: OutputDescriptor(1), 2: stderr}
     async with client.job_logs(name, follow=follow) as logs:
         told = dict(logs.dropped)
         async for stream, data in logs:
             if logs.dropped != told:
                 await outputs[stream].drain()
             await outputs[3 - stream].drain()  # or the two would overtake each other
-            told = _tell_dropped(logs.dropped, told)
+            told = _tell_dropped(logs.dropped, told, stderr)
             await outputs[stream].write(data)
         for output in outputs.values():
             await output.drain()
-        _tell_dropped(logs.dropped, told)
+        _tell_dropped(logs.dropped, told, stderr)
 
 
-def _tell_dropped(dropped: dict[int, int], told: dict[int, int]) -> dict[int, int]:
+def _tell_dropped(
+    dropped: dict[int, int], told: dict[int, int], stderr: OutputDescriptor
+) -> dict[int, int]:
     """Say what is missing and was not told of yet; return what is told of now."""
     for stream, count in dropped.items():
         if count > told[stream]:
-            print(
-                f"rshell: {count - told[stream]} bytes of {_STREAMS[stream]} are not kept "
-                "and missing here",
-                file=sys.stderr,
-                flush=True,
-            )
+            missing, name = count - told[stream], _STREAMS[stream]
+            text = f"{missing} bytes of {name} are not kept and missing here"
+            stderr.say(line_of_ours(text))
     return dict(dropped)
 
 
@@ -224,6 +228,7 @@ class _Watcher:
         self._watch = watch
         self._name = name
         self._is_told_size = False
+        self._questions = Questions()
 
     async def run(self) -> int:
         """Show the shell; return the status to exit with."""
@@ -259,8 +264,10 @@ class _Watcher:
     async def _take(self, event: WatchEvent) -> None:
         terminal = self._terminal
         if isinstance(event, bytes):
-            await terminal.write(event)
-        elif isinstance(event, CommandBegun):
+            await terminal.write(self._questions.take(event))
+            return
+        await terminal.write(self._questions.rest())
+        if isinstance(event, CommandBegun):
             await self._begin(event.command)
         elif isinstance(event, ShellEnding):
             await terminal.output.write(terminal.undo() + terminal.begin_line())

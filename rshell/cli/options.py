@@ -14,6 +14,7 @@ import getopt
 import os
 from typing import TYPE_CHECKING
 
+from rshell.cli.conflicts import SHORTER, find_conflict
 from rshell.errors import ConfigurationError
 from rshell.values import DEFAULT_PORT, NAME_RULE, Address, frozen, is_name
 
@@ -172,28 +173,30 @@ class UsageError(ConfigurationError):
 def parse(arguments: list[str]) -> Options:
     """Read a command line. Raises UsageError, AddressError and ConfigurationError."""
     given, host, words = _split(arguments)
-    for action in ("--help", "--version", "--login"):
-        if action in given or (action == "--help" and "-h" in given):
-            return Options(action=action[2:])
+    for action in ("help", "version"):
+        if f"--{action}" in given or (action == "help" and "-h" in given):
+            return Options(action=action)
     if "-l" in given:
         raise UsageError(
             "-l is not for rshell: commands run as the user of the server. Leave out the user."
         )
-    command = _either(given, "-c", "--command")
-    via, local = given.get("--via"), "--local" in given
-    if via is not None and local:
-        raise UsageError("give one of --local and --via")
-    address = None
-    if via is None and not local:
-        address = _find_address(host, _either(given, "-p", "--port"))
-    elif _either(given, "-p", "--port") is not None:
-        raise UsageError("--port goes with a host, not with --local or --via")
-    elif host is not None:
-        raise UsageError(f"give one of the host {host!r} and --local or --via")
+    command = given.get("-c")
     if words:
         if command is not None:
             raise UsageError(f"both -c and {' '.join(words)!r} are commands. Give one of them.")
         command = " ".join(words)
+    via, local = given.get("--via"), "--local" in given
+    job = _find_job(given, command)
+    named = _find_named_shell(given, keeps_nothing=local or via is not None)
+    asked = given if command is None else {**given, "CMD": command}
+    _refuse_conflicts(asked if host is None else {**asked, "HOST": host})
+    if "--login" in given:
+        return Options(action="login")
+    address = None
+    if via is None and not local:
+        address = _find_address(host, given.get("-p"))
+        if address.path is not None:
+            _refuse_conflicts({**asked, "SOCKET": str(address)})
     return Options(
         address=address,
         local=local,
@@ -206,52 +209,29 @@ def parse(arguments: list[str]) -> Options:
         json="--json" in given,
         fingerprint=given.get("--fingerprint"),
         ca=given.get("--ca"),
-        verbose="-v" in given or "--verbose" in given,
-        job=_find_job(given, command),
-        named=_find_named_shell(given, command, keeps_nothing=local or via is not None),
+        verbose="-v" in given,
+        job=job,
+        named=named,
     )
 
 
 def _find_job(given: dict[str, str], command: str | None) -> JobOptions | None:
-    asked = [option for option in _JOB_VERBS if option in given]
-    follow = "-f" in given or "--follow" in given
-    if len(asked) > 1:
-        raise UsageError(f"give one of {' and '.join(asked)}")
-    if not asked:
-        if follow or "--name" in given:
-            raise UsageError("-f goes with --logs, and --name with --detach")
+    option = next((option for option in _JOB_VERBS if option in given), None)
+    if option is None:
         return None
-    [option] = asked
     if (option == "--detach") != (command is not None):
         wanted = "needs a command, -c CMD or words" if command is None else "takes no command"
         raise UsageError(f"{option} {wanted}")
-    if "-t" in given or "--timeout" in given:
-        raise UsageError(f"-t and --timeout don't go with {option}")
-    if follow and option != "--logs":
-        raise UsageError(f"-f goes with --logs, not with {option}")
-    if "--name" in given and option != "--detach":
-        raise UsageError(f"--name goes with --detach, not with {option}")
-    if "--json" in given and option == "--logs":
-        raise UsageError("--logs prints the output as it is: leave out --json")
     name = given.get("--name") if option == "--detach" else given[option] or None
     if name is not None or option in ("--logs", "--wait", "--kill-job"):
         _check_name(name or "", "job")
-    return JobOptions(_JOB_VERBS[option], name, follow)
+    return JobOptions(_JOB_VERBS[option], name, follow="-f" in given)
 
 
-def _find_named_shell(
-    given: dict[str, str], command: str | None, *, keeps_nothing: bool
-) -> NamedShellOptions | None:
-    asked = [option for option in _NAMED_SHELL_VERBS if option in given]
-    shares = "--share" in given
-    if not asked:
-        if shares:
-            raise UsageError("--share goes with -S NAME, the shell to watch")
+def _find_named_shell(given: dict[str, str], *, keeps_nothing: bool) -> NamedShellOptions | None:
+    option = next((option for option in _NAMED_SHELL_VERBS if option in given), None)
+    if option is None:
         return None
-    asked += [option for option in _JOB_VERBS if option in given]
-    if len(asked) > 1:
-        raise UsageError(f"give one of {' and '.join(asked)}")
-    [option] = asked
     name = given[option]
     if option != "--shells":
         _check_name(name, "named shell")
@@ -260,20 +240,16 @@ def _find_named_shell(
             f"{option} needs a host: the server of --local or --via ends with this client, "
             "and its shells with it"
         )
-    if shares and option != "-S":
-        raise UsageError(f"--share goes with -S NAME, not with {option}")
-    never = ("-t", "--timeout", "-n", "--json") if option == "-S" else ("-t", "--timeout")
-    unfit: list[str] = [other for other in never if other in given]
-    if command is not None:
-        unfit.insert(0, f"the command {command!r}")
-    if unfit:
-        instead = "type commands at its prompt" if option == "-S" else "leave that out"
-        raise UsageError(f"{option} does not go with {' and '.join(unfit)}: {instead}")
-    return NamedShellOptions("watch" if shares else _NAMED_SHELL_VERBS[option], name)
+    return NamedShellOptions("watch" if "--share" in given else _NAMED_SHELL_VERBS[option], name)
 
 
 def require_terminal(options: Options) -> None:
-    """Raise UsageError where a named shell is to be shown and there is no terminal for it."""
+    """Raise UsageError where the terminals that we have do not fit what is asked for.
+
+    A named shell needs them to be shown; a prompt has no command to end in time.
+    """
+    if options.timeout is not None and options.wants_prompt:
+        raise UsageError("--timeout goes with a command, not with a prompt")
     named = options.named
     if named is None or named.verb in ("list", "end"):
         return
@@ -291,37 +267,51 @@ def _check_name(name: str, of: str) -> None:
         raise UsageError(f"not a {of}'s name: {name!r}. {NAME_RULE}")
 
 
+def _refuse_conflicts(given: dict[str, str]) -> None:
+    conflict = find_conflict(given)
+    if conflict:
+        raise UsageError(conflict)
+
+
 def _split(arguments: list[str]) -> tuple[dict[str, str], str | None, list[str]]:
     """Return (options, host, words of the command). Options may stand behind the host, too."""
+    given: dict[str, str] = {}
+    words = _take_options(arguments, given)
+    if not words or "--local" in given or "--via" in given:
+        return given, None, words
+    return given, words[0], _take_options(words[1:], given)
+
+
+def _take_options(arguments: list[str], given: dict[str, str]) -> list[str]:
+    """Add the options at the start of `arguments` to `given`; return what follows them."""
     try:
         pairs, words = getopt.getopt(arguments, _SHORT, _LONG)
-        given = dict(pairs)
-        if not words or "--local" in given or "--via" in given:
-            return given, None, words
-        host = words[0]
-        pairs, words = getopt.getopt(words[1:], _SHORT, _LONG)
     except getopt.GetoptError as error:
         raise UsageError(f"{error.msg}. See rshell --help.") from None
-    return given | dict(pairs), host, words
-
-
-def _either(given: dict[str, str], short: str, long: str) -> str | None:
-    return given.get(short, given.get(long))
+    for name, value in pairs:
+        option = SHORTER.get(name, name)
+        before = given.setdefault(option, value)
+        if before != value:
+            raise UsageError(f"both {before!r} and {value!r} are given for {name}. Give one.")
+    return words
 
 
 def _find_address(host: str | None, port: str | None) -> Address:
-    default = DEFAULT_PORT
-    if port is not None:
-        default = Address.parse(f"localhost:{port}").port
+    wanted = None if port is None else Address.parse(f"localhost:{port}").port
     # An empty HOST, such as an unset variable of a script, must not run things here instead.
-    text = host if host is not None else os.environ.get("RSHELL_HOST") or None
+    text, source = host, "HOST"
     if text is None:
-        text = load_config().default_host or "localhost"
+        text, source = os.environ.get("RSHELL_HOST"), "$RSHELL_HOST"
+    if text is None or (text == "" and host is None):
+        text, source = load_config().default_host or "localhost", "default_host"
     if "@" in text:
         raise UsageError(
             f"{text!r} names a user; commands run as the user of the server. Leave it out."
         )
-    return Address.parse(text, default_port=default)
+    address = Address.parse(text, default_port=wanted or DEFAULT_PORT)
+    if wanted is not None and address.path is None and address.port != wanted:
+        raise UsageError(f"{source} {text!r} names a port, and --port another. Give one of them.")
+    return address
 
 
 def _window(text: str | None) -> float | None:

@@ -8,61 +8,74 @@ nothing if it takes longer than the command.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from rshell.cli.options import HELP, Options, parse, require_terminal
-from rshell.errors import ConfigurationError, RshellError
+from rshell.cli.standard import keep_standard_descriptors, line_of_ours, print_text, read_line, say
+from rshell.errors import ConfigurationError
 from rshell.values import Limits
 
-INTERRUPTED_STATUS = 130
+if TYPE_CHECKING:
+    import asyncio
+
+    from rshell.cli.report import Report
+    from rshell.cli.streams import Leaving, OutputDescriptor
+
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 def run(limits: Limits | None = None) -> None:
     """Run the command and exit with its status; without `limits` they are the usual ones."""
-    keep_standard_descriptors()
+    status = 255
     try:
+        # They wait for the loop: a busy machine may take a second for our imports, and a caller
+        # no longer than that.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+        keep_standard_descriptors()
         status = main(sys.argv[1:], limits)
-    except KeyboardInterrupt:
-        status = INTERRUPTED_STATUS
-    # Threads that are blocked in a read would be waited for otherwise.
-    os._exit(status)
-
-
-def keep_standard_descriptors() -> None:
-    """Open /dev/null in place of a closed stdin, stdout or stderr.
-
-    A socket of ours would take the number otherwise, and the command's output be written to it.
-    """
-    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
-        os.set_inheritable(fd, True)
-    os.close(fd)
+    except BaseException as error:  # it could not even be told
+        say(f"{type(error).__name__}: {error}")
+    finally:
+        # Threads that are blocked in a read would be waited for otherwise.
+        os._exit(status)
 
 
 def main(arguments: list[str], limits: Limits | None = None) -> int:
-    """Run the command line and return the status."""
-    as_json = False
+    """Run the command line and return the status, whatever goes wrong."""
+    report: Report | None = None
     try:
         options = parse(arguments)
         require_terminal(options)
         if options.action == "help":
-            print(HELP, end="", flush=True)
+            print_text(HELP.rstrip("\n"))
             return 0
         if options.action == "version":
             from rshell import __version__
 
-            print(f"rshell {__version__}", flush=True)
+            print_text(f"rshell {__version__}")
             return 0
         if options.action == "login":
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
             return store_login()
         import asyncio
 
-        as_json = options.json
-        return asyncio.run(_run(options, limits or Limits()))
-    except (RshellError, OSError) as error:
-        from rshell.cli.report import fail
+        from rshell.cli.report import Report
 
-        return fail(error, as_json)
+        report = Report(as_json=options.json)
+        return asyncio.run(_run(options, limits or Limits(), report))
+    except KeyboardInterrupt:
+        from rshell.cli.streams import Left
+
+        error: BaseException = Left.by(signal.SIGINT)
+    except Exception as caught:
+        error = caught
+    from rshell.cli.report import Report
+
+    return (report or Report()).failed(error)
 
 
 def store_login() -> int:
@@ -79,20 +92,57 @@ def store_login() -> int:
     if is_terminal(0):
         import getpass
 
-        text = getpass.getpass("Paste the line that 'rshell-token add' printed: ")
+        try:
+            text = getpass.getpass("Paste the line that 'rshell-token add' printed: ")
+        except EOFError:
+            text = ""
     else:
-        text = sys.stdin.readline()
+        text = read_line()
     if not text.strip():
         raise ConfigurationError("no token line was given. 'rshell-token add NAME' prints one.")
     line = TokenLine.parse(text)
     Credentials(state_directory() / "credentials").add(line)
     what = f"Stored the token {line.identity!r} for {line.address}."
-    print(f"{what} Try: rshell {line.address} id", flush=True)
+    print_text(f"{what} Try: rshell {line.address} id")
     return 0
 
 
-async def _run(options: Options, limits: Limits) -> int:
+async def _run(options: Options, limits: Limits, report: Report) -> int:
+    """Do what was asked, unless the user leaves or something fails that nobody waits for."""
+    import asyncio
+
+    from rshell.cli.streams import Leaving, OutputDescriptor
+
+    stderr = OutputDescriptor(2, is_optional=True)
+    async with Leaving() as leaving:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(partial(_end_by_failure, leaving))
+        try:
+            return await leaving.unless_left(_serve(options, limits, report, leaving, stderr))
+        finally:
+            loop.set_exception_handler(None)
+            await stderr.finish()
+
+
+def _end_by_failure(
+    leaving: Leaving, loop: asyncio.AbstractEventLoop, context: dict[str, Any]
+) -> None:
+    """End all for the error of a callback, or of a task that nobody waits for."""
+    error = context.get("exception")
+    if isinstance(error, BaseException):
+        leaving.leave(error)
+    else:
+        loop.default_exception_handler(context)
+
+
+async def _serve(
+    options: Options, limits: Limits, report: Report, leaving: Leaving, stderr: OutputDescriptor
+) -> int:
     from rshell.client.connect import connect
+
+    def tell(text: str) -> None:
+        stderr.say(line_of_ours(text))
 
     limits = _limits(options, limits)
     if options.wants_prompt:
@@ -107,25 +157,26 @@ async def _run(options: Options, limits: Limits) -> int:
         ca=options.ca,
         limits=limits,
     ) as client:
+        report.has_begun = True
         if options.tells_link:
             from rshell.cli.report import tell_link
 
-            tell_link(client, _say, way_out=" (Ctrl-C twice gives up)")
+            tell_link(client, tell, way_out=" (Ctrl-C twice gives up)")
         if options.verbose:
-            from rshell.terminal.output import printable
-
             trip = client.round_trip
             took = "" if trip is None else f", round trip {trip * 1000:.1f} ms"
-            _say(f"connected to {options.where} as {printable(client.identity)}{took}")
+            tell(f"connected to {options.where} as {client.identity}{took}")
         if options.job is not None or (options.named is not None and not options.attaches_to):
             from rshell.cli.lasting import run_lasting
 
-            return await run_lasting(client, options)
-        if options.wants_prompt:
-            return await run_prompt(client, options.where, options.attaches_to, loading)
-        from rshell.cli.oneshot import run_oneshot
+            report.status = await run_lasting(client, options, stderr)
+        elif options.wants_prompt:
+            report.status = await run_prompt(client, options.where, options.attaches_to, loading)
+        else:
+            from rshell.cli.oneshot import run_oneshot
 
-        return await run_oneshot(client, options)
+            report.status = await run_oneshot(client, options, leaving, report, stderr)
+    return report.status
 
 
 def _limits(options: Options, limits: Limits) -> Limits:
@@ -138,10 +189,6 @@ def _limits(options: Options, limits: Limits) -> Limits:
     outlives = options.wants_prompt and not options.attaches_to
     linger = window if outlives else min(window, limits.linger)
     return replace(limits, resume_window=window, linger=linger)
-
-
-def _say(text: str) -> None:
-    print(f"rshell: {text}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a command has of its own process: stdin, stdout and stderr, and the signals.
+"""What a command has of its own process while it runs: stdin, stdout and stderr, and the signals.
 
 The descriptors may be files, pipes or terminals, and may block. Each one that is used gets a
 thread that blocks in its place. Making them non-blocking instead would change them for every
@@ -7,26 +7,32 @@ at all.
 
 A signal's handler is set for a stretch of the program and taken away after it, never where the
 signal was ignored when this process began. `nohup` and `&` in a script start programs that way,
-and mean it: a closed terminal, or a Ctrl-C for the script, is not for them.
+and mean it: a closed terminal, or a Ctrl-C for the script, is not for them. Stretches nest, and
+the innermost handler counts.
+
+Hazard: a read that fails is no end of the input. Who took it for one would have a half of a file
+be the whole of it. Only a terminal that has gone has ended.
 
 Hazard: a thread that is blocked in a read can't be stopped. The threads are daemons, and the
-program ends over their heads.
+program ends over their heads. One that fails hands its error on: nobody else would see it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import queue
-import select
 import signal
+import termios
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, Union, cast
 
 from rshell.aio import Changes, first_of, timeout
+from rshell.cli.standard import StreamError, read_some, write_some
 from rshell.execution.pipes import grow_pipe
 
 Result = TypeVar("Result")
@@ -39,6 +45,8 @@ _PIPE = 1024 * 1024  # fewer turns move the same bytes
 _LAST_SECONDS = 2.0
 _PIECE = 16 * 1024  # of a block that a terminal is given at once: it may be slow, and we leave
 
+_handlers: dict[signal.Signals, list[Callable[[], object]]] = {}  # of this process, innermost last
+
 
 @contextlib.contextmanager
 def on_signals(handlers: Mapping[signal.Signals, Callable[[], object]]) -> Iterator[None]:
@@ -48,34 +56,56 @@ def on_signals(handlers: Mapping[signal.Signals, Callable[[], object]]) -> Itera
     """
     loop = asyncio.get_running_loop()
     handled = [number for number in handlers if signal.getsignal(number) is not signal.SIG_IGN]
+    begun: list[signal.Signals] = []
     try:
         for number in handled:
             loop.add_signal_handler(number, handlers[number])
+            _handlers.setdefault(number, []).append(handlers[number])
+            begun.append(number)
         yield
     finally:
-        for number in handled:
-            loop.remove_signal_handler(number)
+        for number in begun:
+            outer = _handlers[number]
+            outer.pop()
+            if outer:
+                loop.add_signal_handler(number, outer[-1])
+            else:
+                loop.remove_signal_handler(number)
+
+
+def take_signals_back() -> None:
+    """Set the handlers again that somebody else, such as prompt_toolkit, took for a while."""
+    loop = asyncio.get_running_loop()
+    for number, handlers in _handlers.items():
+        if handlers:
+            loop.add_signal_handler(number, handlers[-1])
 
 
 class Left(Exception):
     """The user leaves before the work has ended: `status` is what to exit with."""
 
-    def __init__(self, status: int) -> None:
-        super().__init__(status)
+    def __init__(self, status: int, reason: str = "") -> None:
+        super().__init__(reason or f"left with the status {status}")
         self.status = status
+
+    @classmethod
+    def by(cls, number: signal.Signals) -> Left:
+        """Return the leaving that a signal causes."""
+        return cls(128 + number, f"ended by {number.name}")
 
 
 class Leaving:
     """The ways out of work that is not done: signals, and whatever else calls `leave`.
 
     The signals count inside its `async with` block. `on_leave` is called with what `unless_left`
-    raises.
+    raises. `on_interrupt` is what SIGINT does, which leaves if nobody says otherwise.
     """
 
     def __init__(self) -> None:
         self._taken = contextlib.ExitStack()
-        self.on_leave: Callable[[Left], None] = lambda left: None
-        self._left: Left | None = None
+        self.on_leave: Callable[[BaseException], None] = lambda why: None
+        self.on_interrupt: Callable[[], None] = partial(self._end, Left.by(signal.SIGINT))
+        self._why: BaseException | None = None
         self._is_left = asyncio.Event()
 
     async def __aenter__(self: Way) -> Way:
@@ -90,71 +120,83 @@ class Leaving:
     def _take(self, taken: contextlib.ExitStack) -> None:
         """Enter what is to be left again after the block."""
         # The default of these would leave the terminal raw, or the remote command to itself.
-        ending = (signal.SIGTERM, signal.SIGHUP)
-        taken.enter_context(
-            on_signals({number: partial(self._end, Left(128 + number)) for number in ending})
-        )
+        ending = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+        handlers = {number: partial(self._end, Left.by(number)) for number in ending}
+        taken.enter_context(on_signals({**handlers, signal.SIGINT: self._interrupt}))
 
-    def leave(self, left: Left) -> None:
-        """Leave, unless that has begun already."""
-        if self._left is None:
-            self._end(left)
+    def _interrupt(self) -> None:
+        self.on_interrupt()
+
+    def leave(self, why: BaseException) -> None:
+        """Leave, unless that has begun already: with a Left, or with an error that ends it all."""
+        if self._why is None:
+            self._end(why)
 
     @property
     def is_left(self) -> bool:
         """Whether `leave` was called, or a signal came."""
-        return self._left is not None
+        return self._why is not None
 
     def raise_if_left(self) -> None:
         """Raise what `leave` was called with, if it was."""
-        if self._left is not None:
-            raise self._left
+        if self._why is not None:
+            raise self._why
 
     async def unless_left(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Return the result of `work`; cancel it and raise Left when the user leaves first."""
+        """Return the result of `work`; cancel it and raise why when the user leaves first."""
         # Leaving first: it counts even if the work is done, for the next would not be left.
         _, result = await first_of(self._is_left.wait(), work)
         self.raise_if_left()
         return cast(Result, result)
 
-    def _end(self, left: Left) -> None:
-        self._left = left
+    def _end(self, why: BaseException) -> None:
+        self._why = why
         self._is_left.set()
-        self.on_leave(left)
+        self.on_leave(why)
 
 
 class InputDescriptor:
-    """Reads blocks from a descriptor. Nothing is read before the first call of `read`."""
+    """Reads blocks from our stdin. Nothing is read before the first call of `read`."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._loop = asyncio.get_running_loop()
-        self._blocks: asyncio.Queue[bytes] = asyncio.Queue()
+        self._blocks: asyncio.Queue[Union[bytes, BaseException]] = asyncio.Queue()
         self._permits = threading.Semaphore(_AHEAD)
         self._thread: threading.Thread | None = None
-        self._ended = False
+        self._last: bytes | BaseException | None = None
 
     async def read(self) -> bytes:
-        """Return the next block, b"" at the end and ever after. Cancelling loses nothing."""
-        if self._ended:
-            return b""
+        """Return the next block, b"" at the end and ever after. Cancelling loses nothing.
+
+        Raises StreamError, then and ever after, where reading fails; and what else keeps the
+        thread from reading, such as RuntimeError where there is none to be had.
+        """
         if self._thread is None:
-            self._thread = threading.Thread(target=self._work, daemon=True)
-            self._thread.start()
-        block = await self._blocks.get()
-        self._ended = not block
+            thread = threading.Thread(target=self._work, daemon=True)
+            thread.start()
+            self._thread = thread
+        block = self._last if self._last is not None else await self._blocks.get()
+        if not isinstance(block, bytes):
+            self._last = block
+            raise block
+        if not block:
+            self._last = block
         self._permits.release()
         return block
 
     def _work(self) -> None:
         grow_pipe(self._fd, _PIPE)
-        block = b"."
-        while block:
+        is_terminal = _is_or_was_terminal(self._fd)
+        block: bytes | BaseException = b"."
+        while block and isinstance(block, bytes):
             self._permits.acquire()
             try:
-                block = _read_waiting(self._fd)
-            except OSError:
-                block = b""  # closed, or a terminal that has gone: its end
+                block = read_some(self._fd, BLOCK)
+            except OSError as error:
+                block = b"" if is_terminal else StreamError(0, error)
+            except BaseException as error:  # no memory, for example
+                block = error
             try:
                 self._loop.call_soon_threadsafe(self._blocks.put_nowait, block)
             except RuntimeError:
@@ -162,9 +204,13 @@ class InputDescriptor:
 
 
 class OutputDescriptor:
-    """Writes blocks to a descriptor, in order."""
+    """Writes blocks to our stdout, or to stderr, in order.
 
-    def __init__(self, fd: int) -> None:
+    What is written to one that `is_optional` is dropped once it fails: that decides nothing.
+    """
+
+    def __init__(self, fd: int, *, is_optional: bool = False) -> None:
+        self._is_optional = is_optional
         self._fd = fd
         self._loop = asyncio.get_running_loop()
         self._blocks: queue.SimpleQueue[tuple[int, bytes]] = queue.SimpleQueue()
@@ -172,7 +218,7 @@ class OutputDescriptor:
         self._pending = 0
         self._handed = self._written = 0  # bytes; the latter is the thread's to count
         self._given_up = 0  # how often what waited then was given up
-        self._error: OSError | None = None
+        self._error: BaseException | None = None
         self._changed = Changes()
 
     @property
@@ -183,13 +229,13 @@ class OutputDescriptor:
     async def write(self, block: bytes) -> None:
         """Hand on `block`, waiting while much is unwritten.
 
-        Raises the OSError of an earlier write, BrokenPipeError when nobody reads any more.
+        Raises the error of an earlier write: BrokenPipeError when nobody reads any more,
+        StreamError, or what else kept it from being written.
         """
         while self._pending >= _BEHIND and self._error is None:
             await self._changed.wait()
-        if self._error is not None:
-            raise self._error
-        self._hand_on(block)
+        if not self._has_failed():
+            self._hand_on(block)
 
     def say(self, line: bytes) -> None:
         """Hand on a line of our own, in order with the rest, without waiting.
@@ -199,10 +245,21 @@ class OutputDescriptor:
         if self._pending < 2 * _BEHIND and self._error is None:
             self._hand_on(line)
 
+    def _has_failed(self) -> bool:
+        """Whether what is written is to be dropped. Raises the error that decides."""
+        if self._error is not None and not self._is_optional:
+            raise self._error
+        return self._error is not None
+
     def _hand_on(self, block: bytes) -> None:
         if self._thread is None:
-            self._thread = threading.Thread(target=self._work, daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._work, daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # there is none to be had
+                self._error = error  # for the next `write` or `drain`
+                return
+            self._thread = thread
         self._pending += len(block)
         self._handed += len(block)
         self._blocks.put((self._given_up, block))
@@ -211,8 +268,7 @@ class OutputDescriptor:
         """Wait until all is written. Raises as `write` does."""
         while self._pending and self._error is None:
             await self._changed.wait()
-        if self._error is not None:
-            raise self._error
+        self._has_failed()
 
     async def finish(self, last: bytes = b"") -> None:
         """Write what waits and then `last`, within 2 s for each; give up what takes longer.
@@ -238,18 +294,19 @@ class OutputDescriptor:
         size = _PIECE if os.isatty(self._fd) else BLOCK
         while True:
             since, block = self._blocks.get()
-            error: OSError | None = None
+            error: BaseException | None = None
             view = memoryview(block)
-            while view and since == self._given_up:
-                try:
-                    written = os.write(self._fd, view[:size])
+            try:
+                while view and since == self._given_up:
+                    written = write_some(self._fd, view[:size])
                     self._written += written
                     view = view[written:]
-                except BlockingIOError:
-                    _wait(self._fd, select.POLLOUT)  # somebody else made it non-blocking
-                except OSError as caught:
-                    error = caught
-                    break
+            except BrokenPipeError as left:
+                error = left
+            except OSError as failed:
+                error = StreamError(1, failed)
+            except BaseException as other:  # no memory, for example
+                error = other
             try:
                 self._loop.call_soon_threadsafe(self._note, len(block), error)
             except RuntimeError:
@@ -257,21 +314,15 @@ class OutputDescriptor:
             if error is not None:
                 return
 
-    def _note(self, size: int, error: OSError | None) -> None:
+    def _note(self, size: int, error: BaseException | None) -> None:
         self._pending -= size
         self._error = error
         self._changed.notify()
 
 
-def _read_waiting(fd: int) -> bytes:
-    while True:
-        try:
-            return os.read(fd, BLOCK)
-        except BlockingIOError:
-            _wait(fd, select.POLLIN)  # somebody else made it non-blocking
-
-
-def _wait(fd: int, what: int) -> None:
-    poll = select.poll()
-    poll.register(fd, what)
-    poll.poll()
+def _is_or_was_terminal(fd: int) -> bool:
+    try:
+        termios.tcgetattr(fd)
+    except termios.error as error:
+        return bool(error.args[0] == errno.EIO)  # that of one that has gone
+    return True

@@ -1,9 +1,10 @@
 """The terminal that a command of ours runs on: descriptors 0 and 1 while something else has them.
 
 `Terminal` is raw for the length of its `async with` block and as it was found after it, on every
-way out. Keys come through it, with the escapes taken out; a program's output goes through one
-writer, which keeps it and what is ours to say in order; a new size and the signals that end us are
-told here alone. The one-shot with `-t`, the prompt and watching share it.
+way out; it is raw again when we go on after a stop. Keys come through it, with the escapes taken
+out; a program's output goes through one writer, which keeps it and what is ours to say in order; a
+new size and the signals that end us are told here alone. The one-shot with `-t`, the prompt and
+watching share it.
 
 An escape is a tilde at the start of a line and a key. The tilde is held back until the next key
 says whether it begins one. Two keys count when they are read one by one or, where the way from the
@@ -24,17 +25,20 @@ import sys
 import termios
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from enum import Enum
 
 from rshell.cli.report import FAILED_STATUS
-from rshell.cli.streams import Leaving, Left, OutputDescriptor, on_signals
+from rshell.cli.standard import write_all
+from rshell.cli.streams import Leaving, Left, OutputDescriptor, on_signals, take_signals_back
 from rshell.terminal.output import ModeTracker, printable
-from rshell.terminal.pty import get_size, raw_mode
+from rshell.terminal.pty import get_size, is_in_foreground, make_raw, raw_mode
 from rshell.values import TerminalSize
 
 _KEYS = 0
 _READ = 4096
 _WAITING = 1024 * 1024  # bytes read before they are taken
+_NUDGE = 0.1  # seconds with another size
 
 _DUMB = ("dumb", "unknown", "")
 _HELP = {
@@ -79,7 +83,8 @@ class Terminal(Leaving):
     `size` is its present size, and `on_resize` is told each new one. Keys wait in `waiting` until
     somebody takes them, and `on_keys` is called when there are more. With `detaches`, leaving by
     an escape is detaching; else it is leaving with `left_status`. `farewell` is written last, once
-    the modes that are on have been undone.
+    the modes that are on have been undone. `on_return` draws what was on the screen again when we
+    go on after a stop; it has the program there do so, if nobody says otherwise.
     """
 
     def __init__(self, *, detaches: bool = False, left_status: int = FAILED_STATUS) -> None:
@@ -99,9 +104,13 @@ class Terminal(Leaving):
         self._wants_keys = False
         self._is_listening = False
         self._have_come = asyncio.Event()
+        self._nudging: asyncio.TimerHandle | None = None
+        self.on_return: Callable[[], None] = self._draw_again
 
     async def __aexit__(self, *exc_info: object) -> None:
         self.stop()
+        if self._nudging is not None:
+            self._nudging.cancel()
         try:
             # Not just written: a terminal that takes nothing must not keep us.
             await self.output.finish(self.undo() + self.farewell)
@@ -110,7 +119,8 @@ class Terminal(Leaving):
 
     def _take(self, taken: ExitStack) -> None:
         super()._take(taken)
-        taken.enter_context(on_signals({signal.SIGWINCH: self.check_size}))
+        signals = {signal.SIGWINCH: self.check_size, signal.SIGCONT: self._return}
+        taken.enter_context(on_signals(signals))
         taken.enter_context(raw_mode(_KEYS))
 
     # Its size.
@@ -124,9 +134,27 @@ class Terminal(Leaving):
                 self.on_resize(size)
 
     def take_back(self) -> None:
-        """Hear of new sizes again, which prompt_toolkit does while it has the terminal."""
-        self._loop.add_signal_handler(signal.SIGWINCH, self.check_size)
+        """Hear of signals again, some of which prompt_toolkit takes with the terminal."""
+        take_signals_back()
         self.check_size()
+
+    # After a stop.
+
+    def _return(self) -> None:
+        """We were stopped, and the shell that started us had the terminal meanwhile."""
+        if not is_in_foreground(_KEYS):
+            return  # it has it still; `fg` tells us again
+        make_raw(_KEYS)
+        if modes := self.modes.restore():
+            self.output.say(modes)
+        self.check_size()
+        self.on_return()
+
+    def _draw_again(self) -> None:
+        """Have the program there draw again: by another size, for it knows this one."""
+        rows = self.size.rows
+        self.on_resize(replace(self.size, rows=rows - 1 if rows > 1 else 2))
+        self._nudging = self._loop.call_later(_NUDGE, lambda: self.on_resize(self.size))
 
     # What is written on it.
 
@@ -144,10 +172,8 @@ class Terminal(Leaving):
 
         Nothing is raised where the terminal has gone: SIGHUP says so.
         """
-        view = memoryview(data)
         with suppress(OSError):
-            while view:
-                view = view[os.write(1, view) :]
+            write_all(1, data)
 
     def say(self, text: str) -> None:
         """Say something of ours on a line of its own."""

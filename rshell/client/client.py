@@ -8,16 +8,19 @@ tenth sooner.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Union, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
-from rshell.aio import Opening, timeout
+from rshell.aio import Opening, require_loop, timeout
 from rshell.channels.process.client import (
     PIPE,
+    Command,
     CompletedProcess,
+    PathLike,
     Process,
+    as_path,
     make_request,
     run_process,
     start_process,
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 
     from rshell.channels.job.client import JobLogs
     from rshell.channels.job.messages import JobInfo
+    from rshell.channels.process.feeding import Input
     from rshell.channels.shell.client import Shell, ShellLine
     from rshell.channels.shell.messages import NamedShellInfo
     from rshell.channels.shell.named.client import ShellWatch
@@ -41,17 +45,14 @@ if TYPE_CHECKING:
     class RunOptions(TypedDict, total=False):
         """What `run` takes whatever it returns."""
 
-        input: bytes | str | None
-        cwd: str | None
+        input: Input | None
+        cwd: PathLike | None
         env: Mapping[str, str] | None
         clear_env: bool
         merge_stderr: bool
         timeout: float | None
         check: bool
         max_output: int | None
-
-
-Command = Union[str, Sequence[str]]
 
 
 class Client:
@@ -122,8 +123,8 @@ class Client:
         self,
         command: Command,
         *,
-        input: bytes | str | None = None,
-        cwd: str | None = None,
+        input: Input | None = None,
+        cwd: PathLike | None = None,
         env: Mapping[str, str] | None = None,
         clear_env: bool = False,
         merge_stderr: bool = False,
@@ -135,26 +136,26 @@ class Client:
     ) -> CompletedProcess[Any]:
         """Run a command and return its whole reply.
 
-        A string goes through the remote user's shell, a sequence is run as it is. `input` is
-        its stdin, empty without one. `env` adds to the server's environment, or replaces it
-        with `clear_env`. The server ends a command that passes `timeout` seconds. Output is
+        A string goes through the remote user's shell, a sequence is run as it is. `input` is its
+        stdin, empty without one: bytes, text, a file or an asynchronous iterator of blocks, whose
+        failure ends the command and is raised. `env` adds to the server's environment, or replaces
+        it with `clear_env`. The server ends a command that passes `timeout` seconds. Output is
         bytes, or text with `text` or `encoding` (undecodable bytes become U+FFFD); more than
         `max_output` bytes end the command.
 
         Raises ProcessFailed (with `check`, unless the status is 0), ProcessTimeout,
-        OutputTruncated, ChannelRefused, and LinkLost or SessionClosed when the session ends;
-        LookupError for an unknown `encoding`, before anything runs.
+        OutputTruncated, ChannelRefused, and LinkLost or SessionClosed when the session ends; for
+        arguments that can't be, LookupError, TypeError or ValueError, before anything runs.
         Cancelling ends the remote process group.
         """
         coding = check_encoding(encoding or ("utf-8" if text else None))
-        if isinstance(input, str):
-            input = input.encode(coding or "utf-8")
         decode = partial(_decode, coding)
         try:
             done = await run_process(
                 self._live,
                 command,
                 input=input,
+                encoding=coding or "utf-8",
                 limits=self._limits,
                 max_output=max_output,
                 cwd=cwd,
@@ -178,7 +179,7 @@ class Client:
         command: Command | None,
         *,
         stdin: int | None = None,
-        cwd: str | None = None,
+        cwd: PathLike | None = None,
         env: Mapping[str, str] | None = None,
         clear_env: bool = False,
         merge_stderr: bool = False,
@@ -211,7 +212,7 @@ class Client:
         self,
         *,
         stdin: int | None = None,
-        cwd: str | None = None,
+        cwd: PathLike | None = None,
         env: Mapping[str, str] | None = None,
         clear_env: bool = False,
         terminal: TerminalSize | None = None,
@@ -227,7 +228,7 @@ class Client:
         from rshell.channels.shell.messages import ShellRequest
 
         request = ShellRequest(
-            cwd=cwd,
+            cwd=as_path(cwd),
             env=env or {},
             clear_env=clear_env,
             stdin=stdin == PIPE,
@@ -262,7 +263,7 @@ class Client:
         command: Command,
         *,
         name: str | None = None,
-        cwd: str | None = None,
+        cwd: PathLike | None = None,
         env: Mapping[str, str] | None = None,
         clear_env: bool = False,
         merge_stderr: bool = False,
@@ -362,8 +363,11 @@ class Client:
     async def close(self) -> None:
         """End the session and what runs in it. Does nothing when it is closed.
 
-        Cancelling ends the wait for the link's end; the session is over all the same.
+        Cancelling ends the wait for the link's end; the session is over all the same. Raises
+        RuntimeError in another event loop.
         """
+        if not (self.is_closed and self.links.link.driver.done.is_set()):
+            require_loop(self._live.loop, "this client")
         try:
             await self._leave()
         finally:

@@ -217,7 +217,7 @@ class Reconnector:
             )
         except ResumeFailed as failed:
             error = failed
-        except (RshellError, OSError) as failed:
+        except Exception as failed:  # also what nobody foresaw: the session must not wait for ever
             reason = f"{cause.reason}, and there is no way back: {failed}"
             error = caused_by(failed, LinkLost(reason))
         self._live.end(as_session_error(error))

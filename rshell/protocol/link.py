@@ -30,9 +30,6 @@ from rshell.errors import (
 from rshell.protocol.channel import ChannelEvent
 from rshell.protocol.flow import AckClock, Bucket, Liveness
 from rshell.protocol.frames import (
-    FIRST_CHANNEL_TYPE,
-    FIRST_SKIPPED_TYPE,
-    KNOWN_TYPES,
     Buffer,
     Frame,
     FrameDecoder,
@@ -198,15 +195,18 @@ class Link:
 
     # What comes in.
 
-    def receive_data(self, data: Buffer, now: float) -> list[Event]:
-        """Take bytes from the peer, cut anywhere, and return what they mean."""
+    def receive_data(self, data: Buffer, now: float, *, helping: bool = False) -> list[Event]:
+        """Take bytes from the peer, cut anywhere, and return what they mean.
+
+        A `helping` is a bounded amount of work: what it leaves is then `rest`, to be given next.
+        """
         events: list[Event] = []
         if self.error is not None:
             return events
         if self._is_superseded:
             return self._lose("the session went on over another link")
         self._liveness.heard(now)
-        frames: Iterator[Frame] = self._decoder.feed(data)
+        frames: Iterator[Frame] = self._decoder.feed(data, helping=helping)
         if self.trace is not None:
             frames = self.trace.received(frames)
         try:
@@ -218,6 +218,11 @@ class Link:
         except REFUSALS as error:
             events += self._fail(error)
         return events
+
+    @property
+    def rest(self) -> Buffer:
+        """What the last helping has left, a view; empty once the link is over."""
+        return b"" if self.error is not None else self._decoder.rest
 
     def receive_eof(self) -> list[Event]:
         """Take the end of the byte stream."""
@@ -238,13 +243,8 @@ class Link:
         return [] if self.error is not None else self._end(error_from_loss(error))
 
     def _receive(self, frame: Frame, now: float) -> Sequence[Event]:
+        frame.check()
         number = frame.type
-        if number in KNOWN_TYPES:
-            if (frame.channel == 0) is not (number < FIRST_CHANNEL_TYPE):
-                name = KNOWN_TYPES[number].name
-                raise RemoteProtocolError(f"{name} with the channel number {frame.channel}")
-        elif number < FIRST_SKIPPED_TYPE:
-            raise RemoteProtocolError(f"a frame of the unknown type {number}", code="unknown-type")
         self.is_proved = self.handshake.is_attached
         self.handshake.receive(number)
         if frame.is_sequenced:

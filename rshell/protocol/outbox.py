@@ -178,4 +178,4 @@ class Outbox:
 
     def _forget(self, channel: ChannelState) -> None:
         if self.channels.pop(channel.number, None) is not None:
-            channel.receive_window.close()
+            channel.close()

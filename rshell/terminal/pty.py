@@ -123,6 +123,23 @@ def raw_mode(fd: int) -> Iterator[None]:
             termios.tcsetattr(fd, termios.TCSANOW, before)
 
 
+def make_raw(fd: int) -> None:
+    """Hand every key to the program, at once: the terminal was ours before, and is again.
+
+    Does nothing where it has gone.
+    """
+    with contextlib.suppress(termios.error):
+        tty.setraw(fd, termios.TCSANOW)
+
+
+def is_in_foreground(fd: int) -> bool:
+    """Whether this process may use the terminal: its modes are for the foreground to set."""
+    try:
+        return os.tcgetpgrp(fd) == os.getpgrp()
+    except OSError:
+        return True  # it has no foreground: it is not our controlling terminal
+
+
 def process_output(fd: int, wanted: bool) -> None:
     """Have a raw terminal make lines of newlines, or not, for a program of this machine on it.
 

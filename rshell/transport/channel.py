@@ -42,6 +42,9 @@ class Owner(Protocol):
     def flush(self) -> None:
         """Let the link write what is queued."""
 
+    def check_loop(self) -> None:
+        """Raise RuntimeError in another event loop than the session's."""
+
     def forget(self, channel: Channel) -> None:
         """Send the channel no more events."""
 
@@ -132,6 +135,7 @@ class Channel:
 
     def stream(self, number: int) -> ByteReader:
         """Return the reader of one incoming stream."""
+        self._live.check_loop()
         reader = self._readers.get(number)
         if reader is None:
             reader = self._readers[number] = ByteReader(self._consumed)
@@ -170,6 +174,7 @@ class Channel:
     def _next_message(self) -> Json:
         message, size = self._messages.popleft()
         self._message_bytes -= size
+        self._state.let_go(size)
         return message
 
     # Writing.
@@ -209,6 +214,7 @@ class Channel:
         The bytes must not change afterwards: they are kept until the peer has them. Raises
         TypeError for what is not contiguous.
         """
+        self._live.check_loop()
         self._raise_if_over()
         self._live.session.send(self._state, stream, as_bytes(data))
         self._live.flush()
@@ -249,8 +255,14 @@ class Channel:
             self._changes.notify()  # a write that waits for room would wait for ever
 
     def send_message(self, message: Json, *, urgent: bool = False) -> None:
-        """Send a message of the kind, `urgent` ahead of queued data. Dropped when over."""
-        if self._state.ours in (Half.OPEN, Half.ENDED):
+        """Send a message of the kind, `urgent` ahead of queued data. Dropped when over.
+
+        A peer that asks for more messages than it takes loses the channel.
+        """
+        self._live.check_loop()
+        if self._state.queued_messages > self._live.session.limits.messages:
+            self.reset("overrun", "more messages wait to be taken than there is memory for")
+        elif self._state.ours in (Half.OPEN, Half.ENDED):
             self._live.session.send_message(self._state, message, urgent=urgent)
             self._live.flush()
 
@@ -303,9 +315,9 @@ class Channel:
             self._on_message(event.message)
             return
         largest = self._live.session.limits.messages
-        if self._message_bytes + event.size > largest:
+        if self._message_bytes + event.size > largest or not self._state.keep(event.size):
             # No window holds messages back: a peer that floods is told so, not obeyed.
-            self.reset("overrun", f"more than {largest} bytes of messages wait to be read")
+            self.reset("overrun", "more messages wait to be read than there is memory for")
             return
         self._messages.append((event.message, event.size))
         self._message_bytes += event.size

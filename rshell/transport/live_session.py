@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from rshell.aio import Changes
+from rshell.aio import Changes, require_loop
 from rshell.errors import ChannelError, LinkLost, RshellError, SessionClosed, caused_by
 from rshell.protocol.channel import ChannelClosed, ChannelEvent, ChannelRequested, ChannelState
 from rshell.protocol.codec import Json
@@ -29,7 +29,8 @@ class LiveSession:
 
     `serve` is run for each channel that the peer opens. `error` says why the session is over.
     `driver` is that of the link which carries it now, None between two links; `lost` says then why,
-    and `on_lost` was called with the driver that it had. `changes` tells of all that.
+    and `on_lost` was called with the driver that it had. `changes` tells of all that. `loop` is the
+    event loop in which alone it may be used.
     """
 
     def __init__(self, session: Session, serve: Serve) -> None:
@@ -42,7 +43,7 @@ class LiveSession:
         self._serve = serve
         self._channels: dict[int, Channel] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
 
     # What channels need.
 
@@ -53,7 +54,11 @@ class LiveSession:
 
     def now(self) -> float:
         """The clock of the link, in seconds."""
-        return self._loop.time()
+        return self.loop.time()
+
+    def check_loop(self) -> None:
+        """Raise RuntimeError in another event loop than the session's."""
+        require_loop(self.loop, "this session")
 
     def forget(self, channel: Channel) -> None:
         """Send the channel no more events."""
@@ -70,6 +75,7 @@ class LiveSession:
 
     def open_channel(self, kind: str, request: Json) -> Channel:
         """Ask for a channel; await `Channel.wait_opened` for the answer."""
+        self.check_loop()
         if self.error is not None:
             raise self.error
         state = self.session.open(kind, request)
@@ -150,7 +156,7 @@ class LiveSession:
 
     def _start(self, state: ChannelState, request: Json) -> None:
         channel = self._channels[state.number] = Channel(self, state, request)
-        task = self._tasks[state.number] = self._loop.create_task(self._run(channel))
+        task = self._tasks[state.number] = self.loop.create_task(self._run(channel))
         # Not in `_run` itself, which never begins if the peer gives up at once.
         task.add_done_callback(lambda _: self._tasks.pop(state.number))
 

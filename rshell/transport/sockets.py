@@ -179,6 +179,16 @@ class SocketStream(FrameWriter, asyncio.BufferedProtocol):
 
     # What the driver calls.
 
+    def pause(self) -> None:
+        """Leave what comes to the kernel."""
+        if self._transport is not None:
+            cast(asyncio.Transport, self._transport).pause_reading()
+
+    def resume(self) -> None:
+        """Read again."""
+        if self._transport is not None:
+            cast(asyncio.Transport, self._transport).resume_reading()
+
     def close(self) -> None:
         """Write what is kept, then close."""
         if not self._is_closing and self._transport is not None:

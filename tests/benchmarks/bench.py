@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 import rshell
 from rshell.aio import Opening
 from rshell.client.client import Client
+from tests.benchmarks.hostile import WAYS
 from tests.benchmarks.measure import MIB
 from tests.benchmarks.result import Result
 from tests.benchmarks.servers import (
@@ -36,6 +37,8 @@ class Effort:
     sessions: int = 500
     reply: int = 2048 * MIB
     at_once: int = 100
+    hostile: int = 4  # clients at once
+    ways: tuple[str, ...] = tuple(WAYS)  # in which they are hostile
     far_rounds: int = 1
     # Milliseconds of a round trip, share lost, bytes of a packet: where both move most, they are
     # large, or the path itself would be the limit.
@@ -65,6 +68,8 @@ TINY = Effort(
     reply=8 * MIB,
     at_once=3,
     far_paths=((1, 0, 9_000),),
+    hostile=1,
+    ways=("tiny-data",),
     far_seconds=(0.01, 0.05),
 )
 

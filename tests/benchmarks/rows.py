@@ -6,6 +6,7 @@ from tests.benchmarks import (
     rows_bulk,
     rows_commands,
     rows_far,
+    rows_hostile,
     rows_keys,
     rows_memory,
     rows_prompt,
@@ -28,4 +29,5 @@ ROWS: dict[str, Row] = {
     "echo": rows_keys.echo,
     "prompt": rows_prompt.prompt,
     "reply": rows_memory.large_reply,
+    "hostile": rows_hostile.hostile,
 }

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from rshell.aio import Changes, Opening, Tasks, first_of
+from rshell.aio import Changes, Opening, Tasks, accompanied, all_of, first_of
 from tests.support.session import until
 
 
@@ -93,6 +93,39 @@ async def give(value: object) -> object:
 
 async def fail() -> None:
     raise KeyError("broken")
+
+
+async def test_all_of_several_or_the_first_error_and_none_goes_on() -> None:
+    log: list[str] = []
+    assert await all_of(give(1), give(2)) == [1, 2]
+    with pytest.raises(KeyError):
+        await all_of(forever(log), fail())
+    assert log == ["cleaned up"]
+    waiting = asyncio.ensure_future(all_of(forever(log), forever(log)))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert log == ["cleaned up"] * 3
+
+
+async def test_a_helper_that_fails_ends_the_work_and_one_that_is_done_does_not() -> None:
+    """A task that feeds a command and dies unseen: a command that waits for ever."""
+    log: list[str] = []
+
+    async def work() -> str:
+        for _ in range(5):
+            await asyncio.sleep(0)
+        return "done"
+
+    assert await accompanied(work(), give(None)) == "done"
+    assert await accompanied(work(), forever(log)) == "done"
+    assert log == ["cleaned up"]
+    with pytest.raises(KeyError):
+        await accompanied(forever(log), fail())
+    assert log == ["cleaned up"] * 2
+    assert await accompanied(give("done"), fail()) == "done", "both at once: the work counts"
 
 
 async def test_the_first_of_several_counts_and_the_others_are_over_afterwards() -> None:

@@ -9,13 +9,15 @@ waits for ever; merge them (`merge_stderr=True`), read both, or use `run`, which
 
 from __future__ import annotations
 
+import os
 import signal as signals
 import subprocess
-from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, Generic, TypeVar, Union
 
 from rshell import aio
 from rshell.channels.base import ask, check_count, listen, read_reply
+from rshell.channels.process.feeding import Input, blocks_of
 from rshell.channels.process.messages import (
     STDERR,
     STDIN,
@@ -36,12 +38,17 @@ from rshell.errors import (
     RemoteProtocolError,
 )
 from rshell.protocol.codec import Message
+from rshell.protocol.fields import SECONDS_LIMIT
+from rshell.protocol.frames import Buffer
 from rshell.transport.channel import Channel
 from rshell.transport.live_session import LiveSession
 from rshell.transport.streams import ByteReader, TextReader
 from rshell.values import Bounds, ExitStatus, TerminalSize, frozen
 
 PIPE = subprocess.PIPE
+
+PathLike = Union[str, "os.PathLike[str]"]
+Command = Union[str, Sequence[PathLike]]
 
 Text = TypeVar("Text", bytes, str)
 Reader = TypeVar("Reader", ByteReader, TextReader)
@@ -59,7 +66,7 @@ class CompletedProcess(Generic[Text]):
     held the output when the command ended; what it writes later is not in here.
     """
 
-    command: str | Sequence[str]
+    command: Command
     status: ExitStatus
     stdout: Text
     stderr: Text
@@ -103,7 +110,7 @@ class ProcessInput:
         self._is_closed = False
         self.is_refused = False  # the process no longer reads
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: Buffer) -> None:
         """Send all of `data`, waiting for room as the process reads.
 
         Raises BrokenPipeError once the process has ended or closed its stdin, LinkLost when the
@@ -204,7 +211,7 @@ class Process(Generic[Reader]):
 
 
 def passed_timeout(
-    timeout: float, command: str | Sequence[str] = "", stdout: bytes = b"", stderr: bytes = b""
+    timeout: float, command: Command = "", stdout: bytes = b"", stderr: bytes = b""
 ) -> ProcessTimeout:
     """Return the error for a command that its timeout has ended."""
     text = f"the command passed its timeout of {timeout:g} s and was ended"
@@ -212,13 +219,50 @@ def passed_timeout(
     return ProcessTimeout(text, timeout=timeout, stdout=stdout, stderr=stderr)
 
 
-def make_request(command: str | Sequence[str] | None, **options: Any) -> ProcessRequest:
-    """Return the request for a command: a string for the shell, a sequence for no shell."""
+def make_request(
+    command: Command | None,
+    *,
+    cwd: PathLike | None = None,
+    timeout: float | None = None,
+    **options: Any,
+) -> ProcessRequest:
+    """Return the request for a command: a string for the shell, a sequence for no shell.
+
+    Raises TypeError and ValueError for arguments that can't be.
+    """
+    options |= {"cwd": as_path(cwd), "timeout": check_timeout(timeout)}
     if command is None or isinstance(command, str):
         return ProcessRequest(command=command, **options)
-    if isinstance(command, bytes) or not command:
+    if isinstance(command, (bytes, os.PathLike)) or not command:
         raise TypeError("a command is a string, or a sequence of at least one string")
-    return ProcessRequest(argv=tuple(command), **options)
+    return ProcessRequest(argv=tuple(_as_word(word) for word in command), **options)
+
+
+def as_path(path: PathLike | None) -> str | None:
+    """Return a directory as text. Raises TypeError for what is neither text nor a path."""
+    return None if path is None else _as_word(path)
+
+
+def _as_word(word: PathLike) -> str:
+    text = os.fspath(word)
+    if not isinstance(text, str):
+        raise TypeError(f"a word of a command, or a directory, is text or a path: {word!r}")
+    return text
+
+
+def check_timeout(timeout: float | None) -> float | None:
+    """Return a timeout that can be. Raises ValueError and TypeError."""
+    if timeout is not None and not 0 < timeout < SECONDS_LIMIT:
+        raise ValueError(f"a timeout is a positive number below {SECONDS_LIMIT:g}: {timeout}")
+    return timeout
+
+
+def check_max_output(count: int | None) -> None:
+    """Raise TypeError or ValueError for what is no number of bytes."""
+    if count is not None and type(count) is not int:
+        raise TypeError(f"max_output is a number of bytes, not {type(count).__name__}")
+    if count is not None and count < 0:
+        raise ValueError(f"max_output is a number of bytes, not below 0: {count}")
 
 
 async def start_process(
@@ -235,11 +279,22 @@ async def start_process(
     return Process(channel, request, TextReader(stdout, encoding), TextReader(stderr, encoding))
 
 
+async def _feed(stdin: ProcessInput, blocks: AsyncIterator[Buffer]) -> None:
+    """Write all blocks, as far as the process reads. Raises what the blocks raise."""
+    async for block in blocks:
+        try:
+            await stdin.write(block)
+        except BrokenPipeError:
+            break  # it need not read it all; its ending tells
+    await stdin.close()
+
+
 async def run_process(
     live: LiveSession,
-    command: str | Sequence[str],
+    command: Command,
     *,
-    input: bytes | None,
+    input: Input | None,
+    encoding: str = "utf-8",
     limits: Bounds,
     max_output: int | None = None,
     timeout: float | None = None,
@@ -247,10 +302,12 @@ async def run_process(
 ) -> CompletedProcess[bytes]:
     """Run a command and collect its output. Cancelling ends the remote process group.
 
-    `options` are fields of the request.
-    Raises ProcessTimeout, OutputTruncated past `max_output` bytes, ChannelRefused, and what
-    cuts the session or channel short.
+    `options` are fields of the request; `encoding` is for an `input` of text.
+    Raises ProcessTimeout, OutputTruncated past `max_output` bytes, ChannelRefused, what cuts the
+    session or channel short, and what reading the `input` raises, which ends the command, too.
     """
+    check_max_output(max_output)
+    blocks = None if input is None else blocks_of(input, encoding)
     request = make_request(command, stdin=input is not None, timeout=timeout, **options)
     process: Process[ByteReader] = await start_process(live, request, None)
     async with process:
@@ -269,12 +326,10 @@ async def run_process(
         backstop = None if timeout is None else timeout + limits.kill_grace + _TIMEOUT_MARGIN
         try:
             async with aio.timeout(backstop):
-                if input is not None and process.stdin is not None:
-                    try:
-                        await process.stdin.write(input)
-                    except BrokenPipeError:
-                        pass  # it need not read it all; its ending tells
-                    await process.stdin.close()
+                if blocks is not None and process.stdin is not None:
+                    # An input need not end when the command does.
+                    feeding = _feed(process.stdin, blocks)
+                    await aio.first_of(process.wait_ending(), feeding)
                 ending = await process.wait_ending()
         except ChannelReset:
             if not is_passed():

@@ -187,10 +187,14 @@ class _Run:
         self._work.end()
         if self._feeder is not None:
             self._feeder.cancel()
-        if self._piped is not None:
+        if self._piped is None:
+            return
+        if self._is_reported:
             self._piped.close()
-            if not self._is_reported:
-                self._context.clean_up(self._cut_short(self._piped))
+        else:
+            self._context.clean_up(self._cut_short(self._piped))
+            # Behind its first step: the end of a part of the input must not come before SIGTERM.
+            asyncio.get_running_loop().call_soon(self._piped.close)
 
     async def _cut_short(self, piped: PipedProcess) -> None:
         await piped.end()

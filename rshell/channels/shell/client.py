@@ -11,6 +11,9 @@ that runs, as they would on a terminal.
 Hazard: a client may attach to a named shell while its command ends. The ending can be here before
 anybody has asked for it, and is kept for `follow`.
 
+Hazard: what a server gives back as unread is typed at somebody's prompt: no more than was sent
+counts, or than a terminal holds, where a client before us may have sent it.
+
 Hazard: a server that has never heard of named shells ignores the name, and gives a shell that ends
 with its client; the reply tells the two apart.
 """
@@ -23,7 +26,12 @@ from typing import Any, Generic, TypeVar
 
 from rshell.aio import first_of
 from rshell.channels.base import ask, check_count, listen, read_reply
-from rshell.channels.process.client import CompletedProcess, ProcessInput, passed_timeout
+from rshell.channels.process.client import (
+    CompletedProcess,
+    ProcessInput,
+    check_timeout,
+    passed_timeout,
+)
 from rshell.channels.process.messages import STDERR, STDIN, STDOUT, Notice, Resize, Signal
 from rshell.channels.shell.messages import (
     COMMAND_LIMIT,
@@ -40,21 +48,18 @@ from rshell.channels.shell.messages import (
     ShellReply,
     ShellRequest,
     Unread,
+    unread_bytes,
 )
 from rshell.channels.shell.named.client import read_joined
-from rshell.errors import (
-    ChannelReset,
-    LocalProtocolError,
-    RemoteProtocolError,
-    RshellError,
-)
+from rshell.errors import ChannelReset, LocalProtocolError, RemoteProtocolError, RshellError
 from rshell.protocol.codec import Message
-from rshell.protocol.fields import SECONDS_LIMIT
 from rshell.transport.channel import Channel
 from rshell.transport.live_session import LiveSession
 from rshell.values import TerminalSize, frozen
 
 Text = TypeVar("Text", bytes, str)
+
+_TERMINAL_HOLDS = 4096  # bytes that nobody has read
 
 
 class ShellLine:
@@ -71,12 +76,13 @@ class ShellLine:
         self.reply = read_reply(channel, ShellReply)
         self.cwd = self.reply.cwd
         self.program = self.reply.shell
-        self.on_done: Callable[[ShellEnding], None] = lambda done: None
-        self.on_unread: Callable[[str], None] = lambda text: None
-        self.on_restart: Callable[[ShellEnding], None] = lambda done: None
-        self.on_notice: Callable[[str], None] = lambda text: None
-        self._sent = 0  # bytes of input
-        self._late: list[str] | None = None
+        self.on_done: Callable[[ShellEnding], None] = lambda _: None
+        self.on_unread: Callable[[str], None] = lambda _: None
+        self.on_restart: Callable[[ShellEnding], None] = lambda _: None
+        self.on_notice: Callable[[str], None] = lambda _: None
+        self._sent = self._returnable = 0  # bytes of input; of them, not given back yet
+        self._late: bytearray | None = None
+        self._waits_for_late = False
         self._returned: asyncio.Future[None] | None = None
         self.name = str(channel.request.get("name", ""))
         self.found = read_joined(channel) if self.name else None
@@ -84,11 +90,11 @@ class ShellLine:
         self._number = 0 if self.found is None else self.found.number
         self._reply: asyncio.Future[ShellEnding] | None = None
         if self.found is not None and self.found.running is not None:
+            self._returnable = _TERMINAL_HOLDS
             self._reply = asyncio.get_running_loop().create_future()
         self._questions: dict[int, asyncio.Future[Completions | Checked]] = {}
         self._question = 0
-        kinds = (ShellEnding, Completions, Checked, Unread, Notice, Moved)
-        listen(channel, self._hear, *kinds)
+        listen(channel, self._hear, ShellEnding, Completions, Checked, Unread, Notice, Moved)
 
     async def __aenter__(self) -> ShellLine:
         return self
@@ -99,14 +105,13 @@ class ShellLine:
     async def run(self, command: str, *, timeout: float | None = None) -> ShellEnding:
         """Run a command and return its ending.
 
-        Its `unread` holds all that was sent by `write_nowait` and that no command got.
+        Its `unread` holds what was sent by `write_nowait` and no command got (`os.fsdecode`).
         Cancelling leaves it running: `cancel` it. Raises what cuts the channel short, and
         ValueError for a command that is too long or holds a NUL, and for a timeout that is none.
         """
         if "\0" in command:
             raise ValueError("a command can't hold a NUL character")
-        if timeout is not None and not 0 < timeout < SECONDS_LIMIT:
-            raise ValueError(f"a timeout is a positive number below {SECONDS_LIMIT:g}: {timeout}")
+        check_timeout(timeout)
         if len(command) > COMMAND_LIMIT:
             raise ValueError(f"a command can't be longer than {COMMAND_LIMIT} characters")
         try:
@@ -133,15 +138,22 @@ class ShellLine:
         assert done is not None and late is not None
         if done.left:
             return done
-        while len("".join(late).encode(errors="surrogateescape")) < self._sent - done.taken:
+        while self._waits_for_late and len(late) < min(self._sent - done.taken, self._returnable):
             self._returned = asyncio.get_running_loop().create_future()
             await self._or_closed(self._returned)
         self._late = None
-        return done.replace(unread=done.unread + "".join(late)) if late else done
+        unread = self._allowed(unread_bytes(done.unread) + late)
+        return done.replace(unread=unread.decode(errors="surrogateescape"))
+
+    def stop_waiting(self) -> None:
+        """Have a command that has ended return without the input that is still to come back."""
+        self._waits_for_late = False
+        self._wake()
 
     def write_nowait(self, data: bytes) -> None:
         """Send input for the terminal of the running command; keep to the channel's room."""
         self._sent += len(data)
+        self._returnable += len(data)
         self.channel.write_nowait(data, STDIN)
 
     async def outcome(self) -> ShellEnding | None:
@@ -239,19 +251,30 @@ class ShellLine:
     def _ended(self, done: ShellEnding) -> None:
         self.cwd = done.cwd
         if done.number == self._number and self._reply is not None and not self._reply.done():
-            self._late = []
+            unread_bytes(done.unread)  # which says what is wrong with it
+            self._late, self._waits_for_late = bytearray(), True
             self.on_done(done)
             self._reply.set_result(done)
         elif done.restarted:
             self.on_restart(done)
 
     def _take_back(self, text: str) -> None:
-        if self._late is None:
-            self.on_unread(text)
-        else:
-            self._late.append(text)
-            if self._returned is not None and not self._returned.done():
-                self._returned.set_result(None)
+        data = unread_bytes(text)
+        if self._late is not None:
+            self._late += data[: max(0, self._returnable - len(self._late))]
+            self._wake()
+        elif data := self._allowed(data):
+            self.on_unread(data.decode(errors="surrogateescape"))
+
+    def _allowed(self, data: bytes) -> bytes:
+        """Return what of `data` can be input that comes back."""
+        data = data[: self._returnable]
+        self._returnable -= len(data)
+        return data
+
+    def _wake(self) -> None:
+        if self._returned is not None and not self._returned.done():
+            self._returned.set_result(None)
 
     def _answer(self, answer: Completions | Checked) -> None:
         waiting = self._questions.get(answer.number)

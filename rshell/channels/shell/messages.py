@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rshell.channels.process.messages import Terminal
-from rshell.errors import LocalProtocolError
+from rshell.errors import LocalProtocolError, RemoteProtocolError
 from rshell.protocol import fields
 from rshell.protocol.codec import Json, Message
 from rshell.values import ExitStatus, TerminalSize
@@ -74,6 +74,14 @@ class Unread(Message, type="unread"):
 def split_unread(text: str) -> list[str]:
     """Cut what is given back into pieces that fit into a frame, whatever they hold."""
     return [text[at : at + _UNREAD] for at in range(0, len(text), _UNREAD)]
+
+
+def unread_bytes(text: str) -> bytes:
+    """Return the bytes that were given back as `text`. Raises RemoteProtocolError."""
+    try:
+        return text.encode(errors="surrogateescape")
+    except UnicodeEncodeError as error:
+        raise RemoteProtocolError("what is given back was never typed: it is no bytes") from error
 
 
 class ShellEnding(Message, type="done"):

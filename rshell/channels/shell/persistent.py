@@ -38,7 +38,7 @@ from rshell.values import ExitStatus, TerminalSize
 _INTERRUPT = b"\x03"
 _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGKILL)
 _NOTHING = {STDOUT: 0, STDERR: 0}
-_EXITS = re.compile(r"\s*(?:exit|logout)(?:\s+\d+)?\s*\Z")
+_EXITS = re.compile(r"\s*\\?(?:exit|logout)(?:\s+\d+)?\s*\Z")
 _SETS_ERREXIT = re.compile(r"\bset\s+-\w*e|\berrexit\b")
 
 
@@ -161,8 +161,8 @@ class PersistentShell:
         self._questions.forget()
         shell, self._shell = self._shell, None
         if shell is not None:
-            shell.close()
             self._context.clean_up(_end(shell.process, self._context.limits.kill_grace))
+            shell.close()
         self._ready.set()  # nobody waits for a shell any more
 
     # Commands.

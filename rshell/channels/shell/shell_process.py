@@ -168,14 +168,18 @@ class ShellProcess:
         self._piped.resume()
 
     def close(self) -> None:
-        """Release every descriptor and task. The process is the caller's to end."""
+        """Release every descriptor and task.
+
+        The process is the caller's to end, by a task that begins before this call: the input of
+        its command is closed behind that, or a part of it would be taken for the whole.
+        """
         self.on_report = self.on_answer = self.on_death = _ignore
         if self._writer is not None:
             self._writer.cancel()
         if self._rest_timer is not None:
             self._rest_timer.cancel()
         self._report_source.close()
-        self._piped.close()
+        asyncio.get_running_loop().call_soon(self._piped.close)
 
     # The outlet of its pipes.
 

@@ -12,24 +12,30 @@ reason, and holds nothing that would have to be released.
 
 Hazard: keys that reached a program's terminal and were never read come back from the server.
 
-Hazard: what prompt and toolbar show came from the other side or from the user. Every piece of text
-passes `printable` before it reaches the terminal.
+Hazard: a server may have a lot to say. What waits to be said above the prompt is bounded, and what
+comes on top of it is dropped.
+
+Hazard: a task that fails here would leave a prompt behind that shows nothing any more. The failure
+of what everything depends on (the copying of output) ends the prompt; any other is said, and the
+prompt goes on.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+from collections import deque
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from rshell.aio import Tasks, in_thread
 from rshell.channels.shell.client import ShellLine
 from rshell.channels.shell.messages import ShellEnding
 from rshell.cli.options import Config, load_config
 from rshell.cli.prompt.passthrough import OutputPump, Passthrough
-from rshell.cli.report import format_seconds
+from rshell.cli.prompt.status import Status
+from rshell.cli.report import FAILED_STATUS
 from rshell.cli.streams import Left
 from rshell.cli.terminal import Detached, Terminal, notice
 from rshell.client.client import Client
@@ -41,11 +47,13 @@ from rshell.errors import (
     RshellError,
     SessionClosed,
 )
-from rshell.terminal.output import printable
 
 if TYPE_CHECKING:
     from rshell.cli.prompt.editor import Editor
 
+_EXIT = r"\exit"  # whatever alias the user has of that name
+_NUDGE = 0.1  # seconds for a program to see a change of its size
+_SAYINGS = 20  # that wait to be shown
 _PASSED_ON = ("COLORTERM", "LANG", "LC_ALL", "LC_CTYPE")
 
 
@@ -95,62 +103,12 @@ def _lost(error: SessionClosed, where: str, name: str) -> str:
     return f"{error.reason}. If the server still runs, so does {name}, and {way_back}"
 
 
-Fragments = list[tuple[str, str]]
+class Broken(Left):
+    """The prompt can't go on, because of `error`."""
 
-
-@dataclass
-class Status:
-    """What is known between two commands."""
-
-    user: str = ""
-    host: str = ""
-    home: str = ""
-    cwd: str = ""
-    where: str = ""
-    named: str = ""  # the name of a named shell
-    last: ShellEnding | None = None
-    round_trip: float | None = None
-    cut_for: float | None = None  # seconds since the link was lost, None while it is there
-
-    def prompt(self) -> Fragments:
-        """Return `user@host:cwd $`, the last sign red after a failure."""
-        failed = self.last is not None and self.last.status.shell_status != 0
-        sign = "#" if self.user == "root" else "$"
-        return [
-            ("class:who", f"{printable(self.user)}@{printable(self.host)}"),
-            ("", ":"),
-            ("class:cwd", printable(self.short_cwd())),
-            ("", " "),
-            ("class:failed" if failed else "class:sign", sign),
-            ("", " "),
-        ]
-
-    def short_cwd(self) -> str:
-        """Return the directory with the home directory as `~`."""
-        if self.home and self.home != "/":
-            if self.cwd == self.home:
-                return "~"
-            if self.cwd.startswith(self.home + "/"):
-                return "~" + self.cwd[len(self.home) :]
-        return self.cwd
-
-    def toolbar(self) -> Fragments:
-        """Return where we are, how the last command ended, and the round trip."""
-        parts = [("class:bottom-toolbar.text", f" {printable(self.where)} ")]
-        if self.named:
-            parts.append(("class:bottom-toolbar.text", f" shell {printable(self.named)} "))
-        if self.cut_for is not None:
-            waited = format_seconds(float(int(self.cut_for)) or 1.0)
-            parts.append(("class:failed", f" link cut {waited} ago, trying to come back "))
-        if self.last is not None:
-            status = self.last.status
-            ending = status.signal or str(status.code)
-            style = "" if status.shell_status == 0 else "class:failed"
-            parts.append((style, f" status {printable(ending)} "))
-            parts.append(("", f" {format_seconds(self.last.duration)} "))
-        if self.round_trip is not None:
-            parts.append(("", f" round trip {format_seconds(self.round_trip)} "))
-        return parts
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(FAILED_STATUS)
+        self.error = error
 
 
 class Prompt:
@@ -190,15 +148,25 @@ class Prompt:
             is_vi=config.editing_mode == "vi",
             is_dumb=terminal.is_dumb,
         )
-        self._pump = OutputPump(line.channel.stream(1), terminal, self._show_above)
-        self._passthrough = Passthrough(line, terminal, self._pump, self._editor.type_ahead)
+        kept = 0 if line.found is None else line.found.kept
+        self._pump = OutputPump(line.channel.stream(1), terminal, self._show_above, again=kept)
+        editor = self._editor
+        self._passthrough = Passthrough(
+            line, terminal, self._pump, editor.type_ahead, editor.insert
+        )
         self._loop = asyncio.get_running_loop()
-        self._watch = asyncio.create_task(self._watch_line())
+        self._watching = Tasks(self._give_up)
+        self._watching.own(self._watch_line())
+        self._pump.on_failure = self._give_up
         self._ticks: asyncio.TimerHandle | None = None
-        self._notices = Tasks()
+        self._notices = Tasks(self._give_up)
+        self._sayings: deque[str] = deque()  # that are not on the screen yet
         self._farewell = ""  # what to say when the terminal is put right
+        self._outer_handler = self._loop.get_exception_handler()
+        self._loop.set_exception_handler(self._unforeseen)
         client.links.on_change = self._on_link
         terminal.on_resize = line.resize
+        terminal.on_return = self._draw_again
         terminal.on_leave = self._editor.interrupt
         line.on_restart = lambda done: self._say_above(_restarted(done))  # no command ran
         line.on_notice = self._say_above
@@ -220,6 +188,8 @@ class Prompt:
                 f"detached from {name}; rshell {self._status.where} -S {name} comes back"
             )
             return left.status
+        except Broken as broken:
+            raise broken.error from None
         except Left as left:
             return left.status
         except ChannelReset as error:
@@ -231,12 +201,12 @@ class Prompt:
     async def close(self) -> None:
         """Give back what the prompt took."""
         self._client.links.on_change = lambda: None
+        self._loop.set_exception_handler(self._outer_handler)
         if self._ticks is not None:
             self._ticks.cancel()
-        self._notices.cancel()
-        await self._notices.join()
-        self._watch.cancel()
-        await asyncio.gather(self._watch, return_exceptions=True)
+        for tasks in (self._notices, self._watching):
+            tasks.cancel()
+            await tasks.join()
         await self._editor.close()
         await self._pump.close(finish=self._line.channel.is_over)
         self._line.close(self._pump.shown)
@@ -270,7 +240,7 @@ class Prompt:
         except KeyboardInterrupt:
             return None
         except EOFError:
-            command = "exit"
+            command = _EXIT
         if not command.strip():
             return None
         self._terminal.check_size()
@@ -315,8 +285,39 @@ class Prompt:
         """Say something above the prompt, or on a line of its own where a command runs."""
         if self._pump.has_terminal:
             self._terminal.say(text)
-            return
-        self._notices.own(self._editor.show_above(lambda: self._terminal.put(notice(text))))
+        elif len(self._sayings) < _SAYINGS:
+            self._sayings.append(text)
+            if not self._notices:
+                self._notices.own(self._say_all())
+
+    async def _say_all(self) -> None:
+        while self._sayings:
+            await self._editor.show_above(self._say_what_waits)
+
+    def _say_what_waits(self) -> None:
+        said = b"".join(map(notice, self._sayings))
+        self._sayings.clear()
+        self._terminal.put(said)
+
+    # What nobody foresaw.
+
+    def _give_up(self, error: BaseException) -> None:
+        """End the prompt with the failure of what it can't do without."""
+        self._terminal.leave(Broken(error))
+
+    def _unforeseen(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Say what failed in the loop, in the line editor as a rule; the prompt goes on."""
+        error = context.get("exception") or context.get("message")
+        self._say_above(f"an error that was not foreseen: {type(error).__name__}: {error}")
+
+    def _draw_again(self) -> None:
+        """Draw the prompt, or have the program draw itself, on what others did to the screen."""
+        self._editor.draw_again()
+        if self._pump.has_terminal:
+            # A program draws at a change of the size alone.
+            size = self._terminal.size
+            self._line.resize(replace(size, rows=size.rows - 1 if size.rows > 1 else 2))
+            self._loop.call_later(_NUDGE, lambda: self._line.resize(self._terminal.size))
 
     async def _watch_line(self) -> None:
         """End the prompt when the session ends under it."""

@@ -1,34 +1,25 @@
-"""The line that is being edited: keys, history, suggestions, completion, many lines.
+"""The line that is being edited: keys, suggestions, completion, many lines.
 
 prompt_toolkit does the editing; this module says what rshell wants of it. Enter asks the remote
 shell whether the text is whole, but only if it looks as if it might not be. What is typed until
 the answer comes is held back: it belongs after the Enter, be that a new line or the end of the
 command.
 
-Tab asks the server for candidates; what has not come within the deadline is not shown. They are
-kept until the next command, for people press Tab again and again; an answer without any may only
-have come too late, and is asked for again. prompt_toolkit cancels a question that was overtaken by
-a later one.
-
-The history is a file for each host, shared by all clients. Entries are appended, one write each,
-and the file is read again at every prompt when another client has added to it. A line that begins
-with a blank is not kept, as in most shells. History may hold secrets: the file is private, in a
-private directory.
-
 Hazard: prompt_toolkit must be the only one that reads the keyboard while it runs, and must have
 ended before a command gets the terminal. Keys that it has read and not used, it keeps for the
 next prompt; those that come back from the server were typed later and are put behind them.
+
+Hazard: a program that has ended may have asked the terminal something. The answer comes as if it
+were typed, here or in what comes back, and is dropped.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import re
 import sys
-from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import nullcontext, suppress
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from prompt_toolkit import PromptSession
@@ -40,18 +31,17 @@ from prompt_toolkit.application import (
 )
 from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
 from prompt_toolkit.buffer import Buffer
-from prompt_toolkit.completion import CompleteEvent, Completer, Completion
-from prompt_toolkit.document import Document
 from prompt_toolkit.enums import EditingMode
 from prompt_toolkit.filters import (
     Condition,
     emacs_mode,
+    has_completions,
     has_selection,
+    is_searching,
     vi_mode,
     vi_navigation_mode,
 )
 from prompt_toolkit.formatted_text import StyleAndTextTuples
-from prompt_toolkit.history import FileHistory
 from prompt_toolkit.input.typeahead import store_typeahead
 from prompt_toolkit.input.vt100_parser import Vt100Parser
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
@@ -59,22 +49,23 @@ from prompt_toolkit.key_binding.key_processor import KeyPress, KeyProcessor
 from prompt_toolkit.keys import Keys
 from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.output.plain_text import PlainTextOutput
-from prompt_toolkit.search import accept_search
+from prompt_toolkit.renderer import CPR_Support
+from prompt_toolkit.search import accept_search, stop_search
 from prompt_toolkit.shortcuts import CompleteStyle
 from prompt_toolkit.styles import Style
 
 from rshell.aio import timeout
 from rshell.channels.shell.client import ShellLine
 from rshell.channels.shell.completeness import may_be_incomplete, wants_more_text
-from rshell.channels.shell.messages import Completions
+from rshell.cli.prompt.candidates import RemoteCompleter
+from rshell.cli.prompt.history import open_history
 from rshell.cli.terminal import Detached
-from rshell.errors import ConfigurationError, RshellError
-from rshell.security.files import private_directory, state_directory
-from rshell.terminal.output import printable
+from rshell.errors import RshellError
+from rshell.terminal.answers import Answers
 from rshell.terminal.pty import process_output
 
 _TERMINAL = 0
-_CANDIDATES_DEADLINE = 0.5  # seconds: the server's own 300 ms, and the way
+_MENU = 8  # lines
 _CHECK_DEADLINE = 5.0  # seconds; a text that is not judged by then is run as it is
 
 _STYLE = Style.from_dict(
@@ -85,6 +76,12 @@ _STYLE = Style.from_dict(
         "failed": "ansired bold",
         "continuation": "ansibrightblack",
     }
+)
+
+
+# What is not typed must look otherwise all the same.
+_WITHOUT_COLOURS = Style.from_dict(
+    {"cwd": "bold", "failed": "bold", "continuation": "dim", "auto-suggestion": "dim"}
 )
 
 
@@ -111,6 +108,7 @@ class Editor:
         self._held: list[KeyPress] = []  # typed after an Enter that is being judged
         self._history = open_history(where)
         output = PlainTextOutput(sys.stdout) if is_dumb else None
+        has_no_colours = bool(os.environ.get("NO_COLOR"))
         if is_dumb:
             os.environ["TERM"] = "dumb"  # where it is unset: prompt_toolkit looks for this word
         with nullcontext() if output is None else create_app_session(output=output):
@@ -126,11 +124,20 @@ class Editor:
                 complete_style=CompleteStyle.MULTI_COLUMN,
                 editing_mode=EditingMode.VI if is_vi else EditingMode.EMACS,
                 key_bindings=self._bindings(),
-                style=_STYLE,
-                color_depth=ColorDepth.DEPTH_1_BIT if os.environ.get("NO_COLOR") else None,
+                style=_WITHOUT_COLOURS if has_no_colours else _STYLE,
+                color_depth=ColorDepth.DEPTH_1_BIT if has_no_colours else None,
             )
         # A terminal that is slow to tell where its cursor is would get a warning above the prompt.
         self._session.app.renderer.cpr_not_supported_callback = None
+        self._has_asked_cursor = False
+        self._stays_raw = False
+        self._keep_raw()
+        self._before_search = 0, 0
+        self._session.app.key_processor.before_key_press += self._note_place
+        self._session.app.after_render += self._note_question
+        self._toolbar = self._session.bottom_toolbar
+        self._session.app.before_render += self._fit
+        self._drop_answers()
 
     @property
     def trouble(self) -> str:
@@ -144,7 +151,15 @@ class Editor:
         for Ctrl-X Ctrl-D in a named shell.
         """
         self._completer.forget()
-        return await self._session.prompt_async()
+        try:
+            # What fails in the loop is for the prompt to say.
+            return await self._session.prompt_async(set_exception_handler=False)
+        finally:
+            renderer = self._session.app.renderer
+            if self._has_asked_cursor and renderer.cpr_support is CPR_Support.UNKNOWN:
+                # Asked once: each prompt would wait for an answer a second anew. Where one comes
+                # all the same, it is asked again.
+                renderer.cpr_support = CPR_Support.NOT_SUPPORTED
 
     async def close(self) -> None:
         """Stop what is left of a check."""
@@ -164,13 +179,30 @@ class Editor:
         if app is not None:
             app.invalidate()
 
+    def draw_again(self) -> None:
+        """Draw all of it where the cursor is now, as somebody else has written on the screen."""
+        if (app := _running_app()) is not None:
+            app.renderer.reset()  # which forgets where the prompt was
+            app.invalidate()
+
     def type_ahead(self, text: str) -> None:
         """Have `text` act as if it were typed now; without a `read` at work, at the next."""
         # Bytes of a character may have come apart.
         text = text.encode(errors="surrogateescape").decode(errors="surrogateescape")
         keys: list[KeyPress] = []
+        answers = Answers()
+        text = answers.take(text) + answers.rest()
         # A remote terminal has made newlines of the returns.
         Vt100Parser(keys.append).feed_and_flush(text.replace("\n", "\r"))
+        self._press(keys)
+
+    def insert(self, text: str) -> None:
+        """Put `text` into the line as it is, as a paste, after what waits to be typed."""
+        answers = Answers()
+        if text := answers.take(text) + answers.rest():
+            self._press([KeyPress(Keys.BracketedPaste, text)])
+
+    def _press(self, keys: list[KeyPress]) -> None:
         app = _running_app()
         if app is None or app.is_done:
             store_typeahead(self._session.app.input, keys)
@@ -178,10 +210,54 @@ class Editor:
             app.key_processor.feed_multiple(keys)
             app.key_processor.process_keys()
 
+    def _fit(self, app: Application[str]) -> None:
+        """In a small window the line comes first: menu and toolbar get what is left."""
+        rows = app.output.get_size().rows
+        self._session.reserve_space_for_menu = max(0, min(_MENU, rows - 2))
+        self._session.bottom_toolbar = self._toolbar if rows > 2 else None
+
+    def _note_question(self, app: Application[str]) -> None:
+        if app.renderer.waiting_for_cpr:
+            self._has_asked_cursor = True
+
+    def _drop_answers(self) -> None:
+        """Have the keyboard drop what the terminal answers to a program that has ended."""
+        parser = getattr(self._session.app.input, "vt100_parser", None)
+        if not isinstance(parser, Vt100Parser):
+            return
+        answers, feed, flush = Answers(), parser.feed, parser.flush
+
+        def feed_keys(data: str) -> None:
+            feed(answers.take(data))
+
+        def flush_keys() -> None:
+            feed(answers.rest())
+            flush()
+
+        parser.feed = feed_keys  # type: ignore[method-assign]
+        parser.flush = flush_keys  # type: ignore[method-assign]
+
     async def show_above(self, write: Callable[[], None]) -> None:
         """Call `write` while the prompt is out of the way."""
-        async with in_terminal():
-            write()
+        self._stays_raw = True
+        try:
+            async with in_terminal():
+                write()
+        finally:
+            self._stays_raw = False
+
+    def _keep_raw(self) -> None:
+        """Have what is shown above the prompt leave the terminal raw.
+
+        In line mode it would take keys as its own that are typed at this moment: Ctrl-U, Ctrl-D.
+        """
+        keyboard = self._session.app.input
+        cooked_mode = keyboard.cooked_mode
+
+        def cooked_or_not() -> AbstractContextManager[None]:
+            return nullcontext() if self._stays_raw else cooked_mode()
+
+        keyboard.cooked_mode = cooked_or_not  # type: ignore[method-assign]
 
     def _bindings(self) -> KeyBindings:
         bindings = KeyBindings()
@@ -197,7 +273,8 @@ class Editor:
                 _add_line(buffer)  # a long heredoc asks nobody about each of its lines
             elif may_be_incomplete(buffer.text):
                 self._hold_back(event.key_processor)
-                self._check = asyncio.ensure_future(self._accept_if_whole(event.app))
+                self._check = asyncio.create_task(self._accept_if_whole(event.app))
+                self._check.add_done_callback(_report_failure)
             else:
                 buffer.validate_and_handle()
 
@@ -213,6 +290,33 @@ class Editor:
             editing = event.current_buffer.open_in_editor()
             editing.add_done_callback(lambda _: process_output(_TERMINAL, False))
 
+        # The keys that move the cursor take what a search has found, as in a shell.
+        @bindings.add("right", filter=is_searching)
+        @bindings.add("end", filter=is_searching)
+        @bindings.add("c-e", filter=is_searching)
+        @bindings.add("left", filter=is_searching)
+        @bindings.add("home", filter=is_searching)
+        @bindings.add("c-a", filter=is_searching)
+        def _(event: KeyPressEvent) -> None:
+            accept_search()
+            buffer = event.app.current_buffer
+            is_left = event.key_sequence[-1].key in (Keys.Left, Keys.Home, Keys.ControlA)
+            buffer.cursor_position = 0 if is_left else len(buffer.text)
+
+        @bindings.add("c-g", filter=is_searching)
+        @bindings.add("c-c", filter=is_searching)
+        def _(event: KeyPressEvent) -> None:
+            stop_search()
+            buffer = self._session.default_buffer
+            index, position = self._before_search
+            buffer.go_to_history(index)
+            buffer.cursor_position = position
+
+        # Escape alone: if another key came with it, it is that key with Alt.
+        @bindings.add("escape", eager=True, filter=has_completions & Condition(self._is_last_key))
+        def _(event: KeyPressEvent) -> None:
+            event.current_buffer.cancel_completion()
+
         @bindings.add("c-z")
         def _(event: KeyPressEvent) -> None:
             """Do nothing: there is no job to stop."""
@@ -227,6 +331,15 @@ class Editor:
             self._held += event.key_sequence
 
         return bindings
+
+    def _is_last_key(self) -> bool:
+        return not self._session.app.key_processor.input_queue
+
+    def _note_place(self, processor: KeyProcessor) -> None:
+        """Remember the line that is being edited, to which a search may have to come back."""
+        if not self._session.app.layout.is_searching:
+            buffer = self._session.default_buffer
+            self._before_search = buffer.working_index, buffer.cursor_position
 
     def _hold_back(self, processor: KeyProcessor) -> None:
         """Take the keys that were read together with this one, many lines of them perhaps."""
@@ -258,6 +371,13 @@ class Editor:
         app.key_processor.process_keys()
 
 
+def _report_failure(task: asyncio.Task[None]) -> None:
+    """Have the loop's handler say what a task failed with, now rather than when it is collected."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        context = {"message": "the check of a line failed", "exception": error, "task": task}
+        task.get_loop().call_exception_handler(context)
+
+
 def _add_line(buffer: Buffer) -> None:
     """Go on in a new line at the end of the text."""
     buffer.cursor_position = len(buffer.text)
@@ -273,99 +393,3 @@ def _running_app() -> Application[Any] | None:
 def _continuation(width: int, line_number: int, wrap_count: int) -> StyleAndTextTuples:
     """Mark a new line; one that only goes on, for want of room, is shown as it is."""
     return [] if wrap_count else [("class:continuation", "> ")]
-
-
-class RemoteCompleter(Completer):
-    """Asks the remote shell for candidates."""
-
-    def __init__(self, line: ShellLine) -> None:
-        self._line = line
-        self._known: dict[str, Completions] = {}
-
-    def forget(self) -> None:
-        """Drop what is known: a command may have changed everything."""
-        self._known.clear()
-
-    def get_completions(
-        self, document: Document, complete_event: CompleteEvent
-    ) -> Iterable[Completion]:
-        """Return nothing: candidates come from `get_completions_async` alone."""
-        return ()
-
-    async def get_completions_async(
-        self, document: Document, complete_event: CompleteEvent
-    ) -> AsyncGenerator[Completion, None]:
-        """Yield the candidates for what stands before the cursor."""
-        text = document.text_before_cursor
-        found = self._known.get(text)
-        if found is None:
-            try:
-                async with timeout(_CANDIDATES_DEADLINE):
-                    found = await self._line.complete(text)
-            except (TimeoutError, RshellError, ValueError):
-                return
-            if found.texts:  # else it may only have come too late
-                self._known[text] = found
-        for candidate, label in zip(found.texts, found.labels):
-            if "\x1b" in candidate or "\r" in candidate:
-                continue  # it would act when it is shown
-            start = found.start - len(text)
-            if start <= 0:
-                yield Completion(candidate, start_position=start, display=printable(label))
-
-
-class SharedHistory(FileHistory):
-    """A history file that other clients append to as well.
-
-    `trouble` says why nothing is kept in it, "" if it is: history is no condition of a prompt.
-    """
-
-    def __init__(self, path: Path, trouble: str = "") -> None:
-        self.trouble = trouble
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            os.close(os.open(path, flags, 0o600))
-        except OSError as error:
-            self.trouble = f"can't write {path}: {error.strerror}."
-        self._path = path
-        self._size = -1
-        super().__init__(str(path))
-
-    async def load(self) -> AsyncGenerator[str, None]:
-        """Yield all entries, the latest first; reads the file if it has changed."""
-        with suppress(OSError):  # it was removed: what is known stays known
-            size = self._path.stat().st_size
-            if size != self._size:
-                self._size = size
-                self._loaded = False
-        async for item in super().load():
-            yield item
-
-    def load_history_strings(self) -> Iterable[str]:
-        """Return what is kept, the latest first; nothing where it can't be read."""
-        try:
-            return [*super().load_history_strings()]
-        except OSError as error:
-            self.trouble = self.trouble or f"can't read {self._path}: {error.strerror}."
-            return []
-
-    def append_string(self, string: str) -> None:
-        """Keep an entry, unless it begins with a blank or repeats the last one."""
-        if not string.strip() or string[0] in " \t":
-            return
-        if self._loaded_strings[:1] != [string]:
-            super().append_string(string)
-
-    def store_string(self, string: str) -> None:
-        """Write an entry; one that can't be written, on a full disk, is known until the end."""
-        with suppress(OSError):
-            super().store_string(string.encode(errors="surrogateescape").decode(errors="replace"))
-
-
-def open_history(where: str) -> SharedHistory:
-    """Return the history for the server called `where`, which may be one that keeps nothing."""
-    try:
-        directory = private_directory(state_directory() / "history")
-    except ConfigurationError as error:  # no home, or one that can't be written
-        return SharedHistory(Path(os.devnull), str(error))
-    return SharedHistory(directory / re.sub(r"[^A-Za-z0-9._-]", "_", where))

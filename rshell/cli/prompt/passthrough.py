@@ -10,6 +10,13 @@ written as it is; between commands, a background job's output is shown above the
 Hazard: keys typed after the command has ended belong to the next prompt. They are kept back at
 once, and what was typed and read by nobody, here or there, goes to that prompt in order.
 
+Hazard: what the server says was read by nobody is the server's word. If it is what was typed last
+on this terminal, as the terminal there would keep it, it acts as keys. Else it is text, which is
+put into the line and does nothing, whatever is in it.
+
+Hazard: what a named shell printed before we came is shown again. Questions to a terminal in there
+were answered long ago, and are taken out.
+
 Hazard: a command has ended for the user when its last byte is on the terminal, which is later
 than its ending arrives. `reach` waits for exactly the bytes that came before the ending.
 """
@@ -23,29 +30,44 @@ from typing import Any
 from rshell.channels.shell.client import ShellLine
 from rshell.channels.shell.messages import ShellEnding
 from rshell.cli.terminal import Terminal
+from rshell.errors import RshellError
+from rshell.terminal.answers import Questions
 from rshell.transport.streams import ByteReader
 
 Start = Callable[[], Coroutine[Any, Any, ShellEnding]]
 
+_TYPED = 1024 * 1024  # bytes that are remembered, since they may come back
+_EDITED = 16 * 1024  # characters; a terminal in line mode holds less
+_INTERRUPT = b"\x03"
 _LAST_SECONDS = 2.0  # for a terminal that is slow or stuck to take what is left
 
 
 class OutputPump:
-    """Copies `reader` to the terminal; `show_above` shows what comes between commands."""
+    """Copies `reader` to the terminal; `show_above` shows what comes between commands.
+
+    The first `again` bytes are output that was shown before. `on_failure` gets what keeps the
+    terminal from being written to; that the channel was cut short, its owner knows.
+    """
 
     def __init__(
         self,
         reader: ByteReader,
         terminal: Terminal,
         show_above: Callable[[bytes], Awaitable[None]],
+        *,
+        again: int = 0,
     ) -> None:
         self.has_terminal = False
+        self.on_failure: Callable[[BaseException], None] = lambda error: None
+        self._again = again
+        self._questions = Questions()
         self._reader = reader
         self._terminal = terminal
         self._show_above = show_above
         self._copied = 0
         self._changed = asyncio.Event()
         self._task = asyncio.create_task(self._run())
+        self._task.add_done_callback(self._note_failure)
 
     @property
     def received(self) -> int:
@@ -78,24 +100,77 @@ class OutputPump:
         await asyncio.gather(self._task, return_exceptions=True)
         await self._terminal.output.finish()
 
+    def _note_failure(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, RshellError):
+            self.on_failure(error)
+
     async def _run(self) -> None:
         try:
             async for block in self._reader:
+                size = len(block)
+                if self._again:
+                    block = self._without_questions(block)
                 if self.has_terminal:
                     await self._terminal.write(block)
                 else:
                     self._terminal.modes.feed(block)
                     await self._show_above(block)
-                self._copied += len(block)
+                self._copied += size
                 self._changed.set()
         finally:
             self._changed.set()
+
+    def _without_questions(self, block: bytes) -> bytes:
+        again, block = block[: self._again], block[self._again :]
+        self._again -= len(again)
+        shown = self._questions.take(again)
+        return shown if self._again else shown + self._questions.rest() + block
+
+
+class Typed:
+    """Remembers what was typed last, to tell it from what a server makes up."""
+
+    def __init__(self) -> None:
+        self._last = bytearray()
+
+    def note(self, keys: bytes) -> None:
+        """Remember keys that are sent."""
+        self._last += keys
+        del self._last[:-_TYPED]
+
+    def ends_with(self, text: str) -> bool:
+        """Whether `text` is the end of what was typed, as a terminal keeps it, line editing done.
+
+        Undecodable bytes are surrogates in it.
+        """
+        if not text:
+            return True
+        typed = self._last.decode(errors="surrogateescape").replace("\r", "\n")
+        text = text.replace("\r", "\n")
+        return typed.endswith(text) or _edited(typed[-_EDITED:]).endswith(text)
+
+
+def _edited(typed: str) -> str:
+    """Return what a terminal in line mode makes of keys: it erases characters and lines itself."""
+    kept: list[str] = []
+    for key in typed:
+        if key in "\b\x7f":
+            if kept and kept[-1] != "\n":
+                kept.pop()
+        elif key == "\x15":
+            while kept and kept[-1] != "\n":
+                kept.pop()
+        else:
+            kept.append(key)
+    return "".join(kept)
 
 
 class Passthrough:
     """Runs commands on the user's own terminal.
 
-    `give_back` gets what was typed and read by no command.
+    What was typed and read by no command goes to `type_ahead`, to act as keys. What the server
+    says was typed, though nobody did so here, goes to `insert`.
     """
 
     def __init__(
@@ -103,9 +178,12 @@ class Passthrough:
         line: ShellLine,
         terminal: Terminal,
         pump: OutputPump,
-        give_back: Callable[[str], None],
+        type_ahead: Callable[[str], None],
+        insert: Callable[[str], None],
     ) -> None:
-        self._give_back = give_back
+        self._type_ahead = type_ahead
+        self._insert = insert
+        self._typed = Typed()
         self._line = line
         self._terminal = terminal
         self._pump = pump
@@ -114,7 +192,7 @@ class Passthrough:
         self._mark = 0
         terminal.on_keys = self._send_waiting
         line.on_done = self._note_end
-        line.on_unread = give_back
+        line.on_unread = self._give_back
 
     async def run(self, command: str) -> ShellEnding:
         """Run `command` and return its ending, once all its output is on the terminal.
@@ -138,7 +216,7 @@ class Passthrough:
             await self._terminal.unless_left(self._pump.reach(count))
         finally:
             self._give_up()
-        self._give_back(self._terminal.take_rest().decode(errors="surrogateescape"))
+        self._type_ahead(self._terminal.take_rest().decode(errors="surrogateescape"))
 
     async def _pass(self, start: Start) -> ShellEnding:
         self._channel.on_room = self._send_waiting
@@ -148,9 +226,16 @@ class Passthrough:
         finally:
             self._channel.on_room = None
             self._give_up()
-        keys = self._terminal.take_rest()
-        self._give_back(done.unread + keys.decode(errors="surrogateescape"))
+        # Together, for bytes of a character may have come apart.
+        self._give_back(done.unread, self._terminal.take_rest().decode(errors="surrogateescape"))
         return done
+
+    def _give_back(self, unread: str, keys: str = "") -> None:
+        if self._typed.ends_with(unread):
+            self._type_ahead(unread + keys)
+        else:
+            self._insert(unread)
+            self._type_ahead(keys)
 
     def _begin(self, *, holds_back: bool) -> None:
         """Take the terminal; `holds_back` says that its keys stay here."""
@@ -176,10 +261,14 @@ class Passthrough:
         self._holds_back = True
 
     def _send_waiting(self) -> None:
-        """Send the keys that fit."""
+        """Send the keys that fit. Once the command has ended, Ctrl-C waits for nothing more."""
+        if self._holds_back and _INTERRUPT in self._terminal.waiting:
+            self._line.stop_waiting()
         while self._terminal.waiting and not self._holds_back and not self._channel.is_over:
             room = self._channel.room
             if room <= 0:
                 self._channel.want_room()
                 break
-            self._line.write_nowait(self._terminal.take(room))
+            keys = self._terminal.take(room)
+            self._typed.note(keys)
+            self._line.write_nowait(keys)

@@ -4,24 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
-from rshell.channels.process.messages import ProcessEnding
-from rshell.cli.oneshot import TIMEOUT_STATUS, _status
-from rshell.cli.report import BROKEN_PIPE_STATUS
-from rshell.values import ExitStatus
 from tests.support.commands import argv, begin, read_line, run
-
-
-def test_the_status_to_exit_with() -> None:
-    for status, timed_out, expected in (
-        (ExitStatus(code=0), False, 0),
-        (ExitStatus(code=255), False, 255),
-        (ExitStatus(signal="SIGTERM", signal_number=15), False, 143),
-        (ExitStatus(signal="SIGTERM", signal_number=15), True, 124),
-        (ExitStatus(code=0), True, 124),
-    ):
-        ending = ProcessEnding(status, 0, 0, duration=1.0, timed_out=timed_out)
-        assert _status(ending) == expected
-    assert (TIMEOUT_STATUS, BROKEN_PIPE_STATUS) == (124, 141)
 
 
 def test_output_that_came_before_the_end_is_written_before_we_leave() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import stat
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 
 from rshell import __version__
 from rshell.cli.options import NamedShellOptions, Options
-from rshell.cli.rshell import _limits, main
+from rshell.cli.report import Report
+from rshell.cli.rshell import _limits, _run, main
 from rshell.security.credentials import Credentials
 from rshell.security.files import state_directory
 from rshell.security.tokens import TokenLine, new_token
@@ -18,9 +20,9 @@ from rshell.values import Address, Limits, TerminalSize
 from tests.support.commands import Terminal, argv, only_line, run
 
 
-def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_and_version(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == main(["--version"]) == 0
-    shown = capsys.readouterr()
+    shown = capfd.readouterr()
     assert shown.out.startswith("usage: rshell") and shown.out.endswith(f"rshell {__version__}\n")
     assert shown.err == ""
 
@@ -66,6 +68,25 @@ def test_a_refused_command_is_an_object_too(tmp_path: Path) -> None:
     assert (shown["outcome"], done.returncode, done.stderr) == ("refused", 255, b"")
 
 
+async def test_a_callback_that_fails_ends_the_run_and_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """asyncio logs it, and who waits for what it would have done waits for ever."""
+
+    def fail() -> None:
+        raise KeyError("lost")
+
+    async def serve(*_: object) -> int:
+        asyncio.get_running_loop().call_soon(fail)
+        await asyncio.Event().wait()
+        return 0
+
+    monkeypatch.setattr("rshell.cli.rshell._serve", serve)
+    with pytest.raises(KeyError, match="lost"):
+        async with asyncio.timeout(30.0):
+            await _run(Options(), Limits(), Report())
+
+
 LINE = TokenLine(Address("web.lan"), "SHA256:" + "1" * 64, "laptop", new_token())
 
 
@@ -104,3 +125,11 @@ def test_nothing_and_nonsense_are_refused_without_being_repeated() -> None:
         shown = only_line(done.stderr)
         assert "secret-thing" not in shown and LINE.token[:20] not in shown
     assert stored(LINE) is None
+
+
+def test_a_line_that_can_not_be_read_is_told() -> None:
+    with Path("/dev/null").open("wb") as write_only:
+        done = run("--login", stdin=write_only)
+        assert done.returncode == 255 and "can't read stdin" in only_line(done.stderr)
+    done = run("--login", input=b"\xff\n")
+    assert done.returncode == 255 and "not a token line" in only_line(done.stderr)

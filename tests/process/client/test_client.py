@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
-from pathlib import Path
+from collections.abc import AsyncIterator
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 
@@ -309,3 +312,114 @@ async def test_no_name_that_can_not_be_leaves_here() -> None:
                 client.watch_named_shell(name, SIZE)
             with pytest.raises(LocalProtocolError, match="not a named shell's name"):
                 client.open_line(SIZE, term="dumb", name=name)
+
+
+# Arguments.
+
+
+async def test_paths_are_words_and_directories(tmp_path: Path) -> None:
+    async with tls_session() as client:
+        done = await client.run([Path("/bin/echo"), PurePosixPath("/a b")], cwd=tmp_path)
+        assert done.stdout == b"/a b\n"
+        assert (await client.run("pwd", cwd=tmp_path, text=True)).stdout == f"{tmp_path}\n"
+        async with client.open_shell(cwd=tmp_path) as shell:
+            assert shell.cwd == str(tmp_path)
+
+
+async def test_arguments_that_cannot_be_are_told_before_anything_runs(tmp_path: Path) -> None:
+    wrong: list[dict[str, Any]] = [
+        *({"max_output": value} for value in ("3", -1, True, 1.5)),
+        *({"input": value} for value in (5, [b"x"])),
+        *({"cwd": value} for value in (5, b"/")),
+        *({"timeout": value} for value in (-1, 0, "x")),
+    ]
+    async with tls_session() as client:
+        for options in wrong:
+            with pytest.raises((TypeError, ValueError)):
+                await client.run(["touch", str(tmp_path / "ran")], **options)
+        commands: list[Any] = [["touch", 3], [], b"true", Path("/bin/true"), 5]
+        for command in commands:
+            with pytest.raises(TypeError):
+                await client.run(command)
+        await client.run("true")
+    assert not (tmp_path / "ran").exists()
+
+
+async def test_a_file_and_an_iterator_are_input(tmp_path: Path) -> None:
+    async def lines() -> AsyncIterator[bytes | str]:
+        yield "one\n"
+        yield b"two\n"
+
+    path = tmp_path / "file"
+    path.write_bytes(os.urandom(1_000_000))
+    async with tls_session() as client:
+        with path.open("rb") as file:
+            assert (await client.run("cat", input=file)).stdout == path.read_bytes()
+        assert (await client.run("cat", input=lines())).stdout == b"one\ntwo\n"
+
+
+async def test_an_input_that_fails_ends_the_command_and_is_raised(tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+
+    async def failing() -> AsyncIterator[bytes]:
+        yield b"first\n"
+        await asyncio.to_thread(until, ready.exists, "the command at work")
+        raise KeyError("the source has gone")
+
+    async with tls_session() as client:
+        command = f"read x; echo $$ >{ready}.; mv {ready}. {ready}; exec sleep 1000"
+        with pytest.raises(KeyError, match="the source has gone"):
+            await client.run(command, input=failing())
+        await asyncio.to_thread(await_gone, int(ready.read_text()))
+
+
+async def test_an_input_without_an_end_does_not_outlive_the_command() -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x" * 1000
+            await asyncio.sleep(0)
+
+    read, write = os.pipe()
+    async with tls_session() as client:
+        assert (await client.run("head -c 3", input=endless())).stdout == b"xxx"
+        with os.fdopen(read, "rb", buffering=0) as file:
+            assert (await client.run("exit 3", input=file)).exit_status == 3
+            os.write(write, b"x")  # which lets the thread go
+    os.close(write)
+
+
+# Event loops.
+
+
+def test_another_event_loop_is_told_so_instead_of_waiting_for_ever() -> None:
+    loop = asyncio.new_event_loop()
+
+    async def use(client: rshell.Client, process: Any, shell: Any) -> None:
+        for call in (
+            lambda: client.run("true"),
+            lambda: client.open_process("true").__aenter__(),
+            lambda: shell.run("true"),
+            process.wait,
+            lambda: process.stdout.read(1),
+            lambda: process.stdin.write(b"x"),
+            client.wait_closed,
+            client.close,
+            client.jobs,
+        ):
+            with pytest.raises(RuntimeError, match="bound to a different event loop"):
+                async with asyncio.timeout(DEADLINE):
+                    await call()
+
+    async def open_all() -> tuple[rshell.Client, Any, Any]:
+        client = await rshell.connect(local=True)
+        process = await client.open_process("cat", stdin=rshell.PIPE)
+        return client, process, await client.open_shell()
+
+    client, process, shell = loop.run_until_complete(open_all())
+    try:
+        asyncio.run(use(client, process, shell))
+        assert loop.run_until_complete(client.run("echo here")).stdout == b"here\n"
+    finally:
+        loop.run_until_complete(client.close())
+        loop.close()
+    asyncio.run(client.close())  # does nothing, wherever

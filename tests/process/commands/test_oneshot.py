@@ -145,35 +145,6 @@ def test_stdin_ends_where_it_ends_and_all_of_it_arrives() -> None:
     assert run("--local", "-c", "cat; echo end").stdout == b"end\n"
 
 
-@pytest.mark.parametrize("how", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_a_closed_descriptor_does_not_become_a_socket_of_ours(how: str) -> None:
-    """The command's output would be written into the link, or break the event loop."""
-    command = " ".join(argv("rshell"))
-    with serving("--port", "0") as server:
-        done = subprocess.run(
-            ["/bin/sh", "-c", f"{command} -c 'echo hi; exit 5' {server.address} {how}"],
-            capture_output=True,
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            check=False,
-        )
-    assert done.returncode == 5
-    assert done.stderr == b""
-    assert done.stdout == (b"" if ">&-" in how.split() else b"hi\n")
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-@pytest.mark.parametrize("options", [[], ["--json"]])
-def test_a_full_disk_behind_our_stdout_is_one_line_and_255(options: list[str]) -> None:
-    with Path("/dev/full").open("wb") as full:
-        done = run("--local", *options, "-c", "echo hi", stdout=full)
-        assert done.returncode == 255
-        assert "space" in only_line(done.stderr)
-        shown = run("--help", stdout=full)
-        assert shown.returncode == 255
-        assert "space" in only_line(shown.stderr)
-
-
 def test_a_reader_that_leaves_ends_an_endless_command_quietly(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     with (

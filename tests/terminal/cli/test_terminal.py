@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import termios
 
 import pytest
 
@@ -138,6 +139,31 @@ async def test_a_new_size_is_told_once() -> None:
             await until(lambda: sizes == [larger])
             terminal.take_back()
             assert sizes == [larger] and terminal.size == larger
+
+
+async def test_who_goes_on_after_a_stop_finds_it_raw_its_modes_set_and_the_program_drawing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After SIGSTOP and `fg` the shell's modes were left: keys echoed, and Ctrl-C killed us."""
+    monkeypatch.setattr("rshell.cli.terminal._NUDGE", 0.001)
+    with OwnTerminal(SIZE) as desk:
+        before, sizes = termios.tcgetattr(0), list[TerminalSize]()
+        async with asyncio.timeout(DEADLINE), Terminal() as terminal:
+            raw = desk.modes()
+            terminal.on_resize = sizes.append
+            await terminal.write(b"\x1b[?1049h")
+            await desk.read_until(b"\x1b[?1049h")
+            termios.tcsetattr(0, termios.TCSANOW, before)  # the shell has it
+            with monkeypatch.context() as patched:
+                patched.setattr("os.tcgetpgrp", lambda _: -1)
+                os.kill(os.getpid(), signal.SIGCONT)  # `bg`: it is not ours to touch
+                for _ in range(10):
+                    await asyncio.sleep(0)
+            assert desk.modes() != raw and sizes == []
+            os.kill(os.getpid(), signal.SIGCONT)
+            await until(lambda: sizes[-1:] == [SIZE])
+            assert desk.modes() == raw and sizes[0] != SIZE and len(sizes) == 2
+            await desk.read_until(b"\x1b[?1049h")
 
 
 async def test_a_terminal_that_has_gone_raises_nothing() -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
+import sys
+import tempfile
+import termios
 from pathlib import Path
 
 import pytest
@@ -17,6 +21,7 @@ from tests.support.terminal import (
     ENTER,
     PASTE_ON,
     SIZE,
+    TAB,
     Person,
     at_prompt,
     at_terminal,
@@ -55,6 +60,7 @@ async def left(person: Person) -> int:
         (CTRL["D"], 0),
         ("(exit 3); exit\r", 3),
         ("false\r" + CTRL["D"], 1),
+        ("alias exit='echo shadowed'; false\r" + CTRL["D"], 1),
         ("f() { exit 7; }; f\r", 7),
         ("exec true\r", 0),
         ("exec sh -c 'exit 4'\r", 4),
@@ -209,3 +215,62 @@ def test_a_terminal_that_takes_nothing_does_not_keep_who_is_told_to_leave() -> N
         terminal.expect(b"y\r\ny")
         terminal.popen.send_signal(signal.SIGTERM)  # and nobody reads on
         assert terminal.popen.wait(60) == 128 + signal.SIGTERM
+
+
+# Stopped from outside, and what fails here.
+
+
+async def test_what_was_stopped_takes_the_terminal_back_and_draws_again() -> None:
+    async with at_prompt() as person:
+        raw = person.modes
+
+        async def stopped() -> None:
+            """Stop the client; its shell makes the terminal its own, and then lets it go on."""
+            person.popen.send_signal(signal.SIGSTOP)
+            stat = Path(f"/proc/{person.popen.pid}/stat")
+            await asyncio.to_thread(wait_until, lambda: ") T " in stat.read_text(), "the stop")
+            termios.tcsetattr(person._slave, termios.TCSANOW, person.before)
+            person.screen.reset()
+            person.popen.send_signal(signal.SIGCONT)
+            await person.wait_for(lambda: person.modes == raw, "the terminal's mode")
+
+        person.send("echo ha''lf")
+        await person.see("ha''lf")
+        await stopped()
+        await person.see("echo ha''lf")
+        person.send(ENTER)
+        await person.wait_for("half")
+        await person.prompt(2)
+        draws = "trap 'echo drawn' WINCH; echo ready; while :; do sleep 0.01; done"
+        person.send(f'sh -c "{draws}"{ENTER}')
+        await person.wait_for("ready")
+        await stopped()
+        await person.wait_for("drawn")
+        await person.interrupt(3)
+
+
+async def test_what_fails_in_the_editor_is_one_line_and_the_prompt_goes_on() -> None:
+    code = (
+        "import sys\n"
+        "from rshell.cli import rshell\n"
+        "from rshell.cli.prompt import candidates\n"
+        "async def fails(self, document, event):\n"
+        "    raise KeyError('gone')\n"
+        "    yield\n"
+        "candidates.RemoteCompleter.get_completions_async = fails\n"
+        "rshell.run()\n"
+    )
+    with (
+        tempfile.TemporaryDirectory(prefix="r") as directory,
+        serving("--unix", f"{directory}/s") as server,
+    ):
+        person = Person([sys.executable, "-c", code, server.address], {}, SIZE, True)
+        try:
+            await person.prompt()
+            person.send("ls" + TAB)
+            await person.wait_for("rshell: an error that was not foreseen: KeyError: 'gone'")
+            person.send(CTRL["U"])
+            person.send("echo al''ive" + ENTER)
+            await person.wait_for("alive")
+        finally:
+            await person.leave()

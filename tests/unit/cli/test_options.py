@@ -38,15 +38,14 @@ COMMAND_LINES: list[tuple[list[str], Options]] = [
     (["-c", "ls", "web"], Options(address=Address("web"), command="ls")),
     (["--command=", "web"], Options(address=Address("web"), command="")),
     (["-p", "22", "web"], Options(address=Address("web", 22))),
-    (["--port", "22", "web:1"], Options(address=Address("web", 1))),
+    (["--port", "22", "web:22"], Options(address=Address("web", 22))),
     (["-p22", "::1"], Options(address=Address("::1", 22))),
     (["unix:/s", "id"], Options(address=Address("", 0, "/s"), command="id")),
     (["--local", "-c", "ls -l"], Options(local=True, command="ls -l")),
     (["--via", "docker exec x", "-c", "ls"], Options(via="docker exec x", command="ls")),
-    (
-        ["-ntv", "h"],
-        Options(address=Address("h"), no_stdin=True, terminal=True, verbose=True),
-    ),
+    (["-tv", "h"], Options(address=Address("h"), terminal=True, verbose=True)),
+    (["-vn", "h", "-v"], Options(address=Address("h"), no_stdin=True, verbose=True)),
+    (["--timeout", "3", "h", "--timeout=3"], Options(address=Address("h"), timeout=3.0)),
     (["h", "-n", "--json", "ls", "-n"], Options(address=Address("h"), **MORE)),
     (["--timeout", "1.5", "h"], Options(address=Address("h"), timeout=1.5)),
     (["--resume-window", "2.5", "h"], Options(address=Address("h"), resume_window=2.5)),
@@ -115,13 +114,14 @@ NONSENSE = [
     (["--jobs", "h", "ls"], "--jobs takes no command"),
     (["--wait", "a", "-c", "ls"], "--wait takes no command"),
     (["--wait", "a", "--kill-job", "a", "h"], "give one of"),
-    (["--detach", "-t", "-c", "ls"], "don't go with --detach"),
-    (["--detach", "--timeout", "1", "-c", "ls"], "don't go with --detach"),
+    (["--detach", "-t", "-c", "ls"], "--detach does not go with -t: a job has no terminal"),
+    (["--detach", "--timeout", "1", "-c", "ls"], "--detach does not go with --timeout"),
+    (["--jobs", "-t", "h"], "--jobs does not go with -t"),
     (["-f", "h"], "-f goes with --logs"),
     (["--wait", "a", "-f", "h"], "-f goes with --logs"),
-    (["--name", "a", "h"], "--name with --detach"),
+    (["--name", "a", "h"], "--name goes with --detach"),
     (["--logs", "a", "--name", "a", "h"], "--name goes with --detach"),
-    (["--logs", "a", "--json", "h"], "leave out --json"),
+    (["--logs", "a", "--json", "h"], "--logs does not go with --json"),
     (["--logs", "../a", "h"], "not a job's name"),
     (["--logs", "", "h"], "not a job's name"),
     (["--detach", "--name=", "-c", "ls"], "not a job's name"),
@@ -143,6 +143,26 @@ NONSENSE = [
     (["--share", "--shells", "h"], "--share goes with -S NAME, not with --shells"),
     (["-S", "a", "--shells", "h"], "give one of -S and --shells"),
     (["-S", "a", "--jobs", "h"], "give one of -S and --jobs"),
+    (["-t", "--json", "-c", "ls", "h"], "-t does not go with --json"),
+    (["-tn", "-c", "ls", "h"], "-t does not go with -n"),
+    (["h:7100", "-p", "7101", "ls"], "HOST 'h:7100' names a port, and --port another"),
+    (["[::1]:7100", "-p", "7101"], "'[::1]:7100' names a port"),
+    (["-p", "7101", "unix:/s"], "the socket 'unix:/s' does not go with -p"),
+    (["--ca", "system", "unix:/s"], "the socket 'unix:/s' does not go with --ca"),
+    (["--fingerprint", "F", "unix:/s"], "does not go with --fingerprint"),
+    (["--fingerprint", "F", "--local"], "--local does not go with --fingerprint"),
+    (["--via", "x", "--ca", "system"], "--via does not go with --ca"),
+    (["--via", "x", "--resume-window", "5"], "--via does not go with --resume-window"),
+    (["--local", "--resume-window=0"], "--local does not go with --resume-window"),
+    (["-c", "ls", "-c", "id", "h"], "both 'ls' and 'id' are given for -c"),
+    (["-c", "ls", "h", "--command", "id"], "both 'ls' and 'id' are given for --command"),
+    (["-p", "1", "h", "--port=2"], "both '1' and '2' are given for --port"),
+    (["--timeout", "1", "h", "--timeout", "2"], "both '1' and '2' are given for --timeout"),
+    (["--login", "web"], "--login does not go with the host: it asks for the token line"),
+    (["--login", "-c", "ls"], "--login does not go with the command: it asks"),
+    (["--login", "--json"], "--login does not go with --json"),
+    (["--login", "--local"], "--login does not go with --local"),
+    (["--login", "--jobs"], "--login does not go with --jobs"),
 ]
 
 
@@ -151,6 +171,19 @@ def test_what_makes_no_sense_is_explained() -> None:
         with pytest.raises(UsageError) as caught:
             parse(arguments)
         assert message in str(caught.value), arguments
+
+
+def test_a_port_beside_the_one_of_the_environment_or_the_config_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config_directory().mkdir(parents=True)
+    (config_directory() / "config.toml").write_text('default_host = "web:9"\n')
+    with pytest.raises(UsageError, match="default_host 'web:9' names a port"):
+        parse(["-p", "22"])
+    monkeypatch.setenv("RSHELL_HOST", "box:8")
+    with pytest.raises(UsageError, match=r"\$RSHELL_HOST 'box:8' names a port"):
+        parse(["-p", "22"])
+    assert parse(["-p", "8"]).address == Address("box", 8)
 
 
 def test_a_port_is_a_port() -> None:
@@ -237,6 +270,13 @@ def test_who_gets_the_prompt_and_of_which_shell(
         options = parse(arguments)
         require_terminal(options)
         assert (options.wants_prompt, options.attaches_to) == (prompt, name)
+    for arguments, refused in ((["h"], True), (["-t", "h"], False), (["-c", "ls", "h"], False)):
+        options = parse(["--timeout", "5", *arguments])
+        if refused:
+            with pytest.raises(UsageError, match="--timeout goes with a command"):
+                require_terminal(options)
+        else:
+            require_terminal(options)
 
 
 def test_an_absent_file_is_an_empty_one(tmp_path: Path) -> None:

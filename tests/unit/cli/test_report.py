@@ -2,57 +2,88 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import sys
+import signal
 from typing import Any, cast
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from rshell.channels.process.messages import ProcessEnding
 from rshell.cli.report import (
-    _output,
+    Report,
     aligned,
     command_cell,
-    complain,
-    ended,
-    fail,
-    failure,
     format_seconds,
     print_object,
     print_result,
     tell_link,
 )
+from rshell.cli.standard import StreamError
+from rshell.cli.streams import Left
 from rshell.client.client import Client
-from rshell.errors import AuthenticationFailed, ConnectError, LinkLost, SessionClosed
+from rshell.errors import AuthenticationFailed, ChannelRefused, ConnectError, LinkLost
 from rshell.values import ExitStatus
 
 
 def test_what_a_server_chose_is_shown_on_one_line_and_can_not_act(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    assert complain(ConnectError("a\nb\x1b[2J\u202e\x9b")) == 255
-    assert capsys.readouterr().err == "rshell: a\\x0ab\\x1b[2J\\u202e\\x9b\n"
-
-
-def test_a_closed_stderr_is_not_replaced_by_stdout(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "stderr", None)
-    assert complain(ConnectError("lost")) == 255
-    assert capsys.readouterr().out == ""
-
-
-def test_what_fails_is_a_line_or_an_object_with_the_output(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    assert fail(LinkLost("cut"), False) == fail(OSError("full"), True) == 255
-    assert capfd.readouterr() == ("", "rshell: cut\nrshell: full\n")
-    assert fail(LinkLost("cut"), True, b"early") == 255
-    shown = json.loads(capfd.readouterr().out)
-    assert (shown["stdout"], shown["error"]) == ("early", "cut")
+    assert Report().failed(ConnectError("a\nb\x1b[2J\u202e\x9b")) == 255
+    assert capfd.readouterr() == ("", "rshell: a\\x0ab\\x1b[2J\\u202e\\x9b\n")
+
+
+def unforeseen() -> Exception:
+    try:
+        raise RuntimeError("can't start new thread")
+    except RuntimeError as error:
+        return error
+
+
+FAILURES: list[tuple[BaseException, int, str]] = [
+    (LinkLost("cut"), 255, "cut"),
+    (StreamError(1, OSError(28, "No space left")), 255, "can't write stdout: No sp"),
+    (FileNotFoundError(2, "No such file", "/x"), 255, "No such file: /x"),
+    (unforeseen(), 255, "not foreseen: RuntimeError: can't start new thread (test_report.py, l"),
+    (MemoryError(), 255, "an error that was not foreseen: MemoryError"),
+    (Left.by(signal.SIGTERM), 143, "ended by SIGTERM"),
+]
+
+
+def test_whatever_goes_wrong_is_one_line_or_one_object_and_its_status(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    for error, status, text in FAILURES:
+        assert Report().failed(error) == status, error
+        out, err = capfd.readouterr()
+        if isinstance(error, Left):
+            assert (out, err) == ("", "")  # who leaves knows it
+        else:
+            assert out == "" and err.startswith("rshell: ") and text in err, error
+            assert err.count("\n") == 1
+        report = Report(as_json=True)
+        report.stdout += b"early"
+        assert report.failed(error) == status, error
+        out, err = capfd.readouterr()
+        shown = json.loads(out)
+        assert (shown["stdout"], shown["outcome"], err) == ("early", "refused", ""), error
+        assert text in shown["error"]
+
+
+def test_a_status_that_is_told_is_the_one_whatever_comes_later(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """SIGTERM during the goodbye: a second object, and the status of a success lost."""
+    report = Report(as_json=True)
+    report.ended(ProcessEnding(ExitStatus(code=3), 0, 0, duration=1.0))
+    capfd.readouterr()
+    assert report.failed(Left.by(signal.SIGTERM)) == report.failed(LinkLost("cut")) == 3
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_reader_that_has_left_is_141_without_a_word(capfd: pytest.CaptureFixture[str]) -> None:
+    for as_json in (False, True):
+        assert Report(as_json=as_json).failed(BrokenPipeError()) == 141
+    assert capfd.readouterr() == ("", "")
 
 
 class Links:
@@ -78,36 +109,47 @@ def test_a_cut_and_a_return_are_told_once_each_and_not_after_the_end() -> None:
     assert len(said) == 2
 
 
-def test_how_a_command_ended_in_the_keys_of_a_failure() -> None:
-    for ending, outcome in (
-        (ProcessEnding(ExitStatus(code=3), 1, 0, duration=1.0), "exited"),
-        (ProcessEnding(ExitStatus.from_returncode(-15), 1, 0, duration=1.0), "signaled"),
-        (ProcessEnding(ExitStatus(code=0), 1, 0, duration=1.0, timed_out=True), "timeout"),
+def test_how_a_command_ended_in_the_keys_of_a_failure(capfd: pytest.CaptureFixture[str]) -> None:
+    def told() -> dict[str, object]:
+        shown: dict[str, object] = json.loads(capfd.readouterr().out)
+        return shown
+
+    Report(as_json=True).failed(LinkLost("x"))
+    keys = told().keys()
+    for code, by_signal, timed_out, outcome, expected in (
+        (0, None, False, "exited", 0),
+        (255, None, False, "exited", 255),
+        (None, 15, False, "signaled", 143),
+        (None, 15, True, "timeout", 124),
+        (0, None, True, "timeout", 124),
     ):
-        shown = ended(ending, b"o", b"e")
+        status = ExitStatus(code=code) if by_signal is None else ExitStatus.from_returncode(-15)
+        ending = ProcessEnding(status, 1, 1, duration=1.23456789, timed_out=timed_out)
+        report = Report(as_json=True)
+        report.stdout += b"o"
+        report.stderr += b"e"
+        assert report.ended(ending) == Report().ended(ending) == expected
+        shown = told()
         assert (shown["outcome"], shown["stdout"], shown["stderr"]) == (outcome, "o", "e")
-        assert shown.keys() == failure(LinkLost("x")).keys()
+        assert (shown["exit_status"], shown["duration"]) == (code, 1.234568)
+        assert shown.keys() == keys
 
 
-@given(st.binary())
-def test_output_is_text_where_it_can_be_and_base64_where_not(data: bytes) -> None:
-    shown = _output("stdout", data)
-    if "stdout" in shown:
-        assert shown == {"stdout": data.decode()}
-    else:
-        assert base64.b64decode(shown["stdout_base64"]) == data
-        with pytest.raises(UnicodeDecodeError):
-            data.decode()
-
-
-def test_a_failure_says_whether_anything_may_have_run() -> None:
-    lost = failure(LinkLost("the link was cut"), b"early", b"\xff")
-    assert (lost["outcome"], lost["stdout"], lost["stderr_base64"]) == ("lost", "early", "/w==")
-    assert failure(SessionClosed("shutdown", "bye", by="remote"))["outcome"] == "lost"
-    refused = failure(AuthenticationFailed("no"))
-    assert (refused["outcome"], refused["error"]) == ("refused", "no")
-    assert refused.keys() == failure(LinkLost("x")).keys()
-    assert refused["exit_status"] is refused["signal"] is refused["duration"] is None
+def test_a_failure_says_whether_anything_may_have_run(capfd: pytest.CaptureFixture[str]) -> None:
+    for error in (AuthenticationFailed("no"), LinkLost("no"), Left.by(signal.SIGHUP)):
+        for has_begun, outcome in ((False, "refused"), (True, "lost")):
+            report = Report(as_json=True)
+            report.stderr += b"\xff"
+            report.has_begun = has_begun
+            report.failed(error)
+            shown = json.loads(capfd.readouterr().out)
+            assert (shown["outcome"], shown["stderr_base64"]) == (outcome, "/w==")
+            assert shown["error"] == str(error)
+            assert shown["exit_status"] is shown["signal"] is shown["duration"] is None
+    report = Report(as_json=True)
+    report.has_begun = True
+    report.failed(ChannelRefused("busy", "no room"))
+    assert json.loads(capfd.readouterr().out)["outcome"] == "refused"
 
 
 def test_one_line_of_ascii_whatever_is_in_it(capfd: pytest.CaptureFixture[str]) -> None:

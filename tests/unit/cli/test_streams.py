@@ -6,12 +6,14 @@ import asyncio
 import errno
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from rshell.cli.standard import StreamError
 from rshell.cli.streams import (
     _BEHIND,
     BLOCK,
@@ -20,6 +22,7 @@ from rshell.cli.streams import (
     Left,
     OutputDescriptor,
     on_signals,
+    take_signals_back,
 )
 from rshell.execution.pipes import grow_pipe
 from tests.support.pipes import lasting_pipe
@@ -91,10 +94,80 @@ async def test_a_descriptor_that_others_made_non_blocking_has_not_ended(
     assert await read_all(source) == b""
 
 
-async def test_a_closed_descriptor_is_at_its_end() -> None:
-    with lasting_pipe() as (read, _):
-        pass
-    assert await read_all(InputDescriptor(read)) == b""
+async def test_a_read_that_fails_is_not_the_end(tmp_path: Path) -> None:
+    """Half of a file, taken for the whole of it, and the status 0."""
+    write_only = os.open(tmp_path / "file", os.O_WRONLY | os.O_CREAT)
+    directory = os.open(tmp_path, os.O_RDONLY)
+    memory = os.open("/proc/self/mem", os.O_RDONLY)  # nothing is mapped at 0
+    try:
+        for fd, number in (
+            (write_only, errno.EBADF),
+            (directory, errno.EISDIR),
+            (memory, errno.EIO),
+        ):
+            source = InputDescriptor(fd)
+            for _ in range(2):
+                async with asyncio.timeout(DEADLINE):
+                    with pytest.raises(StreamError, match="can't read") as caught:
+                        await source.read()
+                assert caught.value.errno == number
+    finally:
+        for fd in (write_only, directory, memory):
+            os.close(fd)
+
+
+async def test_no_thread_to_be_had_is_an_error_and_no_wait_for_ever(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="new thread"):
+            await InputDescriptor(pipe[0]).read()
+        output = OutputDescriptor(pipe[1])
+        output.say(b"dropped")
+        with pytest.raises(RuntimeError, match="new thread"):
+            await output.write(b"x")
+        optional = OutputDescriptor(pipe[1], is_optional=True)
+        await optional.write(b"dropped")
+        await optional.drain()
+
+
+async def test_what_fails_in_a_thread_is_seen_by_who_waits_for_it(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> bytes:
+        raise MemoryError
+
+    monkeypatch.setattr("rshell.cli.streams.read_some", fail)
+    monkeypatch.setattr("rshell.cli.streams.write_some", fail)
+    async with asyncio.timeout(DEADLINE):
+        with pytest.raises(MemoryError):
+            await InputDescriptor(pipe[0]).read()
+        output = OutputDescriptor(pipe[1])
+        await output.write(b"x")
+        with pytest.raises(MemoryError):
+            await output.drain()
+
+
+async def test_an_optional_output_that_fails_is_dropped_and_holds_nobody_up(
+    pipe: tuple[int, int],
+) -> None:
+    os.close(pipe[0])
+    full = os.open("/dev/full", os.O_WRONLY)
+    try:
+        for fd in (pipe[1], full):
+            output = OutputDescriptor(fd, is_optional=True)
+            async with asyncio.timeout(DEADLINE):
+                for _ in range(20):
+                    await output.write(bytes(BLOCK))
+                await output.drain()
+                output.say(b"dropped")
+                await output.finish(b"dropped")
+    finally:
+        os.close(full)
 
 
 async def test_blocks_are_written_in_order_and_waited_for(pipe: tuple[int, int]) -> None:
@@ -299,6 +372,27 @@ async def test_handlers_are_taken_away_after_an_error() -> None:
     assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
 
 
+async def test_stretches_nest_and_are_taken_back_from_others() -> None:
+    came: asyncio.Queue[str] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+
+    async def send() -> str:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        async with asyncio.timeout(DEADLINE):
+            return await came.get()
+
+    with on_signals({signal.SIGUSR1: lambda: came.put_nowait("outer")}):
+        with on_signals({signal.SIGUSR1: lambda: came.put_nowait("inner")}):
+            assert await send() == "inner"
+            loop.add_signal_handler(signal.SIGUSR1, came.put_nowait, "others")
+            assert await send() == "others"
+            loop.remove_signal_handler(signal.SIGUSR1)
+            take_signals_back()
+            assert await send() == "inner"
+        assert await send() == "outer"
+    assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
+
+
 async def test_a_signal_that_nohup_ignores_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
@@ -321,17 +415,44 @@ async def test_a_signal_leaves_with_its_number_and_what_was_at_work_is_cancelled
         finally:
             cancelled.set()
 
-    leaving, told = Leaving(), list[Left]()
+    leaving, told = Leaving(), list[BaseException]()
     leaving.on_leave = told.append
     async with asyncio.timeout(DEADLINE), leaving:
         working = asyncio.ensure_future(leaving.unless_left(work()))
         await begun.wait()
         leaving.leave(Left(7))
         os.kill(os.getpid(), signal.SIGTERM)  # counts more than any key
-        with pytest.raises(Left):
+        with pytest.raises(Left) as caught:
             await working
     assert cancelled.is_set() and leaving.is_left
+    assert told[-1] is caught.value and caught.value.status == 143
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+async def test_every_signal_that_ends_us_leaves_with_its_number() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        before = signal.getsignal(number)
+        async with asyncio.timeout(DEADLINE), Leaving() as leaving:
+            os.kill(os.getpid(), number)
+            with pytest.raises(Left, match=number.name) as caught:
+                await leaving.unless_left(asyncio.sleep(DEADLINE))
+            assert caught.value.status == 128 + number
+        assert signal.getsignal(number) in (before, signal.default_int_handler)
+
+
+async def test_an_interrupt_can_be_for_somebody_else() -> None:
+    came = asyncio.Event()
+    async with asyncio.timeout(DEADLINE), Leaving() as leaving:
+        leaving.on_interrupt = came.set
+        os.kill(os.getpid(), signal.SIGINT)
+        await leaving.unless_left(came.wait())
+
+
+async def test_an_error_that_nobody_waits_for_ends_the_work() -> None:
+    leaving = Leaving()
+    leaving.leave(KeyError("lost"))
+    with pytest.raises(KeyError):
+        await leaving.unless_left(asyncio.sleep(DEADLINE))
 
 
 async def test_the_first_way_out_counts_and_ends_what_comes_later() -> None:

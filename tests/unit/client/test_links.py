@@ -159,6 +159,8 @@ async def test_failures_that_may_pass_are_tried_again() -> None:
         VersionMismatch("newer", ours=(1, 1), theirs=(2, 2)),
         ConfigurationError("a damaged file"),
         OSError(24, "too many open files"),
+        RuntimeError("can't start new thread"),
+        MemoryError(),
     ],
 )
 async def test_a_failure_that_will_not_pass_ends_the_session_and_never_hangs(

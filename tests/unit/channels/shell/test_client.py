@@ -45,6 +45,9 @@ class Server:
         channel.listen(self.heard.append)
         await channel.wait_closed()
 
+    async def is_asked(self) -> None:
+        await until(lambda: bool(self.heard))
+
     def say(self, message: Json) -> None:
         self.channels[-1].send_message(message)
 
@@ -76,6 +79,64 @@ async def test_a_command_that_runs_is_followed_to_its_ending() -> None:
         assert (ending.number, ending.unread) == (7, "keys")
         assert [each.number for each in endings] == [7] and line.cwd == "/there"
         assert await line.outcome() is None
+
+
+async def test_no_more_comes_back_than_was_sent() -> None:
+    """A server could type anything at the prompt, three gigabytes of it."""
+    server = Server()
+    back: list[str] = []
+    async with memory_session(server) as both, await open_line(both.live, NAMED) as line:
+        line.on_unread = back.append
+        running = asyncio.ensure_future(line.run("cat"))
+        await until(lambda: bool(server.heard))
+        line.write_nowait(b"12345678")
+        server.say({"type": "unread", "text": "abc"})
+        server.say(done(8, taken=6, unread="def" + "x" * 1000))
+        for _ in range(100):
+            server.say({"type": "unread", "text": "y" * 10_000})
+        assert (await running).unread == "defxx"
+        await until(lambda: not both.server_live.session.has_output())
+        server.say({"type": "unread", "text": "more"})
+        again = asyncio.ensure_future(line.run("ls"))
+        await until(lambda: len(server.heard) == 2)
+        server.say(done(9, unread="and more"))
+        assert (await again).unread == "" and back == ["abc"]
+
+
+async def test_who_attaches_gets_back_what_another_client_typed() -> None:
+    server = Server(running="make")
+    async with memory_session(server) as both, await open_line(both.live, NAMED) as line:
+        following = asyncio.ensure_future(line.follow())
+        server.say(done(7, unread="typed before" + "x" * 10_000))
+        assert len((await following).unread) == 4096
+
+
+async def test_text_that_is_no_bytes_ends_the_channel_and_nothing_else() -> None:
+    for message in (done(8, unread="\ud800"), {"type": "unread", "text": "\ud800"}):
+        server = Server()
+        async with memory_session(server) as both, await open_line(both.live, NAMED) as line:
+            running = asyncio.ensure_future(line.run("cat"))
+            await server.is_asked()
+            line.write_nowait(b"1234")
+            server.say(message)
+            with pytest.raises(ChannelReset, match="it is no bytes"):
+                await running
+            assert both.live.error is None
+
+
+async def test_input_that_never_comes_back_is_not_waited_for_when_nobody_wants_to() -> None:
+    server = Server()
+    async with memory_session(server) as both, await open_line(both.live, NAMED) as line:
+        running = asyncio.ensure_future(line.run("cat"))
+        await until(lambda: bool(server.heard))
+        line.write_nowait(b"1234")
+        ended: list[ShellEnding] = []
+        line.on_done = ended.append
+        server.say(done(8, taken=0))
+        await until(lambda: bool(ended))
+        assert not running.done()
+        line.stop_waiting()
+        assert (await running).unread == ""
 
 
 async def test_an_ending_that_came_before_anybody_listened_is_told_when_somebody_does() -> None:

@@ -5,16 +5,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import io
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
 import pytest
 from prompt_toolkit.application import create_app_session
-from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.data_structures import Size
-from prompt_toolkit.document import Document
 from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output import DummyOutput, Output
 from prompt_toolkit.output.vt100 import Vt100_Output
@@ -22,7 +19,8 @@ from prompt_toolkit.renderer import CPR_Support, Renderer
 
 from rshell.channels.shell.client import ShellLine
 from rshell.channels.shell.messages import Completions
-from rshell.cli.prompt.editor import Editor, RemoteCompleter, SharedHistory, open_history
+from rshell.cli.prompt.editor import Editor
+from rshell.cli.prompt.history import SharedHistory
 from rshell.cli.terminal import Detached
 from tests.support.session import until
 
@@ -70,6 +68,29 @@ async def test_unread_text_goes_into_the_next_command(keyboard: PipeInput) -> No
     assert await read(editor) == "ls -l"
 
 
+async def test_text_of_the_server_s_making_is_put_into_the_line_and_does_nothing(
+    keyboard: PipeInput, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDITOR", f"touch {tmp_path}/opened")
+    editor = editor_for(keyboard)
+    evil = "a\n\x18\x05\x1b[A\x04\x03b\udcff"
+    editor.insert(evil)
+    keyboard.send_text("!\r")
+    assert await read(editor) == evil + "!"
+    assert not (tmp_path / "opened").exists()
+
+
+async def test_late_answers_of_the_terminal_are_not_typed(keyboard: PipeInput) -> None:
+    answers = (
+        "\x1b[?62;22c\x1b]11;rgb:0000/0000/0000\x1b\\\x1b[?2026;2$y\x1b[I\x1bP>|xterm(1)\x1b\\"
+    )
+    editor = editor_for(keyboard)
+    editor.type_ahead(f"e{answers}c")
+    editor.insert(f"h{answers}")
+    keyboard.send_text(f"o{answers}\x1b[D \x1b[C{answers}!\r")
+    assert await read(editor) == "ech o!"
+
+
 class NeverTells(Vt100_Output):
     """A terminal that can be asked where its cursor is, and does not answer."""
 
@@ -89,6 +110,25 @@ async def test_a_terminal_that_never_tells_its_cursor_gets_no_warning(
     keyboard.send_text("echo\r")
     assert await reading == "echo"
     assert "\x1b[6n" in shown.getvalue() and "WARNING" not in shown.getvalue()
+
+
+async def test_a_terminal_that_never_tells_its_cursor_is_asked_once(
+    keyboard: PipeInput, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each command began a second late."""
+
+    async def gives_up(self: Renderer) -> None:
+        self._waiting_for_cpr_futures.clear()
+
+    monkeypatch.setattr(Renderer, "wait_for_cpr_responses", gives_up)
+    shown = io.StringIO()
+    editor = editor_for(keyboard, output=NeverTells(shown, lambda: Size(24, 80)))
+    for command in ("one", "two", "three"):
+        reading = asyncio.create_task(read(editor))
+        await until(lambda: editor._session.app.is_running)
+        keyboard.send_text(f"{command}\r")
+        assert await reading == command
+    assert shown.getvalue().count("\x1b[6n") == 1
 
 
 async def test_newlines_that_came_back_are_enters(keyboard: PipeInput) -> None:
@@ -167,101 +207,82 @@ async def test_an_answer_that_comes_after_the_interruption_does_nothing(
     assert errors == []
 
 
-class Completing:
-    """Answers every question alike, or raises."""
+# Searching, menus, windows.
 
-    def __init__(self, *texts: str, start: int = 0, error: Exception | None = None) -> None:
-        self.asked: list[str] = []
-        self._answer = Completions(1, start, texts, texts)
-        self._error = error
+
+async def test_a_search_is_taken_by_the_keys_that_move_and_given_up_by_control_g(
+    keyboard: PipeInput, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    editor = editor_for(keyboard)
+    keyboard.send_text("first one\r")
+    await read(editor)
+    monkeypatch.setattr(SharedHistory, "append_string", lambda self, text: None)
+    for keys, command in (
+        ("\x12fir\x1b[C!\r", "first one!"),
+        ("\x12fir\x1b[F!\r", "first one!"),
+        ("\x12fir\x05!\r", "first one!"),
+        ("\x12fir\x1b[D!\r", "!first one"),
+        ("\x12fir\x01!\r", "!first one"),
+        ("typed\x1b[D\x12fir\x12\x12\x07!\r", "type!d"),
+        ("typed\x12fir\x12\x03!\r", "typed!"),
+    ):
+        keyboard.send_text(keys)
+        assert await read(editor) == command, keys
+
+
+async def test_without_colours_a_suggestion_does_not_look_typed(
+    keyboard: PipeInput, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    shown = io.StringIO()
+    editor = editor_for(keyboard, output=NeverTells(shown, lambda: Size(24, 80)))
+    keyboard.send_text("first one\r")
+    await read(editor)
+    reading = asyncio.create_task(read(editor))
+    keyboard.send_text("fir")
+    await until(lambda: "\x1b[0;2mst one" in shown.getvalue())
+    keyboard.send_text("\r")
+    assert await reading == "fir"
+
+
+class Offering(Line):
+    """Offers two candidates for everything."""
 
     async def complete(self, text: str) -> Completions:
-        self.asked.append(text)
-        if self._error is not None:
-            raise self._error
-        return self._answer
+        return Completions(1, 0, ("one", "other"), ("one", "other"))
 
 
-async def candidates(completer: RemoteCompleter, text: str) -> list[tuple[str, int]]:
-    found = completer.get_completions_async(Document(text), CompleteEvent())
-    return [(item.text, item.start_position) async for item in found]
+async def test_escape_closes_the_menu_and_alt_enter_still_adds_a_line(keyboard: PipeInput) -> None:
+    editor = editor_for(keyboard, Offering())
+    app, buffer = editor._session.app, editor._session.default_buffer
+    app.ttimeoutlen = 0.0
+    reading = asyncio.create_task(read(editor))
+    keyboard.send_text("o\t\t")
+    await until(lambda: buffer.complete_state is not None)
+    keyboard.send_text("\t")
+    await until(lambda: buffer.text == "one")
+    keyboard.send_text("\x1b")
+    await until(lambda: buffer.complete_state is None)
+    assert buffer.text == "o"
+    keyboard.send_text("\x1b\rdone\r")
+    assert await reading == "o\ndone"
 
 
-async def test_an_answer_is_kept_until_it_is_forgotten() -> None:
-    line = Completing("cat", start=0)
-    completer = RemoteCompleter(cast(ShellLine, line))
-    for _ in range(2):
-        assert await candidates(completer, "ca") == [("cat", -2)]
-    assert line.asked == ["ca"]
-    completer.forget()
-    await candidates(completer, "ca")
-    assert line.asked == ["ca", "ca"]
+async def small_window(keyboard: PipeInput, rows: int) -> str:
+    """Return what a window of so many rows shows while a word is typed and a menu opened."""
+    shown = io.StringIO()
+    output = Vt100_Output(shown, lambda: Size(rows, 20))
+    editor = editor_for(keyboard, Offering(), output=output)
+    buffer = editor._session.default_buffer
+    reading = asyncio.create_task(read(editor))
+    keyboard.send_text("typed\t\t")
+    await until(lambda: buffer.complete_state is not None)
+    keyboard.send_text("\x15word\r")
+    assert await reading == "word"
+    return shown.getvalue()
 
 
-async def test_an_answer_without_candidates_may_have_been_late_and_is_not_kept() -> None:
-    line = Completing()
-    completer = RemoteCompleter(cast(ShellLine, line))
-    for _ in range(2):
-        assert await candidates(completer, "ca") == []
-    assert line.asked == ["ca", "ca"]
-
-
-async def test_candidates_that_would_act_when_shown_are_dropped() -> None:
-    line = Completing("a\x1b[2J", "a\rb", "ab")
-    assert await candidates(RemoteCompleter(cast(ShellLine, line)), "a") == [("ab", -1)]
-
-
-async def test_a_start_behind_the_cursor_is_dropped() -> None:
-    assert await candidates(RemoteCompleter(cast(ShellLine, Completing("abc", start=5))), "a") == []
-
-
-async def test_a_late_or_refused_answer_shows_nothing_and_is_asked_again() -> None:
-    for error in (TimeoutError(), ValueError("NUL")):
-        line = Completing("x", error=error)
-        completer = RemoteCompleter(cast(ShellLine, line))
-        assert await candidates(completer, "a") == await candidates(completer, "a") == []
-        assert line.asked == ["a", "a"]
-
-
-async def entries(history: SharedHistory) -> list[str]:
-    return [item async for item in history.load()]
-
-
-async def test_what_another_client_adds_is_seen_at_the_next_prompt(tmp_path: Path) -> None:
-    one, other = SharedHistory(tmp_path / "h"), SharedHistory(tmp_path / "h")
-    one.append_string("first")
-    assert await entries(other) == ["first"]
-    one.append_string("second")
-    assert await entries(other) == ["second", "first"]
-
-
-def test_the_file_is_private(tmp_path: Path) -> None:
-    SharedHistory(tmp_path / "h")
-    assert stat.S_IMODE((tmp_path / "h").stat().st_mode) == 0o600
-
-
-async def test_leading_blanks_and_repeats_are_not_kept(tmp_path: Path) -> None:
-    history = SharedHistory(tmp_path / "h")
-    for text in (" secret", "\tsecret", "", "ls", "ls", "pwd", "ls"):
-        history.append_string(text)
-    assert await entries(SharedHistory(tmp_path / "h")) == ["ls", "pwd", "ls"]
-
-
-async def test_a_history_that_can_not_be_kept_is_no_condition_of_a_prompt(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "file").touch()
-    (tmp_path / "directory").mkdir()
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))  # nothing can be made there
-    for history in (open_history("h"), SharedHistory(tmp_path / "directory")):
-        assert await entries(history) == [] and history.trouble
-        history.append_string("ls")
-        assert await entries(history) == ["ls"]
-    assert SharedHistory(tmp_path / "h").trouble == ""
-
-
-async def test_a_server_name_cant_leave_the_directory(tmp_path: Path) -> None:
-    history = open_history("../a/b")
-    history.append_string("kept")
-    files = [path for path in tmp_path.rglob(".._a_b") if path.is_file()]
-    assert [path.parent.name for path in files] == ["history"]
+async def test_a_small_window_shows_the_line_whatever_else_there_is(keyboard: PipeInput) -> None:
+    for rows in (1, 2, 3, 5, 9):
+        shown = await small_window(keyboard, rows)
+        assert "$ " in shown and "too small" not in shown, rows

@@ -49,6 +49,9 @@ class Line:
         await self._ended.wait()
         return self._done
 
+    def stop_waiting(self) -> None:
+        pass
+
     async def follow(self) -> ShellEnding:
         return await self.run("what ran before we came")
 
@@ -93,13 +96,17 @@ async def show(block: bytes) -> None:
 
 
 async def run(line: Line, *, follows: bool = False) -> list[str]:
-    """Run a command, or follow one; return what came back for the prompt."""
+    """Run a command, or follow one; return what came back for the prompt, text in brackets."""
     back: list[str] = []
+
+    def insert(text: str) -> None:
+        back.append(f"[{text}]")
+
     terminal = terminal_on(1, line)
     pump = OutputPump(ByteReader(lambda count: None), terminal, show)
     try:
         async with asyncio.timeout(DEADLINE):
-            passing = Passthrough(cast(ShellLine, line), terminal, pump, back.append)
+            passing = Passthrough(cast(ShellLine, line), terminal, pump, back.append, insert)
             await (passing.follow() if follows else passing.run("cat"))
     finally:
         await pump.close(finish=False)
@@ -114,11 +121,26 @@ async def test_keys_go_to_the_command(keyboard: int) -> None:
 
 
 async def test_keys_past_the_ending_come_back_behind_the_unread(keyboard: int) -> None:
-    line = Line(b"abc", unread="before ")
+    line = Line(b"abc", unread="bc")
     line.channel.room = 3
     os.write(keyboard, b"abcdef")
-    assert await run(line) == ["before def"]
+    assert await run(line) == ["bcdef"]
     assert line.got == b"abc"
+
+
+async def test_what_a_server_makes_up_is_text_and_what_was_typed_are_keys(keyboard: int) -> None:
+    for typed, unread, back in (
+        (b"vi\x18\x05q", "\x18\x05q", ["\x18\x05q"]),
+        (b"\x05\x18q", "\x18\x05", ["[\x18\x05]", ""]),
+        (b"ls\rq", "ls\nq", ["ls\nq"]),
+        (b"ks\x7f\x7fls\rq", "ls\nq", ["ls\nq"]),
+        (b"no\x15yes q", "yes q", ["yes q"]),
+        (b"one\r\x7fq", "q", ["q"]),
+        (b"abq", "rm -rf ~\n", ["[rm -rf ~\n]", ""]),
+        (b"\xc3\xa4\xffq", "\xe4\udcffq", ["\xe4\udcffq"]),
+    ):
+        os.write(keyboard, typed)
+        assert await run(Line(b"q", unread=unread)) == back, (typed, unread)
 
 
 async def test_an_escape_leaves_and_reaches_no_command(keyboard: int) -> None:
@@ -144,7 +166,7 @@ async def test_what_comes_after_an_escape_is_written_behind_what_came_before(
         terminal, source = terminal_on(writing), InputDescriptor(reading)
         pump = OutputPump(reader, terminal, show_above)
         line = cast(ShellLine, Line(b"never"))
-        passing = Passthrough(line, terminal, pump, lambda text: None)
+        passing = Passthrough(line, terminal, pump, lambda text: None, lambda text: None)
         async with asyncio.timeout(DEADLINE):
             with pytest.raises(Left):
                 await passing.run("cat")
@@ -171,7 +193,7 @@ async def test_a_command_that_ran_already_gets_the_keys_and_gives_back_the_rest(
     line = Line(b"q", unread="late ", name="work")
     line.channel.room = 3
     os.write(keyboard, b"abqcd")
-    assert await run(line, follows=True) == ["late cd"]
+    assert await run(line, follows=True) == ["[late ]", "cd"]
     assert line.got == b"abq"
 
 
@@ -210,7 +232,7 @@ async def test_what_was_printed_before_is_shown_as_it_is_and_keys_are_for_the_pr
     terminal = terminal_on(write, line)
     pump = OutputPump(reader, terminal, above.show)
     back: list[str] = []
-    passing = Passthrough(cast(ShellLine, line), terminal, pump, back.append)
+    passing = Passthrough(cast(ShellLine, line), terminal, pump, back.append, back.append)
     os.write(keyboard, b"typed early")
     try:
         async with asyncio.timeout(DEADLINE):
@@ -281,6 +303,21 @@ async def test_reach_waits_for_the_last_byte(ends: tuple[Bench, int]) -> None:
         await waiting
 
 
+async def test_what_is_shown_again_asks_the_terminal_nothing() -> None:
+    with lasting_pipe() as (read, write):
+        reader, terminal = ByteReader(lambda count: None), terminal_on(write)
+        pump = OutputPump(reader, terminal, show, again=16)
+        pump.has_terminal = True
+        try:
+            for block in (b"one\x1b[", b"c\x1b]11;?\x07", b"two\x1b[cthree\x1b[6n"):
+                reader.feed(block)
+            async with asyncio.timeout(DEADLINE):
+                await pump.reach(reader.received)
+            assert os.read(read, 100) == b"onetwo\x1b[cthree\x1b[6n"
+        finally:
+            await pump.close(finish=False)
+
+
 async def test_output_between_commands_is_shown_above(ends: tuple[Bench, int]) -> None:
     bench, _ = ends
     bench.reader.feed(b"job")
@@ -297,6 +334,26 @@ async def test_an_error_ends_the_wait_after_what_came_before(ends: tuple[Bench, 
         async with asyncio.timeout(DEADLINE):
             await bench.pump.reach(3)
     assert bench.shown == [b"ab"]
+
+
+async def test_a_copying_that_fails_does_not_do_so_unseen(
+    ends: tuple[Bench, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The prompt stayed, and showed nothing any more."""
+    bench, _ = ends
+    failures: list[BaseException] = []
+    bench.pump.on_failure = failures.append
+
+    async def fails(block: bytes) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(bench.pump, "_show_above", fails)
+    bench.reader.feed(b"job")
+    with pytest.raises(MemoryError):
+        async with asyncio.timeout(DEADLINE):
+            await bench.pump.reach(3)
+    await asyncio.sleep(0)
+    assert [type(error) for error in failures] == [MemoryError]
 
 
 async def test_what_was_handed_on_is_on_the_terminal_after_closing(ends: tuple[Bench, int]) -> None:
