@@ -221,7 +221,9 @@ class Bounds(Limits):
     channel_queue: int = 512 * 1024  # waiting in one channel for its turn to be sent
     replay: int = 2 * 1024 * 1024  # sent and not yet acknowledged, at the start of a session
     replay_largest: int = 32 * 1024 * 1024  # growth ends here
+    hold: int = 64 * 1024  # bulk data on its way, at the start of a link; soon bounds nothing
     transport_buffer: int = 256 * 1024  # handed to the transport and not yet taken by the kernel
+    ack_first: int = 16 * 1024  # acknowledge so early on a new link, doubling up to `ack_bytes`
     ack_bytes: int = 256 * 1024  # acknowledge at least this often
     ack_seconds: float = 1.0
     # Floods. Each is a bucket: a burst, and so many a second after it.

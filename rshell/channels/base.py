@@ -175,6 +175,7 @@ async def answer_request(
             request = kind.decode(channel.request)
         except RemoteProtocolError as error:
             raise ChannelRefused("bad-request", str(error)) from error
+        channel.request = {}  # whatever else the peer has put in there is not kept
         await answer(request)
     except ChannelRefused as error:
         channel.refuse(error.code, error.reason)

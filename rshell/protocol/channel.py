@@ -59,6 +59,11 @@ TRANSITIONS: dict[Half, dict[FrameType, Half]] = {
 }
 
 
+_SMALL = 1024  # bytes, up to which blocks are joined
+_MANY = 64  # blocks in a queue before small ones are joined
+_LEAST = 16 * 1024  # bytes of the peer's that are kept though the session's budget is spent
+
+
 class Queued(NamedTuple):
     """A frame that waits for the channel's turn; DATA may be split on the way out."""
 
@@ -80,7 +85,9 @@ class ChannelState:
         self.receive_window = receive_window
         self.send_window = SendWindow(0)
         self.queue: deque[Queued] = deque()
-        self.queued_bytes = 0
+        self.queued_bytes = 0  # of DATA
+        self.queued_messages = 0  # bytes
+        self.kept = 0
         self.credit_due = 0
         self.is_scheduled = False
         self.is_discarding = False
@@ -115,12 +122,46 @@ class ChannelState:
         if frame_type is FrameType.OPENED and self.ours is Half.OPENING:
             self.ours = Half.OPEN
 
+    def keep(self, size: int) -> bool:
+        """Count bytes of the peer's that are kept until `let_go`, if the budget has them."""
+        if self.kept + size > _LEAST and not self._budget.reserve(size):
+            return False
+        if self.kept + size <= _LEAST:
+            self._budget.take(size)
+        self.kept += size
+        return True
+
+    def let_go(self, size: int) -> None:
+        """Count bytes as kept no more; at the end of the channel all are."""
+        size = min(size, self.kept)
+        self.kept -= size
+        self._budget.release(size)
+
+    def close(self) -> None:
+        """Give back to the budget all that the channel holds of it, but for its queue."""
+        self.receive_window.close()
+        self.let_go(self.kept)
+
     def enqueue(self, item: Queued) -> None:
-        """Let a frame wait for the channel's turn."""
-        self.queue.append(item)
+        """Let a frame wait for the channel's turn; of many, small ones are joined."""
+        size = len(item.payload)
         if item.type is FrameType.DATA:
-            self.queued_bytes += len(item.payload)
-            self._budget.take(len(item.payload))
+            self.queued_bytes += size
+            self._budget.take(size)
+            if len(self.queue) >= _MANY and size < _SMALL and self._join(item):
+                return
+        elif item.type is FrameType.MESSAGE:
+            self.queued_messages += size
+        self.queue.append(item)
+
+    def _join(self, item: Queued) -> bool:
+        """Add a small block to the last one if that is one of its stream, and small as well."""
+        last = self.queue[-1]
+        is_alike = last.type is FrameType.DATA and last.stream == item.stream
+        if not is_alike or len(last.payload) >= _SMALL:
+            return False
+        self.queue[-1] = last._replace(payload=b"".join((last.payload, item.payload)))
+        return True
 
     def next_queued(self, largest: int) -> Queued | None:
         """Take the next frame that may go out now, DATA at most `largest` bytes, or None."""
@@ -128,6 +169,8 @@ class ChannelState:
             return None
         item = self.queue[0]
         if item.type is not FrameType.DATA:
+            if item.type is FrameType.MESSAGE:
+                self.queued_messages -= len(item.payload)
             return self.queue.popleft()
         size = min(self.send_window.available, largest)
         if size == 0:
@@ -147,7 +190,7 @@ class ChannelState:
         """Forget what waits: the channel was cut short."""
         self.queue.clear()
         self._budget.release(self.queued_bytes)
-        self.queued_bytes = 0
+        self.queued_bytes = self.queued_messages = 0
 
 
 # What a session tells its owner. One class for each thing that can happen.
@@ -182,7 +225,7 @@ class EofReceived(NamedTuple):
 
 
 class MessageReceived(NamedTuple):
-    """A message of the channel's kind; its body had `size` bytes."""
+    """A message of the channel's kind, which takes about `size` bytes of memory."""
 
     channel: ChannelState
     message: Json

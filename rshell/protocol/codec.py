@@ -12,13 +12,18 @@ The classes are not dataclasses: `dataclass` compiles six methods for each class
 millisecond that every start of every program would pay for, and a message is built from JSON
 field by field in any case.
 
-Hazard: JSON nested deeply or holding huge numbers makes the standard decoder raise other
-exceptions than ValueError; `parse_object` turns all of them into RemoteProtocolError.
+Hazard: three bytes of JSON may become two hundred of Python's. A body is therefore refused before
+it is parsed if it nests deeply or holds very many values (`check_shape`), and what is kept of a
+peer's is counted as what it takes in memory (`memory_cost`), not as what came over the wire.
+
+Hazard: huge numbers make the standard decoder raise other exceptions than ValueError;
+`parse_object` turns all of them into RemoteProtocolError.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, ClassVar, NoReturn, TypeVar, Union
 
 from rshell.errors import LocalProtocolError, RemoteProtocolError
@@ -30,6 +35,14 @@ Json = dict[str, Any]
 Raw = Union[bytes, bytearray, memoryview]
 M = TypeVar("M", bound="Message")
 
+DEPTH_LIMIT = 32  # objects and lists within each other
+VALUE_LIMIT = 16 * 1024  # about so many values in one body
+
+_TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
+_BRACKET = re.compile(rb"[][{}]")
+# What a value takes in memory at most, by the byte that comes before it.
+_OBJECT_COST, _LIST_COST, _VALUE_COST = 240, 100, 100
+
 
 def encode_json(value: Json) -> bytes:
     """Encode one JSON object as ASCII; lone surrogates (undecodable bytes) survive."""
@@ -40,10 +53,40 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
+def memory_cost(raw: Raw) -> int:
+    """Return about how many bytes the parsed JSON takes, seldom less than it really does."""
+    raw = bytes(raw)
+    objects, lists, others = raw.count(b"{"), raw.count(b"["), raw.count(b",")
+    return len(raw) + objects * _OBJECT_COST + lists * _LIST_COST + others * _VALUE_COST
+
+
+def check_shape(raw: bytes) -> str:
+    """Return what is wrong with the shape of a JSON body, "" where nothing is.
+
+    Brackets and commas are counted first, which is cheap; only where there are too many are those
+    within strings told from the others.
+    """
+    opened = raw.count(b"[") + raw.count(b"{")
+    if opened <= DEPTH_LIMIT and opened + raw.count(b",") <= VALUE_LIMIT:
+        return ""
+    bare = _TEXT.sub(b"", raw)
+    if bare.count(b"[") + bare.count(b"{") + bare.count(b",") > VALUE_LIMIT:
+        return f"holds more than {VALUE_LIMIT} values"
+    depth = 0
+    for bracket in _BRACKET.findall(bare):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > DEPTH_LIMIT:
+            return f"nests deeper than {DEPTH_LIMIT}"
+    return ""
+
+
 def parse_object(label: str, raw: Raw) -> Json:
     """Read `raw`, one ASCII JSON object; `label` names it in RemoteProtocolError."""
+    raw = bytes(raw)
+    if wrong := check_shape(raw):
+        raise RemoteProtocolError(f"the body of {label} {wrong}")
     try:
-        values = json.loads(bytes(raw).decode("ascii"), parse_constant=_refuse_constant)
+        values = json.loads(raw.decode("ascii"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise RemoteProtocolError(f"the body of {label} is not an ASCII JSON object") from error
     if not isinstance(values, dict):

@@ -222,11 +222,11 @@ def merged(message: type[Any], **options: Any) -> Any:
     return Group(message.FIELDS, message, lambda value: vars(value).values(), **options)
 
 
-def texts(**options: Any) -> Any:
-    """Declare a list of strings, a tuple in Python."""
+def texts(most: int = TEXT_LIMIT, **options: Any) -> Any:
+    """Declare a list of `most` strings or fewer, a tuple in Python."""
 
     def fits(value: Any) -> bool:
-        return isinstance(value, list) and all(map(_is_encodable, value))
+        return isinstance(value, list) and len(value) <= most and all(map(_is_encodable, value))
 
     def write(value: Iterable[str]) -> list[str]:
         return list(map(_checked, value))

@@ -1,4 +1,4 @@
-"""What keeps a session within bounds: windows, memory, frames kept for later, time, floods.
+"""What keeps a session within bounds: windows, memory, time, floods.
 
 Everything of a session that can grow is counted in one `MemoryBudget`: what the receive windows
 promise the peer, what waits in channels for its turn, and how far the replay queue has grown.
@@ -7,14 +7,13 @@ whose budget is spent slows down and never stops. `free` may fall below 0 by tho
 which the number of channels bounds.
 
 Windows (docs/protocol.md, "Windows"): the receiver grants credit when the application has read,
-not when bytes arrive, and a reader that stalls stops its own sender and nobody else. Credit is
-sent at a quarter window. A window that empties within two round trips is too small for the path
-and doubles, as long as the budget lasts: the bandwidth-delay product is found, not configured.
-
-Replay (docs/protocol.md, "Sessions"): a sequenced frame is numbered when it is handed to a link,
-never before, and control frames may overtake bulk data up to that moment. A numbered frame is
-kept until the peer says that it has arrived. After a cut, `ReplayQueue.rewind` says what the peer
-lacks.
+not when bytes arrive, and a reader that stalls stops its own sender and nobody else. The
+bandwidth-delay product is found, not configured. What the application reads in one round trip is
+what the path and the reader can move in one; a window of less than three times that may be what
+holds them up, and doubles, as long as the budget lasts. Three, because what a doubled window brings
+is seen a round trip later only: so each round trip doubles a window that limits, which is the pace
+at which TCP itself begins. A window ends at three to six times what is needed, enough to go on
+while TCP sends a lost packet again.
 
 Silence and floods: any received byte proves life; only silence costs a PING. What a peer may send
 without moving anything forward is counted in buckets that refill with time: a burst is fine, and
@@ -23,28 +22,21 @@ a flood ends the link.
 Hazards:
 - Growth must be measured against the smallest round trip of the link. A loaded one counts the
   queue that the window itself makes, and growth would feed on itself.
+- Growth must be measured over a whole round trip or more. Over less, one burst looks like a fast
+  path: a reader that stalls and then takes all that has come would grow its window each time. A
+  measure that waits for a share of the window instead depends on how the sizes of blocks divide it:
+  blocks of 240 KiB missed a quarter of 256 KiB, two of them took a round trip, and nothing grew.
 - What was read and not yet granted is lost to the flow for a whole round trip. Granted at half a
-  window, a far sender settles into one burst of half a window each round trip, which halves its
-  rate, and, since each burst comes a little more than a round trip after the last, stops growth.
-- A full replay queue must stop the sender, never drop a frame. Control frames may use a small
-  reserve beyond the limit, or bulk data that waits for an acknowledgement could hold up a WINDOW
-  that the peer needs before it can go on. The limit grows as windows do: only where the whole
-  queue is acknowledged within two round trips, which a stalled peer never shows.
+  window, a far sender settles into one burst of half a window each round trip, at half its rate.
 """
 
 from __future__ import annotations
 
-from collections import deque
-
-from rshell.errors import LocalProtocolError, RemoteProtocolError, ResumeFailed
-from rshell.protocol.frames import Buffer
+from rshell.errors import LocalProtocolError, RemoteProtocolError
 from rshell.values import Bounds
 
-SentFrame = tuple[Buffer, ...]
-
 CREDIT_LIMIT = 2**40
-CONTROL_RESERVE = 256 * 1024
-FRAME_OVERHEAD = 200  # bytes of memory that a kept frame costs beside its content
+_CREDIT_LATEST = 256 * 1024  # bytes read that are granted though they are no quarter of the window
 _PINGS_OUTSTANDING = 8
 
 
@@ -70,6 +62,38 @@ class MemoryBudget:
     def release(self, size: int) -> None:
         """Give `size` bytes back."""
         self.free += size
+
+
+class RoundTrips:
+    """Counts bytes, and tells how many pass in one round trip."""
+
+    __slots__ = ("_bytes", "_since")
+
+    def __init__(self) -> None:
+        self._bytes = 0
+        self._since: float | None = None
+
+    def count(self, size: int, now: float, round_trip: float | None) -> float:
+        """Count `size` bytes that pass now.
+
+        Returns how many passed in a round trip, once one is over since the last answer, else 0.
+        """
+        if round_trip is None:
+            return 0.0
+        if self._since is None:
+            self._since = now  # these came in a time that nobody has measured
+            return 0.0
+        self._bytes += size
+        elapsed = now - self._since
+        if elapsed < round_trip:
+            return 0.0
+        passed, self._bytes, self._since = self._bytes, 0, now
+        return passed * round_trip / elapsed if elapsed else float(passed)
+
+    def restart(self) -> None:
+        """Forget what was counted: time passed in which nothing could move."""
+        self._bytes = 0
+        self._since = None
 
 
 class SendWindow:
@@ -109,7 +133,7 @@ class SendWindow:
 class ReceiveWindow:
     """How many payload bytes the peer may still send us, and when to grant more."""
 
-    __slots__ = ("_consumed", "_epoch", "_largest", "budget", "remaining", "size")
+    __slots__ = ("_consumed", "_largest", "_pace", "budget", "remaining", "size")
 
     def __init__(self, size: int, largest: int, budget: MemoryBudget) -> None:
         self.size = size
@@ -117,7 +141,7 @@ class ReceiveWindow:
         self._largest = largest
         self.budget = budget
         self._consumed = 0
-        self._epoch: float | None = None
+        self._pace = RoundTrips()
 
     def receive(self, size: int) -> None:
         """Count `size` arrived bytes. Raises RemoteProtocolError when the peer overran."""
@@ -130,10 +154,12 @@ class ReceiveWindow:
     def consume(self, size: int, now: float, round_trip: float | None) -> int:
         """Count `size` bytes as read by the application; return the credit to send, or 0."""
         self._consumed += size
-        if self._consumed * 4 < self.size:
+        added = 0
+        if self._pace.count(size, now, round_trip) * 3 > self.size:
+            added = self._grow()
+        if not added and self._consumed < min(self.size / 4, _CREDIT_LATEST):
             return 0
-        credit, self._consumed = self._consumed, 0
-        credit += self._grow(now, round_trip)
+        credit, self._consumed = self._consumed + added, 0
         self.remaining += credit
         return credit
 
@@ -143,11 +169,8 @@ class ReceiveWindow:
         self._consumed = 0
         return credit
 
-    def _grow(self, now: float, round_trip: float | None) -> int:
-        """Double when a quarter went within half a round trip; return the bytes added."""
-        epoch, self._epoch = self._epoch, now
-        if epoch is None or round_trip is None or (now - epoch) * 2 > round_trip:
-            return 0
+    def _grow(self) -> int:
+        """Double, if the budget lasts; return the bytes added."""
         added = min(self.size, self._largest - self.size)
         if added <= 0 or not self.budget.reserve(added):
             return 0
@@ -160,97 +183,30 @@ class ReceiveWindow:
         self.size = 0
 
 
-class ReplayQueue:
-    """One direction's frames that were numbered and not yet acknowledged.
+class AckClock:
+    """When a link acknowledges: by bytes, and `due` seconds after the first it has not.
 
-    `limit` and `largest` are bytes of memory; what `limit` grows by is taken from `budget`.
-    `first` is the number of the oldest kept frame, `next` the number that the next frame gets;
-    both start at 0.
+    A new link's come early, because its sender begins with little on its way (replay.py). A part
+    of a frame counts for time: on a slow path the rest takes longer than silence may last, and
+    the peer, whose own PING waits behind that frame, hears nothing else of us.
     """
 
-    def __init__(self, limit: int, largest: int, budget: MemoryBudget) -> None:
-        self.first = 0
-        self.next = 0
-        self.limit = limit
-        self.size = 0
-        self._largest = largest
-        self._budget = budget
-        self._frames: deque[tuple[SentFrame, int]] = deque()
-        self._again: deque[SentFrame] = deque()
-        self._was_full = False
-        self._epoch: float | None = None
-        self._epoch_bytes = 0
+    __slots__ = ("_bytes", "_largest", "_seconds", "due")
 
-    @property
-    def is_full(self) -> bool:
-        """Whether bulk data has to wait."""
-        return self.size >= self.limit
+    def __init__(self, limits: Bounds) -> None:
+        self.due: float | None = None
+        self._bytes = min(limits.ack_first, limits.ack_bytes)
+        self._largest = limits.ack_bytes
+        self._seconds = limits.ack_seconds
 
-    @property
-    def is_exhausted(self) -> bool:
-        """Whether even control frames have to wait."""
-        return self.size >= self.limit + CONTROL_RESERVE
-
-    @property
-    def has_again(self) -> bool:
-        """Whether frames of an earlier link still have to be sent on this one."""
-        return bool(self._again)
-
-    def append(self, frame: SentFrame, size: int) -> None:
-        """Number a frame of `size` bytes that is sent now."""
-        cost = size + FRAME_OVERHEAD
-        self._frames.append((frame, cost))
-        self.size += cost
-        self.next += 1
-        if self.size >= self.limit:
-            self._was_full = True
-
-    def acknowledge(self, received: int, now: float, round_trip: float | None) -> None:
-        """Forget the frames before number `received`.
-
-        Raises RemoteProtocolError when the peer claims frames that were never sent.
-        An old acknowledgement is ignored.
-        """
-        if received > self.next:
-            raise RemoteProtocolError(
-                f"{received} frames acknowledged of {self.next} sent", code="sequence"
-            )
-        freed = 0
-        while self.first < received:
-            freed += self._frames.popleft()[1]
-            self.first += 1
-        self.size -= freed
-        self._grow(freed, now, round_trip)
-
-    def _grow(self, freed: int, now: float, round_trip: float | None) -> None:
-        self._epoch_bytes += freed
-        if self._epoch is not None and self._epoch_bytes * 2 < self.limit:
-            return
-        epoch, self._epoch, self._epoch_bytes = self._epoch, now, 0
-        was_full, self._was_full = self._was_full, False
-        if was_full and epoch is not None and round_trip is not None and now - epoch <= round_trip:
-            added = min(self.limit, self._largest - self.limit)
-            if self._budget.reserve(added):
-                self.limit += added
-
-    def rewind(self, received: int, now: float) -> None:
-        """Begin a new link: the peer has `received` frames, all later ones go out again.
-
-        Raises RemoteProtocolError when the peer is ahead of what was sent, and ResumeFailed
-        when it is behind what is kept.
-        """
-        if received < self.first:
-            raise ResumeFailed(
-                f"the other side lacks frames from {received}, kept are those from {self.first}"
-            )
-        self.acknowledge(received, now, None)
-        self._again = deque(frame for frame, _ in self._frames)
-        self._epoch = None
-        self._was_full = False
-
-    def take_again(self) -> SentFrame:
-        """Return the next frame to send again, in order."""
-        return self._again.popleft()
+    def is_due(self, unacknowledged: int, now: float, *, is_inside_frame: bool) -> bool:
+        """Note that bytes have arrived; whether to acknowledge at once."""
+        if unacknowledged >= self._bytes:
+            self._bytes = min(2 * self._bytes, self._largest)
+            return True
+        if self.due is None and (unacknowledged or is_inside_frame):
+            self.due = now + self._seconds
+        return False
 
 
 class Bucket:

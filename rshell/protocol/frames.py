@@ -2,7 +2,8 @@
 
 A header of fixed size says how long the body is; the decoder checks that length before it keeps
 one byte of the body. Fed a large buffer, it hands out views into it: a body is copied once, by
-the code that keeps it.
+the code that keeps it. A buffer may hold twenty thousand small frames, and so a helping, a bounded
+amount of work, can be asked for.
 
 `FrameTrace` shows each frame as a line, for a person who looks for a fault:
 
@@ -25,6 +26,7 @@ from __future__ import annotations
 
 import json
 import struct
+import sys
 from collections.abc import Callable, Iterator
 from enum import IntEnum
 from typing import NamedTuple, Union
@@ -66,6 +68,9 @@ FIRST_SKIPPED_SEQUENCED_TYPE = 192
 
 KNOWN_TYPES = {int(member): member for member in FrameType}
 
+HELPING = 32  # frames without much ado
+_WORK = {int(FrameType.OPEN): 32, int(FrameType.MESSAGE): 16}  # of those that may start something
+
 _LONGEST = 300  # characters of a body in a trace
 _SHOWN: dict[FrameType, tuple[str, ...]] = {
     FrameType.HELLO: ("versions", "frame", "implementation", "mechanisms", "features"),
@@ -92,6 +97,17 @@ class Frame(NamedTuple):
     channel: int
     body: Buffer
 
+    def check(self) -> None:
+        """Raise RemoteProtocolError for a type that is not known, or not one of this channel."""
+        if self.type in KNOWN_TYPES:
+            if (self.channel == 0) is not (self.type < FIRST_CHANNEL_TYPE):
+                name = KNOWN_TYPES[self.type].name
+                raise RemoteProtocolError(f"{name} with the channel number {self.channel}")
+        elif self.type < FIRST_SKIPPED_TYPE:
+            raise RemoteProtocolError(
+                f"a frame of the unknown type {self.type}", code="unknown-type"
+            )
+
     @property
     def is_sequenced(self) -> bool:
         """Whether the frame counts in its direction's sequence (docs/protocol.md, "Sessions")."""
@@ -113,11 +129,13 @@ def encode_data_header(channel: int, stream: int, size: int) -> bytes:
 class FrameDecoder:
     """Turns a byte stream, cut anywhere, into frames.
 
-    `limit` is the largest body accepted, in bytes; it may be raised between frames.
+    `limit` is the largest body accepted, in bytes; it may be raised between frames. `rest` is a
+    view of what lies behind the helping that was asked for, and to be fed next; empty without one.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
+        self.rest: Buffer = b""
         self._partial = bytearray()
 
     @property
@@ -125,15 +143,18 @@ class FrameDecoder:
         """Whether the stream, if it ended here, would end in the middle of a frame."""
         return bool(self._partial)
 
-    def feed(self, data: Buffer) -> Iterator[Frame]:
-        """Yield the frames that `data` completes; bytes left over are kept for the next call.
+    def feed(self, data: Buffer, *, helping: bool = False) -> Iterator[Frame]:
+        """Yield the frames that `data` completes, or a helping of them.
 
+        A part of a frame at the end of `data` is kept for the next call.
         Exhaust the iterator or drop the decoder. Raises RemoteProtocolError at a header whose
         length passes `limit`, after yielding every frame before it.
         """
         view = memoryview(data)
         end = len(view)
         at = 0
+        left = HELPING if helping else sys.maxsize
+        self.rest = b""
         if self._partial:
             at = self._complete_partial(view)
             if at < 0:
@@ -141,7 +162,11 @@ class FrameDecoder:
             whole, self._partial = self._partial, bytearray()
             _, frame_type, channel = HEADER.unpack_from(whole)
             yield Frame(frame_type, channel, memoryview(whole)[HEADER.size :])
+            left -= _WORK.get(frame_type, 1)
         while end - at >= HEADER.size:
+            if left <= 0:
+                self.rest = view[at:]
+                return
             length, frame_type, channel = HEADER.unpack_from(view, at)
             if length > self.limit:
                 raise _too_long(length, self.limit)
@@ -150,6 +175,7 @@ class FrameDecoder:
                 break
             at = body + length
             yield Frame(frame_type, channel, view[body:at])
+            left -= _WORK.get(frame_type, 1)
         self._partial += view[at:]
 
     def _complete_partial(self, view: memoryview) -> int:

@@ -28,11 +28,8 @@ from rshell.errors import (
     SessionClosed,
 )
 from rshell.protocol.channel import ChannelEvent
-from rshell.protocol.flow import Bucket, Liveness
+from rshell.protocol.flow import AckClock, Bucket, Liveness
 from rshell.protocol.frames import (
-    FIRST_CHANNEL_TYPE,
-    FIRST_SKIPPED_TYPE,
-    KNOWN_TYPES,
     Buffer,
     Frame,
     FrameDecoder,
@@ -104,7 +101,7 @@ class Link:
         self._control = Bucket("control frames", limits.control_burst, limits.control_rate, now)
         self._pings = Bucket("pings", limits.ping_burst, limits.ping_rate, now)
         self._login_deadline = now + limits.login_seconds
-        self._ack_due: float | None = None
+        self._acks = AckClock(limits)
         self._attach_sent = now
         self._attaching: Session | None = None
         self._claim = 0
@@ -172,15 +169,15 @@ class Link:
 
     # What goes out.
 
-    def data_to_send(self, room: int) -> list[Buffer]:
-        """Return buffers to write, in order: about `room` bytes of bulk data at most."""
+    def data_to_send(self, room: int, now: float) -> list[Buffer]:
+        """Return buffers to write now, in order: about `room` bytes of bulk data at most."""
         out: list[Buffer] = []
         if self._replies:
             out.append(b"".join(self._replies))
             self._replies.clear()
         session = self._carried_session()
         if session is not None and session.has_output():
-            session.collect(out, room)
+            session.collect(out, room, now)
         if self.trace is not None:
             self.trace.sent(out)
         return out
@@ -198,15 +195,18 @@ class Link:
 
     # What comes in.
 
-    def receive_data(self, data: Buffer, now: float) -> list[Event]:
-        """Take bytes from the peer, cut anywhere, and return what they mean."""
+    def receive_data(self, data: Buffer, now: float, *, helping: bool = False) -> list[Event]:
+        """Take bytes from the peer, cut anywhere, and return what they mean.
+
+        A `helping` is a bounded amount of work: what it leaves is then `rest`, to be given next.
+        """
         events: list[Event] = []
         if self.error is not None:
             return events
         if self._is_superseded:
             return self._lose("the session went on over another link")
         self._liveness.heard(now)
-        frames: Iterator[Frame] = self._decoder.feed(data)
+        frames: Iterator[Frame] = self._decoder.feed(data, helping=helping)
         if self.trace is not None:
             frames = self.trace.received(frames)
         try:
@@ -218,6 +218,11 @@ class Link:
         except REFUSALS as error:
             events += self._fail(error)
         return events
+
+    @property
+    def rest(self) -> Buffer:
+        """What the last helping has left, a view; empty once the link is over."""
+        return b"" if self.error is not None else self._decoder.rest
 
     def receive_eof(self) -> list[Event]:
         """Take the end of the byte stream."""
@@ -238,13 +243,8 @@ class Link:
         return [] if self.error is not None else self._end(error_from_loss(error))
 
     def _receive(self, frame: Frame, now: float) -> Sequence[Event]:
+        frame.check()
         number = frame.type
-        if number in KNOWN_TYPES:
-            if (frame.channel == 0) is not (number < FIRST_CHANNEL_TYPE):
-                name = KNOWN_TYPES[number].name
-                raise RemoteProtocolError(f"{name} with the channel number {frame.channel}")
-        elif number < FIRST_SKIPPED_TYPE:
-            raise RemoteProtocolError(f"a frame of the unknown type {number}", code="unknown-type")
         self.is_proved = self.handshake.is_attached
         self.handshake.receive(number)
         if frame.is_sequenced:
@@ -316,7 +316,7 @@ class Link:
         if not self.handshake.is_attached:
             return self._login_deadline if self.role is Role.SERVER else None
         deadline = self._liveness.deadline()
-        return deadline if self._ack_due is None else min(deadline, self._ack_due)
+        return deadline if self._acks.due is None else min(deadline, self._acks.due)
 
     def tick(self, now: float) -> list[Event]:
         """Do what time asks for: acknowledge, PING, or give up."""
@@ -333,25 +333,22 @@ class Link:
         if self._liveness.is_dead(now):
             silence = f"nothing was heard for {self._liveness.silence(now):.0f} s"
             return self._lose(silence, silent=True)
-        if self._ack_due is not None and now >= self._ack_due:
+        if self._acks.due is not None and now >= self._acks.due:
             self._send_ack()
         if self._liveness.is_ping_due(now):
             self.ping(now)
         return []
 
     def _acknowledge(self, now: float) -> None:
-        """Send ACK when enough has arrived; else see that one follows within a second."""
         session = self.session
-        if session is None or not session.unacknowledged:
-            return
-        if session.unacknowledged >= self.limits.ack_bytes:
+        if session is not None and self._acks.is_due(
+            session.unacknowledged, now, is_inside_frame=self._decoder.is_inside_frame
+        ):
             self._send_ack()
-        elif self._ack_due is None:
-            self._ack_due = now + self.limits.ack_seconds
 
     def _send_ack(self) -> None:
         assert self.session is not None
-        self._ack_due = None
+        self._acks.due = None
         self.session.unacknowledged = 0
         self._queue(FrameType.ACK, encode_number("received", self.session.received))
 

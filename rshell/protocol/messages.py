@@ -16,8 +16,8 @@ class Hello(Message, label="HELLO"):
     versions: tuple[int, int] = fields.versions()
     frame: int = fields.integer(16 * 1024, 2**31)
     implementation: str = fields.text(200, default="", always=True)
-    mechanisms: tuple[str, ...] = fields.texts(default=(), always=True)
-    features: tuple[str, ...] = fields.texts(default=(), always=True)
+    mechanisms: tuple[str, ...] = fields.texts(64, default=(), always=True)
+    features: tuple[str, ...] = fields.texts(64, default=(), always=True)
 
 
 class Auth(Message, label="AUTH"):

@@ -15,9 +15,10 @@ from __future__ import annotations
 from collections import deque
 
 from rshell.protocol.channel import ChannelState, Half
-from rshell.protocol.flow import MemoryBudget, ReplayQueue
+from rshell.protocol.flow import MemoryBudget
 from rshell.protocol.frames import Buffer, FrameType, encode_data_header, encode_frame
 from rshell.protocol.messages import encode_number
+from rshell.protocol.replay import ReplayQueue
 from rshell.values import Bounds
 
 _SMALL = 4096  # queued bytes up to which a channel counts as interactive
@@ -36,7 +37,7 @@ class Outbox:
         self.channels: dict[int, ChannelState] = {}
         self.peer_frame = limits.frame
         self._budget = MemoryBudget(limits.session_memory)
-        self.replay = ReplayQueue(limits.replay, limits.replay_largest, self._budget)
+        self.replay = ReplayQueue(limits.replay, limits.replay_largest, self._budget, limits.hold)
         self._control: deque[tuple[FrameType, int, bytes]] = deque()
         self._credits: deque[ChannelState] = deque()
         self._small: deque[ChannelState] = deque()
@@ -107,7 +108,7 @@ class Outbox:
 
     # What leaves.
 
-    def collect(self, out: list[Buffer], room: int) -> int:
+    def collect(self, out: list[Buffer], room: int, now: float) -> int:
         """Number the next frames and append their bytes to `out`: about `room` bytes of DATA.
 
         Returns the bytes appended. Frames of an earlier link that the peer lacks come first.
@@ -120,50 +121,52 @@ class Outbox:
             frame = replay.take_again()
             out.extend(frame)
             size += sum(map(len, frame))
-        size += self._collect_control(out)
+        size += self._collect_control(out, now)
         if self._control:
             return size  # DATA must not overtake the OPENED of its channel
         for _ in range(len(self._small)):
             if replay.is_full:
                 return size
-            size += self._collect_one(self._small.popleft(), out)
-        while self._bulk and size < room and not replay.is_full:
-            size += self._collect_one(self._bulk.popleft(), out)
+            size += self._collect_one(self._small.popleft(), out, now)
+        while self._bulk and size < room and not replay.is_held:
+            size += self._collect_one(self._bulk.popleft(), out, now)
         return size
 
-    def _collect_control(self, out: list[Buffer]) -> int:
+    def _collect_control(self, out: list[Buffer], now: float) -> int:
         size = 0
         while self._control and not self.replay.is_exhausted:
-            size += self._commit(out, encode_frame(*self._control.popleft()))
+            size += self._commit(out, now, encode_frame(*self._control.popleft()))
         while self._credits and not self.replay.is_exhausted:
             channel = self._credits.popleft()
             credit, channel.credit_due = channel.credit_due, 0
             if credit and channel.ours is not Half.CLOSED and channel.theirs is not Half.CLOSED:
                 channel.sending(FrameType.WINDOW)
                 body = encode_number("bytes", credit)
-                size += self._commit(out, encode_frame(FrameType.WINDOW, channel.number, body))
+                frame = encode_frame(FrameType.WINDOW, channel.number, body)
+                size += self._commit(out, now, frame)
         return size
 
-    def _collect_one(self, channel: ChannelState, out: list[Buffer]) -> int:
+    def _collect_one(self, channel: ChannelState, out: list[Buffer], now: float) -> int:
         """Commit the channel's next frame, if it may go, and put the channel back in line."""
         channel.is_scheduled = False
-        item = channel.next_queued(self.peer_frame - 1)
+        item = channel.next_queued(min(self.peer_frame - 1, self.replay.largest_frame))
         if item is None:
             return 0
         if item.type is FrameType.DATA:
             header = encode_data_header(channel.number, item.stream, len(item.payload))
-            size = self._commit(out, header, item.payload)
+            size = self._commit(out, now, header, item.payload)
         else:
-            size = self._commit(out, encode_frame(item.type, channel.number, bytes(item.payload)))
+            frame = encode_frame(item.type, channel.number, bytes(item.payload))
+            size = self._commit(out, now, frame)
             if item.type is FrameType.CLOSE:
                 self._forget_if_over(channel)
         self.notice_room(channel)
         self.schedule(channel)
         return size
 
-    def _commit(self, out: list[Buffer], *buffers: Buffer) -> int:
+    def _commit(self, out: list[Buffer], now: float, *buffers: Buffer) -> int:
         size = sum(map(len, buffers))
-        self.replay.append(buffers, size)
+        self.replay.append(buffers, size, now)
         out.extend(buffers)
         return size
 
@@ -175,4 +178,4 @@ class Outbox:
 
     def _forget(self, channel: ChannelState) -> None:
         if self.channels.pop(channel.number, None) is not None:
-            channel.receive_window.close()
+            channel.close()

@@ -25,7 +25,7 @@ from rshell.protocol.channel import (
     MessageReceived,
     Queued,
 )
-from rshell.protocol.codec import Json, encode_json, parse_object
+from rshell.protocol.codec import Json, check_shape, encode_json, memory_cost, parse_object
 from rshell.protocol.flow import ReceiveWindow, SendWindow
 from rshell.protocol.frames import HEADER, KNOWN_TYPES, Buffer, Frame, FrameType
 from rshell.protocol.messages import (
@@ -219,10 +219,12 @@ class Session(Outbox):
         if frame_type is FrameType.OPENED:
             opened = Opened.from_bytes(frame.body)
             channel.send_window = SendWindow(opened.window)
+            if not channel.keep(memory_cost(frame.body)):
+                raise RemoteProtocolError("the replies take too much memory", code="flood")
             return [] if channel.is_discarding else [ChannelOpened(channel, opened.reply)]
         if frame_type is FrameType.MESSAGE:
             message = parse_object("MESSAGE", frame.body)
-            size = len(frame.body)
+            size = memory_cost(frame.body)
             return [] if channel.is_discarding else [MessageReceived(channel, message, size)]
         if frame_type is FrameType.EOF:
             parse_object("EOF", frame.body)
@@ -264,6 +266,9 @@ class Session(Outbox):
         self.channels[number] = channel
         if crowded:
             self.refuse(channel, "busy", f"{self.limits.channels} channels are open already")
+            return []
+        if not channel.keep(memory_cost(frame.body)):
+            self.refuse(channel, "busy", "the requests of this session take too much memory")
             return []
         return [ChannelRequested(channel, request.request)]
 
@@ -317,6 +322,8 @@ class Session(Outbox):
             raise LocalProtocolError(
                 f"{frame_type.name} with {len(body)} bytes, and the peer takes {self.peer_frame}"
             )
+        if wrong := check_shape(body):
+            raise LocalProtocolError(f"the body of {frame_type.name} {wrong}")
 
     def _was_open(self, number: int) -> bool:
         ours = number % 2 == self.role.value % 2

@@ -174,6 +174,7 @@ class Channel:
     def _next_message(self) -> Json:
         message, size = self._messages.popleft()
         self._message_bytes -= size
+        self._state.let_go(size)
         return message
 
     # Writing.
@@ -254,9 +255,14 @@ class Channel:
             self._changes.notify()  # a write that waits for room would wait for ever
 
     def send_message(self, message: Json, *, urgent: bool = False) -> None:
-        """Send a message of the kind, `urgent` ahead of queued data. Dropped when over."""
+        """Send a message of the kind, `urgent` ahead of queued data. Dropped when over.
+
+        A peer that asks for more messages than it takes loses the channel.
+        """
         self._live.check_loop()
-        if self._state.ours in (Half.OPEN, Half.ENDED):
+        if self._state.queued_messages > self._live.session.limits.messages:
+            self.reset("overrun", "more messages wait to be taken than there is memory for")
+        elif self._state.ours in (Half.OPEN, Half.ENDED):
             self._live.session.send_message(self._state, message, urgent=urgent)
             self._live.flush()
 
@@ -309,9 +315,9 @@ class Channel:
             self._on_message(event.message)
             return
         largest = self._live.session.limits.messages
-        if self._message_bytes + event.size > largest:
+        if self._message_bytes + event.size > largest or not self._state.keep(event.size):
             # No window holds messages back: a peer that floods is told so, not obeyed.
-            self.reset("overrun", f"more than {largest} bytes of messages wait to be read")
+            self.reset("overrun", "more messages wait to be read than there is memory for")
             return
         self._messages.append((event.message, event.size))
         self._message_bytes += event.size

@@ -1,11 +1,19 @@
 """The driver: feeds a `Link` from a byte stream and writes what the link wants to say.
 
 Every call into the core goes through here and ends in `flush`, the one place that writes. Reading
-never waits for writing: windows bound what a peer may send, and therefore no read is ever paused,
-and an acknowledgement or a PING gets through while the way out is full.
+never waits for writing: windows bound what a peer may send, and an acknowledgement or a PING gets
+through while the way out is full.
+
+A read may hold twenty thousand small frames, a tenth of a second of work. A link does a helping of
+it at once and is put off with the rest of that one read: nothing more is read of it meanwhile. All
+links of a loop that were put off share half a millisecond of each pass (`Turns`). So a peer that
+makes work slows itself down, and others by that much, however many do so.
 
 A trace of all frames goes to the logger `rshell.frames` where that is at DEBUG when the link
 begins; with RSHELL_TRACE=1 in the environment it also goes to stderr (protocol/frames.py).
+
+Hazard: what comes after bytes that were put off, the end of the stream included, waits behind them,
+or a GOODBYE would be lost to the end that follows it.
 
 Hazard: handling an event may call `flush` again. Nested calls are put off to the outer one, and
 all frames that one read causes leave in one write.
@@ -21,8 +29,11 @@ import itertools
 import logging
 import os
 import sys
+from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from functools import partial
+from typing import ClassVar, Protocol, Union
+from weakref import WeakKeyDictionary
 
 from rshell.errors import LinkLost
 from rshell.protocol.channel import ChannelEvent, ChannelState
@@ -31,6 +42,7 @@ from rshell.protocol.link import Event, Link
 from rshell.protocol.login import LINK_EVENTS, LinkEvent
 
 _ROUNDS = 8  # of writing and refilling, before other clients get their turn
+_TURN = 0.0005  # seconds of a pass of the loop for all links that were put off
 
 
 class ByteStream(Protocol):
@@ -41,6 +53,12 @@ class ByteStream(Protocol):
 
     def room(self) -> int:
         """Return how many bytes may be written before the stream holds its limit."""
+
+    def pause(self) -> None:
+        """Read no more until `resume`."""
+
+    def resume(self) -> None:
+        """Read again."""
 
     def close(self) -> None:
         """Write what is kept, then close. Does nothing when it is closed."""
@@ -80,6 +98,9 @@ class Driver:
         self._loop = asyncio.get_running_loop()
         self._busy = False
         self._is_ready = False
+        self._later: deque[Union[bytes, memoryview, Callable[[], None]]] = deque()
+        self._is_in_line = False
+        self._is_dropped = False
         self._timer: asyncio.TimerHandle | None = None
         self._closer: asyncio.TimerHandle | None = None
         self._arm()
@@ -104,11 +125,16 @@ class Driver:
 
     def receive_data(self, data: memoryview) -> None:
         """Take bytes; the buffer may be reused after the call."""
-        self._act(self.link.receive_data(data, self._loop.time()))
+        if self._later:
+            self.put_off(bytes(data))
+            return
+        rest = self._take(data)
+        if len(rest):
+            self.put_off(bytes(rest))
 
     def receive_eof(self) -> None:
         """Take the end of the stream."""
-        self._act(self.link.receive_eof())
+        self._in_order(self._take_eof)
 
     def stream_writable(self) -> None:
         """The stream has room again."""
@@ -117,6 +143,51 @@ class Driver:
     def stream_lost(self, error: Exception | None) -> None:
         """The stream is gone. `error` says why, None after an orderly end."""
         self.stream = None
+        self._in_order(partial(self._take_loss, error))
+
+    def put_off(self, work: bytes | Callable[[], None]) -> None:
+        """Have bytes taken, or `work()` done, in a later pass of the loop, and read no more yet."""
+        self._later.append(work)
+        if not self._is_in_line:
+            self._is_in_line = True
+            if self.stream is not None:
+                self.stream.pause()
+            Turns.of(self._loop).add(self)
+
+    # Its turn.
+
+    def take_turn(self) -> bool:
+        """Do a helping of what was put off; return whether there is more of it."""
+        work = self._later.popleft() if self._later else b""  # it may be dropped meanwhile
+        if callable(work):
+            work()
+        elif len(work):
+            rest = self._take(work)
+            if len(rest) and not self._is_dropped:
+                self._later.appendleft(memoryview(rest))
+        self._is_in_line = bool(self._later)
+        if not self._is_in_line and self.stream is not None:
+            self.stream.resume()
+        return self._is_in_line
+
+    def _in_order(self, work: Callable[[], None]) -> None:
+        """Do `work()` now, or behind what was put off."""
+        if self._later:
+            self.put_off(work)
+        else:
+            work()
+
+    def _take(self, data: Buffer) -> Buffer:
+        """Take a helping of bytes; return the rest."""
+        events = self.link.receive_data(data, self._loop.time(), helping=True)
+        rest = self.link.rest
+        self._act(events)
+        return rest
+
+    def _take_eof(self) -> None:
+        self._act(self.link.receive_eof())
+
+    def _take_loss(self, error: Exception | None) -> None:
         if events := self.link.receive_lost(error):
             self._act(events)
         self._stop_timers()
@@ -130,8 +201,10 @@ class Driver:
         self.flush()
 
     def abort(self) -> None:
-        """Drop the link without a word. Does nothing when it is over."""
+        """Drop the link without a word, and what was put off. Does nothing when it is over."""
         self._stop_timers()
+        self._is_dropped = True
+        self._later = deque(work for work in self._later if callable(work))
         if self.stream is not None:
             self.stream.abort()
 
@@ -148,7 +221,7 @@ class Driver:
         self._busy = True
         try:
             for _ in range(_ROUNDS):
-                buffers = link.data_to_send(stream.room())
+                buffers = link.data_to_send(stream.room(), self._loop.time())
                 if buffers:
                     stream.write(buffers)
                 roomy = session.take_roomy() if session is not None else ()
@@ -214,6 +287,53 @@ class Driver:
             if timer is not None:
                 timer.cancel()
         self._timer = self._closer = None
+
+
+class Turns:
+    """The links of one event loop that were put off, each of which gets its turn, round and round.
+
+    Hazard: what a frame starts (a task, a reader that wakes) runs in the next pass of the loop. The
+    time of a pass beside the turns therefore counts against them: beyond it, one link has one turn.
+    """
+
+    _all: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, Turns]] = WeakKeyDictionary()
+
+    @classmethod
+    def of(cls, loop: asyncio.AbstractEventLoop) -> Turns:
+        """Return those of `loop`."""
+        turns = cls._all.get(loop)
+        if turns is None:
+            turns = cls._all[loop] = cls()
+        return turns
+
+    def __init__(self) -> None:
+        self._line: deque[Driver] = deque()
+        self._is_under_way = False
+        self._ended = 0.0
+
+    def add(self, driver: Driver) -> None:
+        """Give a link its place in line."""
+        self._line.append(driver)
+        if not self._is_under_way:
+            self._is_under_way = True
+            loop = asyncio.get_running_loop()
+            self._ended = loop.time()
+            loop.call_soon(self._pass, loop)
+
+    def _pass(self, loop: asyncio.AbstractEventLoop) -> None:
+        until = self._ended + _TURN
+        try:
+            while self._line:
+                driver = self._line.popleft()
+                if driver.take_turn():
+                    self._line.append(driver)
+                if loop.time() >= until:
+                    break
+        finally:
+            self._ended = loop.time()
+            self._is_under_way = bool(self._line)
+            if self._is_under_way:
+                loop.call_soon(self._pass, loop)
 
 
 _links = itertools.count(1)

@@ -80,6 +80,16 @@ class PipeStream(FrameWriter, asyncio.Protocol):
 
     # What the driver calls.
 
+    def pause(self) -> None:
+        """Leave what comes to the kernel."""
+        if self._reading is not None:
+            self._reading.pause_reading()
+
+    def resume(self) -> None:
+        """Read again."""
+        if self._reading is not None:
+            self._reading.resume_reading()
+
     def close(self) -> None:
         """Write what is kept, then close."""
         if not self._is_closing:

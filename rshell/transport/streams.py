@@ -1,8 +1,9 @@
 """Reading one stream of a channel.
 
-A reader keeps blocks as they arrived, without joining, and hands them out in the same shape where
-the caller lets it. It reports every byte that it hands out, which grants the sender new credit: a
-reader that stops reading stops the sender.
+A reader keeps blocks as they arrived, and hands them out in the same shape where the caller lets
+it; only where many wait are small ones joined, because a block costs more than its bytes. It
+reports every byte that it hands out, which grants the sender new credit: a reader that stops
+reading stops the sender.
 
 Hazard: an error must not overtake the data before it. What arrived is read first, then the
 error is raised, at every later read again.
@@ -16,6 +17,9 @@ from collections.abc import AsyncIterator, Callable
 
 from rshell.aio import require_loop, running_loop
 from rshell.errors import RshellError
+
+_SMALL = 1024  # bytes, up to which blocks are joined
+_MANY = 64  # blocks that wait before small ones are joined
 
 
 class ByteReader:
@@ -45,7 +49,11 @@ class ByteReader:
 
     def feed(self, data: bytes) -> None:
         """Add arrived bytes."""
-        self._blocks.append(data)
+        blocks = self._blocks
+        if len(data) < _SMALL and len(blocks) >= _MANY and len(blocks[-1]) < _SMALL:
+            blocks[-1] += data
+        else:
+            blocks.append(data)
         self._size += len(data)
         self.received += len(data)
         if self._is_collecting:

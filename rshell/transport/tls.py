@@ -31,6 +31,8 @@ from rshell.transport.driver import Driver
 from rshell.transport.sockets import SocketStream, join_small, shared
 from rshell.values import Bounds
 
+_RECORDS = 64  # that are read before other links get their turn
+
 CheckPeer = Callable[[Optional[bytes]], None]
 
 
@@ -146,9 +148,11 @@ class TlsStream(SocketStream):
     def _read(self) -> None:
         plain = shared.plain
         at = 0
-        is_over = False
+        is_over = has_more = False
         try:
-            while self._incoming.pending or self._tls.pending():
+            for _ in range(_RECORDS):
+                if not (self._incoming.pending or self._tls.pending()):
+                    break
                 size = self._tls.read(len(plain) - at, plain[at:])
                 if not size:
                     break
@@ -156,6 +160,8 @@ class TlsStream(SocketStream):
                 if at == len(plain):
                     self._driver.receive_data(plain[:at])
                     at = 0
+            else:
+                has_more = True
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLZeroReturnError:
@@ -170,6 +176,8 @@ class TlsStream(SocketStream):
         if is_over:
             self._driver.receive_eof()
             super().close()
+        elif has_more:
+            self._driver.put_off(self._read)
 
     def _write_outgoing(self) -> None:
         if self._transport is not None and self._outgoing.pending:

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 import rshell
 from rshell.aio import Opening
 from rshell.client.client import Client
+from tests.benchmarks.hostile import WAYS
 from tests.benchmarks.measure import MIB
 from tests.benchmarks.result import Result
 from tests.benchmarks.servers import (
@@ -36,9 +37,23 @@ class Effort:
     sessions: int = 500
     reply: int = 2048 * MIB
     at_once: int = 100
+    hostile: int = 4  # clients at once
+    ways: tuple[str, ...] = tuple(WAYS)  # in which they are hostile
+    far_rounds: int = 1
+    far_paths: tuple[tuple[float, float], ...] = (  # milliseconds of a round trip, share lost
+        (20, 0),
+        (20, 0.01),
+        (100, 0),
+        (100, 0.01),
+        (300, 0),
+        (300, 0.01),
+    )
+    far_seconds: tuple[float, float] = (2.0, 8.0)  # those that count, from the first byte on
 
 
-FULL = Effort(rounds=5, starts=31, repeats=1000, sessions=10_000, reply=10 * 1024 * MIB)
+FULL = Effort(
+    rounds=5, starts=31, repeats=1000, sessions=10_000, reply=10 * 1024 * MIB, far_rounds=5
+)
 TINY = Effort(
     rounds=1,
     starts=1,
@@ -50,6 +65,10 @@ TINY = Effort(
     sessions=3,
     reply=8 * MIB,
     at_once=3,
+    hostile=1,
+    ways=("tiny-data",),
+    far_paths=((1, 0),),
+    far_seconds=(0.01, 0.05),
 )
 
 

@@ -42,6 +42,11 @@ figure itself.
 - "API" is a Python program that reads the stream block by block.
 - The long way is a proxy process that holds every byte for 50 ms each way and limits nothing
   else; what it carries between two plain sockets stands beside the figure.
+- The far paths are two network namespaces and a process that delays and drops packets between
+  them, so that the kernel's own TCP does the rest, for rshell and ssh alike; it needs root.
+  Packets have 9,000 bytes; what the process and the machine can move is some 100 MB/s. A rate is
+  that of the seconds from the third to the eighth after the first byte; "pipe" and "file" are the
+  other side of `rshell -c`, and ssh's pipe stands beside the API.
 - Memory is the resident set of the process: for a session, what the server grew by, divided
   by the number of sessions.
 
@@ -49,6 +54,7 @@ figure itself.
 
     python -m tests.benchmarks                   # all rows, some minutes
     python -m tests.benchmarks --only one-shot --only echo
+    python -m tests.benchmarks --full --only far-paths   # medians of 5: three quarters of an hour
     python -m tests.benchmarks --full            # 10,000 sessions and a reply of 10 GiB
     python -m tests.benchmarks --write           # and this file
 

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from tests.benchmarks import rows_bulk, rows_commands, rows_keys, rows_memory, rows_prompt
+from tests.benchmarks import (
+    rows_bulk,
+    rows_commands,
+    rows_far,
+    rows_hostile,
+    rows_keys,
+    rows_memory,
+    rows_prompt,
+)
 from tests.benchmarks.bench import Row
 
 ROWS: dict[str, Row] = {
@@ -15,9 +23,11 @@ ROWS: dict[str, Row] = {
     "output-unix": rows_bulk.output_unix,
     "input": rows_bulk.input,
     "far": rows_bulk.far_away,
+    "far-paths": rows_far.far_paths,
     "idle": rows_memory.idle_session,
     "interrupt": rows_keys.interrupt,
     "echo": rows_keys.echo,
     "prompt": rows_prompt.prompt,
     "reply": rows_memory.large_reply,
+    "hostile": rows_hostile.hostile,
 }

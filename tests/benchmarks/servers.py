@@ -1,7 +1,8 @@
 """The servers that are measured: an rshell-server of our own, and a private sshd.
 
 Strategy: both live in a temporary directory with keys made for the occasion, listen on the
-loopback only, run as the present user, and end with the `with` block.
+loopback only or in a network namespace (path.py), run as the present user, and end with the `with`
+block.
 
 Hazard: a bash that sshd starts reads ~/.bashrc, which one that rshell-server starts does not, and
 that may take longer than everything else together. So sshd's commands get an empty home directory.
@@ -16,7 +17,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from getpass import getuser
@@ -28,7 +29,7 @@ HOST = "127.0.0.1"
 _START_SECONDS = 60.0
 _SSHD_CONFIG = """\
 Port {port}
-ListenAddress 127.0.0.1
+ListenAddress {host}
 HostKey {directory}/host_key
 PidFile none
 AuthorizedKeysFile {directory}/client_key.pub
@@ -36,7 +37,7 @@ StrictModes no
 UsePAM no
 PasswordAuthentication no
 PrintMotd no
-LogLevel ERROR
+LogLevel INFO
 SetEnv HOME={directory}
 """
 
@@ -50,6 +51,7 @@ class RshellServer:
     """A running rshell-server. `token` is a line for `rshell.connect`."""
 
     pid: int
+    host: str
     port: int
     unix: str
     token: str
@@ -58,7 +60,7 @@ class RshellServer:
     @property
     def address(self) -> str:
         """Where it listens with TLS."""
-        return f"{HOST}:{self.port}"
+        return f"{self.host}:{self.port}"
 
     def command(self, command: str, *, address: str | None = None) -> list[str]:
         """Return the argv of `rshell -c COMMAND`; its environment is `env`."""
@@ -69,6 +71,7 @@ class RshellServer:
 class Sshd:
     """A running sshd and the options of an ssh that may log in."""
 
+    host: str
     port: int
     directory: Path
 
@@ -80,12 +83,17 @@ class Sshd:
         argv += ["-i", f"{self.directory}/client_key"]
         for option in settled:
             argv += ["-o", option]
-        return [*argv, *options, f"{getuser()}@{HOST}", command]
+        return [*argv, *options, f"{getuser()}@{self.host}", command]
 
 
 @contextmanager
-def rshell_server(directory: Path) -> Iterator[RshellServer]:
-    """Run an rshell-server on a free port and a Unix socket, its state in `directory`."""
+def rshell_server(
+    directory: Path, *, host: str = HOST, inside: Sequence[str] = ()
+) -> Iterator[RshellServer]:
+    """Run an rshell-server on a free port and a Unix socket, its state in `directory`.
+
+    `inside` comes before its argv, and `host` is an address there.
+    """
     directory.mkdir(mode=0o700)
     unix, log = directory / "socket", directory / "log"
     foreign = ("RSHELL_", "PYTHON")
@@ -93,16 +101,22 @@ def rshell_server(directory: Path) -> Iterator[RshellServer]:
     env |= {"XDG_STATE_HOME": f"{directory}/state", "XDG_CONFIG_HOME": f"{directory}/config"}
     # An installed program has its bytecode, whatever this checkout keeps.
     env["PYTHONPYCACHEPREFIX"] = f"{directory}/bytecode"
-    argv = [*_program("rshell-server"), "--host", HOST, "--port", "0", "--unix", str(unix)]
-    with _running(argv, lambda: _told_port(log) is not None, env, log) as process:
-        line, port = local_token(directory / "state" / "rshell" / "server"), _told_port(log)
+    argv = [*inside, *_program("rshell-server")]
+    argv += ["--host", host, "--port", "0", "--unix", str(unix)]
+    with _running(argv, lambda: _told_port(log, host) is not None, env, log) as process:
+        line, port = local_token(directory / "state" / "rshell" / "server"), _told_port(log, host)
         assert line is not None and port is not None
-        yield RshellServer(process.pid, port, f"unix:{unix}", str(line), env)
+        yield RshellServer(process.pid, host, port, f"unix:{unix}", str(line), env)
 
 
 @contextmanager
-def private_sshd(directory: Path) -> Iterator[Sshd]:
-    """Run an sshd with its keys in `directory`. Raises Unavailable where that is not possible."""
+def private_sshd(
+    directory: Path, *, host: str = HOST, inside: Sequence[str] = (), near: Sequence[str] = ()
+) -> Iterator[Sshd]:
+    """Run an sshd with its keys in `directory`. Raises Unavailable where that is not possible.
+
+    `inside` comes before its argv, `host` is an address there, and `near` comes before an ssh's.
+    """
     program = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
     if program is None or not shutil.which("ssh") or not shutil.which("ssh-keygen"):
         raise Unavailable("OpenSSH's server and client are not both installed")
@@ -112,11 +126,12 @@ def private_sshd(directory: Path) -> Iterator[Sshd]:
         subprocess.run(keygen, check=True, stdin=subprocess.DEVNULL)
     port = free_port()
     config = directory / "sshd_config"
-    config.write_text(_SSHD_CONFIG.format(port=port, directory=directory))
-    argv = [program, "-D", "-e", "-f", str(config)]
-    with _running(argv, lambda: _listens(port), dict(os.environ), directory / "log"):
-        sshd = Sshd(port, directory)
-        tried = subprocess.run(sshd.command("true"), capture_output=True, check=False)
+    log = directory / "log"
+    config.write_text(_SSHD_CONFIG.format(host=host, port=port, directory=directory))
+    argv = [*inside, program, "-D", "-e", "-f", str(config)]
+    with _running(argv, lambda: "Server listening" in log.read_text(), dict(os.environ), log):
+        sshd = Sshd(host, port, directory)
+        tried = subprocess.run([*near, *sshd.command("true")], capture_output=True, check=False)
         if tried.returncode:
             raise Unavailable(f"ssh can't log in: {tried.stderr.decode(errors='replace').strip()}")
         yield sshd
@@ -148,15 +163,10 @@ def _running(
             process.wait()
 
 
-def _told_port(log: Path) -> int | None:
+def _told_port(log: Path, host: str) -> int | None:
     """Return the port that an rshell-server says it listens on, None while it has not said so."""
-    found = re.search(rf"listens at {re.escape(HOST)}:(\d+)", log.read_text(errors="replace"))
+    found = re.search(rf"listens at {re.escape(host)}:(\d+)", log.read_text(errors="replace"))
     return None if found is None else int(found[1])
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as sock:
-        return sock.connect_ex((HOST, port)) == 0
 
 
 def free_port() -> int:

@@ -12,7 +12,11 @@ from rshell.values import Bounds
 from tests.support.wire import PLENTY, decode_frames, join
 
 LIMITS = Bounds(
-    window=10_000, window_smallest=1000, window_largest=80_000, session_memory=2_000_000
+    window=10_000,
+    window_smallest=1000,
+    window_largest=80_000,
+    session_memory=2_000_000,
+    hold=PLENTY,  # nobody acknowledges here
 )
 
 
@@ -26,7 +30,7 @@ def receive(
 def helping(session: Session, room: int = PLENTY) -> list[tuple[int, int, bytes]]:
     """Return the frames of one `collect`."""
     out: list[Buffer] = []
-    size = session.collect(out, room)
+    size = session.collect(out, room, 0.0)
     assert size == sum(map(len, out))
     return decode_frames(join(out))
 

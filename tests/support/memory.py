@@ -23,6 +23,7 @@ class MemoryStream:
         self.driver = driver
         self.peer = self
         self.is_held = False
+        self.is_paused = False
         self.received = 0
         self.largest_kept = 0
         self._limit = limit
@@ -47,6 +48,15 @@ class MemoryStream:
     def room(self) -> int:
         """Return how many bytes may be written before the limit is reached."""
         return 0 if self._is_closing else self._limit - len(self._kept)
+
+    def pause(self) -> None:
+        """Read no more until `resume`."""
+        self.is_paused = True
+
+    def resume(self) -> None:
+        """Read again."""
+        self.is_paused = False
+        self.peer._move_soon()
 
     def close(self) -> None:
         """Let the other end read what is kept, then its end."""
@@ -83,7 +93,7 @@ class MemoryStream:
 
     def _move(self) -> None:
         self._is_moving = False
-        if self.peer.is_held or self._is_over:
+        if self.peer.is_held or self.peer.is_paused or self._is_over:
             return
         was_full = self.room() <= 0
         piece = bytes(self._kept[: self._piece])

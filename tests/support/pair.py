@@ -204,7 +204,7 @@ class Pair:
         """Let an end put its output into its pipe; return the bytes."""
         assert end.link is not None
         end.pump(self.now)
-        output = take(end.link, self.room)
+        output = take(end.link, self.room, self.now)
         self.flight[end.role.peer] += output
         return len(output)
 

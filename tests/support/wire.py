@@ -57,11 +57,11 @@ def decode_frames(data: bytes) -> list[tuple[int, int, bytes]]:
     return frames
 
 
-def take(link: Link, room: int = PLENTY) -> bytes:
+def take(link: Link, room: int = PLENTY, now: float = 0.0) -> bytes:
     """Return what a link wants to send, as bytes: all of it, or one helping for a small `room`."""
-    output = helping = join(link.data_to_send(room))
+    output = helping = join(link.data_to_send(room, now))
     while helping and room == PLENTY:
-        helping = join(link.data_to_send(room))
+        helping = join(link.data_to_send(room, now))
         output += helping
     return output
 

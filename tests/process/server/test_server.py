@@ -178,6 +178,12 @@ class SlowToClose:
     def room(self) -> int:
         return 1
 
+    def pause(self) -> None:
+        """It reads nothing anyway."""
+
+    def resume(self) -> None:
+        """The same."""
+
     def close(self) -> None:
         self.did.append("close")
 

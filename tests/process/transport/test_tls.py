@@ -53,6 +53,32 @@ def enciphered(certificate: CertificateFiles) -> MakeStream:
     return make
 
 
+async def test_records_of_one_byte_are_taken_by_helpings_and_in_order(
+    enciphered: MakeStream,
+) -> None:
+    """Each costs as much as one of 16 KiB, and a read may hold eleven thousand of them."""
+    async with socket_session(echo, enciphered) as session:
+        channel = await session.open()
+        driver = session.client.driver
+        stream = driver.stream
+        assert isinstance(stream, TlsStream) and stream._transport is not None
+        paused: list[int] = []
+        served = session.server.driver.stream
+        assert isinstance(served, TlsStream)
+        pause = served.pause
+        served.pause = lambda: (paused.append(1), pause())[1]  # type: ignore[func-returns-value, method-assign]
+        data = random.Random(3).randbytes(3000)
+        out: list[bytes | bytearray | memoryview] = []
+        driver.link.session.send(channel._state, 0, data)  # type: ignore[union-attr]
+        out += driver.link.data_to_send(MIB, driver.now)
+        for byte in b"".join(out):
+            stream._tls.write(bytes((byte,)))
+        stream._transport.write(stream._outgoing.read())
+        channel.send_eof()
+        assert await channel.read() == data
+        assert paused
+
+
 async def test_much_data_both_ways_at_once(enciphered: MakeStream) -> None:
     async with socket_session(echo, enciphered) as session:
         data = random.Random(1).randbytes(24 * MIB)

@@ -114,6 +114,20 @@ def test_data_is_split_to_the_window_and_to_the_largest_frame_and_keeps_its_stre
     assert state.next_queued(5) is None
 
 
+def test_many_small_blocks_of_one_stream_are_joined_while_they_wait() -> None:
+    state = channel(Half.OPEN)
+    state.send_window = SendWindow(2**20)
+    for number in range(10_000):
+        state.enqueue(Queued(FrameType.DATA, b"ab", number // 5000))
+    assert state.queued_bytes == 20_000
+    assert len(state.queue) < 200
+    sent = {0: b"", 1: b""}
+    while (item := state.next_queued(2**20)) is not None:
+        sent[item.stream] += bytes(item.payload)
+    assert sent == {0: b"ab" * 5000, 1: b"ab" * 5000}
+    assert state.queued_bytes == 0
+
+
 def test_only_data_waits_for_the_window() -> None:
     state = channel(Half.OPEN)
     state.enqueue(Queued(FrameType.MESSAGE, b"{}"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -13,7 +14,15 @@ from hypothesis import strategies as st
 from rshell.channels.process.messages import ProcessRequest, Resize, Signal
 from rshell.errors import LocalProtocolError, RemoteProtocolError
 from rshell.protocol import fields
-from rshell.protocol.codec import Json, Message, encode_json, parse_object, read_message
+from rshell.protocol.codec import (
+    DEPTH_LIMIT,
+    Json,
+    Message,
+    encode_json,
+    memory_cost,
+    parse_object,
+    read_message,
+)
 from rshell.protocol.messages import Hello, Open
 from rshell.values import TerminalSize
 from tests.support.messages import JSON, TEXTS, all_messages, messages_of, over_the_wire
@@ -224,9 +233,6 @@ _NO_OBJECTS = (
     b'{"n":NaN}',
     b'{"n":Infinity}',
     b'{"n":-Infinity}',
-    b'{"a":' * 100_000,
-    b"[" * 100_000,
-    b'{"a":' + b"[" * 60_000 + b"]" * 60_000 + b"}",
     b'{"n":' + b"9" * 100_000 + b"}",
 )
 
@@ -238,6 +244,36 @@ def test_a_body_that_is_no_json_object_is_the_peers_error() -> None:
             pytest.fail(f"took {raw[:12]!r}")
         with pytest.raises(RemoteProtocolError, match="the body of OPEN is not an ASCII JSON"):
             Open.from_bytes(raw)
+
+
+def test_shapes_that_take_many_times_their_bytes_are_refused_before_they_are_parsed() -> None:
+    for raw, wrong in (
+        (b'{"a":' * 100_000, "holds more than"),
+        (b"[" * 100_000, "holds more than"),
+        (b'{"a":[' + b"[]," * 80_000 + b"[]]}", "holds more than"),
+        (b'{"a":[' + b"1," * 80_000 + b"1]}", "holds more than"),
+        (b'{"a":' + b"[" * DEPTH_LIMIT + b"]" * DEPTH_LIMIT + b"}", "nests deeper than"),
+        (b'{"a":' * (DEPTH_LIMIT + 1), "nests deeper than"),
+    ):
+        with pytest.raises(RemoteProtocolError, match=f"the body of OPEN {wrong}"):
+            parse_object("OPEN", raw)
+            pytest.fail(f"took {raw[:12]!r}")
+
+
+def test_brackets_and_commas_in_texts_are_no_values() -> None:
+    for text in ("[" * 100_000, ",{" * 50_000, '\\"[' * 30_000, '"' * 40_000 + "[" * 40_000):
+        raw = encode_json({"command": text, "argv": ["[", "\\"]})
+        assert parse_object("OPEN", raw) == {"command": text, "argv": ["[", "\\"]}
+
+
+def test_what_json_takes_in_memory_is_not_underestimated() -> None:
+    for item in ("[]", "{}", '{"a":1}', '{"a":{"b":[0.5]}}', '"ab"', "1234", "1e5", "null", "[[]]"):
+        raw = b'{"a":[' + b",".join([item.encode()] * 1000) + b"]}"
+        tracemalloc.start()
+        values = parse_object("OPEN", raw)
+        taken, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert values and taken <= memory_cost(raw), item
 
 
 @given(st.binary(max_size=60))

@@ -49,6 +49,7 @@ _BAD: list[tuple[fields.Field, tuple[object, ...]]] = [
     (fields.moment(), (-1, 1e11, True, "5", float("inf"), float("nan"))),
     (fields.json_object(), ([], None, "x")),
     (fields.texts(), ("a", [1], [None], {}, None)),
+    (fields.texts(2), (["a", "b", "c"],)),
     (fields.text_map(), ({"a": 1}, [], None)),
     (fields.versions(), ([1], [0, 1], [2, 1], [1, 2**16], [True, 1], [1, 1.0], "11", None)),
 ]

@@ -426,12 +426,30 @@ def test_what_arrives_is_acknowledged_within_a_second() -> None:
     assert link.next_deadline() == 5.9 + 15
 
 
+def test_a_frame_that_takes_minutes_to_arrive_is_answered_each_second_meanwhile() -> None:
+    # Else the peer, whose PING waits behind that frame, takes a slow link for a dead one.
+    link, _ = attached(Role.SERVER, now=0.0)
+    block = frame(200, 0, bytes(240 * 1024))
+    for second in range(60):
+        link.receive_data(block[second * 4000 :][:4000], float(second))
+        link.tick(second + 0.99)
+        assert take(link) == b""
+        link.tick(second + 1.0)
+        assert decode_frames(take(link)) == [(FrameType.ACK, 0, b'{"received":0}')]
+    link.tick(73.9)
+    assert take(link) == b""  # nothing comes any more: this is silence
+
+
 def test_what_arrives_is_acknowledged_every_256_kib() -> None:
     link, _ = attached(Role.SERVER)
-    block = frame(200, 0, bytes(64 * 1024 - HEADER.size))
-    for number in range(1, 13):
+    block = frame(200, 0, bytes(16 * 1024 - HEADER.size))
+    acknowledged = []
+    for number in range(1, 80):
         link.receive_data(block, 0.0)
-        assert take_types(link) == ([FrameType.ACK] if number % 4 == 0 else [])
+        if take_types(link) == [FrameType.ACK]:
+            acknowledged.append(number)
+    # A new link's come earlier, because its sender begins with little on its way.
+    assert acknowledged == [1, 3, 7, 15, 31, 47, 63, 79]
 
 
 def test_link_frames_are_not_acknowledged() -> None:

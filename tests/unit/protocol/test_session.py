@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable
 
 import pytest
@@ -171,8 +172,8 @@ def test_data_without_bytes_is_an_error() -> None:
                 receive(session, FrameType.DATA, 1, body)
 
 
-def test_a_window_grows_only_within_two_round_trips_of_the_link() -> None:
-    for round_trip, size in ((None, 10_000), (0.009, 10_000), (0.011, 80_000)):
+def test_a_window_grows_only_by_the_round_trip_of_the_link() -> None:
+    for round_trip, size in ((None, 10_000), (0.006, 10_000), (0.011, 80_000)):
         session, channel = server_with(1)
         session.round_trip = round_trip
         for number in range(20):
@@ -399,3 +400,29 @@ def test_a_session_is_quiet_once_all_that_was_queued_has_left() -> None:
     assert not session.is_quiet
     everything(session)
     assert session.is_quiet
+
+
+# Memory of what the peer asks.
+
+
+def test_requests_that_take_more_memory_than_a_session_has_are_refused() -> None:
+    limits = Bounds(session_memory=1024 * 1024, window_smallest=1024, window=1024)
+    session = Session(Role.SERVER, limits)
+    before = session._budget.free
+    body = {"kind": "talk", "window": 1, "request": {"x": [[]] * 2000}}
+    heard = [receive(session, FrameType.OPEN, number, body) for number in range(1, 101, 2)]
+    assert heard[0] and not heard[-1]
+    assert session._budget.free >= -2 * 16 * 1024
+    assert receive(session, FrameType.OPEN, 101, {"kind": "talk", "window": 1})  # a small one
+    for channel in list(session.channels.values()):
+        session.refuse(channel, "failed", "enough")
+    assert session._budget.free == before
+    assert receive(session, FrameType.OPEN, 103, body)
+
+
+def test_what_we_say_keeps_to_the_shape_that_a_peer_takes() -> None:
+    session = Session(Role.CLIENT, Bounds())
+    with pytest.raises(LocalProtocolError, match="holds more than"):
+        session.open("talk", {"x": [0] * 20_000})
+    with pytest.raises(LocalProtocolError, match="nests deeper"):
+        session.open("talk", {"x": json.loads("[" * 40 + "]" * 40)})

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from rshell.errors import ChannelRefused, ChannelReset, LinkLost, LocalProtocolError, RshellError
-from rshell.protocol.codec import Json
+from rshell.protocol.codec import Json, encode_json, memory_cost
 from rshell.transport.channel import Channel
 from rshell.values import Bounds
 from tests.support.commands import until as wait_until
@@ -195,12 +195,28 @@ async def test_messages_that_nobody_reads_are_bounded_and_those_that_wait_are_no
         await channel.wait_closed()
         assert isinstance(channel.error, ChannelReset) and channel.error.code == "overrun"
         [served] = stage.channels
-        for _ in range(9):
+        for _ in range(10_000 // memory_cost(encode_json(body))):
             assert await served.receive_message() == body
         with pytest.raises(ChannelReset, match="messages wait to be read"):
             await served.receive_message()
         stage.go.set()
         assert (await session.open("stage")).reply == {}  # the session goes on
+
+
+async def test_answers_that_the_peer_asks_for_and_does_not_take_are_bounded() -> None:
+    stage = Stage()
+    async with (
+        memory_session(stage.serve, limits=Bounds(messages=10_000)) as session,
+        await session.open("stage"),
+    ):
+        await stage.began.wait()
+        session.stream.is_held = True
+        [served] = stage.channels
+        for _ in range(2000):
+            served.send_message({"text": "x" * 1000})
+        assert isinstance(served.error, ChannelReset) and served.error.code == "overrun"
+        assert served._state.queued_messages == 0
+        stage.go.set()
 
 
 async def test_messages_that_are_read_may_be_any_number() -> None:
@@ -458,9 +474,9 @@ async def test_what_was_sent_and_what_was_read_are_told_apart() -> None:
         server.write_nowait(bytes(100_000), 1)
         await until(lambda: channel.stream(1).size == 64 * 1024)
         assert (server.sent, server.consumed) == (64 * 1024, 0)
-        await channel.stream(1).readexactly(40_000)
+        await channel.stream(1).readexactly(50_000)
         await until(lambda: server.sent == 100_000)
-        assert 0 < server.consumed <= 40_000
+        assert 0 < server.consumed <= 50_000
         stage.go.set()
 
 

@@ -18,7 +18,7 @@ from rshell.transport.driver import Driver
 from rshell.values import Bounds
 from tests.support.memory import MemoryStream, join_in_memory
 from tests.support.session import DEADLINE, ServerEnd, memory_session, until
-from tests.support.wire import frame, new_link
+from tests.support.wire import attached, data_frame, frame, new_link
 
 MIB = 1024 * 1024
 
@@ -75,6 +75,12 @@ class Recorder:
 
     def room(self) -> int:
         return MIB
+
+    def pause(self) -> None:
+        self.did.append("pause")
+
+    def resume(self) -> None:
+        self.did.append("resume")
 
     def close(self) -> None:
         self.did.append("close")
@@ -335,6 +341,74 @@ async def test_frames_that_one_read_causes_leave_in_one_write() -> None:
             channel.reset("cancelled", "enough")
         await until(lambda: not session.server_live.session.channels)
         assert len(writes) < len(channels)
+
+
+# A peer that makes much work.
+
+
+def busy_server(count: int) -> tuple[Driver, Witness, Recorder, bytes]:
+    """A driver whose peer has sent `count` DATA frames of one byte, and the bytes of them."""
+    link, session = attached(Role.SERVER, now=asyncio.get_running_loop().time())
+    link.receive_data(frame(FrameType.OPEN, 1, {"kind": "talk", "window": 1}), 0.0)
+    session.accept(session.channels[1])
+    witness, stream = Witness(), Recorder()
+    driver = Driver(link, witness.handle)
+    driver.live = witness
+    driver.stream_opened(stream)
+    driver.stream_ready()
+    return driver, witness, stream, b"".join(data_frame(1, n % 7, b"x") for n in range(count))
+
+
+async def test_one_byte_frames_of_one_peer_leave_the_loop_to_others() -> None:
+    driver, witness, stream, data = busy_server(20_000)
+    driver.receive_data(memoryview(data))
+    assert 0 < len(witness.events) <= 32
+    assert stream.did == ["pause"]
+    passes = 0
+    while stream.did == ["pause"]:
+        await asyncio.sleep(0)
+        passes += 1
+    assert passes > 5  # 20,000 frames take many times what one pass gives them
+    assert stream.did == ["pause", "resume"]
+    assert [event.stream for event in witness.events] == [n % 7 for n in range(20_000)]  # type: ignore[attr-defined]
+    driver.abort()
+
+
+async def test_what_comes_behind_frames_that_were_put_off_does_not_overtake_them() -> None:
+    driver, witness, stream, data = busy_server(500)
+    driver.receive_data(memoryview(data))
+    driver.receive_data(memoryview(data + frame(FrameType.GOODBYE, 0, {"code": "done"})))
+    driver.receive_eof()
+    driver.stream_lost(ConnectionResetError())
+    assert not driver.done.is_set()
+    await driver.done.wait()
+    assert len(witness.events) == 1001
+    end = witness.events[-1]
+    assert isinstance(end, LinkClosed) and isinstance(end.cause, SessionClosed)
+    assert stream.did == ["pause"]
+
+
+async def test_a_dropped_link_takes_nothing_more_of_what_was_put_off() -> None:
+    driver, witness, stream, data = busy_server(500)
+    driver.receive_data(memoryview(data))
+    taken = len(witness.events)
+    driver.abort()
+    driver.stream_lost(None)
+    await driver.done.wait()
+    [end] = witness.events[taken:]
+    assert isinstance(end, LinkClosed) and isinstance(end.cause, LinkLost)
+    assert stream.did == ["pause", "abort"]
+
+
+async def test_links_that_were_put_off_take_turns() -> None:
+    servers = [busy_server(5_000) for _ in range(3)]
+    for driver, _, _, data in servers:
+        driver.receive_data(memoryview(data))
+    await until(lambda: any("resume" in stream.did for _, _, stream, _ in servers))
+    counts = [len(witness.events) for _, witness, _, _ in servers]
+    assert max(counts) - min(counts) <= 32
+    for driver, _, _, _ in servers:
+        driver.abort()
 
 
 # The trace of frames.

@@ -44,6 +44,13 @@ async def test_iterating_yields_the_blocks_as_they_came() -> None:
     assert await all_blocks(fed.reader) == []
 
 
+async def test_a_million_blocks_of_one_byte_are_not_a_million_blocks() -> None:
+    sent = [bytes((number % 251, number % 241)) for number in range(20_000)]
+    blocks = await all_blocks(Fed(*sent).reader)
+    assert len(blocks) < 200
+    assert b"".join(blocks) == b"".join(sent)
+
+
 async def test_read_gives_at_most_one_block_and_never_more_than_asked() -> None:
     fed = Fed(b"abc", b"def")
     assert await fed.reader.read(2) == b"ab"
