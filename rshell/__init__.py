@@ -31,7 +31,8 @@ _HOMES = {
         "SpawnError UntrustedServer VersionMismatch"
     ),
     "rshell.security.certificates": "CertificateFiles",
-    "rshell.server.server": "Server serve",
+    "rshell.server.server": "Server",
+    "rshell.server.start": "serve",
     "rshell.transport.channel": "Channel",
     "rshell.values": "Address ExitStatus Limits TerminalSize",
 }
@@ -81,7 +82,7 @@ if TYPE_CHECKING:  # which is all that type checkers see of the names
     from rshell.errors import VersionMismatch as VersionMismatch
     from rshell.security.certificates import CertificateFiles as CertificateFiles
     from rshell.server.server import Server as Server
-    from rshell.server.server import serve as serve
+    from rshell.server.start import serve as serve
     from rshell.transport.channel import Channel as Channel
     from rshell.values import Address as Address
     from rshell.values import ExitStatus as ExitStatus

@@ -201,6 +201,16 @@ class Limits:
     named_shells_each: int = 16  # of one identity
     named_output: int = 1024 * 1024  # bytes of each, kept for who attaches next; the newest
     named_seconds: float = 7 * 86400.0  # with nobody attached, until it is ended
+    # Shares: what one identity may have of a server at once.
+    sessions_each: int = 12_000
+    parked_each: int = 2_000  # sessions without a link; the one that waits longest is ended
+    parked_memory_each: int = 256 * 1024 * 1024  # bytes that these keep for their clients
+    channels_each: int = 16_384  # of all its sessions
+    processes_each: int = 2_048  # commands
+    audit_each: int = 1024 * 1024  # bytes a second that it may write into the audit log
+    # The audit log of a server.
+    audit_size: int = 64 * 1024 * 1024  # bytes of the file before a new one is begun
+    audit_kept: int = 4  # full files that are kept beside it
 
 
 @frozen
@@ -237,12 +247,13 @@ class Bounds(Limits):
     close_seconds: float = 5.0  # for a GOODBYE to leave before a link is aborted
     # Logging in, at a server.
     login_seconds: float = 10.0  # from accept to login
-    unfinished_logins: int = 100  # more are dropped at random, the more the likelier
-    penalty_failures: int = 3  # failed logins of a source before it has to wait
+    unfinished_logins: int = 1_000  # one more takes the place of another
+    penalty_failures: int = 3  # failed logins as an identity at a source before it has to wait
     penalty_longest: float = 600.0
     penalty_sources: int = 10_000  # remembered at once
     # Processes.
     orphan_look: float = 1.0  # rshell-server: between two looks for orphans that are its to reap
+    audit_summary: float = 60.0  # seconds between two lines that count who was turned away
     # Pipes of commands.
     pipe: int = 1024 * 1024  # asked of the kernel for a command's output
     read_block: int = 240 * 1024  # one read of a command's output; below `frame`

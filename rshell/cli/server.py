@@ -10,13 +10,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import shlex
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rshell.aio import first_of
 from rshell.cli.standard import keep_standard_descriptors, tell
@@ -25,6 +27,7 @@ from rshell.errors import ConfigurationError, RshellError
 from rshell.execution.children import reaping_strangers
 from rshell.execution.inheritance import begin_program
 from rshell.security.files import server_directory
+from rshell.terminal.output import printable
 from rshell.values import DEFAULT_PORT, Address, Bounds, Limits
 
 if TYPE_CHECKING:
@@ -32,6 +35,10 @@ if TYPE_CHECKING:
     from rshell.server.state import Listening
 
 _PR_SET_DUMPABLE = 4
+_LONGEST = 4_000  # characters of a line of the log
+_status = logging.getLogger("rshell.server.status")
+_status.setLevel(logging.INFO)  # it was asked for
+
 _EPILOG = """\
 examples:
   rshell-server --port 7000               this machine only; then: rshell -c ls
@@ -58,6 +65,8 @@ def main(arguments: list[str], limits: Limits | None = None) -> int:
         level=logging.INFO if options.verbose else logging.WARNING,
         handlers=[_Lines()],
     )
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(_Printable("rshell-server: %(message)s"))
     _refuse_dumps()
     try:
         return asyncio.run(_run(options, limits or Limits()))
@@ -66,6 +75,22 @@ def main(arguments: list[str], limits: Limits | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+class _Printable(logging.Formatter):
+    """Formats a message on one line that acts on no terminal, whoever had a say in it.
+
+    The lines of a traceback are kept, and indented: none can be taken for a message.
+    """
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Return the message."""
+        return printable(super().formatMessage(record), limit=_LONGEST)
+
+    def formatException(self, ei: Any) -> str:
+        """Return the traceback."""
+        lines = super().formatException(ei).splitlines()
+        return "\n".join(f"  {printable(line, limit=_LONGEST)}" for line in lines)
 
 
 def _refuse_dumps() -> None:
@@ -137,7 +162,7 @@ async def _run(options: argparse.Namespace, limits: Limits) -> int:
 
 async def _serve(options: argparse.Namespace, limits: Limits) -> int:
     from rshell.security.certificates import CertificateFiles
-    from rshell.server.server import serve
+    from rshell.server.start import serve
     from rshell.server.state import Listening
 
     certificate = None
@@ -148,6 +173,7 @@ async def _serve(options: argparse.Namespace, limits: Limits) -> int:
     port = DEFAULT_PORT if options.port is None else options.port
     told: asyncio.Queue[signal.Signals] = asyncio.Queue()
     stopping = (signal.SIGINT, signal.SIGTERM)
+    has_terminal = _is_on_terminal()
     serving = serve(
         host,
         port,
@@ -157,8 +183,10 @@ async def _serve(options: argparse.Namespace, limits: Limits) -> int:
         certificate=certificate,
         cwd=str(options.cwd.resolve()) if options.cwd else None,
     )
-    with on_signals({number: partial(told.put_nowait, number) for number in stopping}):
+    with ExitStack() as stack:
+        stack.enter_context(on_signals({n: partial(told.put_nowait, n) for n in stopping}))
         async with serving as server:
+            stack.enter_context(on_signals(_asking(server, told, has_terminal)))
             listening = Listening.of(host, server.addresses, server.fingerprint) if host else None
             state = options.state and options.state.absolute()
             tell("\n".join(_welcome(server.addresses, listening, state)), fd=1)
@@ -166,6 +194,38 @@ async def _serve(options: argparse.Namespace, limits: Limits) -> int:
                 await _drain(server, told)
             tell("rshell-server: stopping")
     return 0
+
+
+def _asking(
+    server: Server, told: asyncio.Queue[signal.Signals], has_terminal: bool
+) -> dict[signal.Signals, Callable[[], object]]:
+    """Return what SIGUSR1 and SIGHUP do.
+
+    SIGHUP has two meanings. Where the terminal has gone that the server was started on, it is asked
+    to stop, as every program on a terminal is; it drains first. Otherwise somebody has moved the
+    audit log away.
+    """
+
+    def hang_up() -> None:
+        if has_terminal and not _is_on_terminal():
+            told.put_nowait(signal.SIGTERM)
+        else:
+            server.reopen()
+
+    return {signal.SIGHUP: hang_up, signal.SIGUSR1: partial(_log_status, server)}
+
+
+def _log_status(server: Server) -> None:
+    _status.info("%s", server.status())
+
+
+def _is_on_terminal() -> bool:
+    """Whether this process has a terminal that is there."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK))
+    except OSError:
+        return False
+    return True
 
 
 async def _drain(server: Server, told: asyncio.Queue[signal.Signals]) -> None:
@@ -205,8 +265,9 @@ def _welcome(
 async def _serve_stdio(options: argparse.Namespace, limits: Limits) -> int:
     """Serve one session for the program that started us; its end is ours."""
     from rshell.security.files import private_directory
-    from rshell.server.server import Server, home_directory
-    from rshell.server.state import AuditLog
+    from rshell.server.audit import AuditLog
+    from rshell.server.server import Server
+    from rshell.server.start import home_directory
     from rshell.transport.stdio import take_stdio
 
     # Ctrl-C is for the remote command; the terminal sends it to us as well.
@@ -214,7 +275,8 @@ async def _serve_stdio(options: argparse.Namespace, limits: Limits) -> int:
         signal.signal(number, lambda *_: None)
     incoming, outgoing = take_stdio()
     try:
-        audit = AuditLog(private_directory(options.state or server_directory()) / "audit.jsonl")
+        directory = private_directory(options.state or server_directory())
+        audit = AuditLog(directory / "audit.jsonl", Bounds.of(limits))
     except ConfigurationError as error:
         # The program that started us could run commands without us; the log is a courtesy here.
         tell(f"rshell-server: no audit log: {error}")
@@ -227,7 +289,9 @@ async def _serve_stdio(options: argparse.Namespace, limits: Limits) -> int:
     ) as server:
         serving = asyncio.ensure_future(server.serve_stdio(incoming, outgoing))
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, serving.cancel)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, serving.cancel)
+        loop.add_signal_handler(signal.SIGUSR1, _log_status, server)
         try:
             await serving
         except asyncio.CancelledError:

@@ -48,6 +48,22 @@ class Outlet(Protocol):
         """Take output of a stream, no more than there is room for."""
 
 
+class _Nobody:
+    """Where nothing comes any more."""
+
+    is_over = True
+    room = 0
+
+    def want_room(self) -> None:
+        """There never is any."""
+
+    def write_nowait(self, data: bytes, stream: int = 0) -> None:
+        """Throw it away."""
+
+
+_NOBODY = _Nobody()
+
+
 class PipedProcess:
     """A running process, made by `start`. Everything but the process itself goes with `close`.
 
@@ -257,6 +273,7 @@ class PipedProcess:
             source.close()
         self._close_slave()
         self._check_end()  # nothing more is handed on
+        self._outlet = _NOBODY
 
     def _close_slave(self) -> None:
         if self.slave >= 0:
@@ -281,5 +298,7 @@ class PipedProcess:
             return
         if all(source.is_closed for source in self.sources.values()):
             self._over.set()
-            if self._callback is not None:
-                self._callback()
+            self._outlet = _NOBODY  # it may hold this process
+            callback, self._callback = self._callback, None
+            if callback is not None:
+                callback()

@@ -128,6 +128,8 @@ class PipeSource:
             self._stop()
             os.close(self.fd)
             self.fd = -1
+            # Their owner holds this source, and what is over is not to wait for a collector.
+            self._on_data, self._on_end, self._room = _ignore, _nothing, _no_room
 
     def _listen(self) -> None:
         if not self._listening and self._room() > 0:
@@ -193,8 +195,21 @@ class PipeSource:
         self._on_data(data)
 
     def _finish(self) -> None:
+        on_end = self._on_end
         self.close()
-        self._on_end()
+        on_end()
+
+
+def _ignore(data: bytes) -> None:
+    """Take data for nobody."""
+
+
+def _nothing() -> None:
+    """Take the end for nobody."""
+
+
+def _no_room() -> int:
+    return 0
 
 
 class PipeSink:

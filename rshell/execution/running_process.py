@@ -75,6 +75,7 @@ class ExitWatch:
     def close(self) -> None:
         """Stop watching and release everything; may be called at any time, and again."""
         self._is_closed = True
+        self._callback = _ignore  # its owner holds this watch
         self._release()
 
     def _release(self) -> None:
@@ -99,8 +100,13 @@ class ExitWatch:
 
     def _tell(self, status: ExitStatus) -> None:
         if not self._is_closed:
+            callback = self._callback
             self.close()
-            self._callback(status)
+            callback(status)
+
+
+def _ignore(status: ExitStatus) -> None:
+    """Take a status for nobody."""
 
 
 class RunningProcess:

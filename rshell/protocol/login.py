@@ -171,8 +171,9 @@ class ServerLogin:
     """A server's end of one login.
 
     `trusted` is the identity that the kernel or our parent process vouches for; None asks for a
-    token, which `new_scram` checks. It is called at the client's first step, and may raise
-    ConfigurationError, as may the look-up of the verifier. `identity` is "" until `is_done`.
+    token, which `new_scram` checks. It is called at the client's first step. It and its look-up of
+    the verifier may raise ConfigurationError and RemoteProtocolError. `identity` is "" until
+    `is_done`.
     """
 
     def __init__(
@@ -189,6 +190,11 @@ class ServerLogin:
     def verifier(self) -> Verifier | None:
         """What the token is checked against; None where none was named, or none is needed."""
         return None if self._scram is None else self._scram.verifier
+
+    @property
+    def claimed(self) -> str:
+        """Who the client says that it is, "" before it has named one by token."""
+        return "" if self._scram is None else self._scram.identity
 
     def is_revoked(self, lookup: Callable[[str], Verifier | None]) -> bool:
         """Whether the token, proved or about to be, is no longer the one that `lookup` finds."""

@@ -49,6 +49,11 @@ class Outbox:
         """How many control frames wait for a link."""
         return len(self._control)
 
+    @property
+    def kept_bytes(self) -> int:
+        """How much memory holds what the peer has not acknowledged, or was not sent yet."""
+        return self.replay.size + sum(channel.queued_bytes for channel in self.channels.values())
+
     def has_output(self) -> bool:
         """Whether `collect` might yield anything."""
         return bool(

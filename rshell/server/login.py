@@ -6,9 +6,10 @@ Nothing of a link is acted on before its login, which is the core's affair (prot
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Protocol
 
-from rshell.errors import ConfigurationError, RshellError, SessionClosed
+from rshell.errors import ConfigurationError, LinkLost, RshellError, SessionClosed
 from rshell.protocol.link import Link
 from rshell.protocol.login import (
     AttachRequested,
@@ -18,6 +19,7 @@ from rshell.protocol.login import (
     LoginFailed,
     ServerLogin,
     SessionAttached,
+    Stage,
 )
 from rshell.protocol.messages import Attach
 from rshell.protocol.scram import ScramServer
@@ -34,10 +36,11 @@ class LinkHost(Protocol):
 
     limits: Bounds
 
-    def new_scram(self) -> ScramServer:
+    def new_scram(self, source: str) -> ScramServer:
         """Return the server's side of one login by token, bound to its certificate.
 
-        Raises ConfigurationError where the tokens can't be read.
+        Its look-up raises ConfigurationError where the tokens can't be read, and
+        RemoteProtocolError for who has to wait at `source`.
         """
 
     def logged_in(self, link: ServerLink) -> None:
@@ -67,7 +70,7 @@ class ServerLink:
         self.source = source
         self.identity = ""
         self.live: LiveSession | None = None
-        self.login = ServerLogin(trusted, host.new_scram)
+        self.login = ServerLogin(trusted, partial(host.new_scram, source))
         self.link = Link(Role.SERVER, host.limits, now, login=self.login)
         self.driver = Driver(self.link, self.handle)
         self._host = host
@@ -88,6 +91,20 @@ class ServerLink:
             if isinstance(event.cause, ConfigurationError):
                 _log.error("nobody can log in: %s", event.cause)
             self._host.link_closed(self, event.cause)
+
+    @property
+    def progress(self) -> int:
+        """How far it has come towards its login: 0 for a peer that has said nothing at all."""
+        if self.link.stage is not Stage.HELLO:
+            return 2
+        return int(self.driver.has_begun)
+
+    def drop(self, reason: str) -> None:
+        """End the link without a word. Does nothing when it is over."""
+        if self.link.error is None:
+            self.link.receive_lost(LinkLost(reason))
+            self.driver.flush()  # which closes the stream
+            self.handle(LinkClosed(LinkLost(reason)))
 
     def close(self, code: str, reason: str) -> None:
         """End the link and the session on it. Does nothing when it is over."""

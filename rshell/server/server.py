@@ -1,4 +1,4 @@
-"""`rshell.serve`, and the server: who is logged in, and what runs for them.
+"""The server: who is logged in, and what runs for them.
 
 Everything that lives is reachable from the `Server`, and closing it closes it all: the entrance
 first, then links with a word, then handlers, detached jobs and named shells, then what those left
@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from rshell.aio import Opening, Tasks
+from rshell.aio import Tasks
 from rshell.channels.base import Context, Handler, Work, own_name
 from rshell.channels.job.jobs import Jobs
 from rshell.channels.process.server import serve_process
@@ -34,85 +34,24 @@ from rshell.protocol.codec import Json
 from rshell.protocol.messages import Attach
 from rshell.protocol.scram import ScramServer, Verifier
 from rshell.protocol.session import Role, Session
-from rshell.security.certificates import (
-    CertificateFiles,
-    binding,
-    fingerprint,
-)
-from rshell.security.files import private_directory, server_directory
+from rshell.security.certificates import binding, fingerprint
+from rshell.server.audit import AuditLog, Refusals
 from rshell.server.entrance import Entrance, bind_tcp
 from rshell.server.login import ServerLink
 from rshell.server.session_table import Drain, KeptSession, SessionTable
-from rshell.server.state import (
-    AuditLog,
-    Listening,
-    Lookup,
-    TlsIdentity,
-    TokenWatch,
-)
+from rshell.server.shares import Shares
+from rshell.server.state import Listening, Lookup, TlsIdentity, TokenWatch
+from rshell.terminal.output import printable
 from rshell.transport.channel import Channel
 from rshell.transport.live_session import LiveSession, as_session_error
 from rshell.transport.stdio import PipeStream
-from rshell.values import DEFAULT_PORT, Address, Bounds, Limits
+from rshell.values import Address, Bounds
 
 _log = logging.getLogger("rshell.server")
 
 _LOOK = 1.0  # seconds between two looks for revoked tokens
 _SHUTDOWN = "the server is shutting down"
-_BUSY = "the server has as many sessions as it takes; try again later"
 _REVOKED = "the token of this login was revoked"
-
-
-def serve(
-    host: str | None = "localhost",
-    port: int = DEFAULT_PORT,
-    *,
-    unix: Path | str | None = None,
-    handlers: Mapping[str, Handler] | None = None,
-    commands: bool | None = None,
-    state: Path | str | None = None,
-    certificate: CertificateFiles | None = None,
-    cwd: str | None = None,
-    limits: Limits | None = None,
-) -> Opening[Server]:
-    """Serve: `async with rshell.serve("localhost", 7000) as server`, or await it.
-
-    Listens over TLS on every address of `host` ("localhost" is both loopbacks), on `port` or,
-    with 0, on one that is free; and, or instead with `host=None`, on the Unix socket `unix`.
-    `handlers` are channel kinds of your own, by name. A server that has some offers no others,
-    unless `commands` asks for the kinds that run commands as well; without them, those are what
-    it offers.
-    `state` keeps key, certificate, tokens, the audit log and detached jobs. Commands start in
-    `cwd`, the user's home without one. They run as the user of this process, always.
-
-    Raises ConfigurationError, when awaited, for a file that is unusable or an address in use.
-    """
-
-    async def start() -> Server:
-        bounds = Bounds.of(limits)
-        place = private_directory(Path(state) if state is not None else server_directory())
-        server = Server(
-            handlers=handlers or {},
-            commands=handlers is None if commands is None else commands,
-            limits=bounds,
-            cwd=cwd or home_directory(),
-            audit=AuditLog(place / "audit.jsonl"),
-            jobs=place / "jobs",
-        )
-        try:
-            if host is not None:
-                server.listen_tls(host, port, TlsIdentity.load(place, certificate))
-            if unix is not None:
-                private_directory(Path(unix).parent)
-                server.listen_unix(Path(unix))
-            if not server.addresses:
-                raise ConfigurationError("give a host, a Unix socket, or both to listen at")
-        except BaseException:
-            await server.close()
-            raise
-        return server
-
-    return Opening(start)
 
 
 class Server:
@@ -152,7 +91,11 @@ class Server:
         self._handlers = (self._command_kinds() if commands else {}) | dict(handlers)
         self._sessions = SessionTable(limits, self._end_session, self._audit.write)
         self._tasks = Tasks(_log_failure)
-        self._entrance = Entrance(self, audit, self._tasks.own)
+        self._refusals = Refusals(audit, limits.audit_summary)
+        self._entrance = Entrance(self, self._refusals, self._tasks.own)
+        self._shares = Shares(
+            limits, self._spawner, self._refusals, lambda: len(self._entrance.links)
+        )
         self._tls: TlsIdentity | None = None
         self._token_watch: TokenWatch | None = None
         self._closed = asyncio.Event()
@@ -183,6 +126,21 @@ class Server:
     def commands(self) -> int:
         """How many commands run, jobs included."""
         return self._work.commands
+
+    def status(self) -> str:
+        """Return what there is now, and who was turned away since the start, on one line."""
+        parked, unfinished = self._sessions.parked, self._entrance.unfinished
+        turned_away = [f"{reason} {n}" for reason, n in self._refusals.total.most_common()]
+        return (
+            f"sessions {self.sessions} ({parked} without a link), "
+            f"links {len(self._entrance.links)} ({unfinished} not logged in), "
+            f"commands {self.commands}, jobs {len(self._jobs)}, named shells {len(self._named)}; "
+            f"turned away: {', '.join(turned_away) or 'nobody'}"
+        )
+
+    def reopen(self) -> None:
+        """Begin the audit log anew where it was moved away, without waiting for the next look."""
+        self._audit.reopen()
 
     # Beginning.
 
@@ -225,11 +183,16 @@ class Server:
 
     # What links ask for.
 
-    def new_scram(self) -> ScramServer:
+    def new_scram(self, source: str) -> ScramServer:
         """Return the server's side of one login by token."""
         assert self._tls is not None
         tokens = self._tls.tokens
-        return ScramServer(tokens.lookup, tokens.fake_key, binding(self._tls.certificate))
+
+        def look_up(identity: str) -> Verifier | None:
+            self._entrance.check_penalty(source, identity)
+            return tokens.lookup(identity)
+
+        return ScramServer(look_up, tokens.fake_key, binding(self._tls.certificate))
 
     def logged_in(self, link: ServerLink) -> None:
         """A login succeeded."""
@@ -238,16 +201,16 @@ class Server:
 
     def login_failed(self, link: ServerLink, reason: str) -> None:
         """A login failed."""
-        self._entrance.login_failed(link)
-        self._audit.write("login-failed", {"source": link.source, "reason": reason})
+        self._entrance.login_failed(link, reason)
 
     def find_session(self, link: ServerLink, attach: Attach) -> LiveSession:
         """Return the session that a link which has logged in asks for, new or kept."""
         if attach.resume is None:
             if self._drain is not None:
                 raise SessionClosed("shutdown", _SHUTDOWN, by="local")
-            if len(self._sessions) >= self.limits.sessions:
-                raise SessionClosed("busy", _BUSY, by="local")
+            if refusal := self._sessions.crowded(link.identity):
+                self._refusals.count(refusal.limit, link.identity)
+                raise SessionClosed("busy", refusal.reason, by="local")
             return self._sessions.add(self._new_session(link), link, attach).live
         return self._sessions.resume(link, attach).live
 
@@ -261,7 +224,7 @@ class Server:
             limits=self.limits,
             cwd=self._cwd,
             environment=self._environment,
-            spawner=self._spawner,
+            spawner=self._shares.spawner_of(link.identity),
             audit=partial(self._write_audit, link.identity, session.id),
             clean_up=self._tasks.own,
             working=partial(self._work.begin, session.id),
@@ -275,8 +238,8 @@ class Server:
     def link_closed(self, link: ServerLink, cause: RshellError) -> None:
         """A link is over; its session goes on, waits for another link, or ends."""
         self._tasks.own(_gone(link))
-        if not self._entrance.link_closed(link):
-            _log.info("no login from %s: %s", link.source, cause)
+        if not self._entrance.link_closed(link, cause):
+            _log.info("no login from %s: %s", link.source, printable(str(cause)))
         kept = self._sessions.find(link)
         if kept is None:
             return
@@ -287,6 +250,8 @@ class Server:
 
     def _end_session(self, kept: KeptSession, cause: RshellError) -> None:
         self._sessions.remove(kept)
+        if isinstance(cause, SessionClosed) and cause.code == "busy":
+            self._refusals.count("parked_each", kept.identity)
         self._audit.write("end", self._name(kept) | {"reason": str(cause)})
         kept.live.end(as_session_error(cause))
         self._tasks.own(kept.live.join())
@@ -305,7 +270,11 @@ class Server:
                 "unknown-kind", f"no channels of the kind {channel.kind!r} here; there are {kinds}"
             )
             return
-        await handler(channel, context)
+        with self._shares.channel(context.identity) as refusal:
+            if refusal:
+                channel.refuse("busy", refusal)
+            else:
+                await handler(channel, context)
 
     def _write_audit(self, identity: str, session: str, event: str, facts: Json) -> None:
         self._audit.write(event, {"identity": identity, "session": session} | facts)
@@ -375,6 +344,7 @@ class Server:
             self._tasks.own(self._named.close())
             await self._tasks.join()
             await self._reaper.close()
+            self._refusals.close()
             self._audit.write("stopped", {})
             self._audit.close()
         finally:
@@ -389,9 +359,3 @@ async def _gone(link: ServerLink) -> None:
     """Wait for the end of a link's byte stream, which its own deadline sees to."""
     if link.driver.stream is not None:
         await link.driver.done.wait()
-
-
-def home_directory() -> str:
-    """Return the user's home directory, / where there is none."""
-    home = Path.home() if "HOME" in os.environ else Path("/")
-    return str(home) if home.is_dir() else "/"

@@ -26,11 +26,13 @@ import asyncio
 import hmac
 import math
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from rshell.aio import timeout
 from rshell.channels.base import Work
-from rshell.errors import LinkLost, ResumeFailed, RshellError
+from rshell.errors import LinkLost, ResumeFailed, RshellError, SessionClosed
 from rshell.protocol.codec import Json
 from rshell.protocol.messages import Attach
 from rshell.server.login import ServerLink
@@ -38,7 +40,16 @@ from rshell.transport.live_session import LiveSession
 from rshell.values import Bounds
 
 _LOOK = 0.05  # seconds between two looks at the sessions of a server that stops
+_BUSY = "the server has as many sessions as it takes; try again later"
+_CROWDED = "too many sessions of this identity wait for their clients (parked_each)"
 _REFUSAL = "this server does not keep that session (any more), or the secret is wrong"
+
+
+class Crowded(NamedTuple):
+    """Why there is no room: the limit, and a sentence for people."""
+
+    limit: str
+    reason: str
 
 
 class KeptSession:
@@ -80,6 +91,9 @@ class SessionTable:
         self._audit = audit
         self._expired = expired
         self._sessions: dict[str, KeptSession] = {}
+        self._each: Counter[str] = Counter()  # by identity
+        # Those without a link by identity, and the bytes they keep; who waits longest comes first.
+        self._parked: dict[str, dict[KeptSession, int]] = {}
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -90,11 +104,30 @@ class SessionTable:
     def __iter__(self) -> Iterator[KeptSession]:
         return iter(list(self._sessions.values()))
 
+    def crowded(self, identity: str) -> Crowded | None:
+        """Return why an identity can have no more sessions now, None if it can."""
+        if len(self) >= self._limits.sessions:
+            return Crowded("sessions", _BUSY)
+        count = self._each[identity]
+        if count >= self._limits.sessions_each:
+            return Crowded(
+                "sessions_each",
+                f"{count} sessions of {identity} are open, as many as this server allows one "
+                "identity (sessions_each). End some, or log in as another one.",
+            )
+        return None
+
+    @property
+    def parked(self) -> int:
+        """How many sessions wait for another link."""
+        return sum(map(len, self._parked.values()))
+
     def add(self, live: LiveSession, link: ServerLink, attach: Attach) -> KeptSession:
         """Take a new session."""
         kept = KeptSession(link.identity, live, link)
         kept.linger = min(attach.linger or 0.0, self._limits.resume_window)
         self._sessions[kept.id] = kept
+        self._each[kept.identity] += 1
         return kept
 
     def resume(self, link: ServerLink, attach: Attach) -> KeptSession:
@@ -113,7 +146,7 @@ class SessionTable:
             self._audit("resume-failed", facts | {"reason": _REFUSAL})
             raise ResumeFailed(_REFUSAL, by="local")
         self._audit("resume", facts | {"session": kept.id})
-        kept.stop_waiting()
+        self._unpark(kept)
         before, kept.link = kept.link, link
         kept.linger = min(attach.linger or 0.0, self._limits.resume_window)
         kept.previous_secret = wanted.secret
@@ -140,7 +173,27 @@ class SessionTable:
         loop = asyncio.get_running_loop()
         kept.timer = loop.call_later(seconds, self._expire, kept, seconds)
         kept.live.detach(cause)
+        self._park(kept)
         return True
+
+    def _park(self, kept: KeptSession) -> None:
+        """Have a session wait, within the share of its identity: who waits longest gives way."""
+        waiting = self._parked.setdefault(kept.identity, {})
+        waiting[kept] = kept.live.session.kept_bytes
+        size = sum(waiting.values())
+        limits = self._limits
+        for other in list(waiting)[:-1]:
+            if len(waiting) <= limits.parked_each and size <= limits.parked_memory_each:
+                break
+            size -= waiting[other]
+            self.remove(other)
+            self._expired(other, SessionClosed("busy", _CROWDED, by="local"))
+
+    def _unpark(self, kept: KeptSession) -> None:
+        kept.stop_waiting()
+        waiting = self._parked.get(kept.identity, {})
+        if waiting.pop(kept, None) is not None and not waiting:
+            del self._parked[kept.identity]
 
     def find(self, link: ServerLink) -> KeptSession | None:
         """Return the session that `link` carries, or carried last."""
@@ -151,8 +204,11 @@ class SessionTable:
 
     def remove(self, kept: KeptSession) -> None:
         """Forget a session that has ended. Does nothing when it is forgotten."""
-        kept.stop_waiting()
-        self._sessions.pop(kept.id, None)
+        self._unpark(kept)
+        if self._sessions.pop(kept.id, None) is not None:
+            self._each[kept.identity] -= 1
+            if not self._each[kept.identity]:
+                del self._each[kept.identity]
 
     def _expire(self, kept: KeptSession, seconds: float) -> None:
         kept.timer = None

@@ -1,18 +1,11 @@
-"""What a server keeps in its state directory: its certificate, tokens, and the audit log.
+"""What a server keeps in its state directory: its certificate and tokens.
 
 The first start makes what it needs: a key, a certificate and a token for this user. There is
 nothing to configure, and no way to serve without a login.
 
 `listening.json` says how the server that last listened here is reached, and which certificate it
-shows: `rshell-token` writes that into its lines, and knows by it that there have been tokens.
-
-The audit log says who logged in, from where, and what was run: one JSON object a line. JSON escapes
-every control character, so no name or command can forge a line or move a reader's terminal. The
-file is opened for appending, mode 0600, and each line is one write. The file of tokens is looked
-at once a second, whatever edited it.
-
-Hazard: an audit line that can't be written must not stop the work of those who are logged in, nor
-go unnoticed: the first failure is logged, and the number of lost lines with the next success.
+shows: `rshell-token` writes that into its lines, and knows by it that there have been tokens. The
+file of tokens is looked at once a second, whatever edited it.
 
 Hazard: a file of tokens that can't be read stops logins until it is mended. That is said once for
 each trouble, not once a second, and ends nobody's session.
@@ -26,14 +19,12 @@ import logging
 import os
 import socket
 import ssl
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Optional
 
 from rshell.errors import ConfigurationError
-from rshell.protocol.codec import Json
 from rshell.protocol.scram import Verifier
 from rshell.security.certificates import (
     CertificateFiles,
@@ -243,46 +234,3 @@ class TokenWatch:
             if str(error) != self._trouble:
                 self._trouble = str(error)
                 _log.error("no logins until this is mended: %s", error)
-
-
-class AuditLog:
-    """Appends lines to `path`; None keeps no log. Raises ConfigurationError if it can't."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._fd = -1
-        self._lost = 0
-        if path is not None:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-            try:
-                self._fd = os.open(path, flags, 0o600)
-            except OSError as error:
-                raise ConfigurationError(
-                    f"can't write the audit log {path}: {error.strerror}. "
-                    "Free the path, or choose another --state directory."
-                ) from error
-
-    def write(self, event: str, facts: Json) -> None:
-        """Append one line: the time (UTC), the event, and its facts."""
-        if self._fd < 0:
-            return
-        now = time.time()
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03}Z"
-        record: Json = {"time": stamp, "event": event} | facts
-        if self._lost:
-            record["lines_lost_before"] = self._lost
-        try:
-            os.write(self._fd, json.dumps(record).encode("ascii") + b"\n")
-            self._lost = 0
-        except OSError as error:
-            if not self._lost:
-                _log.error("can't write the audit log: %s", error.strerror)
-            self._lost += 1
-
-    def close(self) -> None:
-        """Close the file. Does nothing when it is closed."""
-        fd, self._fd = self._fd, -1
-        try:
-            if fd >= 0:
-                os.close(fd)
-        except OSError as error:  # a file system in a network may say only here that it is full
-            _log.error("the audit log may lack its last lines: %s", error.strerror)

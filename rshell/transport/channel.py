@@ -154,7 +154,7 @@ class Channel:
 
     def listen(self, on_message: Callable[[Json], None]) -> None:
         """Have messages of the kind handed to `on_message`, those that wait already at once."""
-        self._on_message = on_message
+        self._on_message = None if self.is_over else on_message
         while self._messages:
             on_message(self._next_message())
 
@@ -341,6 +341,8 @@ class Channel:
                 reader.feed_eof()
             else:
                 reader.fail(error)
+            reader.let_go()
+        self.on_room = self._on_message = None  # their owners hold this channel
         self._changes.notify()
 
     # Shared pieces.

@@ -92,6 +92,7 @@ class Driver:
         self.link = link
         self._handle = handle
         link.trace = _open_trace(link.role.name.lower())
+        self.has_begun = False  # the peer has said something, were it only TLS
         self.live: ChannelOwner | None = None
         self.stream: ByteStream | None = None
         self.done = asyncio.Event()
@@ -126,6 +127,8 @@ class Driver:
 
     def receive_data(self, data: memoryview) -> None:
         """Take bytes; the buffer may be reused after the call."""
+        if self._is_dropped:
+            return  # records of a TLS stream that were put off
         self.heard_at = self._loop.time()
         if self._later:
             self.put_off(bytes(data))
@@ -194,6 +197,12 @@ class Driver:
             self._act(events)
         self._stop_timers()
         self.done.set()
+        self._loop.call_soon(self._let_go)  # behind what was put off
+
+    def _let_go(self) -> None:
+        """Hold on to nobody: owners hold their driver, and would wait for a garbage collector."""
+        self._handle = _ignore
+        self.live = None
 
     # What the owner calls.
 
@@ -336,6 +345,10 @@ class Turns:
             self._is_under_way = bool(self._line)
             if self._is_under_way:
                 loop.call_soon(self._pass, loop)
+
+
+def _ignore(event: LinkEvent) -> None:
+    """Take an event for nobody."""
 
 
 _links = itertools.count(1)

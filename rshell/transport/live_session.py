@@ -123,6 +123,7 @@ class LiveSession:
                 task.cancel()
         self.on_ended()
         self.changes.notify()
+        self.on_lost = _ignore  # its owner holds this session
 
     async def join(self) -> None:
         """Wait until every handler has returned; `end` comes first."""
@@ -195,10 +196,14 @@ class LiveSession:
             task.cancel()
 
 
+def _ignore(driver: Driver) -> None:
+    """Take the loss of a link for nobody."""
+
+
 def _log_failure(channel: Channel) -> None:
     import logging
 
-    logging.getLogger("rshell").exception("the handler of a %s channel", channel.kind)
+    logging.getLogger("rshell").exception("the handler of a %r channel", channel.kind)
 
 
 def as_session_error(error: RshellError) -> RshellError:

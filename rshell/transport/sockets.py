@@ -123,6 +123,8 @@ class FrameWriter:
         """Write all buffers, in order."""
         if self._transport is not None and not self._is_closing:
             for buffer in join_small(buffers):
+                if self._transport.is_closing():
+                    return  # it is lost, which we hear of later; asyncio would warn of each write
                 self._transport.write(buffer)
 
     def room(self) -> int:

@@ -76,6 +76,7 @@ class TlsStream(SocketStream):
         """Decipher what was read and pass it on."""
         self._incoming.write(shared.received[:nbytes])
         if not self._is_ready:
+            self._driver.has_begun = True
             if not self._tls.server_side and not self._first:
                 self._first = bytes(shared.received[: min(nbytes, _QUOTED)])
             self._shake_hands()
@@ -101,7 +102,7 @@ class TlsStream(SocketStream):
 
     def write(self, buffers: list[Buffer]) -> None:
         """Encipher and write all buffers, in order."""
-        if self._transport is None or self._is_closing:
+        if self._transport is None or self._is_closing or self._transport.is_closing():
             return
         for buffer in join_small(buffers):
             self._tls.write(buffer)

@@ -5,11 +5,11 @@ constant delay each way, and a share of packets that are lost, drawn from a fixe
 ends is the kernel's own, with its windows, losses and congestion control; a proxy between two
 connections (proxy.py) has none of that. rshell and ssh take the same path.
 
-`python -m tests.benchmarks.path NAME DELAY LOSS` makes the path, prints a line when it is there,
-and takes it away at the end of its stdin. Only root may do that, and only on Linux.
+`python -m tests.benchmarks.path NAME DELAY LOSS MTU` makes the path, prints a line when it is
+there, and takes it away at the end of its stdin. Only root may do that, and only on Linux.
 
-Strategy: nothing limits the rate but this loop and the machine. Packets of MTU bytes keep the
-loop from being the limit: at 1,500 each it would move a sixth of that.
+Strategy: nothing limits the rate but this loop and the machine. Large packets (`mtu` bytes) keep
+the loop from being the limit: at 1,500 bytes each it would move a sixth of what it does at 9,000.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from dataclasses import dataclass
 from tests.benchmarks.servers import Unavailable
 
 NEAR, FAR = "10.77.0.1", "10.77.0.2"
-MTU = 9000
 _TUNSETIFF = 0x400454CA
 _IFF_TUN, _IFF_NO_PI = 1, 0x1000
 _QUEUE = 20_000  # packets that a device keeps while the loop is elsewhere
+_LARGEST = 65_536  # bytes of a packet
 _BATCH = 256  # packets read from one device before the other has its turn
 
 
@@ -46,7 +46,7 @@ class FarPath:
 
 
 @contextmanager
-def far_path(delay: float, loss: float) -> Iterator[FarPath]:
+def far_path(delay: float, loss: float, mtu: int) -> Iterator[FarPath]:
     """Make a path until the block ends: `delay` seconds each way, `loss` of 1 is all.
 
     Raises Unavailable where that is not possible.
@@ -55,6 +55,7 @@ def far_path(delay: float, loss: float) -> Iterator[FarPath]:
         raise Unavailable("network namespaces need Linux and root")
     name = f"rshell{os.getpid()}"
     argv = [sys.executable, "-m", "tests.benchmarks.path", name, str(delay), str(loss)]
+    argv.append(str(mtu))
     process = subprocess.Popen(
         argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -90,7 +91,7 @@ class _Way:
         """Read what the device has, and lose some of it."""
         for _ in range(_BATCH):
             try:
-                packet = os.read(self.source, MTU)
+                packet = os.read(self.source, _LARGEST)
             except BlockingIOError:
                 return
             if not self._loss or self._random() >= self._loss:
@@ -140,7 +141,7 @@ def _ip(*arguments: str) -> None:
     subprocess.run(("ip", *arguments), check=True, stdin=subprocess.DEVNULL, capture_output=True)
 
 
-def main(name: str, delay: str, loss: str) -> None:
+def main(name: str, delay: str, loss: str, mtu: str) -> None:
     """Make both namespaces, carry packets between them, and take them away."""
     spaces = (f"{name}a", f"{name}b")
     try:
@@ -150,7 +151,7 @@ def main(name: str, delay: str, loss: str) -> None:
             devices.append(_open_device(space))
             _ip("link", "set", space, "netns", space)
             _ip("-n", space, "link", "set", "lo", "up")
-            link = ("mtu", str(MTU), "txqueuelen", str(_QUEUE), "up")
+            link = ("mtu", mtu, "txqueuelen", str(_QUEUE), "up")
             _ip("-n", space, "link", "set", space, *link)
             _ip("-n", space, "address", "add", own, "peer", peer, "dev", space)
         print("ready", flush=True)

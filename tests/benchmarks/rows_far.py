@@ -61,9 +61,9 @@ Command = Callable[[str], list[str]]
 def far_paths(bench: Bench) -> list[Result]:
     """Move bytes over each path in each way, in turns with ssh."""
     results: list[Result] = []
-    for milliseconds, loss in bench.effort.far_paths:
+    for milliseconds, loss, mtu in bench.effort.far_paths:
         try:
-            with open_far(milliseconds / 2000, loss, bench.effort.far_seconds) as far:
+            with open_far(milliseconds / 2000, loss, mtu, bench.effort.far_seconds) as far:
                 rates = measure(far, bench.effort.far_rounds)
         except Unavailable as error:
             return [Result("far paths", "skipped", str(error))]
@@ -73,9 +73,9 @@ def far_paths(bench: Bench) -> list[Result]:
 
 
 @contextmanager
-def open_far(delay: float, loss: float, seconds: tuple[float, float]) -> Iterator[Far]:
+def open_far(delay: float, loss: float, mtu: int, seconds: tuple[float, float]) -> Iterator[Far]:
     """Make a path with both servers at its far end. Raises Unavailable."""
-    with TemporaryDirectory(prefix="rshell-far-") as name, far_path(delay, loss) as path:
+    with TemporaryDirectory(prefix="rshell-far-") as name, far_path(delay, loss, mtu) as path:
         directory = Path(name)
         with (directory / "big").open("wb") as big:
             big.truncate(_PLENTY)

@@ -23,6 +23,7 @@ KEPT = Path(".fuzz")
 _LONGEST_INPUT = 4096  # bytes
 _LEAST_SECONDS = 2  # that are worth another start
 _INPUT_SECONDS = 10
+_ENOUGH = 5  # inputs that break one target, which are likely to be one fault
 _MEMORY = 1024  # MiB
 
 
@@ -57,7 +58,10 @@ def fuzz(name: str, seconds: float) -> list[Path]:
         directory.mkdir(parents=True, exist_ok=True)
     before = set(found.iterdir())
     end = time.monotonic() + seconds
-    while (left := int(end - time.monotonic())) >= _LEAST_SECONDS:
+    for _ in range(_ENOUGH):
+        left = int(end - time.monotonic())
+        if left < _LEAST_SECONDS:
+            break
         argv = [sys.executable, "-m", "tests.fuzz.covered", name, str(kept)]
         argv += [str(seeds)] if seeds.is_dir() else []
         argv += [f"-max_total_time={left}", f"-artifact_prefix={found}/", "-print_final_stats=1"]

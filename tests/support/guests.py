@@ -33,11 +33,7 @@ class Guest:
         self.joined = Joined.decode(channel.reply)
         self.seen = b""
         self._number = self.joined.number
-
-    @property
-    def output(self) -> ByteReader:
-        """What the terminal shows."""
-        return self.channel.stream(1)
+        self.output: ByteReader = channel.stream(1)  # what the terminal shows
 
     def say(self, kind: str, **values: Any) -> None:
         """Send a message."""

@@ -66,7 +66,7 @@ class ServerEnd:
         """The driver of its link."""
         return self.link.driver
 
-    def new_scram(self) -> ScramServer:
+    def new_scram(self, source: str) -> ScramServer:
         """Nobody logs in by token here."""
         raise AssertionError("a trusted link asked for a login")
 

@@ -149,6 +149,7 @@ class RunningJob:
 class Jobs:
     """The jobs in `directory`; without one there are none, and every question is refused.
 
+    Its length is the number of those that run.
     Its methods raise ChannelRefused with the code for the peer.
     """
 
@@ -167,6 +168,9 @@ class Jobs:
             Key, float
         ] = {}  # when the clock was first seen to call a job too old
         self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._running)
 
     def list(self, identity: str) -> list[JobInfo]:
         """Return an identity's jobs, the oldest first."""

@@ -30,7 +30,7 @@ from rshell.channels.process.messages import (
     Signal,
     StdinClosed,
 )
-from rshell.errors import RemoteProtocolError, SpawnError
+from rshell.errors import RemoteProtocolError, RshellError, SpawnError
 from rshell.execution.piped_process import PipedProcess
 from rshell.execution.pipes import PipeSink
 from rshell.execution.spawn import Command
@@ -146,17 +146,22 @@ class _Run:
         """Move stdin into the command. Once it stops reading, say so and throw the rest away."""
         reader = self._channel.stream(STDIN)
         try:
-            async for block in reader:
-                await sink.write(block)
-            if self._request.terminal is not None:
-                await sink.write(_END_OF_FILE)
-            else:
+            try:
+                async for block in reader:
+                    await sink.write(block)
+                if self._request.terminal is not None:
+                    await sink.write(_END_OF_FILE)
+                else:
+                    sink.close()
+            except BrokenPipeError:
                 sink.close()
-        except BrokenPipeError:
-            sink.close()
-            self._channel.send_message(StdinClosed().encode(), urgent=True)
-            async for _ in reader:
-                pass
+                self._channel.send_message(StdinClosed().encode(), urgent=True)
+                async for _ in reader:
+                    pass
+        except RshellError as error:
+            # The channel was cut short, which its handler is told as well. It keeps the error, and
+            # with the traceback this frame, which has the channel.
+            error.__traceback__ = None
 
     def _on_message(self, message: Json) -> None:
         piped = self._piped
@@ -204,6 +209,7 @@ class _Run:
         self._work.end()
         if self._feeder is not None:
             self._feeder.cancel()
+        self._task = self._feeder = None  # they hold what they were doing when they were cancelled
         if self._piped is None:
             if self._is_asked:
                 self._audit_end({"cut_short": True})

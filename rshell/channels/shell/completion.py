@@ -16,6 +16,9 @@ are sent again until it reports, or has used up its grace and is ended.
 Hazard: a directory may hold a million names, or be on a dead network. What "may block" runs in a
 thread of its own (`LookUps`), which neither the loop nor the end of the process waits for. A few
 such threads are the most; then there is nothing to be found.
+
+Hazard: a thread that works keeps the loop's thread waiting, for 5 ms after each system call. One
+that looks through a directory pauses again and again.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ import pwd
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -38,6 +41,8 @@ from rshell.values import frozen
 
 _CANDIDATES = 500  # shown
 _LOOKS = 4  # at a time
+_BREATH = 64  # entries of a directory between two pauses
+_PAUSE = 0.0002  # seconds
 _ANSWER_SECONDS = 0.3  # for the shell's answer, and between two interrupts
 _BREAKS = "|&;()\n"
 _REDIRECTIONS = "<>"
@@ -183,7 +188,7 @@ def _files(
     names: list[tuple[str, bool]] = []
     try:
         with os.scandir(place) as entries:
-            for entry in entries:
+            for entry in _breathing(entries):
                 if not entry.name.startswith(beginning):
                     continue
                 if entry.name.startswith(".") and not beginning.startswith("."):
@@ -198,6 +203,14 @@ def _files(
         texts.append(written + "/" if is_directory else written + word.quote + " ")
         labels.append(name + "/" if is_directory else name)
     return Completions(number, start, tuple(texts), tuple(labels))
+
+
+def _breathing(entries: Iterable[os.DirEntry[str]]) -> Iterator[os.DirEntry[str]]:
+    """Yield entries, and let the loop's thread run between some of them."""
+    for number, entry in enumerate(entries):
+        if number % _BREATH == _BREATH - 1:
+            time.sleep(_PAUSE)
+        yield entry
 
 
 def _is_directory(entry: os.DirEntry[str]) -> bool:
@@ -215,7 +228,7 @@ def from_path(number: int, word: CursorWord, search: str) -> Completions:
             with os.scandir(directory or ".") as entries:
                 found |= {
                     entry.name
-                    for entry in entries
+                    for entry in _breathing(entries)
                     if entry.name.startswith(word.words[-1]) and os.access(entry.path, os.X_OK)
                 }
         except OSError:

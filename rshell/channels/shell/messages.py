@@ -76,11 +76,6 @@ def split_unread(text: str) -> list[str]:
     return [text[at : at + _UNREAD] for at in range(0, len(text), _UNREAD)]
 
 
-def unread_bytes(text: str) -> bytes:
-    """Return the bytes that were given back as `text`, which its field has checked."""
-    return text.encode(errors="surrogateescape")
-
-
 class ShellEnding(Message, type="done"):
     """How the command `number` ended, and where the shell is now.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shlex
 import shutil
 import signal
@@ -13,11 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from rshell.cli.server import _welcome
+from rshell.cli.server import _Printable, _welcome
+from rshell.protocol.frames import FrameType
 from rshell.security.files import server_directory
 from rshell.server.state import Listening
 from rshell.values import Address
-from tests.support.commands import argv, begin, environment, run, serving
+from tests.support.commands import DEADLINE, argv, begin, environment, run, serving, until
+from tests.support.proxy import raw_client
 
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 
@@ -165,3 +168,78 @@ def test_a_stray_print_of_a_server_on_its_stdio_can_not_damage_the_link() -> Non
     command = shlex.join([sys.executable, "-c", program])
     done = run("--via", command, "-c", "echo hi")
     assert (done.stdout, done.stderr) == (b"hi\n", b"stray\n")
+
+
+@needs_openssl
+def test_a_hangup_reopens_the_log_and_sigusr1_asks_for_one_line_of_status() -> None:
+    path = server_directory() / "audit.jsonl"
+    with serving("--port", "0") as server:
+        with raw_client(server.port) as peer:
+            peer.send(b"\0\0\0\1\1\0\0\0\0{")
+            peer.rest()
+        assert run("-c", "echo on", server.address).stdout == b"on\n"
+        path.rename(path.with_name("moved"))
+        server.popen.send_signal(signal.SIGHUP)
+        until(path.exists, "the new log")
+        assert run("-c", "echo on", server.address).stdout == b"on\n"
+        server.popen.send_signal(signal.SIGUSR1)
+        until(lambda: server.complaints().endswith("\n"), "the status")
+        assert server.complaints() == (
+            "rshell-server: sessions 0 (0 without a link), links 0 (0 not logged in), "
+            "commands 0, jobs 0, named shells 0; turned away: violation 1\n"
+        )
+        assert server.stop() == 0
+    before, after = (at.read_text() for at in (path.with_name("moved"), path))
+    assert before.count('"command"') == after.count('"command"') == 1
+    assert '"violation": 1' in after
+
+
+def test_a_server_on_its_stdio_outlives_sigusr1_and_ends_at_a_hangup() -> None:
+    with begin(
+        argv("server", "--stdio"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as server:
+        assert server.stdout is not None and server.stderr is not None
+        server.stdout.read(1)  # it speaks, and hears signals
+        server.send_signal(signal.SIGUSR1)
+        assert server.stderr.readline().startswith(b"rshell-server: sessions 0")
+        server.send_signal(signal.SIGHUP)
+        assert server.wait(DEADLINE) == 128 + signal.SIGTERM
+
+
+NASTY = "\x1b]0;owned\x07\nrshell-server: all is well\x9b2J\r\u2028"
+
+
+@needs_openssl
+def test_what_strangers_say_forges_no_line_of_the_log_and_moves_no_terminal() -> None:
+    with serving("--port", "0", "-v") as server:
+        for say in (
+            lambda peer: peer.say(FrameType.GOODBYE, code=NASTY, reason=NASTY),
+            lambda peer: peer.say(FrameType.HELLO, 0, versions=NASTY, implementation=NASTY),
+            lambda peer: peer.say(FrameType.OPEN, 1, kind=NASTY),
+            lambda peer: (
+                peer.say_hello(mechanisms=[NASTY]),
+                peer.say(FrameType.AUTH, mechanism=NASTY, data=NASTY),
+            ),
+        ):
+            with raw_client(server.port) as peer:
+                say(peer)
+                peer.rest()
+        assert server.stop() == 0
+        shown = server.log.read_bytes()
+    assert shown.count(b"rshell-server: no login from 127.0.0.1: ") == 4 and b"owned" in shown
+    assert shown.count(b"\n") == 5
+    assert not set(shown.replace(b"\n", b"")) - set(range(32, 127))
+
+
+def test_a_traceback_in_the_log_can_not_be_taken_for_a_message() -> None:
+    formatter = _Printable("rshell-server: %(message)s")
+    try:
+        raise ValueError(NASTY)
+    except ValueError:
+        record = logging.LogRecord("x", 40, "", 1, "it %s", (NASTY,), sys.exc_info())
+    first, *rest = formatter.format(record).split("\n")
+    assert first.startswith("rshell-server: it \\x1b]0;owned") and len(rest) > 3
+    assert all(line.startswith("  ") and line.isprintable() for line in rest)

@@ -11,6 +11,7 @@ import resource
 import shutil
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ import rshell
 from rshell.errors import ConnectError
 from rshell.security.credentials import local_token
 from rshell.security.files import private_directory, server_directory
+from rshell.security.tokens import TokenStore
+from rshell.server.audit import AuditLog, Refusals
 from rshell.server.entrance import Listener, bind_tcp
 from rshell.values import Bounds
 from tests.support.audit import audited
@@ -29,44 +32,55 @@ HASTY = Bounds(open_timeout=0.3)  # a client that is turned away tries again for
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
 
 
-async def test_who_failed_too_often_is_not_even_heard() -> None:
+async def test_who_failed_too_often_has_to_wait_and_nobody_else_at_that_address() -> None:
     limits = Bounds(penalty_failures=-20)  # the first failure costs minutes
     async with rshell.serve("127.0.0.1", 0, limits=limits) as server:
         where = server.addresses[0]
         line = local_token(server_directory())
         assert line is not None
-        wrong = str(line).replace(line.token, "A" * 43)
+        right = TokenStore(server_directory() / "tokens.json").add("laptop")
+        laptop = replace(line, identity="laptop", token=right)
+        other = replace(line, identity="other", token="A" * 43)
+        for wrong in (replace(other, identity="nobody"), other):
+            with pytest.raises(rshell.AuthenticationFailed):
+                await rshell.connect(where, token=str(wrong))
+        with pytest.raises(ConnectError, match=r"too many logins as other .* heard in 600 s"):
+            await rshell.connect(where, token=str(other))
+        await (await rshell.connect(where, token=str(laptop))).close()
+        # Even the right token waits after failures in its own name ...
         with pytest.raises(rshell.AuthenticationFailed):
-            await rshell.connect(where, token=wrong)
-        with pytest.raises(ConnectError, match="failed logins"):
-            await rshell.connect(where, limits=HASTY)
+            await rshell.connect(where, token=str(replace(laptop, token="A" * 43)))
+        with pytest.raises(ConnectError, match="too many logins as laptop"):
+            await rshell.connect(where, token=str(laptop))
+        # ... but that of the server's own user, on a loopback.
+        for _ in range(3):
+            with pytest.raises(rshell.AuthenticationFailed):
+                await rshell.connect(where, token=str(replace(line, token="A" * 43)))
+        await (await rshell.connect(where)).close()
+        assert server._refusals.total["waiting"] == 2
         failed = audited("login-failed")
-        assert len(failed) == 1 and failed[0]["source"] == "127.0.0.1"
+        assert {entry["source"] for entry in failed} == {"127.0.0.1"}
 
 
-async def test_unfinished_logins_are_bounded_and_sessions_live_on() -> None:
-    limits = Bounds(unfinished_logins=1)
+async def test_a_crowd_of_silent_links_keeps_nobody_out() -> None:
+    limits = Bounds(unfinished_logins=10)
     async with rshell.serve("127.0.0.1", 0, limits=limits) as server:
         where = server.addresses[0]
         async with rshell.connect(where) as client:
-            with socket.create_connection((where.host, where.port)) as silent:
-                while True:  # until the server has taken notice of the silent one
-                    try:
-                        await (await rshell.connect(where, limits=HASTY)).close()
-                    except ConnectError:
-                        break
+            with contextlib.ExitStack() as stack:
+                crowd = []
+                for _ in range(40):
+                    sock = stack.enter_context(socket.create_connection((where.host, where.port)))
+                    crowd.append(sock)
+                    async with rshell.connect(where) as other:
+                        assert other.identity == "local"
                 assert (await client.run("echo on")).stdout == b"on\n"
-            silent.close()
-            assert await asyncio.wait_for(reconnect(where), 30) == "local"
-
-
-async def reconnect(where: rshell.Address) -> str:
-    while True:
-        try:
-            async with rshell.connect(where) as client:
-                return client.identity
-        except ConnectError:
-            pass  # it has not yet noticed that the silent one left
+                crowd[0].settimeout(30)
+                with contextlib.suppress(ConnectionError):
+                    assert await asyncio.to_thread(crowd[0].recv, 1) == b""
+        assert server._refusals.total["crowded"] >= 30
+    [line] = audited("turned-away")
+    assert line["reasons"]["crowded"] >= 30 and line["most"]["127.0.0.1"] >= 30
 
 
 async def test_too_many_sessions_are_turned_away_before_tls() -> None:
@@ -206,7 +220,7 @@ async def test_a_storm_is_accepted_to_the_last_one() -> None:
     hall = Hall()
     with bound("127.0.0.1") as sockets, contextlib.ExitStack() as stack:
         stack.callback(hall.close)
-        listener = Listener(sockets[0], hall.accept)
+        listener = Listener(sockets[0], hall.accept, Refusals(AuditLog(None), 60.0))
         stack.callback(listener.close)
         for _ in range(100):
             sock = stack.enter_context(socket.socket())
@@ -227,7 +241,7 @@ async def test_too_few_descriptors_turn_clients_away_and_log_once(
     loop = asyncio.get_running_loop()
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     with bound("127.0.0.1") as sockets, contextlib.ExitStack() as stack:
-        listener = Listener(sockets[0], hall.accept)
+        listener = Listener(sockets[0], hall.accept, Refusals(AuditLog(None), 60.0))
         stack.callback(listener.close)
         stack.callback(hall.close)
         clients = [stack.enter_context(socket.socket()) for _ in range(3)]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import shutil
 import socket
+import weakref
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -23,6 +26,11 @@ from tests.support.audit import audited
 from tests.support.commands import until
 from tests.support.execution import await_gone, no_leak
 from tests.support.proxy import raw_client
+
+
+async def until_async(condition: Callable[[], bool]) -> None:
+    await asyncio.to_thread(until, condition, "a change")
+
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 
@@ -225,3 +233,33 @@ async def test_a_server_among_other_work_does_not_hold_it_up() -> None:
             done = await client.run("head -c 3000000 /dev/zero")
             assert len(done.stdout) == 3_000_000 and turns > before
         stop.set()
+
+
+async def test_what_is_over_does_not_wait_for_a_garbage_collector(tmp_path: Path) -> None:
+    """Thousands of sessions would be kept until it runs, each with its TLS and its buffers."""
+    gone: list[weakref.ref[object]] = []
+    gc.collect()
+    gc.disable()
+    try:
+        async with rshell.serve("127.0.0.1", 0) as server:
+            where = server.addresses[0]
+            for _ in range(3):
+                async with rshell.connect(where) as client:
+                    await client.run("echo on; exit 3")
+                    async with client.open_process("cat", stdin=rshell.PIPE) as process:
+                        assert process.stdin is not None
+                        await process.stdin.write(b"x")
+                        [kept] = server._sessions
+                        parts = (client, process, kept, kept.live, kept.link, kept.link.driver)
+                        gone += [weakref.ref(part) for part in parts]
+                    del process, kept, parts
+                del client
+            silent = socket.create_connection((where.host, where.port))
+            await until_async(lambda: server._entrance.unfinished == 1)
+            [link] = server._entrance.links
+            gone += [weakref.ref(part) for part in (link, link.driver)]
+            del link
+            silent.close()
+            await until_async(lambda: not [ref() for ref in gone if ref() is not None])
+    finally:
+        gc.enable()

@@ -130,18 +130,19 @@ async def test_whatever_is_wrong_is_refused_in_the_same_words_and_noted(server: 
         for session, secret in (
             ("0123456789abcdef", visitor.secret),
             ("", ""),
-            ("\udc80", visitor.secret),
             (visitor.session, ""),
-            (visitor.session, "\udc80"),
             (visitor.session, visitor.secret[:-1]),
             (visitor.session, visitor.secret.swapcase()),
         ):
             visitor.is_refused(session, secret)
+        for session, secret in (("\ud800", visitor.secret), (visitor.session, "\ud800")):
+            _, number, body = visitor.ask(session=session, secret=secret, received=0)
+            assert (number, body["code"]) == (FrameType.GOODBYE, "protocol")  # it is no text
         visitor.resume()
 
     await play(server, script)
     failed = audited("resume-failed")
-    assert len(failed) == 7 and not audited("login-failed")
+    assert len(failed) == 5 and not audited("login-failed")
     assert {(entry["identity"], entry["reason"]) for entry in failed} == {("local", REFUSAL)}
     assert len(audited("resume")) == 1
 
@@ -357,6 +358,60 @@ class Kept:
         self.link = kept.link
         self.is_waiting = False
         self.is_over = False
+
+
+async def test_sessions_that_wait_have_a_share_and_who_waits_longest_gives_way() -> None:
+    limits = Bounds(parked_each=3, parked_memory_each=100_000, sessions_each=6)
+    expired: list[str] = []
+    table = SessionTable(
+        limits, lambda kept, error: expired.append(kept.id), lambda event, facts: None
+    )
+    ends: list[ServerEnd] = []
+
+    def begin(identity: str, name: str, keeps: int = 0) -> KeptSession:
+        end = ServerEnd(limits=limits)
+        ends.append(end)
+        end.link.identity = identity
+        session = Session(Role.SERVER, limits, id=name, secret="s")
+        session.replay.append((bytes(keeps),), keeps, 0.0)
+        end.link.live = LiveSession(session, refuse_all)
+        return table.add(end.link.live, end.link, Attach(linger=100.0))
+
+    def park(*names: str) -> None:
+        for name in names:
+            assert table.detach(table[name], LinkLost("cut", silent=True))
+
+    for number in range(6):
+        assert table.crowded("a") is None
+        begin("a", f"a{number}")
+    crowded = table.crowded("a")
+    assert crowded is not None and crowded.limit == "sessions_each"
+    assert table.crowded("b") is None
+    begin("b", "b0")
+    park("b0", "a0", "a1", "a2")
+    assert table.parked == 4 and not expired
+    park("a3")
+    assert expired == ["a0"]
+    back = ServerEnd(limits=limits)
+    ends.append(back)
+    back.link.identity = "a"
+    kept = table.resume(back.link, Attach(Resume("a1", "s", 0), 100.0))
+    park("a4")
+    assert expired == ["a0"] and table.parked == 4
+    # What they keep in memory counts, too; one alone may keep more than the share.
+    begin("b", "b1", keeps=60_000)
+    begin("b", "b2", keeps=60_000)
+    begin("b", "b3", keeps=600_000)
+    park("b1", "b2")
+    assert expired == ["a0", "b0", "b1"]
+    park("b3")
+    assert expired == ["a0", "b0", "b1", "b2"]
+    table.remove(kept)
+    for left in table:
+        table.remove(left)
+    assert (len(table), table.parked) == (0, 0) and not table._each
+    for end in ends:
+        end.driver.abort()
 
 
 class SessionTableModel(RuleBasedStateMachine):

@@ -110,6 +110,23 @@ async def test_an_aborted_end_is_a_lost_link_at_the_other(family: int) -> None:
         assert isinstance(channel.error, LinkLost)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_writes_after_the_loss_of_a_socket_are_no_news_for_the_log(
+    family: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """asyncio warns of each that it is asked for before it tells us of the loss."""
+    async with socket_session(wait, plain, family=family) as session:
+        await session.open()
+        stream = session.client.driver.stream
+        assert isinstance(stream, SocketStream)
+        session.server.driver.abort()
+        await session.server.driver.done.wait()
+        for _ in range(20):
+            stream.write([b"x" * 20_000] * 5)
+        await session.client.driver.done.wait()
+    assert not caplog.records
+
+
 async def test_a_goodbye_that_we_had_not_read_when_a_write_of_ours_failed_is_heard() -> None:
     async with socket_session(wait, plain, family=socket.AF_UNIX) as session:
         channel = await session.open()

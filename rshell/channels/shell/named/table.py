@@ -57,6 +57,9 @@ class NamedShellTable:
         self._shells: dict[tuple[str, str], NamedShell] = {}
         self._is_closed = False
 
+    def __len__(self) -> int:
+        return len(self._shells)
+
     async def serve_sessions(self, channel: Channel, context: Context) -> None:
         """Answer one request about the named shells of `context.identity`.
 
