@@ -6,7 +6,9 @@ import asyncio
 
 import pytest
 
+from rshell.client.client import Client
 from rshell.errors import ChannelRefused
+from rshell.execution.spawn import SpawnQueue
 from rshell.values import Bounds
 from tests.support.audit import audited, noted, unpaired
 from tests.support.execution import no_descriptors, until
@@ -15,19 +17,34 @@ from tests.support.session import tls_session
 WAITING = Bounds(kill_grace=0.2)
 
 
-async def test_a_command_that_is_given_up_at_any_moment_has_its_end_in_the_log() -> None:
+async def given_up(client: Client, asked: int, pids: int) -> None:
+    """Have ten commands run, and give them up when so many were asked for and so many begun."""
+    running = [asyncio.ensure_future(client.open_process("exec sleep 100")) for _ in range(10)]
+    await until(lambda: len(audited("command")) == asked, "all to be asked for")
+    await until(lambda: sum(task.done() for task in running) == pids, "those that start")
+    for task in running:
+        task.cancel()
+        if task.done():
+            await task.result().__aexit__(None, None, None)
+    await asyncio.wait(running)
+
+
+async def test_a_command_that_is_given_up_before_or_after_its_start_has_its_end_in_the_log(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def never(_: SpawnQueue) -> None:
+        await asyncio.get_running_loop().create_future()
+
     async with tls_session(limits=WAITING) as client:
-        running = [asyncio.ensure_future(client.run("exec sleep 100")) for _ in range(60)]
-        await until(lambda: len(audited("command")) == 60, "all to be asked for")
-        for task in running:  # some have started by now, most wait for their turn
-            task.cancel()
-        await asyncio.wait(running)
+        await given_up(client, asked=10, pids=10)
+        monkeypatch.setattr(SpawnQueue, "_turn", never)
+        await given_up(client, asked=20, pids=0)
     ended = audited("ended")
-    assert len(ended) == 60 and not unpaired()
+    assert len(ended) == 20 and not unpaired()
     assert all(line["cut_short"] for line in ended)
     # Of some the log says who it was that ran, of others that nothing did.
     assert all(("pid" in line) != (line.get("started") is False) for line in ended)
-    assert {"pid" in line for line in ended} == {True, False}
+    assert sum("pid" in line for line in ended) == 10
 
 
 async def test_a_command_that_can_not_be_started_has_its_end_in_the_log() -> None:
