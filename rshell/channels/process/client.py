@@ -325,7 +325,7 @@ async def run_process(
             reader.collect(arrived)
         backstop = None if timeout is None else timeout + limits.kill_grace + _TIMEOUT_MARGIN
         try:
-            async with aio.timeout(backstop):
+            async with aio.timeout(backstop) as deadline:
                 if blocks is not None and process.stdin is not None:
                     # An input need not end when the command does.
                     feeding = _feed(process.stdin, blocks)
@@ -336,6 +336,8 @@ async def run_process(
                 raise
             ending = None
         except TimeoutError:
+            if not deadline.expired():
+                raise  # the input's own
             ending = None
         stdout, stderr = process.stdout.take(), process.stderr.take()
     # Asked of one that has ended as well: it may have done so in the same breath.

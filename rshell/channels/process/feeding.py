@@ -5,11 +5,17 @@ is told before anything runs; what goes wrong later is raised by the iterator, i
 
 Hazard: reading a file blocks, and a pipe or a terminal may block for ever. A thread reads in our
 place, which nobody waits for: after a cancellation it may still take one block.
+
+Hazard: a file with a buffer says of a descriptor that does not wait and has nothing now what it
+says at the end. Who believed it would take a half for the whole.
 """
 
 from __future__ import annotations
 
 import asyncio
+import io
+import os
+import select
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from typing import Any, Protocol, Union
 
@@ -47,7 +53,7 @@ def blocks_of(source: Input, encoding: str) -> AsyncIterator[bytes | bytearray |
             "the input is bytes, text, a file or an asynchronous iterator, "
             f"not {type(source).__name__}"
         )
-    return _read(read, encoding)
+    return _read(source, read, encoding)
 
 
 def as_block(block: Block, encoding: str) -> bytes | bytearray | memoryview:
@@ -73,12 +79,30 @@ async def _each(
 
 
 async def _read(
-    read: Callable[[int], Any], encoding: str
+    source: Any, read: Callable[[int], Any], encoding: str
 ) -> AsyncIterator[bytes | bytearray | memoryview]:
-    while True:
-        block = await asyncio.wrap_future(in_thread(lambda: read(_BLOCK), "reading the input"))
+    def read_block() -> Any:
+        block = read(_BLOCK)
+        if block is not None and not block and (fd := _never_waiting(source)) is not None:
+            block = read(_BLOCK) if _is_ready(fd) else None
         if block is None:
             raise BlockingIOError("the input is a file that does not wait, and has nothing now")
-        if not block:
-            return
+        return block
+
+    while block := await asyncio.wrap_future(in_thread(read_block, "reading the input")):
         yield as_block(block, encoding)
+
+
+def _never_waiting(source: Any) -> int | None:
+    """Return the descriptor below a file with a buffer if it does not wait, else None."""
+    raw = getattr(getattr(source, "buffer", source), "raw", None)
+    if not isinstance(raw, io.FileIO) or os.get_blocking(raw.fileno()):
+        return None
+    return raw.fileno()
+
+
+def _is_ready(fd: int) -> bool:
+    """Whether there is something to read now, which may be the end."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(0))

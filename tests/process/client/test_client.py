@@ -373,6 +373,18 @@ async def test_an_input_that_fails_ends_the_command_and_is_raised(tmp_path: Path
         await asyncio.to_thread(await_gone, int(ready.read_text()))
 
 
+async def test_an_input_that_was_too_slow_is_no_command_that_was() -> None:
+    async def failing() -> AsyncIterator[bytes]:
+        yield b"first\n"
+        raise TimeoutError("the source is slow")
+
+    async with tls_session() as client:
+        for timeout in (None, 30.0):
+            with pytest.raises(TimeoutError, match="the source is slow") as caught:
+                await client.run("cat", input=failing(), timeout=timeout)
+            assert not isinstance(caught.value, ProcessTimeout)
+
+
 async def test_an_input_without_an_end_does_not_outlive_the_command() -> None:
     async def endless() -> AsyncIterator[bytes]:
         while True:

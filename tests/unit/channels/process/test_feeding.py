@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -59,3 +60,20 @@ async def test_what_can_be_no_input_is_told_at_once_and_its_blocks_in_their_turn
         await all_of(numbers())
     with pytest.raises(BlockingIOError):
         await all_of(Dry())
+
+
+async def test_a_file_that_has_nothing_now_is_not_taken_for_one_at_its_end() -> None:
+    for mode in ("rb", "r"):
+        for has_ended in (False, True):
+            reading, writing = os.pipe()
+            os.set_blocking(reading, False)
+            os.write(writing, b"half")
+            with os.fdopen(reading, mode) as file:
+                blocks = blocks_of(file, "utf-8")
+                assert bytes(await anext(blocks)) == b"half"
+                if has_ended:
+                    os.close(writing)
+                with pytest.raises(StopAsyncIteration if has_ended else BlockingIOError):
+                    await anext(blocks)
+            if not has_ended:
+                os.close(writing)
