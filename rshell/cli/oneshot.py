@@ -74,6 +74,11 @@ async def run_oneshot(
         else:
             stderr.say(terminal.begin_line() + notice(text))
 
+    def say_of_link(text: str) -> None:
+        say(text)
+        if terminal is not None:
+            terminal.draw_again()  # over it, once the link is well again
+
     async with client.open_process(
         options.command,
         stdin=None if options.no_stdin else PIPE,
@@ -86,7 +91,7 @@ async def run_oneshot(
             if process.notice:
                 say(process.notice)
             if terminal is not None and options.tells_link:
-                tell_link(client, say)
+                tell_link(client, say_of_link)
         _pass_interrupt_on(terminal or leaving, process)
         if terminal is None:
             return report.ended(await _copy(process, None, outputs))

@@ -105,7 +105,7 @@ class Terminal(Leaving):
         self._is_listening = False
         self._have_come = asyncio.Event()
         self._nudging: asyncio.TimerHandle | None = None
-        self.on_return: Callable[[], None] = self._draw_again
+        self.on_return: Callable[[], None] = self.draw_again
 
     async def __aexit__(self, *exc_info: object) -> None:
         self.stop()
@@ -150,10 +150,12 @@ class Terminal(Leaving):
         self.check_size()
         self.on_return()
 
-    def _draw_again(self) -> None:
+    def draw_again(self) -> None:
         """Have the program there draw again: by another size, for it knows this one."""
         rows = self.size.rows
         self.on_resize(replace(self.size, rows=rows - 1 if rows > 1 else 2))
+        if self._nudging is not None:
+            self._nudging.cancel()
         self._nudging = self._loop.call_later(_NUDGE, lambda: self.on_resize(self.size))
 
     # What is written on it.

@@ -26,7 +26,6 @@ import asyncio
 import os
 from collections import deque
 from concurrent.futures import Future
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rshell.aio import Tasks, in_thread
@@ -54,7 +53,6 @@ if TYPE_CHECKING:
     from rshell.cli.prompt.editor import Editor
 
 _EXIT = r"\exit"  # whatever alias the user has of that name
-_NUDGE = 0.1  # seconds for a program to see a change of its size
 _SAYINGS = 20  # that wait to be shown
 _WAY_OUT = " (~. leaves)"
 _PASSED_ON = ("COLORTERM", "LANG", "LC_ALL", "LC_CTYPE")
@@ -323,16 +321,13 @@ class Prompt:
         """Draw the prompt, or have the program draw itself, on what others did to the screen."""
         self._editor.draw_again()
         if self._pump.has_terminal:
-            # A program draws at a change of the size alone.
-            size = self._terminal.size
-            self._line.resize(replace(size, rows=size.rows - 1 if size.rows > 1 else 2))
-            self._loop.call_later(_NUDGE, lambda: self._line.resize(self._terminal.size))
+            self._terminal.draw_again()
 
     def _say_to_command(self, text: str) -> None:
         """Say something of the link to somebody who waits for a command, and has no toolbar."""
         if self._pump.has_terminal:
             self._terminal.say(text)
-            self._line.resize(self._terminal.size)  # has the program draw over it
+            self._terminal.draw_again()  # over it, once the link is well again
 
     def _tell_cut(self) -> None:
         """Say, once, that the link is down; nothing where it is not."""
@@ -361,9 +356,6 @@ class Prompt:
             self._ticks.cancel()
             self._ticks = None
         if links.is_up:
-            if self._status.cut_for is not None:
-                # A program on the screen may have missed a change; this makes it draw again.
-                self._line.resize(self._terminal.size)
             self._status.cut_for = None
             if self._is_told_cut:
                 self._is_told_cut = False

@@ -63,3 +63,21 @@ async def test_one_command_on_a_terminal_tells_of_a_silent_server_too() -> None:
             cutter.thaw()
             await person.see("the server answers again")
             await person.wait_for(lambda: person.display.count("two") == 2)
+
+
+async def test_a_program_on_the_screen_draws_over_what_is_said_of_the_link() -> None:
+    draws = "sh -c \"trap 'echo dr''awn' WINCH; echo u''p; while :; do sleep .02; done\""
+    with serving("--port", "0") as server:
+        async with Cutter(server.port) as cutter:
+            for arguments in ((), ("-t", "-c", draws)):
+                async with at_terminal(*arguments, cutter.address) as person:
+                    if not arguments:
+                        await person.prompt()
+                        person.send(draws + ENTER)
+                    await person.wait_for("up")
+                    assert "drawn" not in person.display
+                    cutter.refuse()
+                    await cutter.cut()
+                    await person.see("the link was cut")
+                    cutter.let_through()
+                    await person.wait_for("drawn")
