@@ -29,6 +29,7 @@ from typing import Any
 
 from rshell.channels.shell.client import ShellLine
 from rshell.channels.shell.messages import ShellEnding
+from rshell.cli.standard import StreamError
 from rshell.cli.terminal import Terminal
 from rshell.errors import RshellError
 from rshell.terminal.answers import Questions
@@ -102,7 +103,8 @@ class OutputPump:
 
     def _note_failure(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, RshellError):
+        is_ours = isinstance(error, StreamError) or not isinstance(error, RshellError)
+        if error is not None and is_ours:
             self.on_failure(error)
 
     async def _run(self) -> None:

@@ -12,6 +12,7 @@ import pytest
 from rshell.channels.shell.client import ShellLine
 from rshell.channels.shell.messages import ShellEnding
 from rshell.cli.prompt.passthrough import OutputPump, Passthrough
+from rshell.cli.standard import StreamError
 from rshell.cli.streams import InputDescriptor, Left, OutputDescriptor
 from rshell.cli.terminal import Detached, Terminal
 from rshell.errors import RshellError
@@ -395,3 +396,19 @@ async def test_what_still_waits_for_the_terminal_does_not_count_as_shown(
             rest -= len(await source.read())
         await bench.pump.reach(4 + size)
     assert bench.pump.shown == 4 + size
+
+
+async def test_a_terminal_that_takes_nothing_is_told_of_though_a_command_runs_on() -> None:
+    with lasting_pipe() as (unwritable, _):
+        terminal = terminal_on(unwritable)
+        reader = ByteReader(lambda count: None)
+        pump = OutputPump(reader, terminal, show)
+        pump.has_terminal = True
+        told: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+        pump.on_failure = told.set_result
+        async with asyncio.timeout(DEADLINE):
+            while not told.done():  # the first may be on its way when the next is written
+                reader.feed(b"x")
+                await asyncio.sleep(0)
+        assert isinstance(told.result(), StreamError)
+        await pump.close(finish=False)
