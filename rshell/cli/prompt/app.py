@@ -163,6 +163,7 @@ class Prompt:
         self._ticks: asyncio.TimerHandle | None = None
         self._notices = Tasks(self._give_up)
         self._sayings: deque[str] = deque()  # that are not on the screen yet
+        self._is_saying = False
         self._farewell = ""  # what to say when the terminal is put right
         self._is_told_cut = False  # while a command waits, which hides the toolbar
         self._outer_handler = self._loop.get_exception_handler()
@@ -294,12 +295,17 @@ class Prompt:
             self._terminal.say(text)
         elif len(self._sayings) < _SAYINGS:
             self._sayings.append(text)
-            if not self._notices:
+            # Not `if not self._notices`: a task that has shown all is in there for a moment longer.
+            if not self._is_saying:
+                self._is_saying = True
                 self._notices.own(self._say_all())
 
     async def _say_all(self) -> None:
-        while self._sayings:
-            await self._editor.show_above(self._say_what_waits)
+        try:
+            while self._sayings:
+                await self._editor.show_above(self._say_what_waits)
+        finally:
+            self._is_saying = False
 
     def _say_what_waits(self) -> None:
         said = b"".join(map(notice, self._sayings))

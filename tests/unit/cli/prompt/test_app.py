@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+from collections import deque
+from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
+from rshell.aio import Tasks
 from rshell.channels.shell.messages import ShellEnding
-from rshell.cli.prompt.app import _lost, _restarted, load_editor
+from rshell.cli.prompt.app import Prompt, _lost, _restarted, load_editor
 from rshell.errors import LinkLost, ResumeFailed
 from rshell.values import ExitStatus
 from tests.support.session import DEADLINE
@@ -55,3 +59,29 @@ def test_a_lost_connection_says_what_became_of_a_named_shell() -> None:
     lost = _lost(LinkLost("the link was cut"), "host:7000", "work")
     assert lost.startswith("the link was cut. If the server still runs, so does work")
     assert lost.endswith("rshell host:7000 -S work comes back")
+
+
+async def test_what_is_said_while_the_last_was_just_shown_is_shown_too() -> None:
+    shown: list[bytes] = []
+    prompt = Prompt.__new__(Prompt)
+
+    def put(said: bytes) -> None:
+        shown.append(said)
+        if len(shown) == 1:  # it comes before anybody hears that showing the first is over
+            asyncio.get_running_loop().call_soon(prompt._say_above, "two")
+
+    async def show_above(write: Callable[[], None]) -> None:
+        write()
+
+    parts = {
+        "_pump": SimpleNamespace(has_terminal=False),
+        "_editor": SimpleNamespace(show_above=show_above),
+        "_terminal": SimpleNamespace(put=put),
+    }
+    for name, part in parts.items():
+        setattr(prompt, name, part)
+    prompt._sayings, prompt._notices, prompt._is_saying = deque(), Tasks(), False
+    prompt._say_above("one")
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert shown == [b"rshell: one\r\n", b"rshell: two\r\n"]
