@@ -77,6 +77,7 @@ async def run_oneshot(
     def say_of_link(text: str) -> None:
         say(text)
         if terminal is not None:
+            terminal.expect_escape()
             terminal.draw_again()  # over it, once the link is well again
 
     async with client.open_process(
@@ -91,7 +92,7 @@ async def run_oneshot(
             if process.notice:
                 say(process.notice)
             if terminal is not None and options.tells_link:
-                tell_link(client, say_of_link)
+                tell_link(client, say_of_link, way_out=" (~. leaves)")
         _pass_interrupt_on(terminal or leaving, process)
         if terminal is None:
             return report.ended(await _copy(process, None, outputs))

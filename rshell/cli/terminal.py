@@ -12,6 +12,9 @@ keyboard is slow, both in one read. A read that brings anything else with them i
 program's answer, and passes as it is. `~d` is one in a named shell alone: elsewhere there is
 nothing that could go on.
 
+What is said of a link that is stuck names the escape. The key after it counts as the first of a
+line, whatever was typed before, by the user or by a terminal that answers a program.
+
 Hazard: between two owners of the terminal nobody may read it. Keys typed then wait in the
 terminal: nothing is read before `listen` and after `stop`.
 """
@@ -178,8 +181,13 @@ class Terminal(Leaving):
             write_all(1, data)
 
     def say(self, text: str) -> None:
-        """Say something of ours on a line of its own."""
+        """Say something of ours on a line of its own, such as that `~.` leaves: it does, then."""
         self.output.say(self.begin_line() + notice(text))
+        self.expect_escape()
+
+    def expect_escape(self) -> None:
+        """Have the next key count as the first of a line, as somebody was told of an escape."""
+        self._escapes.begin_line()
 
     def undo(self) -> bytes:
         """Return what undoes the modes that a program left on."""
@@ -302,6 +310,10 @@ class EscapeFilter:
         known = {*self._escapes, b"~"}
         lines += [f"  ~{key.decode()}  {text}" for key, text in _HELP.items() if key in known]
         return "".join(f"{line}\r\n" for line in lines).encode()
+
+    def begin_line(self) -> None:
+        """Take the next key for the first of a line, whatever came before it."""
+        self._at_line_start = True
 
     def feed(self, keys: bytes) -> tuple[bytes, Escape | None]:
         """Return (bytes for the program, the escape that was completed or None)."""

@@ -81,3 +81,22 @@ async def test_a_program_on_the_screen_draws_over_what_is_said_of_the_link() -> 
                     await person.see("the link was cut")
                     cutter.let_through()
                     await person.wait_for("drawn")
+
+
+async def test_the_escape_that_is_named_leaves_whatever_was_typed_before() -> None:
+    with serving("--port", "0") as server:
+        async with Cutter(server.port) as cutter:
+            for arguments in ((), ("-t", "-c", "echo up; cat")):
+                async with at_terminal(*arguments, cutter.address) as person:
+                    if not arguments:
+                        await person.prompt()
+                        person.send("echo u''p; cat" + ENTER)
+                    await person.wait_for("up")
+                    person.send("begun")
+                    await person.wait_for("begun")
+                    cutter.refuse()
+                    await cutter.cut()
+                    await person.see(CUT)
+                    person.send("~.")
+                    assert await person.wait() == 255
+                    cutter.let_through()
