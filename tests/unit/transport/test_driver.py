@@ -462,7 +462,7 @@ async def test_a_variable_traces_to_stderr_and_each_frame_once(
 
 async def test_what_work_brings_that_was_put_off_comes_before_the_end_behind_it() -> None:
     """Records of TLS are deciphered late, too: a GOODBYE among them says why there is an end."""
-    driver, witness, stream, data = busy_server(100)
+    driver, witness, _, data = busy_server(100)
     goodbye = frame(FrameType.GOODBYE, 0, {"code": "done"})
     driver.put_off(lambda: driver.receive_data(memoryview(data + goodbye)))
     driver.in_order(lambda: driver.receive_data(memoryview(b"behind it")))
@@ -491,8 +491,7 @@ async def test_a_failure_in_its_turn_drops_the_link_and_hangs_nobody() -> None:
     driver.receive_data(memoryview(data))
     driver.receive_eof()
     async with asyncio.timeout(DEADLINE):
-        while "abort" not in stream.did:
-            await asyncio.sleep(0)
+        await until(lambda: "abort" in stream.did)
         driver.stream_lost(None)
         await driver.done.wait()
     assert [type(failure) for failure in failures] == [ZeroDivisionError]
