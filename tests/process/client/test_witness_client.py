@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ import pytest
 import rshell
 from rshell.client import witness_client
 from rshell.client.client import Client
-from rshell.values import Bounds
+from rshell.security.credentials import Trust
+from rshell.values import Address, Bounds
 from tests.support.audit import noted
 from tests.support.commands import DEADLINE
 from tests.support.commands import until as wait_until
@@ -48,10 +50,20 @@ async def test_it_holds_a_pipe_and_shows_no_secret(monkeypatch: pytest.MonkeyPat
             token = server.token_line.split()[-1].encode()
             for shown in (_read(proc, "cmdline"), _read(proc, "environ")):
                 assert shown and secret not in shown and token not in shown
-            links = {int(each.name): str(each.readlink()) for each in (proc / "fd").iterdir()}
-            assert links.pop(0).startswith("pipe:")
-            assert set(links.values()) == {"/dev/null"}
+            # It opens modules while it starts.
+            await asyncio.to_thread(wait_until, lambda: _held(proc) == ["/dev/null"] * 2, "it")
+            assert str((proc / "fd" / "0").readlink()).startswith("pipe:")
             assert os.getsid(pid()) == pid()
+
+
+def _held(proc: Path) -> list[str]:
+    """Return what it holds beside its stdin."""
+    numbers = sorted(int(each.name) for each in (proc / "fd").iterdir())
+    held = []
+    for number in numbers[1:]:
+        with suppress(FileNotFoundError):
+            held.append(str((proc / "fd" / str(number)).readlink()))
+    return held
 
 
 def _read(proc: Path, name: str) -> bytes:
@@ -96,6 +108,25 @@ async def come_back(client: Client) -> None:
     client.links.link.driver.abort()
     await noted("resume")
     await client.links.wait_up()
+
+
+def test_a_crowd_of_sessions_waits_for_the_one_that_is_just_beginning() -> None:
+    """The pipe was full, and the witness was started anew for each of them and told half."""
+    trust = Trust("somebody", "t" * 43, "f" * 43)
+    crowd = [
+        witness_client.Testimony(Address("127.0.0.1", 1), trust, None, 1.0) for _ in range(400)
+    ]
+    try:
+        crowd[0].note("session", "secret" * 10)
+        first = pid()
+        assert first
+        for each in crowd[1:]:
+            each.note("session", "secret" * 10)
+        assert pid() == first
+    finally:
+        for each in crowd:
+            each.withdraw(tells=False)
+    assert pid() == 0
 
 
 async def test_where_none_can_be_started_nobody_minds(monkeypatch: pytest.MonkeyPatch) -> None:
