@@ -202,15 +202,19 @@ def _asking(
     """Return what SIGUSR1 and SIGHUP do.
 
     SIGHUP has two meanings. Where the terminal has gone that the server was started on, it is asked
-    to stop, as every program on a terminal is; it drains first. Otherwise somebody has moved the
-    audit log away.
+    to stop, as every program on a terminal is; it drains first, and a shell that hangs up in its
+    turn, a moment after the terminal, cuts that no shorter. Otherwise somebody has moved the audit
+    log away.
     """
+    hung_up = False
 
     def hang_up() -> None:
-        if has_terminal and not _is_on_terminal():
-            told.put_nowait(signal.SIGTERM)
-        else:
+        nonlocal hung_up
+        if not has_terminal or _is_on_terminal():
             server.reopen()
+        elif not hung_up:
+            hung_up = True
+            told.put_nowait(signal.SIGTERM)
 
     return {signal.SIGHUP: hang_up, signal.SIGUSR1: partial(_log_status, server)}
 
