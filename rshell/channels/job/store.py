@@ -115,7 +115,8 @@ class JobStore:
     def create(self, identity: str, name: str | None) -> str:
         """Make the directory of a new job and return its name, a fresh one without `name`.
 
-        What has that `name` is put aside; `settle` must follow. Raises ConfigurationError.
+        What has that `name` is put aside; `settle` must follow. Raises ConfigurationError, and then
+        nothing is put aside.
         """
         if name is not None:
             directory = self.directory(identity, name)
@@ -125,7 +126,11 @@ class JobStore:
                     directory.rename(_aside(directory))
             except OSError as error:
                 raise ConfigurationError(f"can't replace {directory}: {error.strerror}.") from error
-            self._make(identity, name)
+            try:
+                self._make(identity, name)
+            except ConfigurationError:
+                self._settle(directory, is_new=False)
+                raise
             return name
         tries = 0
         while True:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 import subprocess
 import sys
@@ -65,6 +67,22 @@ def test_what_has_the_name_of_a_new_job_waits_until_that_has_started(tmp_path: P
     assert list(again.load()) == [] and content() == "new"
     again.close()
     assert [path.name for path in store.directory("me", "a").parent.iterdir()] == ["a"]
+
+
+def test_a_full_disk_takes_no_job_of_that_name_away(
+    store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.create("me", "a")
+    (store.directory("me", "a") / "stdout.0").write_text("old")
+
+    def mkdir(self: Path, mode: int = 0o777) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", mkdir)
+        with pytest.raises(ConfigurationError, match="No space left"):
+            store.create("me", "a")
+    assert (store.directory("me", "a") / "stdout.0").read_text() == "old"
 
 
 def test_no_name_leads_out_of_its_directory(store: JobStore) -> None:
