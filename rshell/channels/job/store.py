@@ -90,7 +90,8 @@ class JobStore:
     def load(self) -> Iterator[tuple[str, JobInfo]]:
         """Yield (identity, job) for each job that is kept; those that ran have become lost."""
         for aside in self._root.glob("*/.*"):  # a server died in the middle of a start
-            self._settle(aside.parent / aside.name[1:], is_new=True)
+            directory = aside.parent / aside.name[1:]
+            self._settle(directory, is_new=(directory / _RECORD).exists())
         for path in sorted(self._root.glob(f"*/*/{_RECORD}")):
             try:
                 record = JobRecord.from_bytes(read_private(path))
