@@ -69,9 +69,14 @@ class Peer:
         return self._frames.pop(0)
 
     def expect(self, frame_type: int) -> dict[str, Any]:
-        """Return the JSON body of the next frame, which must be of this type."""
+        """Return the JSON body of the next frame, which must be of this type.
+
+        A client may leave at any time, as one does whose time for logging in is over.
+        """
         found = self.next_frame()
-        assert found is not None and found[0] == frame_type, (FrameType(frame_type), found)
+        if found is None:
+            raise ConnectionAbortedError(f"the client left before {FrameType(frame_type).name}")
+        assert found[0] == frame_type, (FrameType(frame_type), found)
         body: dict[str, Any] = json.loads(found[2])
         return body
 

@@ -33,6 +33,7 @@ from rshell.channels.shell.shell_process import ShellProcess
 from rshell.errors import SpawnError
 from rshell.execution.piped_process import Outlet
 from rshell.execution.running_process import RunningProcess
+from rshell.execution.spawn import NOT_EXECUTABLE
 from rshell.protocol.codec import Json
 from rshell.values import ExitStatus, TerminalSize
 
@@ -92,7 +93,7 @@ class PersistentShell:
     # Its life.
 
     async def start(self, unreported: Mapping[int, int] | None = None) -> None:
-        """Start a shell and wait for its first report. Raises SpawnError, OSError, TimeoutError.
+        """Start a shell and wait for its first report. Raises SpawnError and OSError.
 
         `unreported` counts the bytes that the shell before it sent since the last ending; None says
         that there was none.
@@ -117,8 +118,15 @@ class PersistentShell:
         shell.on_report = self._report
         shell.on_answer = self._questions.answered
         shell.on_death = self._died
-        async with timeout(self._context.limits.open_timeout):
-            await self._ready.wait()
+        seconds = self._context.limits.open_timeout
+        try:
+            async with timeout(seconds):
+                await self._ready.wait()
+        except TimeoutError as error:
+            why = (
+                f"it is not ready after {seconds:g} s, as when its startup files wait for something"
+            )
+            raise SpawnError(NOT_EXECUTABLE, why) from error
 
     async def write(self, data: bytes) -> bytes:
         """Give commands input. What a shell that died has not read died with it.
@@ -320,7 +328,7 @@ class PersistentShell:
         except Exception as error:  # whatever it is, nobody may wait for this shell any more
             self._cut(victim, status, sent)
             self._on_failure(f"the shell ended and can't be started anew: {error}")
-            if not isinstance(error, (SpawnError, OSError, TimeoutError)):
+            if not isinstance(error, (SpawnError, OSError)):
                 raise
             return
         if self._is_closed or self._shell is None:

@@ -213,7 +213,7 @@ class PlainShell:
         try:
             try:
                 await self.shell.start()
-            except (SpawnError, OSError, TimeoutError) as error:
+            except (SpawnError, OSError) as error:
                 program = self.shell.program
                 channel.refuse("failed", f"the server can't start {program}: {error}")
                 return

@@ -140,6 +140,7 @@ async def test_a_shell_that_does_not_start_leaves_no_entry(
             with pytest.raises(ChannelRefused) as caught:
                 await attach(client)
             assert caught.value.code == "failed"
+            assert ("not ready after 0.4 s" in str(caught.value)) == (program != "false")
             assert await listed(client) == []
 
 
