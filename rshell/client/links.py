@@ -37,6 +37,7 @@ from rshell.errors import (
     VersionMismatch,
     caused_by,
 )
+from rshell.protocol.fields import SECONDS_LIMIT
 from rshell.protocol.link import Link
 from rshell.protocol.login import ClientLogin, LinkClosed, LinkEvent, LoggedIn, SessionAttached
 from rshell.protocol.messages import Attach, Resume
@@ -78,7 +79,8 @@ class ClientLink:
         self.identity = ""
         self.live = live or LiveSession(Session(Role.CLIENT, limits), _refuse_channel)
         self._is_kept = is_kept
-        self._linger = limits.resume_window if is_kept else 0.0
+        # The wire has a longest time, and a program may want to come back for ever.
+        self._linger = min(limits.resume_window, SECONDS_LIMIT - 1) if is_kept else 0.0
         self.link = Link(Role.CLIENT, limits, loop.time())
         self.driver = Driver(self.link, self.handle)
         self._address = address
@@ -232,13 +234,13 @@ class Reconnector:
         self._is_leaving = True
         is_told = self._live.error is not None
         try:
-            await self.close()
-        finally:
-            driver, can_tell = self.link.driver, self.is_up
-            if self._live.error is None:
-                driver.close("done", "the client is done")
-                self._live.end(SessionClosed("done", "the session was closed", by="local"))
-        try:
+            try:
+                await self.close()
+            finally:
+                driver, can_tell = self.link.driver, self.is_up
+                if self._live.error is None:
+                    driver.close("done", "the client is done")
+                    self._live.end(SessionClosed("done", "the session was closed", by="local"))
             async with timeout(self._limits.close_seconds):
                 await driver.done.wait()
             is_told = is_told or can_tell

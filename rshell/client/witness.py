@@ -54,6 +54,7 @@ def _note(line: bytes, records: dict[bytes, bytes]) -> None:
     if text == b"!":
         if record is not None and not os.fork():
             try:
+                os.close(0)  # or the pipe would still seem to be read once the witness is dead
                 tell([record])
             finally:
                 os._exit(0)

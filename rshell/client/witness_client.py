@@ -12,6 +12,8 @@ Hazards:
 - A descriptor of the pipe in any other process would hide our end. It is never inheritable, but a
   program that forks without exec (multiprocessing's "fork") copies it all the same. What such a
   child says of our sessions is not heard: it is no longer the process that began them.
+- A pipe holds a hundred lines, and a program may have a thousand sessions before its witness has
+  begun to read. They wait for it then; killed as deaf, it would be started for each of them anew.
 - In a program that was frozen into one file `sys.executable` is the program itself, and starting it
   would start all of it once more. There is no witness there.
 """
@@ -21,6 +23,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import select
 import subprocess
 import sys
 import threading
@@ -31,6 +34,7 @@ from rshell.aio import in_thread
 from rshell.security.credentials import Trust
 from rshell.values import Address
 
+_PATIENCE = 1.0  # seconds, for a witness to begin to read
 _START = (
     "import sys; sys.path.insert(0, sys.argv.pop(1)); "
     "from rshell.client.witness import main; main()"
@@ -89,15 +93,25 @@ class _Witness:
                 if self._popen is None:
                     self._close_pipe()
             for number, line in self.lines.items():
-                self._write(number, line)
+                if not self._write(number, line):
+                    break  # this one is no better
 
     def _write(self, number: int, line: bytes) -> bool:
         """Write one line, whole or not at all; False if the witness is dead or deaf."""
-        text = b"%d %b" % (number, line)
+        text = (b"%d %b" % (number, line)).rstrip() + b"\n"
         try:
-            return os.write(self._fd, text.rstrip() + b"\n") > len(text.rstrip())
+            return self._try_to_write(text) == len(text)
         except OSError:
             return False
+
+    def _try_to_write(self, text: bytes) -> int:
+        try:
+            return os.write(self._fd, text)
+        except BlockingIOError:  # a hundred sessions fill the pipe of one that has just begun
+            poll = select.poll()
+            poll.register(self._fd, select.POLLOUT)
+            poll.poll(_PATIENCE * 1000)
+            return os.write(self._fd, text)
 
     def _let_go(self) -> None:
         if self._has_work and self._popen is not None:

@@ -123,7 +123,12 @@ class ChannelState:
             self.ours = Half.OPEN
 
     def keep(self, size: int) -> bool:
-        """Count bytes of the peer's that are kept until `let_go`, if the budget has them."""
+        """Count bytes of the peer's that are kept until `let_go`, if the budget has them.
+
+        Of a channel that is over they are not counted: the budget has back what it held.
+        """
+        if self.is_over:
+            return True  # who hears of a message may do so after the end that came with it
         if self.kept + size > _LEAST and not self._budget.reserve(size):
             return False
         if self.kept + size <= _LEAST:

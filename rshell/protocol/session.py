@@ -219,9 +219,13 @@ class Session(Outbox):
         if frame_type is FrameType.OPENED:
             opened = Opened.from_bytes(frame.body)
             channel.send_window = SendWindow(opened.window)
+            if channel.is_discarding:
+                return []
             if not channel.keep(memory_cost(frame.body)):
-                raise RemoteProtocolError("the replies take too much memory", code="flood")
-            return [] if channel.is_discarding else [ChannelOpened(channel, opened.reply)]
+                cause = ChannelReset("overrun", "there is no memory for the reply", by="local")
+                self.reset(channel, cause.code, cause.reason)
+                return [ChannelClosed(channel, cause)]
+            return [ChannelOpened(channel, opened.reply)]
         if frame_type is FrameType.MESSAGE:
             message = parse_object("MESSAGE", frame.body)
             size = memory_cost(frame.body)

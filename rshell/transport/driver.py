@@ -139,7 +139,7 @@ class Driver:
 
     def receive_eof(self) -> None:
         """Take the end of the stream."""
-        self._in_order(self._take_eof)
+        self.in_order(self._take_eof)
 
     def stream_writable(self) -> None:
         """The stream has room again."""
@@ -148,7 +148,14 @@ class Driver:
     def stream_lost(self, error: Exception | None) -> None:
         """The stream is gone. `error` says why, None after an orderly end."""
         self.stream = None
-        self._in_order(partial(self._take_loss, error))
+        self.in_order(partial(self._take_loss, error))
+
+    def in_order(self, work: Callable[[], None]) -> None:
+        """Do `work()` now, or behind what was put off."""
+        if self._later:
+            self.put_off(work)
+        else:
+            work()
 
     def put_off(self, work: bytes | Callable[[], None]) -> None:
         """Have bytes taken, or `work()` done, in a later pass of the loop, and read no more yet."""
@@ -163,24 +170,28 @@ class Driver:
 
     def take_turn(self) -> bool:
         """Do a helping of what was put off; return whether there is more of it."""
-        work = self._later.popleft() if self._later else b""  # it may be dropped meanwhile
-        if callable(work):
-            work()
-        elif len(work):
-            rest = self._take(work)
-            if len(rest) and not self._is_dropped:
-                self._later.appendleft(memoryview(rest))
+        try:
+            self._take_next()
+        except Exception as error:  # asyncio would drop the stream, were this its own call
+            self._loop.call_exception_handler({"message": "a link failed", "exception": error})
+            self.abort()
         self._is_in_line = bool(self._later)
         if not self._is_in_line and self.stream is not None:
             self.stream.resume()
         return self._is_in_line
 
-    def _in_order(self, work: Callable[[], None]) -> None:
-        """Do `work()` now, or behind what was put off."""
-        if self._later:
-            self.put_off(work)
-        else:
-            work()
+    def _take_next(self) -> None:
+        work = self._later.popleft() if self._later else b""  # it may be dropped meanwhile
+        if callable(work):
+            behind, self._later = self._later, deque()
+            try:
+                work()  # what it puts off was there before what is behind it
+            finally:
+                self._later += behind
+        elif len(work) and not self._is_dropped:
+            rest = self._take(work)
+            if len(rest) and not self._is_dropped:
+                self._later.appendleft(memoryview(rest))
 
     def _take(self, data: Buffer) -> Buffer:
         """Take a helping of bytes; return the rest."""

@@ -81,7 +81,7 @@ class TlsStream(SocketStream):
                 self._first = bytes(shared.received[: min(nbytes, _QUOTED)])
             self._shake_hands()
         if self._is_ready:
-            self._read()
+            self._driver.in_order(self._read)
 
     def eof_received(self) -> bool | None:
         """Take the end of the socket; without a GOODBYE before it, it proves nothing."""

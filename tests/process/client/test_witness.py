@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import os
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,8 @@ from rshell.security.credentials import find_trust
 from rshell.security.files import private_directory
 from rshell.values import Address, Bounds
 from tests.support.audit import audited, noted
-from tests.support.commands import DEADLINE, ROOT
+from tests.support.commands import DEADLINE, ROOT, until
+from tests.support.execution import is_alive
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 
@@ -96,6 +98,35 @@ async def test_each_session_is_ended_when_it_is_time_and_no_other(tmp_path: Path
         ids = [each.links.link.live.session.id for each in (now, later, local)]
         assert ended == set(ids)
         assert (await kept.run("echo on")).stdout == b"on\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_who_tells_for_the_living_does_not_hide_that_the_witness_is_dead() -> None:
+    """It had the pipe as well, and so the client spoke to nobody for as long as it tried."""
+    way = {"address": "unix:/no/such/socket", "identity": None, "ca": None, "window": 30.0}
+    with witness() as popen:
+        say(popen, b"1 " + json.dumps(way | {"session": "s", "secret": "s"}).encode())
+        say(popen, b"1 !")
+        children = Path(f"/proc/{popen.pid}/task/{popen.pid}/children")
+        until(lambda: children.read_text() != "", "the one that tells")
+        teller = int(children.read_text())
+        try:
+            popen.kill()
+            popen.wait()
+            until(lambda: is_deaf(popen), "the end of the pipe")
+            assert is_alive(teller)
+        finally:
+            os.kill(teller, signal.SIGKILL)
+        with suppress(BrokenPipeError):
+            popen.stdin.close()  # type: ignore[union-attr]
+
+
+def is_deaf(popen: subprocess.Popen[bytes]) -> bool:
+    try:
+        say(popen, b"2")
+    except BrokenPipeError:
+        return True
+    return False
 
 
 async def test_a_session_with_much_on_its_way_is_ended_as_well() -> None:

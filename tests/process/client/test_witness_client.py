@@ -15,7 +15,8 @@ import pytest
 import rshell
 from rshell.client import witness_client
 from rshell.client.client import Client
-from rshell.values import Bounds
+from rshell.security.credentials import Trust
+from rshell.values import Address, Bounds
 from tests.support.audit import noted
 from tests.support.commands import DEADLINE
 from tests.support.commands import until as wait_until
@@ -107,6 +108,25 @@ async def come_back(client: Client) -> None:
     client.links.link.driver.abort()
     await noted("resume")
     await client.links.wait_up()
+
+
+def test_a_crowd_of_sessions_waits_for_the_one_that_is_just_beginning() -> None:
+    """The pipe was full, and the witness was started anew for each of them and told half."""
+    trust = Trust("somebody", "t" * 43, "f" * 43)
+    crowd = [
+        witness_client.Testimony(Address("127.0.0.1", 1), trust, None, 1.0) for _ in range(400)
+    ]
+    try:
+        crowd[0].note("session", "secret" * 10)
+        first = pid()
+        assert first
+        for each in crowd[1:]:
+            each.note("session", "secret" * 10)
+        assert pid() == first
+    finally:
+        for each in crowd:
+            each.withdraw(tells=False)
+    assert pid() == 0
 
 
 async def test_where_none_can_be_started_nobody_minds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,8 @@ import pytest
 
 from rshell.client.links import ClientLink
 from rshell.errors import ConnectError, LinkLost, RshellError, SessionClosed, UntrustedServer
+from rshell.protocol.frames import FrameType, encode_frame
+from rshell.protocol.messages import Goodbye
 from rshell.security.certificates import (
     CertificateFiles,
     certificate_der,
@@ -77,6 +79,35 @@ async def test_records_of_one_byte_are_taken_by_helpings_and_in_order(
         channel.send_eof()
         assert await channel.read() == data
         assert paused
+
+
+async def test_a_goodbye_in_records_that_were_put_off_is_heard_before_the_loss_behind_it(
+    enciphered: MakeStream,
+) -> None:
+    """A write of ours may fail meanwhile, and what was said before tells why."""
+    async with socket_session(wait, enciphered) as session:
+        stream, served = session.client.driver.stream, session.server.driver.stream
+        assert isinstance(stream, TlsStream) and isinstance(served, TlsStream)
+        assert stream._transport is not None and served._transport is not None
+        transport, pause = served._transport, served.pause
+
+        def lose() -> None:
+            served.connection_lost(ConnectionResetError("reset"))
+            transport.abort()
+
+        def pause_and_lose() -> None:
+            pause()
+            asyncio.get_running_loop().call_soon(lose)
+
+        served.pause = pause_and_lose  # type: ignore[method-assign]
+        for _ in range(300):
+            stream._tls.write(encode_frame(200, 1, b""))  # one to skip
+        stream._tls.write(encode_frame(FrameType.GOODBYE, 0, Goodbye("done", "bye").to_bytes()))
+        stream._transport.write(stream._outgoing.read())
+        async with asyncio.timeout(DEADLINE):
+            await session.server.driver.done.wait()
+        assert isinstance(session.server.cause, SessionClosed)
+        assert session.server.cause.reason == "bye"
 
 
 async def test_much_data_both_ways_at_once(enciphered: MakeStream) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any, cast
 
 import pytest
 
@@ -246,6 +248,45 @@ async def test_waiting_for_a_link_can_be_cancelled() -> None:
         with pytest.raises(asyncio.CancelledError):
             await waiting
         assert made.reconnector.link.live.error is None
+
+
+class Word:
+    """What a witness is told, without one."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def note(self, session: str, secret: str) -> None:
+        self.said.append("note")
+
+    def withdraw(self, *, tells: bool) -> None:
+        self.said.append(f"withdraw {tells}")
+
+
+async def test_leaving_that_is_cancelled_at_its_first_wait_tells_the_witness_all_the_same() -> None:
+    """Or the server kept a session that nobody comes back to, and the witness a record of it."""
+    word = Word()
+    async with bench() as made:
+        made.reconnector = Reconnector(
+            made.links[0], made.redial, made.limits, lambda: cast(Any, word)
+        )
+        made.cut()
+        await until(lambda: len(made.attempts) == 1)
+        leaving = asyncio.ensure_future(made.reconnector.leave())
+        await asyncio.sleep(0)
+        leaving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+        assert made.links[0].live.error is not None
+        assert word.said == ["note", "withdraw True"]
+
+
+async def test_who_would_come_back_for_ever_asks_for_the_longest_time_there_is() -> None:
+    for window in (math.inf, 1e12):
+        async with bench("back", limits=replace(LIMITS, resume_window=window)) as made:
+            made.cut()
+            await arrived(made, 2)
+            assert made.reconnector.is_up
 
 
 async def test_a_goodbye_ends_the_session_and_nobody_dials() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from rshell.errors import ChannelRefused, LocalProtocolError, RemoteProtocolError
+from rshell.errors import ChannelRefused, ChannelReset, LocalProtocolError, RemoteProtocolError
 from rshell.protocol.channel import ChannelClosed, ChannelRequested, ChannelState, DataReceived
 from rshell.protocol.frames import Frame, FrameType
 from rshell.protocol.session import Role, Session
@@ -418,6 +418,23 @@ def test_requests_that_take_more_memory_than_a_session_has_are_refused() -> None
         session.refuse(channel, "failed", "enough")
     assert session._budget.free == before
     assert receive(session, FrameType.OPEN, 103, body)
+
+
+def test_a_reply_that_takes_more_memory_than_is_left_ends_its_channel_and_no_other() -> None:
+    """A client may have spent its memory on windows, and its server done nothing wrong."""
+    session = Session(Role.CLIENT, Bounds())
+    first, second, third = (session.open("talk", {}) for _ in range(3))
+    session.reset(third, "cancelled", "no more use")
+    session._budget.take(session._budget.free)
+    reply = {"window": 1, "reply": {"x": [[]] * 2000}}
+    [end] = receive(session, FrameType.OPENED, first.number, reply)
+    assert isinstance(end, ChannelClosed) and isinstance(end.cause, ChannelReset)
+    assert (end.channel, end.cause.code) == (first, "overrun")
+    assert receive(session, FrameType.OPENED, second.number, {"window": 1})
+    assert not receive(session, FrameType.OPENED, third.number, reply)
+    for channel in (first, third):
+        assert not receive(session, FrameType.CLOSE, channel.number, {})
+    assert list(session.channels.values()) == [second]
 
 
 def test_what_we_say_keeps_to_the_shape_that_a_peer_takes() -> None:

@@ -203,6 +203,29 @@ async def test_messages_that_nobody_reads_are_bounded_and_those_that_wait_are_no
         assert (await session.open("stage")).reply == {}  # the session goes on
 
 
+async def test_a_message_that_came_with_the_end_and_was_never_read_costs_no_memory_for_ever() -> (
+    None
+):
+    """It was counted after the channel had given all back, and a long session grew slow."""
+
+    async def serve(channel: Channel) -> None:
+        channel.accept()
+        await channel.read(1)
+        channel._live.session.send_message(channel._state, {"text": "x" * 1000})
+        channel.close()  # in one write with the message
+
+    async with memory_session(serve) as session:
+        budget = session.live.session._budget
+        free = budget.free
+        for _ in range(3):
+            async with await session.open("brief") as channel:
+                await channel.write(b"x")
+                await channel.wait_closed()
+                channel.close()
+                await until(lambda: not session.live.session.channels)
+        assert budget.free == free
+
+
 async def test_answers_that_the_peer_asks_for_and_does_not_take_are_bounded() -> None:
     stage = Stage()
     async with (

@@ -458,3 +458,41 @@ async def test_a_variable_traces_to_stderr_and_each_frame_once(
     assert output.out == ""
     assert output.err.count(" > HELLO 0 ") == output.err.count(" < HELLO 0 ") == 2
     assert caplog.records == []  # a program's own log shows them not a second time
+
+
+async def test_what_work_brings_that_was_put_off_comes_before_the_end_behind_it() -> None:
+    """Records of TLS are deciphered late, too: a GOODBYE among them says why there is an end."""
+    driver, witness, _, data = busy_server(100)
+    goodbye = frame(FrameType.GOODBYE, 0, {"code": "done"})
+    driver.put_off(lambda: driver.receive_data(memoryview(data + goodbye)))
+    driver.in_order(lambda: driver.receive_data(memoryview(b"behind it")))
+    driver.stream_lost(ConnectionResetError())
+    await driver.done.wait()
+    end = witness.events[-1]
+    assert isinstance(end, LinkClosed) and isinstance(end.cause, SessionClosed)
+    assert len(witness.events) == 101
+
+
+async def test_a_failure_in_its_turn_drops_the_link_and_hangs_nobody() -> None:
+    """Or it would stay paused, and who waits for its end would do so for ever."""
+    driver, witness, stream, data = busy_server(100)
+    failures: list[object] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda loop, context: failures.append(context["exception"]))
+    take = witness.handle
+
+    def handle(event: object) -> None:
+        take(event)
+        if len(witness.events) == 40:
+            raise ZeroDivisionError
+
+    witness.handle = handle  # type: ignore[method-assign]
+    driver.receive_data(memoryview(data))
+    driver.receive_data(memoryview(data))
+    driver.receive_eof()
+    async with asyncio.timeout(DEADLINE):
+        await until(lambda: "abort" in stream.did)
+        driver.stream_lost(None)
+        await driver.done.wait()
+    assert [type(failure) for failure in failures] == [ZeroDivisionError]
+    assert isinstance(driver.link.error, LinkLost) and len(witness.events) == 41
