@@ -190,7 +190,7 @@ async def _serve(options: argparse.Namespace, limits: Limits) -> int:
             listening = Listening.of(host, server.addresses, server.fingerprint) if host else None
             state = options.state and options.state.absolute()
             tell("\n".join(_welcome(server.addresses, listening, state)), fd=1)
-            if await told.get() is signal.SIGTERM:
+            if await told.get() is not signal.SIGINT:
                 await _drain(server, told)
             tell("rshell-server: stopping")
     return 0
@@ -208,7 +208,7 @@ def _asking(
 
     def hang_up() -> None:
         if has_terminal and not _is_on_terminal():
-            told.put_nowait(signal.SIGTERM)
+            told.put_nowait(signal.SIGHUP)
         else:
             server.reopen()
 
@@ -229,11 +229,19 @@ def _is_on_terminal() -> bool:
 
 
 async def _drain(server: Server, told: asyncio.Queue[signal.Signals]) -> None:
-    """Let commands end by themselves, until the time for that is over or another signal comes."""
+    """Let commands end by themselves, until the time for that is over or another signal comes.
+
+    A hang-up is none: a shell passes on that of its terminal, and has one of its own at its end.
+    """
+
+    async def told_again() -> None:
+        while await told.get() is signal.SIGHUP:
+            pass
+
     if server.commands:
         running = "1 command runs" if server.commands == 1 else f"{server.commands} commands run"
         tell(f"rshell-server: draining; {running} (SIGTERM or Ctrl-C again stops at once)")
-    await first_of(server.drain(), told.get())
+    await first_of(server.drain(), told_again())
 
 
 def _welcome(

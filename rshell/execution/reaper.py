@@ -172,7 +172,8 @@ def _stat(pid: int) -> list[bytes]:
         os.close(fd)
 
 
-def _start_time(pid: int) -> bytes:
+def start_time(pid: int) -> bytes:
+    """Return what tells `pid` from an earlier process of that number; empty without a /proc."""
     fields = _stat(pid)
     return fields[19] if len(fields) > 19 else b""
 
@@ -188,7 +189,7 @@ class _Leader:
                 self._fd = os.pidfd_open(pid)
             except OSError:
                 pass  # out of descriptors, or an old kernel: the start time has to do
-        self._started = b"" if self._fd >= 0 else _start_time(pid)
+        self._started = b"" if self._fd >= 0 else start_time(pid)
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -202,7 +203,7 @@ class _Leader:
             except OSError:
                 return not self._number_taken()
             return True
-        return not self._number_taken() or _start_time(self.pid) == self._started
+        return not self._number_taken() or start_time(self.pid) == self._started
 
     def _number_taken(self) -> bool:
         return _session_of(self.pid) != -1

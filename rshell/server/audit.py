@@ -33,6 +33,7 @@ import stat
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from rshell.errors import ConfigurationError
@@ -215,7 +216,8 @@ class AuditLog:
             _log.error("the audit log is full and can't be moved away: %s", error.strerror)
             self._size = 0  # not again before the next look, and as much
             if self._fd == locked:
-                fcntl.flock(locked, fcntl.LOCK_UN)
+                with suppress(OSError):  # a file system without locks
+                    fcntl.flock(locked, fcntl.LOCK_UN)
 
     def _older(self, number: int) -> Path:
         assert self._path is not None

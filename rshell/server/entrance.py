@@ -41,7 +41,7 @@ from rshell.errors import (
 from rshell.server.admission import Penalties, Places, is_loopback
 from rshell.server.audit import Refusals
 from rshell.server.login import LinkHost, ServerLink
-from rshell.server.shares import most_links
+from rshell.server.shares import most_links, most_unfinished
 from rshell.server.state import LOCAL_IDENTITY
 from rshell.transport.sockets import BACKLOG, SocketStream, UnixListener, is_trusted_uid, peer_uid
 from rshell.transport.tls import TlsStream
@@ -76,7 +76,7 @@ class Entrance:
         self._own = own
         self._loop = asyncio.get_running_loop()
         self._penalties = Penalties(host.limits)
-        self._places: Places[ServerLink] = Places(host.limits.unfinished_logins)
+        self._places: Places[ServerLink] = Places(most_unfinished(host.limits))
         self._unfinished: set[ServerLink] = set()  # have not logged in, by any way
         self._listeners: list[Listener | UnixListener] = []
 

@@ -100,11 +100,11 @@ class ServerLink:
         return int(self.driver.has_begun)
 
     def drop(self, reason: str) -> None:
-        """End the link without a word. Does nothing when it is over."""
+        """End a link without a login, without a word. Does nothing when it is over."""
         if self.link.error is None:
             self.link.receive_lost(LinkLost(reason))
             self.driver.flush()  # which closes the stream
-            self.handle(LinkClosed(LinkLost(reason)))
+            self.handle(LinkClosed(SessionClosed("busy", reason, by="local")))  # it did not leave
 
     def close(self, code: str, reason: str) -> None:
         """End the link and the session on it. Does nothing when it is over."""

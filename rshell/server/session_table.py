@@ -101,6 +101,9 @@ class SessionTable:
     def __getitem__(self, id: str) -> KeptSession:
         return self._sessions[id]
 
+    def __contains__(self, kept: KeptSession) -> bool:
+        return self._sessions.get(kept.id) is kept  # no search: a drain asks for each of thousands
+
     def __iter__(self) -> Iterator[KeptSession]:
         return iter(list(self._sessions.values()))
 

@@ -4,8 +4,8 @@ Channels and commands of an identity are counted here, over all of its sessions;
 those that wait for their client, are counted by the session table, and what it writes into the
 audit log there. A refusal says which limit it was.
 
-Descriptors belong to nobody. Links may have three quarters of them, commands all but a sixteenth
-of them, and what is left lets people log in and see.
+Descriptors belong to nobody. Links may have three quarters of them, and an eighth more before they
+have logged in; commands have all but a sixteenth, and what is left lets people log in and see.
 """
 
 from __future__ import annotations
@@ -125,3 +125,8 @@ def descriptors() -> int:
 def most_links(limits: Bounds) -> int:
     """Return how many links may be logged in: as many as sessions, or as descriptors are theirs."""
     return min(limits.sessions, descriptors() * 3 // 4)
+
+
+def most_unfinished(limits: Bounds) -> int:
+    """Return how many links over TCP may be there that have not logged in: strangers, perhaps."""
+    return min(limits.unfinished_logins, descriptors() // 8)

@@ -7,6 +7,9 @@ nothing to configure, and no way to serve without a login.
 shows: `rshell-token` writes that into its lines, and knows by it that there have been tokens. The
 file of tokens is looked at once a second, whatever edited it.
 
+Hazard: the number of a process is soon another's; in a container each server in turn has the same.
+Who has it is known by when it began, too.
+
 Hazard: a file of tokens that can't be read stops logins until it is mended. That is said once for
 each trouble, not once a second, and ends nobody's session.
 """
@@ -25,6 +28,7 @@ from pathlib import Path
 from typing import NamedTuple, Optional
 
 from rshell.errors import ConfigurationError
+from rshell.execution.reaper import start_time
 from rshell.protocol.scram import Verifier
 from rshell.security.certificates import (
     CertificateFiles,
@@ -94,19 +98,19 @@ class Listening(NamedTuple):
         try:
             with locked(path):
                 entries = [entry for entry in _read_listening(directory) if _is_running(entry[0])]
-                values = [[pid, *it] for pid, it in [*entries, (os.getpid(), self)]]
+                values = [[who, *it] for who, it in [*entries, (_mark(os.getpid()), self)]]
                 write_private(path, json.dumps(values).encode() + b"\n", durable=False)
         except ConfigurationError as error:
             _log.warning("rshell-token will not know where this server listens: %s", error)
 
 
-def _read_listening(directory: Path) -> list[tuple[int, Listening]]:
+def _read_listening(directory: Path) -> list[tuple[str, Listening]]:
     """Return the process and the place of each server that was noted, the latest last."""
     path = directory / _LISTENING
     try:
         return [
-            (int(pid), Listening(str(mark), str(here), elsewhere and str(elsewhere)))
-            for pid, mark, here, elsewhere in json.loads(read_private(path))
+            (str(who), Listening(str(shown), str(here), elsewhere and str(elsewhere)))
+            for who, shown, here, elsewhere in json.loads(read_private(path))
         ]
     except FileNotFoundError:
         return []
@@ -116,14 +120,20 @@ def _read_listening(directory: Path) -> list[tuple[int, Listening]]:
         ) from error
 
 
-def _is_running(pid: int) -> bool:
+def _mark(pid: int) -> str:
+    """Return what tells a process from an earlier one of the same number."""
+    return f"{pid}@{start_time(pid).decode()}"
+
+
+def _is_running(process: str) -> bool:
+    pid = process.partition("@")[0]
     try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         pass
-    return True
+    return process == _mark(int(pid))
 
 
 class TlsIdentity(NamedTuple):

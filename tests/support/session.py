@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -204,14 +206,16 @@ async def tls_session(
 ) -> AsyncIterator[Client]:
     """Run a real server and yield a client that reached it over TLS, within a deadline.
 
-    The server gets `limits`; it keeps its key and token where the test's environment says.
+    The server gets `limits`; it keeps its key and token where the test's environment says. The
+    client has no witness, which would begin where a test happens to take long.
     """
+    alone = replace(limits or Bounds(), witness_after=math.inf)
     path = None if cwd is None else str(cwd)
     async with (
         asyncio.timeout(DEADLINE),
         rshell.serve(
             "127.0.0.1", 0, limits=limits, handlers=handlers, commands=commands, cwd=path
         ) as server,
-        rshell.connect(server.addresses[0], limits=limits) as client,
+        rshell.connect(server.addresses[0], limits=alone) as client,
     ):
         yield client

@@ -164,9 +164,8 @@ class Jobs:
         self._ended: dict[Key, JobInfo] = {}
         self._running: dict[Key, RunningJob] = {}
         self._starting: set[Key] = set()
-        self._old_since: dict[
-            Key, float
-        ] = {}  # when the clock was first seen to call a job too old
+        # When the clock was first seen to call a job too old.
+        self._old_since: dict[Key, float] = {}
         self._closed = False
 
     def __len__(self) -> int:

@@ -90,7 +90,8 @@ class JobStore:
     def load(self) -> Iterator[tuple[str, JobInfo]]:
         """Yield (identity, job) for each job that is kept; those that ran have become lost."""
         for aside in self._root.glob("*/.*"):  # a server died in the middle of a start
-            self._settle(aside.parent / aside.name[1:], is_new=True)
+            directory = aside.parent / aside.name[1:]
+            self._settle(directory, is_new=(directory / _RECORD).exists())
         for path in sorted(self._root.glob(f"*/*/{_RECORD}")):
             try:
                 record = JobRecord.from_bytes(read_private(path))
@@ -115,7 +116,8 @@ class JobStore:
     def create(self, identity: str, name: str | None) -> str:
         """Make the directory of a new job and return its name, a fresh one without `name`.
 
-        What has that `name` is put aside; `settle` must follow. Raises ConfigurationError.
+        What has that `name` is put aside; `settle` must follow. Raises ConfigurationError, and then
+        nothing is put aside.
         """
         if name is not None:
             directory = self.directory(identity, name)
@@ -125,7 +127,11 @@ class JobStore:
                     directory.rename(_aside(directory))
             except OSError as error:
                 raise ConfigurationError(f"can't replace {directory}: {error.strerror}.") from error
-            self._make(identity, name)
+            try:
+                self._make(identity, name)
+            except ConfigurationError:
+                self._settle(directory, is_new=False)
+                raise
             return name
         tries = 0
         while True:

@@ -180,15 +180,17 @@ class ShellProcess:
         """Release every descriptor and task.
 
         The process is the caller's to end, by a task that begins before this call: the input of
-        its command is closed behind that, or a part of it would be taken for the whole.
+        its command is closed behind that, or a part of it would be taken for the whole, and so is
+        the pipe of its reports, or it would die of that before it is told to end.
         """
         self.on_report = self.on_answer = self.on_death = _ignore
         if self._writer is not None:
             self._writer.cancel()
         if self._rest_timer is not None:
             self._rest_timer.cancel()
-        self._report_source.close()
-        asyncio.get_running_loop().call_soon(self._piped.close)
+        loop = asyncio.get_running_loop()
+        for source in (self._report_source, self._piped):
+            loop.call_soon(source.close)
 
     # The outlet of its pipes.
 

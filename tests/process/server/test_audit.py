@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import logging
 import os
@@ -34,6 +36,21 @@ def test_a_line_has_its_time_event_and_facts(tmp_path: Path) -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", first["time"])
     assert second.keys() == {"time", "event"}
     assert stat.S_IMODE((tmp_path / "log").stat().st_mode) == 0o600
+
+
+def test_a_file_system_without_locks_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def flock(fd: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    log = AuditLog(tmp_path / "log", Bounds(audit_size=300))
+    for number in range(10):
+        log.write("login", {"number": number})
+    log.close()
+    assert [line["number"] for line in lines(tmp_path / "log")] == list(range(10))
+    assert "is full and can't be moved away" in caplog.text
 
 
 def test_a_restart_appends(tmp_path: Path) -> None:

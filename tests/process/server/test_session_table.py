@@ -406,9 +406,11 @@ async def test_sessions_that_wait_have_a_share_and_who_waits_longest_gives_way()
     assert expired == ["a0", "b0", "b1"]
     park("b3")
     assert expired == ["a0", "b0", "b1", "b2"]
+    assert kept in table
     table.remove(kept)
     for left in table:
         table.remove(left)
+        assert left not in table
     assert (len(table), table.parked) == (0, 0) and not table._each
     for end in ends:
         end.driver.abort()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import resource
 import shutil
+import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 
 import pytest
@@ -102,3 +103,17 @@ async def test_commands_leave_descriptors_for_logins(monkeypatch: pytest.MonkeyP
             assert server._refusals.total == {"descriptors": 1}
     monkeypatch.setattr("rshell.server.shares.descriptors", lambda: 100)
     assert most_links(Bounds()) == 75 and most_links(Bounds(sessions=5)) == 5
+
+
+async def test_strangers_leave_descriptors_for_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rshell.server.shares.descriptors", lambda: 100)
+    async with serving() as (server, _):
+        where = server.addresses[0]
+        async with rshell.connect(where) as client:
+            with ExitStack() as crowd:
+                for _ in range(100):
+                    crowd.enter_context(socket.create_connection((where.host, where.port)))
+                assert (await client.run("echo on")).stdout == b"on\n"
+                async with rshell.connect(where) as second:
+                    assert (await second.run("echo on")).stdout == b"on\n"
+                assert "descriptors" not in server._refusals.total

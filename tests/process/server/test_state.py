@@ -276,6 +276,14 @@ def test_of_several_servers_one_that_runs_and_others_reach_is_remembered(
             Listening("SHA256:ff", name, elsewhere).save(directory)
         found = Listening.load(directory)
         assert found is not None and found.here == expected, name
+    before = (directory / "listening.json").read_text()
+    ours = f'"{os.getpid()}@'
+    assert before.count(ours) == 3
+    # As left by servers that had our number before us, as each has in a container.
+    (directory / "listening.json").write_text(before.replace(ours, f"{ours}1"))
+    Listening("SHA256:ff", "local", None).save(directory)
+    assert (found := Listening.load(directory)) is not None and found.here == "local"
+    assert (directory / "listening.json").read_text().count(ours) == 1
     (directory / "listening.json").write_text("{")
     with pytest.raises(ConfigurationError, match="damaged"):
         Listening.load(directory)

@@ -36,6 +36,9 @@ def test_a_server_drains_when_its_terminal_is_closed_and_not_at_another_hangup(
             os.close(master)
             master = slave = -1
             until(lambda: "draining; 1 command runs" in log.read_text(), "the drain")
+            popen.send_signal(signal.SIGHUP)  # the shell's, when it ends behind its terminal
+            popen.send_signal(signal.SIGUSR1)  # which is heard of later
+            until(lambda: log.read_text().count("commands 1,") == 2, "the second status")
             stdout, _ = running.communicate(b"x\n", timeout=DEADLINE)
             assert (stdout, running.returncode) == (b"done-x\n", 0)
         assert popen.wait(DEADLINE) == 0

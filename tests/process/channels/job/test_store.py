@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 import subprocess
 import sys
@@ -58,13 +60,37 @@ def test_what_has_the_name_of_a_new_job_waits_until_that_has_started(tmp_path: P
     (store.directory("me", "a") / "stdout.0").write_text("new")
     store.settle("me", "a", is_new=True)
     assert content() == "new"
+    for has_made_one in (False, True):  # a server died before the next one had started
+        store.create("me", "a")
+        if not has_made_one:
+            store.directory("me", "a").rmdir()
+        store.close()
+        store = JobStore(tmp_path / "jobs")
+        assert list(store.load()) == [] and content() == "new"
+        assert [path.name for path in store.directory("me", "a").parent.iterdir()] == ["a"]
     store.create("me", "a")
-    store.directory("me", "a").rmdir()  # a server died between the two
+    store.save("me", info("a"))  # it had started
     store.close()
-    again = JobStore(tmp_path / "jobs")
-    assert list(again.load()) == [] and content() == "new"
-    again.close()
-    assert [path.name for path in store.directory("me", "a").parent.iterdir()] == ["a"]
+    store = JobStore(tmp_path / "jobs")
+    assert [found.state for _, found in store.load()] == ["lost"]
+    assert [path.name for path in store.directory("me", "a").iterdir()] == ["job.json"]
+    store.close()
+
+
+def test_a_full_disk_takes_no_job_of_that_name_away(
+    store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.create("me", "a")
+    (store.directory("me", "a") / "stdout.0").write_text("old")
+
+    def mkdir(self: Path, mode: int = 0o777) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", mkdir)
+        with pytest.raises(ConfigurationError, match="No space left"):
+            store.create("me", "a")
+    assert (store.directory("me", "a") / "stdout.0").read_text() == "old"
 
 
 def test_no_name_leads_out_of_its_directory(store: JobStore) -> None:
