@@ -118,7 +118,7 @@ def _download_pipe(far: Far, command: Command) -> float:
         try:
             return _told(far, far.count(), env=os.environ, stdin=sender.stdout)
         finally:
-            sender.kill()
+            sender.terminate()
 
 
 def _download_file(far: Far, command: Command) -> float:
@@ -134,7 +134,7 @@ def _download_file(far: Far, command: Command) -> float:
                     break
                 time.sleep(_LOOK_SECONDS)
                 before, size = size, os.fstat(file.fileno()).st_size
-            receiver.kill()
+            receiver.terminate()
     path.unlink()
     return counter.rate
 
