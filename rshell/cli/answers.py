@@ -13,8 +13,7 @@ from collections.abc import Callable
 
 from rshell.client.client import Client
 
-_PATIENCE = 2.5  # seconds: the second that an acknowledgement may take, and a slow way
-_LOOKS = 5  # in that time
+_LOOKS = 5  # in the time after which it is said
 
 
 class AnswerWatch:
@@ -26,19 +25,18 @@ class AnswerWatch:
         say: Callable[[str], object],
         *,
         way_out: str = "",
-        seconds: float = _PATIENCE,
         is_wanted: Callable[[], bool] = lambda: True,
     ) -> None:
         self._client = client
         self._say = say
         self._silence = f"no answer from the server; what was sent to it waits{way_out}"
-        self._seconds = seconds
+        self._seconds = client.links.limits.answer_seconds
         self._is_wanted = is_wanted
         self._loop = asyncio.get_running_loop()
         self._heard = client.links.heard_at
         self._since: float | None = None  # when something was seen to wait for an answer
         self._is_told = False
-        self._timer = self._loop.call_later(seconds / _LOOKS, self._look)
+        self._timer = self._loop.call_later(self._seconds / _LOOKS, self._look)
 
     def begin_anew(self) -> None:
         """Tell it again to somebody who may not have heard."""

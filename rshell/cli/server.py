@@ -60,13 +60,10 @@ def main(arguments: list[str], limits: Limits | None = None) -> int:
     """Run the command line and return the status."""
     options = _parse(arguments)
     begin_program()
-    logging.basicConfig(
-        format="rshell-server: %(message)s",
-        level=logging.INFO if options.verbose else logging.WARNING,
-        handlers=[_Lines()],
-    )
-    for handler in logging.getLogger().handlers:
-        handler.setFormatter(_Printable("rshell-server: %(message)s"))
+    lines = _Lines()
+    lines.setFormatter(_Printable("rshell-server: %(message)s"))
+    level = logging.INFO if options.verbose else logging.WARNING
+    logging.basicConfig(level=level, handlers=[lines])
     _refuse_dumps()
     try:
         return asyncio.run(_run(options, limits or Limits()))

@@ -84,7 +84,9 @@ def connect(
         trust = None
         if where.path is None:
             try:
-                trust = find_trust(where, token=token, fingerprint=fingerprint, trust_ca=bool(ca))
+                trust = find_trust(
+                    where, token=token, fingerprint=fingerprint, trust_ca=ca is not None
+                )
             except AuthenticationFailed:
                 await _check_name(where, bounds)  # there is no token for a misspelt name, either
                 raise
@@ -123,9 +125,9 @@ async def dial(
 
     It carries a new session, or resumes that of `live`.
 
-    A server that has too many logins at once turns some away at random, and a path may be cut
-    anywhere before the link is attached, when nothing was run yet. Either is tried again, a little
-    later each time, as long as `open_timeout` lasts.
+    A server that has too many logins at once turns some away, and a path may be cut anywhere before
+    the link is attached, when nothing was run yet. Either is tried again, a little later each time,
+    as long as `open_timeout` lasts.
     """
     make_link = partial(ClientLink, address, trust, limits, live, is_kept=True)
     return await _dial(address, make_link, ca, limits)

@@ -177,7 +177,7 @@ class Reconnector:
         self.lost_at = 0.0
         self.on_change: Callable[[], None] = lambda: None
         self._redial = redial
-        self._limits = limits
+        self.limits = limits
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
         self._wait = 0.0  # seconds before the next attempt
@@ -241,7 +241,7 @@ class Reconnector:
                 if self._live.error is None:
                     driver.close("done", "the client is done")
                     self._live.end(SessionClosed("done", "the session was closed", by="local"))
-            async with timeout(self._limits.close_seconds):
+            async with timeout(self.limits.close_seconds):
                 await driver.done.wait()
             is_told = is_told or can_tell
         except TimeoutError:
@@ -297,7 +297,7 @@ class Reconnector:
         cause = self._live.lost
         if driver is not self.link.driver or cause is None:
             return  # of an attempt that is not over yet, which will see it
-        if self._redial is None or self._limits.resume_window <= 0:
+        if self._redial is None or self.limits.resume_window <= 0:
             self._live.end(cause)
             return
         self.lost_at = self._loop.time()
@@ -313,12 +313,12 @@ class Reconnector:
     async def _come_back(self, cause: LinkLost) -> None:
         self.link.driver.abort()
         try:
-            async with timeout(self._limits.resume_window):
+            async with timeout(self.limits.resume_window):
                 self._take(await self._dial_until_answered())
             return
         except TimeoutError:
             error: RshellError = LinkLost(
-                f"{cause.reason}, and no way back was found in {self._limits.resume_window:g} s",
+                f"{cause.reason}, and no way back was found in {self.limits.resume_window:g} s",
                 silent=cause.silent,
             )
         except ResumeFailed as failed:

@@ -35,6 +35,7 @@ from rshell.security.credentials import Trust
 from rshell.values import Address
 
 _PATIENCE = 1.0  # seconds, for a witness to begin to read
+_LONGEST = 86400.0  # seconds that a witness tries for, however long a client would come back
 _START = (
     "import sys; sys.path.insert(0, sys.argv.pop(1)); "
     "from rshell.client.witness import main; main()"
@@ -152,7 +153,7 @@ class Testimony:
             "token": None if trust is None else trust.token,
             "fingerprint": None if trust is None else trust.fingerprint,
             "ca": str(ca.absolute()) if isinstance(ca, Path) else ca,
-            "window": window,
+            "window": min(window, _LONGEST),
         }
 
     def note(self, session: str, secret: str) -> None:

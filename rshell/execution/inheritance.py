@@ -15,7 +15,8 @@ Hazards:
   A program of our own unblocks everything when it begins; a program that embeds a server may have
   its reasons to block, and keeps its mask.
 - A soft limit below the number of open descriptors is legal, but then a start can open nothing.
-  Two low descriptors are kept in reserve for it.
+  Two low descriptors are kept in reserve for it. A thread that opens something in that moment may
+  be told that there are too many: threads of ours only look for candidates, and find none then.
 - In the C locale Python sets LC_CTYPE in its own environment (PEP 538).
 """
 

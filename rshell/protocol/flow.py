@@ -209,26 +209,49 @@ class AckClock:
         return False
 
 
-class Bucket:
-    """Allows `burst` at once and `rate` a second after that."""
+class Allowance:
+    """Holds `burst` units at first and at most, and gets `rate` more each second."""
 
-    __slots__ = ("_at", "_burst", "_left", "_name", "_rate")
+    __slots__ = ("_at", "_burst", "_left", "_rate")
 
-    def __init__(self, name: str, burst: float, rate: float, now: float) -> None:
-        self._name = name
+    def __init__(self, burst: float, rate: float, now: float) -> None:
         self._burst = burst
         self._rate = rate
         self._left = float(burst)
         self._at = now
 
-    def take(self, now: float) -> None:
+    def take(self, units: float, now: float) -> bool:
+        """Take `units` if they are there."""
+        if self._left < units:
+            self._refill(now)  # only here: most calls find enough
+        if self._left < units:
+            return False
+        self._left -= units
+        return True
+
+    def is_full(self, now: float) -> bool:
+        """Whether nothing of it is in use."""
+        self._refill(now)
+        return self._left >= self._burst
+
+    def _refill(self, now: float) -> None:
+        self._left = min(self._burst, self._left + (now - self._at) * self._rate)
+        self._at = now
+
+
+class Bucket(Allowance):
+    """Ends a flood of what is called `name`: `burst` of them at once and `rate` a second pass."""
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str, burst: float, rate: float, now: float) -> None:
+        super().__init__(burst, rate, now)
+        self._name = name
+
+    def count(self, now: float) -> None:
         """Count one. Raises RemoteProtocolError with the code "flood" when none is left."""
-        self._left -= 1
-        if self._left < 0:
-            self._left = min(self._burst, self._left + (now - self._at) * self._rate)
-            self._at = now
-            if self._left < 0:
-                raise RemoteProtocolError(f"too many {self._name}", code="flood")
+        if not self.take(1, now):
+            raise RemoteProtocolError(f"too many {self._name}", code="flood")
 
 
 class Liveness:

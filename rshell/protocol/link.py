@@ -250,7 +250,7 @@ class Link:
         if frame.is_sequenced:
             assert self.session is not None
             if number != FrameType.DATA:
-                self._control.take(now)
+                self._control.count(now)
             before = self.session.queued_control
             events = self.session.receive(frame, now)
             if self.session.queued_control > max(before, self.limits.queued_replies):
@@ -263,17 +263,17 @@ class Link:
         number = frame.type
         if number == FrameType.ACK:
             assert self.session is not None
-            self._control.take(now)
+            self._control.count(now)
             received = decode_number("ACK", "received", body, 0)
             self.session.replay.acknowledge(received, now, self.round_trip)
         elif number == FrameType.PING:
-            self._pings.take(now)
+            self._pings.count(now)
             ping_id = decode_number("PING", "id", body, 0)
             if len(self._replies) >= self.limits.queued_replies:
                 raise RemoteProtocolError("answers are asked for and not taken", code="flood")
             self._queue(FrameType.PONG, encode_number("id", ping_id))
         elif number == FrameType.PONG:
-            self._pings.take(now)
+            self._pings.count(now)
             self._liveness.pong(decode_number("PONG", "id", body, 0), now)
             self._share_round_trip()
         elif number == FrameType.HELLO:
@@ -287,7 +287,7 @@ class Link:
         elif number == FrameType.GOODBYE:
             return self._end(error_from_goodbye(Goodbye.from_bytes(body), self.handshake.versions))
         else:
-            self._control.take(now)  # of a later version, and marked as safe to skip
+            self._control.count(now)  # of a later version, and marked as safe to skip
         return []
 
     def _receive_auth(self, auth: Auth) -> list[Event]:

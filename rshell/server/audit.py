@@ -38,6 +38,7 @@ from pathlib import Path
 
 from rshell.errors import ConfigurationError
 from rshell.protocol.codec import Json
+from rshell.protocol.flow import Allowance
 from rshell.values import Bounds
 
 _log = logging.getLogger("rshell.server")
@@ -50,33 +51,6 @@ _BURST = 16  # seconds' worth that an identity may write at once
 _NAMES = 1_000  # of those turned away, counted one by one in a minute
 _SHOWN = 5  # of them, in the line
 _FAILURES = 60  # failed logins that have a line of their own at once, and so many a minute
-
-
-class Allowance:
-    """So many units a second, and a burst of them."""
-
-    def __init__(self, burst: float, rate: float, now: float) -> None:
-        self._burst = burst
-        self._rate = rate
-        self._left = burst
-        self._at = now
-
-    def take(self, units: float, now: float) -> bool:
-        """Take them, if they are there."""
-        if self.left(now) < units:
-            return False
-        self._left -= units
-        return True
-
-    def left(self, now: float) -> float:
-        """Return how many are there."""
-        self._left = min(self._burst, self._left + (now - self._at) * self._rate)
-        self._at = now
-        return self._left
-
-    def is_full(self, now: float) -> bool:
-        """Whether nothing of it is in use."""
-        return self.left(now) >= self._burst
 
 
 class AuditLog:

@@ -35,7 +35,7 @@ from rshell.cli.answers import AnswerWatch
 from rshell.cli.options import Config, load_config
 from rshell.cli.prompt.passthrough import OutputPump, Passthrough
 from rshell.cli.prompt.status import Status
-from rshell.cli.report import FAILED_STATUS
+from rshell.cli.report import FAILED_STATUS, explain
 from rshell.cli.streams import Left
 from rshell.cli.terminal import Detached, Terminal, notice
 from rshell.client.client import Client
@@ -320,8 +320,8 @@ class Prompt:
 
     def _unforeseen(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Say what failed in the loop, in the line editor as a rule; the prompt goes on."""
-        error = context.get("exception") or context.get("message")
-        self._say_above(f"an error that was not foreseen: {type(error).__name__}: {error}")
+        error = context.get("exception")
+        self._say_above(explain(error) if error is not None else str(context["message"]))
 
     def _draw_again(self) -> None:
         """Draw the prompt, or have the program draw itself, on what others did to the screen."""

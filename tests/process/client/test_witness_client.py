@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import shutil
 import signal
@@ -137,3 +138,9 @@ async def test_where_none_can_be_started_nobody_minds(monkeypatch: pytest.Monkey
                 async with rshell.connect(server.addresses[0], limits=SOON) as client:
                     assert (await client.run("echo on")).stdout == b"on\n"
                     assert pid() == 0
+
+
+def test_the_witness_of_a_client_that_would_come_back_for_ever_does_not_stay_for_ever() -> None:
+    for window, tries in ((30.0, 30.0), (math.inf, 86400.0)):
+        testimony = witness_client.Testimony(Address("far", 1), None, None, window)
+        assert testimony._way["window"] == tries

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import cast
 
 import pytest
@@ -17,6 +17,7 @@ from rshell.cli.lasting import run_watch
 from rshell.client.client import Client
 from rshell.errors import ChannelReset, LinkLost, RshellError
 from rshell.values import ExitStatus, TerminalSize
+from tests.support.links import Links
 from tests.support.own_terminal import OwnTerminal
 
 SIZE = TerminalSize(columns=80, rows=24)
@@ -24,21 +25,6 @@ LARGER = TerminalSize(columns=81, rows=24)
 DONE = ShellEnding(1, ExitStatus(code=0), "/", 0, 0, 0.5)
 DEADLINE = 30.0
 END = b"<what is shown ends here>"
-
-
-class Links:
-    """A way to the server that a test cuts; the server answers all."""
-
-    is_answered = True
-    heard_at = 0.0
-
-    def __init__(self) -> None:
-        self.is_up = True
-        self.on_change: Callable[[], None] = lambda: None
-
-    def change(self, *, is_up: bool) -> None:
-        self.is_up = is_up
-        self.on_change()
 
 
 class Watched:

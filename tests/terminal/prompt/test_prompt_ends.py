@@ -270,7 +270,9 @@ async def test_what_fails_in_the_editor_is_one_line_and_the_prompt_goes_on() -> 
         try:
             await person.prompt()
             person.send("ls" + TAB)
-            await person.wait_for("rshell: an error that was not foreseen: KeyError: 'gone'")
+            await person.wait_for(
+                "rshell: an error that was not foreseen: KeyError: 'gone' (<string>, line 5)"
+            )
             person.send(CTRL["U"])
             person.send("echo al''ive" + ENTER)
             await person.wait_for("alive")

@@ -6,13 +6,15 @@ import shutil
 
 import pytest
 
-from tests.support.commands import serving
+from tests.support.commands import Changes, serving
 from tests.support.cutting import Cutter
 from tests.support.terminal import CTRL, ENTER, at_prompt, at_terminal
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 
 CUT = "the link was cut; trying to come back (~. leaves)"
+SOON: Changes = {"answer_seconds": 1.0}
+AT_ONCE: Changes = {"ack_seconds": 0.1}  # well within that
 SILENT = "no answer from the server; what was sent to it waits (~. leaves)"
 
 
@@ -29,8 +31,11 @@ async def test_leaving_while_the_link_is_down_says_why_it_takes_so_long() -> Non
 
 
 async def test_a_cut_and_a_silent_server_are_told_while_a_command_runs() -> None:
-    with serving("--port", "0") as server:
-        async with Cutter(server.port) as cutter, at_prompt(cutter.address) as person:
+    with serving("--port", "0", limits=AT_ONCE) as server:
+        async with (
+            Cutter(server.port) as cutter,
+            at_prompt(cutter.address, limits=SOON) as person,
+        ):
             person.send("echo u''p; cat" + ENTER)
             await person.wait_for("up")
             person.send("one" + ENTER)
@@ -49,10 +54,10 @@ async def test_a_cut_and_a_silent_server_are_told_while_a_command_runs() -> None
 
 
 async def test_one_command_on_a_terminal_tells_of_a_silent_server_too() -> None:
-    with serving("--port", "0") as server:
+    with serving("--port", "0", limits=AT_ONCE) as server:
         async with (
             Cutter(server.port) as cutter,
-            at_terminal("-t", "-c", "echo up; cat", cutter.address) as person,
+            at_terminal("-t", "-c", "echo up; cat", cutter.address, limits=SOON) as person,
         ):
             await person.wait_for("up")
             person.send("one" + ENTER)

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 from rshell.cli.answers import AnswerWatch
 from rshell.client.client import Client
+from tests.support.links import Links
 from tests.support.session import until
 
 SILENCE = "no answer from the server; what was sent to it waits (here)"
 
 
-class Links:
-    """A client with its links."""
-
-    is_up = is_answered = True
-    is_closed = False
-    heard_at = 0.0
-
-    def __init__(self) -> None:
-        self.links: Any = self
-
-
 async def test_silence_is_told_once_where_something_waits_and_taken_back() -> None:
-    client, said = Links(), list[str]()
-    watch = AnswerWatch(cast(Client, client), said.append, way_out=" (here)", seconds=0.01)
+    client, said = Links(answer_seconds=0.01), list[str]()
+    watch = AnswerWatch(cast(Client, client), said.append, way_out=" (here)")
     client.is_answered = False
     await until(lambda: said == [SILENCE])
     client.heard_at = 1.0
@@ -38,10 +28,10 @@ async def test_silence_is_told_once_where_something_waits_and_taken_back() -> No
 
 
 async def test_nothing_is_told_where_nothing_waits_or_nobody_wants_to_know() -> None:
-    client, said = Links(), list[str]()
+    client, said = Links(answer_seconds=0.005), list[str]()
     watches = [
-        AnswerWatch(cast(Client, client), said.append, seconds=0.005),
-        AnswerWatch(cast(Client, client), said.append, seconds=0.005, is_wanted=lambda: False),
+        AnswerWatch(cast(Client, client), said.append),
+        AnswerWatch(cast(Client, client), said.append, is_wanted=lambda: False),
     ]
     for is_answered, is_up, is_closed in (
         (True, True, False),
@@ -57,8 +47,8 @@ async def test_nothing_is_told_where_nothing_waits_or_nobody_wants_to_know() -> 
 
 async def long_enough() -> None:
     """Wait until another watch, twice as patient, has seen silence."""
-    client, said = Links(), list[str]()
+    client, said = Links(answer_seconds=0.01), list[str]()
     client.is_answered = False
-    watch = AnswerWatch(cast(Client, client), said.append, seconds=0.01)
+    watch = AnswerWatch(cast(Client, client), said.append)
     await until(lambda: said != [])
     watch.stop()

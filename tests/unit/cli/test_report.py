@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
@@ -23,6 +23,7 @@ from rshell.cli.streams import Left
 from rshell.client.client import Client
 from rshell.errors import AuthenticationFailed, ChannelRefused, ConnectError, LinkLost
 from rshell.values import ExitStatus
+from tests.support.links import Links
 
 
 def test_what_a_server_chose_is_shown_on_one_line_and_can_not_act(
@@ -86,27 +87,14 @@ def test_a_reader_that_has_left_is_141_without_a_word(capfd: pytest.CaptureFixtu
     assert capfd.readouterr() == ("", "")
 
 
-class Links:
-    is_up = is_answered = True
-    is_closed = False
-    heard_at = 0.0
-
-    def __init__(self) -> None:
-        self.links: Any = self
-
-    def on_change(self) -> None:
-        raise AssertionError("nobody listens")
-
-
 async def test_a_cut_and_a_return_are_told_once_each_and_not_after_the_end() -> None:
     client, said = Links(), list[str]()
     tell_link(cast(Client, client), said.append, way_out=" (here)")
     for is_up in (True, False, False, True):
-        client.is_up = is_up
-        client.on_change()
+        client.change(is_up=is_up)
     assert said == ["the link was cut; trying to come back (here)", "the link is back"]
-    client.is_up, client.is_closed = False, True
-    client.on_change()
+    client.is_closed = True
+    client.change(is_up=False)
     assert len(said) == 2
 
 

@@ -291,21 +291,21 @@ def test_the_sender_believes_no_more_read_than_was(
 def test_a_bucket_allows_its_burst_and_then_its_rate() -> None:
     bucket = Bucket("things", 5, 2.0, now=0.0)
     for _ in range(5):
-        bucket.take(0.0)
+        bucket.count(0.0)
     with pytest.raises(RemoteProtocolError, match="too many things") as caught:
-        bucket.take(0.0)
+        bucket.count(0.0)
     assert caught.value.code == "flood"
 
 
 def test_a_bucket_refills_with_time_and_never_past_its_burst() -> None:
     bucket = Bucket("things", 5, 2.0, now=0.0)
     for _ in range(5):
-        bucket.take(0.0)
-    bucket.take(0.5)  # one refilled
+        bucket.count(0.0)
+    bucket.count(0.5)  # one refilled
     taken = 0
     with pytest.raises(RemoteProtocolError):
         for _ in range(100):
-            bucket.take(1000.0)
+            bucket.count(1000.0)
             taken += 1
     assert taken in (5, 6)  # refilled only once it is empty: the one in hand comes on top
 
@@ -317,7 +317,7 @@ def test_a_bucket_never_allows_more_than_burst_and_rate(waits: list[float]) -> N
     for wait in waits:
         now += wait
         try:
-            bucket.take(now)
+            bucket.count(now)
             taken += 1
         except RemoteProtocolError:
             return
@@ -327,7 +327,7 @@ def test_a_bucket_never_allows_more_than_burst_and_rate(waits: list[float]) -> N
 def test_a_steady_sender_below_the_rate_is_never_stopped() -> None:
     bucket = Bucket("things", 3, 10.0, now=0.0)
     for number in range(1000):
-        bucket.take(number * 0.11)
+        bucket.count(number * 0.11)
 
 
 def live() -> Liveness:
