@@ -35,6 +35,7 @@ class Effort:
     delayed: int = 1024 * MIB
     delayed_ssh: int = 96 * MIB  # of a peer that moves 20 MB a second
     sessions: int = 500
+    idle_seconds: tuple[float, float] = (1.5, 2.0)  # the last acknowledgement's; those that count
     reply: int = 2048 * MIB
     at_once: int = 100
     hostile: int = 4  # clients at once
@@ -65,6 +66,7 @@ TINY = Effort(
     delayed=2 * MIB,
     delayed_ssh=MIB // 4,
     sessions=3,
+    idle_seconds=(0.01, 0.05),
     reply=8 * MIB,
     at_once=3,
     far_paths=((1, 0, 9_000),),

@@ -166,7 +166,9 @@ WAYS: dict[str, Way] = {
 
 async def main(way: str, address: str, token: str, seconds: float) -> None:
     """Be hostile in one way."""
-    async with rshell.connect(address, token=token) as client:
+    # It is killed in the end, and its server is not to wait for it to come back.
+    gone = rshell.Limits(resume_window=0)
+    async with rshell.connect(address, token=token, limits=gone) as client:
         session = client._live.session
         session.replay.acknowledge = lambda *_: None  # type: ignore[method-assign]
         print("ready", flush=True)

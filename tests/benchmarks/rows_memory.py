@@ -17,14 +17,13 @@ from tests.benchmarks.result import Result, at_most
 from tests.benchmarks.servers import RshellServer
 
 _CONNECTING = 16  # at once
-_IDLE_SECONDS = 2.0
 
 
 def idle_session(bench: Bench) -> list[Result]:
     """Hold many sessions open that do nothing."""
     with bench.fresh_server("idle") as server:
         count = min(bench.effort.sessions, _descriptors() - 100)
-        each, cpu = asyncio.run(_hold(server, count))
+        each, cpu = asyncio.run(_hold(server, count, *bench.effort.idle_seconds))
     return [
         Result(
             f"idle session over TLS, each of {count}",
@@ -37,7 +36,9 @@ def idle_session(bench: Bench) -> list[Result]:
     ]
 
 
-async def _hold(server: RshellServer, count: int) -> tuple[float, float]:
+async def _hold(
+    server: RshellServer, count: int, settling: float, idle: float
+) -> tuple[float, float]:
     """Return bytes a session and the share of a CPU in percent that `count` of them take."""
     turns = asyncio.Semaphore(_CONNECTING)
     async with AsyncExitStack() as stack:
@@ -50,12 +51,12 @@ async def _hold(server: RshellServer, count: int) -> tuple[float, float]:
         await asyncio.gather(*(open_one() for _ in range(_CONNECTING)))
         before = memory(server.pid)
         await asyncio.gather(*(open_one() for _ in range(count)))
-        await asyncio.sleep(1.5)  # the last acknowledgement follows within a second
+        await asyncio.sleep(settling)  # the last acknowledgement follows within a second
         each = (memory(server.pid) - before) / count
         used = _cpu_seconds(server.pid)
-        await asyncio.sleep(_IDLE_SECONDS)
+        await asyncio.sleep(idle)
         used = _cpu_seconds(server.pid) - used
-    return each, used / _IDLE_SECONDS * 100
+    return each, used / idle * 100
 
 
 def large_reply(bench: Bench) -> list[Result]:

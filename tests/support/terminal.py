@@ -248,13 +248,13 @@ class Person:
         """Wait for the prompt with this number, 1 is the first."""
         await self.wait_for(lambda: self.prompts >= count and self.is_at_prompt, f"prompt {count}")
 
-    async def interrupt(self, count: int) -> None:
+    async def interrupt(self, count: int, *, every: float = _IMPATIENCE) -> None:
         """Press Ctrl-C until the prompt with this number comes, as people do."""
         async with asyncio.timeout(DEADLINE):
             while not (self.prompts >= count and self.is_at_prompt):
                 self.send(CTRL["C"])
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(_IMPATIENCE):
+                    async with asyncio.timeout(every):
                         await self.prompt(count)
 
     async def read_up(self) -> None:
