@@ -11,6 +11,7 @@ from pathlib import Path
 from rshell.protocol.codec import Json
 from tests.support.hostile import NICE, Shell, ending, hostile, opened, said, welcome
 from tests.support.terminal import CTRL, ENTER, TAB, Person, at_terminal
+from tests.support.wire import data_frame
 
 
 def peak(person: Person) -> int:
@@ -50,17 +51,16 @@ async def test_a_hostile_server_types_nothing_at_the_prompt(tmp_path: Path) -> N
 
 
 async def test_control_c_ends_the_wait_for_input_that_never_comes_back(tmp_path: Path) -> None:
-    heard: list[Json] = []
-
     async def attack(
         number: int, request: Json, inbox: asyncio.Queue[Json]
     ) -> AsyncIterator[bytes]:
         yield opened(number, welcome() | NICE)
         while True:
             message = await inbox.get()
-            heard.append(message)
             if message["type"] == "run" and message["number"] == 1:
                 yield said(number, ending(1, cwd="/x"))
+            elif message["type"] == "run":
+                yield data_frame(number, 1, b"up\r\n")
             elif message["type"] == "typed":
                 yield said(number, ending(2, cwd="/x", taken=0))  # as if it were still on its way
 
@@ -68,6 +68,6 @@ async def test_control_c_ends_the_wait_for_input_that_never_comes_back(tmp_path:
     async with hostile(socket, attack), at_terminal(f"unix:{socket}") as person:
         await person.prompt()
         person.send("cat" + ENTER)
-        await person.wait_for(lambda: len(heard) > 1 and not person.has_mode(2004), "the command")
+        await person.wait_for("up")
         person.send("typed")
         await person.interrupt(2, every=0.2)  # the first comes before the ending, which is no use
