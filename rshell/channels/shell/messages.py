@@ -14,6 +14,7 @@ from rshell.protocol.codec import Json, Message
 from rshell.values import ExitStatus, TerminalSize
 
 _MODES_LIMIT = 1024  # characters; there are few modes
+_PROMPT_LIMIT = 2**14  # characters; what is longer is not shown
 _UNREAD = 2**14  # characters in one message; each may take six bytes
 COMMAND_LIMIT = 2**18  # characters in a command or a question
 
@@ -21,8 +22,9 @@ COMMAND_LIMIT = 2**18  # characters in a command or a question
 class ShellRequest(Message, label="the request"):
     """Which shell to start. `stdin` False gives its commands an empty stdin.
 
-    With a `terminal` its commands have that instead of pipes. With a `name` as well it is the
-    named shell to attach to, made where there is none; `share` only watches one that is there.
+    With a `terminal` it is the user's own shell on that, which as a `login` shell reads what one
+    reads. With a `name` as well it is the named shell to attach to, made where there is none;
+    `share` only watches one that is there.
     Raises LocalProtocolError for a name that no shell can have, or one without a terminal.
     """
 
@@ -31,6 +33,7 @@ class ShellRequest(Message, label="the request"):
     clear_env: bool = fields.boolean(default=False)
     stdin: bool = fields.boolean(default=False)
     terminal: Terminal | None = fields.nested(Terminal, default=None)
+    login: bool = fields.boolean(default=False)
     name: str | None = fields.name(default=None)
     share: bool = fields.boolean(default=False)
 
@@ -44,13 +47,18 @@ class ShellRequest(Message, label="the request"):
 
 
 class ShellReply(Message, label="the reply"):
-    """The reply of OPENED: the shell's program and directory, whom and where commands run as."""
+    """The reply of OPENED: the shell's program and directory, whom and where commands run as.
+
+    A shell on a terminal may be `starting`: its startup files have the terminal, as a command has,
+    until a ShellEnding with the number 0.
+    """
 
     shell: str = fields.text()
     cwd: str = fields.text()
     home: str = fields.text()
     user: str = fields.text()
     host: str = fields.text()
+    starting: bool = fields.boolean(default=False)
 
 
 class RunCommand(Message, type="run"):
@@ -63,6 +71,18 @@ class RunCommand(Message, type="run"):
 
 class Cancel(Message, type="cancel"):
     """Interrupt the command; a shell that does not yield is ended."""
+
+
+class ShellPrompt(Message, type="prompt"):
+    """The prompt that the shell on a terminal would show now, as it renders it itself.
+
+    `text` and `right` hold its escape sequences, those without a width between `\\1` and `\\2`.
+    `mode` is how its line editor is used: "emacs", "vi", or "" where that is not known.
+    """
+
+    text: str = fields.text(_PROMPT_LIMIT)
+    right: str = fields.text(_PROMPT_LIMIT, default="")
+    mode: str = fields.choice("emacs", "vi", "", default="")
 
 
 class Unread(Message, type="unread"):
@@ -184,18 +204,34 @@ class Checked(Message, type="checked"):
 
 class Completions(Message, type="completions"):
     """Candidates: each replaces the line from `start` on. `texts` are written as the shell
-    reads them, `labels` as people do.
+    reads them, `labels` as people do; `descriptions` say what each is, where any has one.
     """
 
     number: int = fields.integer(1)
     start: int = fields.integer(0, 2**20)
     texts: tuple[str, ...] = fields.texts()
     labels: tuple[str, ...] = fields.texts()
+    descriptions: tuple[str, ...] = fields.texts(default=())
 
     def check(self) -> None:
-        """Raise LocalProtocolError unless each text has its label."""
+        """Raise LocalProtocolError unless each text has its label, and if any, its description."""
         if len(self.texts) != len(self.labels):
             raise LocalProtocolError("completions need as many labels as texts")
+        if self.descriptions and len(self.descriptions) != len(self.texts):
+            raise LocalProtocolError("completions need as many descriptions as texts, or none")
+
+
+class ListNames(Message, type="names"):
+    """Asks for every name that may stand as the first word of a command."""
+
+    number: int = fields.integer(1)
+
+
+class Names(Message, type="names"):
+    """The names that the question `number` asked for; of very many, not all."""
+
+    number: int = fields.integer(1)
+    names: tuple[str, ...] = fields.texts()
 
 
 # The kind `sessions`: which named shells there are, and ending one.

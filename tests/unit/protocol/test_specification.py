@@ -205,6 +205,7 @@ TABLES: dict[str, type[Message]] = {
     "shell request": shell.ShellRequest,
     "shell reply": shell.ShellReply,
     "done": shell.ShellEnding,
+    "prompt": shell.ShellPrompt,
     "joined": shell.Joined,
     "sessions request": shell.NamedShellsRequest,
     "session": shell.NamedShellInfo,
