@@ -32,7 +32,6 @@ from rshell.channels.shell.recipe import Answer, Report, ShellRecipe
 from rshell.channels.shell.shell_process import ShellProcess
 from rshell.errors import SpawnError
 from rshell.execution.piped_process import Outlet
-from rshell.execution.running_process import RunningProcess
 from rshell.execution.spawn import NOT_EXECUTABLE
 from rshell.protocol.codec import Json
 from rshell.values import ExitStatus, TerminalSize
@@ -179,17 +178,19 @@ class PersistentShell:
         sent = self._count()
         shell, self._shell = self._shell, None
         if shell is not None:
-            self._context.clean_up(self._end(shell.process, cut, sent))
             shell.close()
+            self._context.clean_up(self._end(shell, cut, sent))
         self._ready.set()  # nobody waits for a shell any more
 
-    async def _end(
-        self, process: RunningProcess, cut: RunCommand | None, sent: dict[int, int]
-    ) -> None:
-        # An interactive shell ignores SIGTERM; SIGHUP ends it, and its jobs, at once.
-        process.signal_group(signal.SIGHUP)
-        await process.end(self._context.limits.kill_grace)
-        self._cut(cut, await process.wait(), sent)
+    async def _end(self, shell: ShellProcess, cut: RunCommand | None, sent: dict[int, int]) -> None:
+        process = shell.process
+        try:
+            # An interactive shell ignores SIGTERM; SIGHUP ends it, and its jobs, at once.
+            process.signal_group(signal.SIGHUP)
+            await process.end(self._context.limits.kill_grace)
+            self._cut(cut, await process.wait(), sent)
+        finally:
+            shell.release()
 
     def _cut(self, victim: RunCommand | None, status: ExitStatus, sent: dict[int, int]) -> None:
         """Say of a command whose ending nobody gets that it ended with its shell."""
@@ -299,6 +300,7 @@ class PersistentShell:
         self._stop_timer()  # the next shell has not earned what was to come
         if self._shell is not None:
             self._shell.close()
+            self._shell.release()
             self._shell = None
         was_exit = victim is not None and self._was_exit
         was_asked = self._ready.is_set() and (was_exit or not self._has_errexit())
