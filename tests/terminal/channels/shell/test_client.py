@@ -20,6 +20,7 @@ from rshell.channels.shell.client import start_shell
 from rshell.channels.shell.messages import ShellReply, ShellRequest
 from rshell.transport.channel import Channel
 from rshell.values import Bounds
+from tests.support import execution
 from tests.support.processes import descriptors, gone
 from tests.support.session import memory_session, tls_session, until
 from tests.terminal.channels.shell.test_contract import facts, output, shell_on
@@ -104,9 +105,8 @@ async def test_fifty_shells_leave_no_descriptor(program: str) -> None:
             await gone(pid)
             await gone(last)
         assert (await client.run("true")).exit_status == 0
-        await until(
-            lambda: descriptors() == before, "no descriptor more"
-        )  # the last one's go when it has ended
+        # Those of the last one are closed when it has ended.
+        await execution.until(lambda: descriptors() == before, "the end of the last shell")
 
 
 # Servers that don't tell the truth.
