@@ -32,7 +32,7 @@ from rshell.aio import Tasks, in_thread
 from rshell.channels.shell.client import ShellLine
 from rshell.channels.shell.messages import ShellEnding
 from rshell.cli.answers import AnswerWatch
-from rshell.cli.options import Config, load_config
+from rshell.cli.config import Config, load_config
 from rshell.cli.prompt.passthrough import OutputPump, Passthrough
 from rshell.cli.prompt.status import Status
 from rshell.cli.report import FAILED_STATUS, explain
