@@ -25,9 +25,11 @@ _TITLE = 256  # characters
 _SAVE_TITLE, _RESTORE_TITLE = b"\x1b[22;2t", b"\x1b[23;2t"
 
 _MARK = re.compile(
-    rb"\x1b\](?:(?:133|633);[^\x07\x1b]*|7;[^\x07\x1b]*|(?P<title>[02];[^\x07\x1b]*))(?:\x07|\x1b\\)"
+    rb"\x1b\](?:(?:133|633|7);[^\x07\x1b]*|(?P<title>[02];[^\x07\x1b]*))(?:\x07|\x1b\\)"
 )
-_BEGUN = re.compile(rb"\x1b(?:\](?:1|13|133|6|63|633|[027]|(?:133|633|[027]);[^\x07\x1b]*\x1b?)?)?\Z")
+_BEGUN = re.compile(
+    rb"\x1b(?:\](?:1|13|133|6|63|633|[027]|(?:133|633|[027]);[^\x07\x1b]*\x1b?)?)?\Z"
+)
 _LONGEST = 4096  # bytes of a mark; what is longer is none
 
 

@@ -65,8 +65,8 @@ class ShellLine:
     is what the shell would show as its prompt, None where it has not said so.
     `on_done` gets each ending at once, before later output; `on_unread` what was typed on the
     terminal while no command ran; `on_restart` how a shell ended that no command ran in;
-    `on_notice` what the server has to say while a command runs. It is any text. `on_prompt` is
-    called when there is another prompt.
+    `on_notice` what the server has to say while a command runs. It is any text. What it has said
+    before anybody listened is in `notice`. `on_prompt` is called when there is another prompt.
     """
 
     def __init__(self, channel: Channel) -> None:
@@ -77,7 +77,8 @@ class ShellLine:
         self.on_done: Callable[[ShellEnding], None] = lambda _: None
         self.on_unread: Callable[[str], None] = lambda _: None
         self.on_restart: Callable[[ShellEnding], None] = lambda _: None
-        self.on_notice: Callable[[str], None] = lambda _: None
+        self.notice = ""
+        self.on_notice: Callable[[str], None] = self._keep_notice
         self.on_prompt: Callable[[], None] = lambda: None
         self.prompt: ShellPrompt | None = None
         self._sent = self._returnable = 0  # bytes of input; of them, not given back yet
@@ -269,6 +270,9 @@ class ShellLine:
             self.on_notice(heard.text)
         elif isinstance(heard, Moved):
             self._is_moved = True
+
+    def _keep_notice(self, text: str) -> None:
+        self.notice = text
 
     def _ended(self, done: ShellEnding) -> None:
         self.cwd = done.cwd

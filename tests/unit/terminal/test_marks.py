@@ -98,7 +98,9 @@ def test_a_mark_without_an_end_is_shown_in_the_end() -> None:
     assert output.rest() == b""
 
 
-@given(st.lists(st.sampled_from((*OURS, *THEIRS, b"133;", b"\x07", b"\\", b"]"))), st.integers(1, 9))
+@given(
+    st.lists(st.sampled_from((*OURS, *THEIRS, b"133;", b"\x07", b"\\", b"]"))), st.integers(1, 9)
+)
 def test_nothing_else_is_lost(pieces: list[bytes], size: int) -> None:
     whole = b"".join(pieces)
     cut, uncut = MarkFilter(), MarkFilter()

@@ -117,8 +117,11 @@ def test_how_many_rows_a_prompt_takes() -> None:
 
 
 SEQUENCES = st.sampled_from(
-    "\x1b[31m \x1b[38;5; \x1b]0; \x1b]8;; \x07 \x1b\\ \x1b[2J \x1bP \x1b] \x1b[ \x01 \x02 \n \r m ; "
-    "\x9b \u202e \ud800 [ZeroWidthEscape] class:x \x1b[6n \x18 \x1b[?1049h".split(" ")
+    [
+        *("\x1b[31m", "\x1b[38;5;", "\x1b[2J", "\x1b[6n", "\x1b[?1049h", "\x1b[", "\x1b]", "\x1bP"),
+        *("\x1b]0;", "\x1b]8;;", "\x07", "\x1b\\", "\x01", "\x02", "\n", "\r", "m", ";", "\x18"),
+        *("\x9b", "\u202e", "\ud800", "[ZeroWidthEscape]", "class:x"),
+    ]
 )
 
 
