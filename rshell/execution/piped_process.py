@@ -16,12 +16,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Protocol
 
 from rshell.execution.pipes import PipeSink, PipeSource, input_pipe, output_pipe
+from rshell.execution.reaper import signal_group
 from rshell.execution.running_process import RunningProcess
 from rshell.execution.spawn import Command, SpawnQueue
 from rshell.terminal.pty import open_pty, set_size
@@ -197,6 +199,18 @@ class PipedProcess:
         """Give the terminal another size, if there is one."""
         if self.terminal >= 0:
             set_size(self.terminal, size)
+
+    def signal_foreground(self, number: signal.Signals) -> None:
+        """Send a signal to the terminal's foreground group, or the process's own."""
+        try:
+            # Asked at our end: only a terminal's own session is told at the other.
+            group = os.tcgetpgrp(self.terminal)
+        except OSError:
+            group = self.process.pid
+        if group in (0, self.process.pid):
+            self.process.signal_group(number)
+        else:
+            signal_group(group, number)  # it may have ended meanwhile, or be another user's (sudo)
 
     def resume(self) -> None:
         """Say that the outlet may have room again."""

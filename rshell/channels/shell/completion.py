@@ -33,10 +33,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from rshell.aio import in_thread, timeout
+from rshell.aio import in_thread
 from rshell.channels.shell.messages import Completions
-from rshell.channels.shell.recipe import Answer
-from rshell.channels.shell.shell_process import ShellProcess
 from rshell.values import frozen
 
 _CANDIDATES = 500  # shown
@@ -151,23 +149,13 @@ def quote_candidate(text: str, quote: str, *, has_home: bool = False) -> str:
 # Candidates for it.
 
 
-def from_shell(number: int, word: CursorWord, options: set[str], found: list[str]) -> Completions:
-    """Return the candidates that the shell named."""
-    candidates = sorted({item for item in found if item})[:_CANDIDATES]
-    closing = "" if "nospace" in options or "users" in options else " "
-    texts = []
-    for item in candidates:
-        bare = item.rstrip(" ")
-        if item.startswith(("$", "~")) and not options.isdisjoint({"users", "nospace"}):
-            written = item  # its first character must stay bare
-        else:
-            written = quote_candidate(bare, word.quote, has_home=word.has_home)
-        ends = item.endswith(("/", "=")) or closing == ""
-        texts.append(written if ends else written + word.quote + closing)
-    typed = word.words[-1]
-    is_for_rest = not any(item.startswith(typed) for item in candidates)
-    start = word.rest_start if is_for_rest else word.start
-    return Completions(number, start, tuple(texts), tuple(candidates))
+def from_shell(number: int, fields: list[str]) -> Completions:
+    """Return the candidates of a shell's own answer: where they begin, and three fields of each."""
+    start, *rest = fields
+    texts, labels, descriptions = (tuple(rest[at::3][:_CANDIDATES]) for at in range(3))
+    if len(rest) % 3 or not start.isdigit():
+        return Completions(number, 0, (), ())
+    return Completions(number, int(start), texts, labels, descriptions if any(descriptions) else ())
 
 
 def from_files(number: int, word: CursorWord, cwd: str, home: str) -> Completions:
@@ -222,18 +210,21 @@ def _is_directory(entry: os.DirEntry[str]) -> bool:
 
 def from_path(number: int, word: CursorWord, search: str) -> Completions:
     """Return the programs of a PATH that begin as the word does. May block."""
+    found = [name for name in programs(search) if name.startswith(word.words[-1])][:_CANDIDATES]
+    texts = (quote_candidate(name, word.quote) + word.quote + " " for name in found)
+    return Completions(number, word.start, tuple(texts), tuple(found))
+
+
+def programs(search: str) -> list[str]:
+    """Return the names of the programs of a PATH, sorted. May block."""
     found: set[str] = set()
     for directory in search.split(":"):
         try:
             with os.scandir(directory or ".") as entries:
-                found |= {
-                    entry.name
-                    for entry in _breathing(entries)
-                    if entry.name.startswith(word.words[-1]) and os.access(entry.path, os.X_OK)
-                }
+                found |= {e.name for e in _breathing(entries) if os.access(e.path, os.X_OK)}
         except OSError:
             continue
-    return from_shell(number, word, set(), sorted(found))
+    return sorted(found)
 
 
 def _expand(directory: str, home: str) -> str:
@@ -273,77 +264,3 @@ class LookUps:
                 self._free.release()
 
         return await asyncio.wrap_future(in_thread(work, "looking into a directory"))
-
-
-class Questions:
-    """At most one question at a time, to the present shell; `kill()` ends that shell."""
-
-    def __init__(self, grace: float, kill: Callable[[], None]) -> None:
-        self._grace = grace
-        self._kill = kill
-        self._asked: tuple[int, asyncio.Future[Answer]] | None = None
-        self._regaining: asyncio.TimerHandle | None = None
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether the shell still works on a question."""
-        return self._asked is not None or self._regaining is not None
-
-    async def ask(self, shell: ShellProcess, number: int, lines: bytes) -> Answer | None:
-        """Ask an idle shell; None without an answer in time. Cancelling is safe."""
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._asked = asked = (number, answer)
-        shell.say(lines)
-        try:
-            async with timeout(_ANSWER_SECONDS):
-                return await answer
-        except TimeoutError:
-            return None
-        finally:
-            if self._asked is asked:
-                self._asked = None
-                if not answer.done() or answer.cancelled():
-                    self._regain(shell)
-
-    def answered(self, answer: Answer) -> None:
-        """The shell has answered some question."""
-        number, waiting = self._asked or (-1, None)
-        if waiting is not None and number == answer.number and not waiting.done():
-            waiting.set_result(answer)
-
-    def overtake(self, shell: ShellProcess) -> None:
-        """Get the shell back from a question it works on; `reported` follows if `is_busy`."""
-        asked, self._asked = self._asked, None
-        # One that was cancelled this very moment is still worked on.
-        if asked is not None and (not asked[1].done() or asked[1].cancelled()):
-            asked[1].cancel()
-            self._regain(shell)
-
-    def reported(self) -> bool:
-        """The shell is idle. Returns whether it had to be interrupted for that."""
-        was_regaining = self._regaining is not None
-        self._stop()
-        return was_regaining
-
-    def forget(self) -> None:
-        """The shell is over."""
-        asked, self._asked = self._asked, None
-        if asked is not None:
-            asked[1].cancel()
-        self._stop()
-
-    def _regain(self, shell: ShellProcess) -> None:
-        if self._regaining is None:
-            self._interrupt(shell, time.monotonic() + self._grace)
-
-    def _interrupt(self, shell: ShellProcess, deadline: float) -> None:
-        if time.monotonic() > deadline:
-            self._kill()
-        shell.interrupt(0)
-        loop = asyncio.get_running_loop()
-        self._regaining = loop.call_later(_ANSWER_SECONDS, self._interrupt, shell, deadline)
-
-    def _stop(self) -> None:
-        if self._regaining is not None:
-            self._regaining.cancel()
-            self._regaining = None

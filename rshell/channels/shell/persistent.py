@@ -1,5 +1,9 @@
 """The shell that stays: one process after another, one command at a time.
 
+On a terminal it is the user's own (native/), if it has a line editor that takes lines; a plain
+one, and every shell on pipes, reads lines that say how a command is run (recipe.py). What its
+startup files do is a command with the number 0, for it has the terminal like any other.
+
 A command ends with the shell's report, or with the shell's death. A shell that died is
 replaced in the directory it was last in, unless it was asked to leave, and the ending says so. A
 command that does not yield to an interrupt within `kill_grace` seconds costs the shell its life,
@@ -21,20 +25,27 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Union
 
 from rshell.aio import timeout
 from rshell.channels.base import Context
-from rshell.channels.process.messages import STDERR, STDOUT
+from rshell.channels.process.messages import STDERR, STDOUT, Notice
 from rshell.channels.process.server import user_shell
-from rshell.channels.shell.completion import Questions
-from rshell.channels.shell.messages import RunCommand, ShellEnding, ShellRequest
-from rshell.channels.shell.recipe import Answer, Report, ShellRecipe
+from rshell.channels.shell.messages import (
+    RunCommand,
+    ShellEnding,
+    ShellPrompt,
+    ShellRequest,
+)
+from rshell.channels.shell.native.native_process import NativeProcess
+from rshell.channels.shell.native.startup import native_kind
+from rshell.channels.shell.recipe import Report, ShellRecipe
 from rshell.channels.shell.shell_process import ShellProcess
 from rshell.errors import SpawnError
 from rshell.execution.piped_process import Outlet
 from rshell.execution.running_process import RunningProcess
 from rshell.execution.spawn import NOT_EXECUTABLE
-from rshell.protocol.codec import Json
+from rshell.protocol.codec import Json, Message
 from rshell.values import ExitStatus, TerminalSize
 
 _INTERRUPT = b"\x03"
@@ -44,13 +55,17 @@ _EXITS = re.compile(r"\s*\\?(?:exit|logout)(?:\s+\d+)?\s*\Z")
 _SETS_ERREXIT = re.compile(r"\bset\s+-\w*e|\berrexit\b")
 
 
+AnyProcess = Union[ShellProcess, NativeProcess]
+_STARTUP = RunCommand(0, "")  # what startup files do
+
+
 class PersistentShell:
     """A shell that prints to `outlet`. `on_done` gets each ending, `on_failure` why it can't go on.
 
     `on_cut` gets what is known of a command that was at work when the shell was closed, once all
-    that ran has ended.
+    that ran has ended. `on_message` gets what else the client is told: its prompts and notices.
     `cwd` is the shell's directory and `program` its path; `taken` counts the bytes of input.
-    `running` is the command at work, None while the shell is idle.
+    `running` is the command at work, None while the shell is idle; `prompt` what it shows then.
     """
 
     def __init__(
@@ -61,14 +76,14 @@ class PersistentShell:
         on_done: Callable[[ShellEnding], None],
         on_failure: Callable[[str], None],
         on_cut: Callable[[Json], None],
+        on_message: Callable[[Message], None],
     ) -> None:
         self.program = user_shell(context.environment)
         self.cwd, self.environment = context.place(request)
         self.has_terminal = request.terminal is not None
         self.running: RunCommand | None = None
         self.taken = 0
-        home = self.environment.get("HOME", "/")
-        self.recipe = ShellRecipe.choose(self.program, terminal=self.has_terminal, home=home)
+        self.prompt: ShellPrompt | None = None
         self._outlet = outlet
         self._context = context
         self._request = request
@@ -76,7 +91,9 @@ class PersistentShell:
         self._on_done = on_done
         self._on_failure = on_failure
         self._on_cut = on_cut
-        self._shell: ShellProcess | None = None
+        self._on_message = on_message
+        self._shell: AnyProcess | None = None
+        self._revived: Callable[[], None] | None = None  # when the next shell is at its prompt
         self._ready = asyncio.Event()
         self._is_told = False  # the shell knows of the running command
         self._was_exit = False
@@ -87,28 +104,21 @@ class PersistentShell:
         self._timer: asyncio.TimerHandle | None = None
         self._is_cancelled = False
         self._reported = dict(_NOTHING)
-        self._questions = Questions(context.limits.kill_grace, self._kill)
         self._is_closed = False
 
     # Its life.
 
     async def start(self, unreported: Mapping[int, int] | None = None) -> None:
-        """Start a shell and wait for its first report. Raises SpawnError and OSError.
+        """Start a shell. Raises SpawnError and OSError.
 
+        One that reads lines is ready afterwards; the user's own on a terminal starts as it likes.
         `unreported` counts the bytes that the shell before it sent since the last ending; None says
         that there was none.
         """
         self._ready.clear()
-        shell = await ShellProcess.start(
-            self._context,
-            self.recipe,
-            # A directory that was asked for has to be there; one that has gone since need not.
-            self.cwd if unreported is None or Path(self.cwd).is_dir() else self._context.cwd,
-            self.environment,
-            self._outlet,
-            stdin=self._request.stdin,
-            terminal=self._size,
-        )
+        # A directory that was asked for has to be there; one that has gone since need not.
+        is_there = unreported is None or Path(self.cwd).is_dir()
+        shell = await self._start_process(self.cwd if is_there else self._context.cwd)
         self._shell = shell
         if self._is_closed:
             self.close()
@@ -116,8 +126,15 @@ class PersistentShell:
         sent = unreported or _NOTHING
         self._reported = {stream: -count for stream, count in sent.items()}
         shell.on_report = self._report
-        shell.on_answer = self._questions.answered
+        shell.on_prompt = self._show_prompt
+        shell.on_notice = lambda text: self._on_message(Notice(text))
         shell.on_death = self._died
+        if isinstance(shell, NativeProcess):
+            self._ready.set()
+            if unreported is None:
+                self.running, self._is_told = _STARTUP, True
+                self._started = time.monotonic()
+            return
         seconds = self._context.limits.open_timeout
         try:
             async with timeout(seconds):
@@ -127,6 +144,34 @@ class PersistentShell:
                 f"it is not ready after {seconds:g} s, as when its startup files wait for something"
             )
             raise SpawnError(NOT_EXECUTABLE, why) from error
+
+    async def _start_process(self, cwd: str) -> AnyProcess:
+        kind = None if self._size is None else native_kind(self.program)
+        if kind is not None and self._size is not None:
+            return await NativeProcess.start(
+                self._context,
+                kind,
+                self.program,
+                cwd,
+                self.environment,
+                self._outlet,
+                self._size,
+                login=self._request.login,
+            )
+        return await ShellProcess.start(
+            self._context,
+            ShellRecipe.choose(self.program, terminal=self.has_terminal),
+            cwd,
+            self.environment,
+            self._outlet,
+            stdin=self._request.stdin,
+            terminal=self._size,
+        )
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether its startup files run, or what they or nobody made of it."""
+        return self.running is _STARTUP
 
     async def write(self, data: bytes) -> bytes:
         """Give commands input. What a shell that died has not read died with it.
@@ -138,6 +183,8 @@ class PersistentShell:
         if self.has_terminal and is_waiting and _INTERRUPT in data:
             self._is_cancelled = True  # the shell has yet to hear of what this is meant for
         await self._ready.wait()
+        if self._shell is not None:
+            await self._shell.may_type()
         shell = self._shell
         if self.has_terminal and self.running is None:
             return data
@@ -148,7 +195,7 @@ class PersistentShell:
         except BrokenPipeError:
             return b""
         if self.has_terminal and self.running is not None and self._is_told and _INTERRUPT in data:
-            shell.say(self.recipe.report(self.running.number))  # it may have lost the first
+            shell.ask_again(self.running.number)
         return b""
 
     def end_input(self) -> None:
@@ -172,7 +219,6 @@ class PersistentShell:
         cut = None if self._is_closed else self.running
         self._is_closed = True
         self._stop_timer()
-        self._questions.forget()
         if cut is not None and not self._is_told:
             self._on_cut({"number": cut.number, "cut_short": True, "started": False})
             cut = None
@@ -207,25 +253,23 @@ class PersistentShell:
         self._started = time.monotonic()
         self._timed_out = False
         shell = self._ready_shell()
-        if shell is None:
-            return  # it is being started anew, and takes the command then
-        self._questions.overtake(shell)
-        if not self._questions.is_busy:
+        if shell is not None:
             self._tell(shell, command)
+        # Else it is being started anew, and takes the command then.
 
-    def _ready_shell(self) -> ShellProcess | None:
+    def _ready_shell(self) -> AnyProcess | None:
         """Return the shell, None while it is being started, again: signals aren't for that one."""
         return self._shell if self._ready.is_set() else None
 
-    def _tell(self, shell: ShellProcess, command: RunCommand) -> None:
+    def _tell(self, shell: AnyProcess, command: RunCommand) -> None:
         self._is_told = True  # never twice
         text = command.command
         is_exit = self.has_terminal and _EXITS.match(text) is not None
-        if is_exit and self._was_exit:
+        if is_exit and self._was_exit and isinstance(shell, ShellProcess):
             # With stopped jobs, shells leave only for two of them in a row; our lines come between.
             text = f"{text} 2>/dev/null\n{text}"
         self._was_exit = is_exit
-        shell.say(self.recipe.run(command.number, text, self._last))
+        shell.run(command.number, text, self._last)
         if command.timeout is not None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(command.timeout, self._time_out)
@@ -239,8 +283,7 @@ class PersistentShell:
             return
         shell = self._ready_shell()
         if shell is not None and self._is_told:
-            shell.signal(number)
-            shell.say(self.recipe.report(self.running.number))
+            shell.signal(number, self.running.number)
         elif number in _ENDING_SIGNALS:
             self._is_cancelled = True
 
@@ -263,12 +306,12 @@ class PersistentShell:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(self._context.limits.kill_grace / 2, otherwise)
 
-    async def ask(self, number: int, lines: bytes) -> Answer | None:
+    async def ask(self, kind: str, number: int, text: str) -> list[str] | None:
         """Ask the idle shell a question; None without an answer in time. Cancelling is safe."""
         shell = self._ready_shell()
-        if shell is None or self.running is not None or self._questions.is_busy:
+        if shell is None or self.running is not None:
             return None
-        return await self._questions.ask(shell, number, lines)
+        return await shell.ask(kind, number, text)
 
     # What the shell says.
 
@@ -277,10 +320,16 @@ class PersistentShell:
         self._flags = report.flags
         if report.number == 0:
             self._ready.set()
-            if self._questions.reported():
-                self._tell_waiting()
-        elif self.running is not None and report.number == self.running.number:
+            revived, self._revived = self._revived, None
+            if revived is not None:
+                revived()
+                return
+        if self.running is not None and report.number == self.running.number:
             self._finish(ExitStatus(code=min(report.status, 255)))
+
+    def _show_prompt(self, prompt: ShellPrompt) -> None:
+        self.prompt = prompt
+        self._on_message(prompt)
 
     def _tell_waiting(self) -> None:
         """Have the idle shell run the command that came while it was not."""
@@ -295,14 +344,16 @@ class PersistentShell:
         """The shell ended: by `exit`, `exec`, a signal, or because it could not go on."""
         sent = self._count()
         victim = self.running if self._is_told else None
-        self._questions.forget()
         self._stop_timer()  # the next shell has not earned what was to come
-        if self._shell is not None:
-            self._shell.close()
-            self._shell = None
+        shell, self._shell = self._shell, None
+        has_reported = shell is not None and shell.has_reported
+        if shell is not None:
+            shell.close()
         was_exit = victim is not None and self._was_exit
-        was_asked = self._ready.is_set() and (was_exit or not self._has_errexit())
-        if self.has_terminal and status.code is not None and was_asked:
+        was_asked = has_reported and (was_exit or not self._has_errexit())
+        # The user's own shell would go on dying where it died before its first prompt.
+        is_hopeless = self.is_starting or (isinstance(shell, NativeProcess) and not has_reported)
+        if is_hopeless or (self.has_terminal and status.code is not None and was_asked):
             if self.running is not None:
                 self._finish(status, sent=sent, left=True)
             else:
@@ -334,6 +385,13 @@ class PersistentShell:
         if self._is_closed or self._shell is None:
             self._cut(victim, status, sent)
             return
+        if self._shell.has_reported:
+            self._revive(status, victim)
+        else:
+            self._revived = partial(self._revive, status, victim)
+
+    def _revive(self, status: ExitStatus, victim: RunCommand | None) -> None:
+        """Tell that a shell has taken the place of one that died; it is at its prompt."""
         if victim is not None:
             self._finish(status, restarted=True)
             return

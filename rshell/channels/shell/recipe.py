@@ -29,7 +29,7 @@ Hazards:
 from __future__ import annotations
 
 import re
-from pathlib import Path, PurePath
+from pathlib import PurePath
 
 from rshell.values import frozen
 
@@ -42,10 +42,8 @@ _ON_PIPES = (
     f"{STDIN_FD}<&- {STDOUT_FD}>&- {STDERR_FD}>&- {REPORT_FD}>&-"
 )
 _ON_TERMINAL = f"<&{STDIN_FD} {STDIN_FD}<&- {REPORT_FD}>&-"
-_BASHRC = str(Path(__file__).with_name("bashrc"))
 _RETURN = '__rshell_return() { return "$1"; }'
 _REPORT = re.compile(rb"(\d{1,3}) (\d{1,19}) (\S*) (.*)\Z", re.DOTALL)
-_ANSWER = re.compile(rb"C (\d{1,19}) (.*)\Z", re.DOTALL)
 
 
 @frozen
@@ -59,22 +57,13 @@ class Report:
 
 
 @frozen
-class Answer:
-    """What the shell said to the question `number`: lines of text."""
-
-    number: int
-    lines: tuple[str, ...]
-
-
-@frozen
 class ShellRecipe:
     """The way to drive one kind of shell: `argv` starts it, `prepare` is its first line.
 
     `reset` takes back what a command did to prompts, `place` puts descriptors in place, `call`
     has a builtin run whatever functions and aliases of its name there are, and functions called
     `banned` are taken away with each report.
-    `is_quiet` says that what it prints at its start is the user's and no prompt, `can_complete`
-    that it knows `__rshell_complete`, and `resets_terminal` that it wants one for its own stderr.
+    `resets_terminal` says that it wants a terminal for its own stderr.
     """
 
     argv: tuple[str, ...]
@@ -83,44 +72,34 @@ class ShellRecipe:
     banned: str = "command"
     place: str = _ON_PIPES
     reset: str = "PS1= PS2="
-    is_quiet: bool = False
-    can_complete: bool = False
     resets_terminal: bool = False
 
     @classmethod
-    def choose(cls, shell: str, *, terminal: bool, home: str) -> ShellRecipe:
+    def choose(cls, shell: str, *, terminal: bool) -> ShellRecipe:
         """Return the recipe for the program `shell`, the plain one for names it doesn't know.
 
-        With a terminal the shell reads the user's own rc file in `home`; on pipes, for
-        programs, it starts clean.
+        With a `terminal` it is for a plain shell; the others are not driven like this there.
         """
         name = PurePath(shell).name
         place = _ON_TERMINAL if terminal else _ON_PIPES
         # These shells know `logout` only as login shells, if at all.
         more = "; alias logout=exit" if terminal else ""
         if name == "bash":
-            files = ("--rcfile", _BASHRC) if terminal else ("--norc",)
             return cls(
-                (shell, "--noprofile", *files, "--noediting", "-i"),
-                "set +H +o history; unset HISTFILE PROMPT_COMMAND" + more,
-                place=place,
+                (shell, "--noprofile", "--norc", "--noediting", "-i"),
+                "set +H +o history; unset HISTFILE PROMPT_COMMAND",
                 call="builtin",
                 banned="builtin",
                 reset="PS1= PS2= PROMPT_COMMAND=",
-                is_quiet=terminal,
-                can_complete=terminal,
-                resets_terminal=not terminal,
+                resets_terminal=True,
             )
         if name == "zsh":
-            # Without an rc file, zsh would ask a new user how to set one up; with its line
-            # editor (Z), it would read the terminal instead of its stdin.
-            has_file = terminal and Path(home, ".zshrc").exists()
+            # With its line editor (Z), it would read the terminal instead of its stdin.
             return cls(
-                (shell, *(() if has_file else ("-f",)), "-i", "+Z"),
-                "unsetopt banghist prompt_sp prompt_cr; unset HISTFILE; disable suspend" + more,
+                (shell, "-f", "-i", "+Z"),
+                "unsetopt banghist prompt_sp prompt_cr; unset HISTFILE; disable suspend",
                 call="builtin",
-                banned="builtin precmd preexec",
-                place=place,
+                banned="builtin",
                 reset="PS1= PS2= RPS1= precmd_functions= preexec_functions=",
             )
         return cls((shell, "-i"), ":" + more, place=place)
@@ -155,14 +134,6 @@ class ShellRecipe:
             f"__rshell_status= {self.reset}; }} 2>/dev/null\n"
         ).encode()
 
-    def complete(self, number: int, words: tuple[str, ...], index: int, line: str) -> bytes:
-        """Return the line that asks for completions of `words[index]`, answered as `number`."""
-        arguments = " ".join(quote(word) for word in words)
-        return (
-            f"__rshell_complete {number} {index} {quote(line)} {arguments} "
-            "</dev/null 2>/dev/null || :\n"  # nothing that fails in there is the user's: set -e
-        ).encode(errors="surrogateescape")
-
 
 def quote(text: str) -> str:
     """Quote `text` as one word for every shell; unlike shlex.quote, always."""
@@ -170,23 +141,20 @@ def quote(text: str) -> str:
 
 
 class ReportReader:
-    """Cuts the report pipe's bytes into reports and answers. What is none is skipped: commands
+    """Cuts the report pipe's bytes into reports. What is none is skipped: commands
     may write to any descriptor they can find, and a forged report harms only its forger.
     """
 
     def __init__(self) -> None:
         self._rest = b""
 
-    def feed(self, data: bytes) -> list[Report | Answer]:
+    def feed(self, data: bytes) -> list[Report]:
         """Return what `data` completes."""
         *whole, self._rest = (self._rest + data).split(b"\0")
         self._rest = self._rest[-(1 << 20) :]
-        found: list[Report | Answer] = []
+        found: list[Report] = []
         for item in whole:
-            if match := _ANSWER.match(item):
-                text = match[2].decode(errors="surrogateescape")
-                found.append(Answer(int(match[1]), tuple(text.split("\n"))))
-            elif match := _REPORT.search(item):
+            if match := _REPORT.search(item):
                 flags, cwd = (part.decode(errors="surrogateescape") for part in match.group(3, 4))
                 found.append(Report(int(match[2]), int(match[1]), flags, cwd))
         return found

@@ -24,7 +24,7 @@ from rshell.channels.process.messages import STDIN, Resize, Signal
 from rshell.channels.process.server import resolve_signal
 from rshell.channels.shell import completion
 from rshell.channels.shell.completeness import wants_more
-from rshell.channels.shell.completion import CursorWord, LookUps, find_word
+from rshell.channels.shell.completion import LookUps, find_word
 from rshell.channels.shell.messages import (
     Cancel,
     Check,
@@ -32,6 +32,8 @@ from rshell.channels.shell.messages import (
     Complete,
     Completions,
     Leave,
+    ListNames,
+    Names,
     Question,
     RunCommand,
     ShellEnding,
@@ -45,6 +47,8 @@ from rshell.errors import LocalProtocolError, RemoteProtocolError, RshellError, 
 from rshell.protocol.codec import Json, Message
 from rshell.transport.channel import Channel
 from rshell.values import TerminalSize
+
+_NAMES = 20_000  # of commands
 
 
 class ShellOwner(Protocol):
@@ -86,7 +90,7 @@ class Conversation:
         """Listen to the client; `feeds` says whether its input is for the shell's commands."""
         if self._is_closed:
             return
-        kinds = (RunCommand, Signal, Cancel, Resize, Leave, Complete, Check)
+        kinds = (RunCommand, Signal, Cancel, Resize, Leave, Complete, Check, ListNames)
         listen(self._channel, self._hear, *kinds)  # which may hear of the end at once
         if feeds and not self._is_closed:
             self._feeder = asyncio.create_task(self._feed())
@@ -112,7 +116,7 @@ class Conversation:
             self._owner.resize(asked.size)
         elif isinstance(asked, Leave):
             self._owner.leave(asked.shown)
-        elif isinstance(asked, Question):
+        elif isinstance(asked, (Question, ListNames)):
             self._ask(asked)
 
     # Input.
@@ -132,20 +136,21 @@ class Conversation:
 
     # Questions.
 
-    def _ask(self, question: Question) -> None:
+    def _ask(self, question: Question | ListNames) -> None:
         if self._question is not None:
             self._question.cancel()
         self._question = asyncio.create_task(self._answer(question))
         on_failure(self._question, partial(give_up, self._channel))
 
-    async def _answer(self, question: Question) -> None:
+    async def _answer(self, question: Question | ListNames) -> None:
         if isinstance(question, Check):
             program = self._owner.shell.program
             more = await wants_more(self._context, program, question.text)
             self._channel.send_message(Checked(question.number, more).encode())
-        else:
-            found = await self._candidates(question, find_word(question.text))
-            self._send_candidates(found)
+        elif isinstance(question, ListNames):
+            await self._send_names(question)
+        elif isinstance(question, Complete):
+            self._send_candidates(await self._candidates(question))
 
     def _send_candidates(self, found: Completions) -> None:
         while True:
@@ -154,22 +159,38 @@ class Conversation:
                 return
             except LocalProtocolError:  # long names; nobody reads so many
                 half = len(found.texts) // 2
-                found = found.replace(texts=found.texts[:half], labels=found.labels[:half])
+                found = found.replace(
+                    texts=found.texts[:half],
+                    labels=found.labels[:half],
+                    descriptions=found.descriptions[:half],
+                )
 
-    async def _candidates(self, question: Question, word: CursorWord) -> Completions:
+    async def _send_names(self, question: ListNames) -> None:
         shell = self._owner.shell
-        number, typed = question.number, word.words[-1]
+        told = await shell.ask("names", question.number, "")
+        if told is None:
+            path = shell.environment.get("PATH", os.defpath)
+            nothing: list[str] = []
+            told = await self._looks.run(lambda: completion.programs(path), nothing)
+        names = told[:_NAMES]
+        while True:
+            try:
+                self._channel.send_message(Names(question.number, tuple(names)).encode())
+                return
+            except LocalProtocolError:  # more than fits into a frame
+                names = names[: len(names) // 2]
+
+    async def _candidates(self, question: Complete) -> Completions:
+        """Return the shell's own candidates, or those of the file system for a plain shell."""
+        shell = self._owner.shell
+        number = question.number
+        fields = await shell.ask("complete", number, question.text)
+        if fields is not None:
+            return completion.from_shell(number, fields)
+        word = find_word(question.text)
         nothing = Completions(number, word.start, (), ())
         home = shell.environment.get("HOME", "/")
-        if shell.recipe.can_complete and word.words[-2:-1] != (">",):
-            lines = shell.recipe.complete(number, word.words, word.index, question.text)
-            answer = await shell.ask(number, lines)
-            if answer is None:
-                return nothing
-            options, found = set(answer.lines[0].split()), list(answer.lines[1:])
-            if "filenames" not in options or (found and "files" not in options):
-                return completion.from_shell(number, word, options, found)
-        elif word.index == 0 and "/" not in typed:
+        if word.index == 0 and "/" not in word.words[-1]:
             path = shell.environment.get("PATH", os.defpath)
             return await self._looks.run(lambda: completion.from_path(number, word, path), nothing)
         return await self._looks.run(
@@ -185,6 +206,7 @@ def welcome(shell: PersistentShell) -> Json:
         home=shell.environment.get("HOME", ""),
         user=own_name(),
         host=socket.gethostname(),
+        starting=shell.is_starting,
     )
     return reply.encode()
 
@@ -199,7 +221,13 @@ class PlainShell:
 
     def __init__(self, channel: Channel, context: Context, request: ShellRequest) -> None:
         self.shell = PersistentShell(
-            channel, context, request, self._done, self._fail, partial(self._audit, "ended")
+            channel,
+            context,
+            request,
+            self._done,
+            self._fail,
+            partial(self._audit, "ended"),
+            self.send,
         )
         self._channel = channel
         self._context = context
@@ -252,7 +280,9 @@ class PlainShell:
             self._channel.send_message(message.encode())
         if self.shell.running is None:  # else another shell has taken the place of one that died
             self._end_work()
-        self._audit("ended" if done.number else "shell-restarted", done.facts())
+        self._audit(
+            "shell-restarted" if done.restarted and not done.number else "ended", done.facts()
+        )
         if done.left:
             self._channel.close()
 

@@ -26,19 +26,18 @@ from contextlib import suppress
 from rshell.aio import on_failure
 from rshell.channels.base import Context
 from rshell.channels.process.messages import STDERR, STDOUT
+from rshell.channels.shell.messages import ShellPrompt
 from rshell.channels.shell.recipe import (
     REPORT_FD,
     STDERR_FD,
     STDIN_FD,
     STDOUT_FD,
-    Answer,
     Report,
     ReportReader,
     ShellRecipe,
 )
 from rshell.execution.piped_process import Outlet, PipedProcess
 from rshell.execution.pipes import TERMINAL_DRAIN, PipeSink, PipeSource, output_pipe
-from rshell.execution.reaper import signal_group
 from rshell.execution.running_process import RunningProcess
 from rshell.execution.spawn import Command
 from rshell.terminal.pty import open_idle_terminal, take_unread
@@ -62,8 +61,10 @@ class ShellProcess:
 
     def __init__(self, recipe: ShellRecipe, outlet: Outlet, *, has_terminal: bool) -> None:
         self.recipe = recipe
+        self.has_reported = False
         self.on_report: Callable[[Report], None] = _ignore
-        self.on_answer: Callable[[Answer], None] = _ignore
+        self.on_prompt: Callable[[ShellPrompt], None] = _ignore  # it shows none
+        self.on_notice: Callable[[str], None] = _ignore
         self.on_death: Callable[[ExitStatus], None] = _ignore
         self.counts = {STDOUT: 0, STDERR: 0}
         self.stdin: PipeSink | None = None
@@ -74,7 +75,7 @@ class ShellProcess:
         self._writer: asyncio.Task[None] | None = None
         self._was_interrupted = False
         self._rest_timer: asyncio.TimerHandle | None = None
-        self._discards = not recipe.is_quiet
+        self._discards = True  # what it prints before its first line prompts for that
 
     @classmethod
     async def start(
@@ -142,25 +143,33 @@ class ShellProcess:
         except BrokenPipeError:
             pass  # it has ended; its exit says more
 
-    def interrupt(self, number: int) -> None:
-        """Interrupt the running command `number`, as Ctrl-C would."""
-        self.signal(signal.SIGINT)
+    def run(self, number: int, text: str, last: int) -> None:
+        """Have the shell run `text`; its report has this number. `last` is the status before."""
+        self.say(self.recipe.run(number, text, last))
+
+    async def may_type(self) -> None:
+        """Return at once: keys are always the command's."""
+
+    def ask_again(self, number: int) -> None:
+        """Ask for the report of the command `number`, which an interrupted shell may have lost."""
         self.say(self.recipe.report(number))
 
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the command: on a terminal, to the group in the foreground."""
+    async def ask(self, kind: str, number: int, text: str) -> list[str] | None:
+        """Return None: this shell answers no questions."""
+        return None
+
+    def interrupt(self, number: int) -> None:
+        """Interrupt the running command `number`, as Ctrl-C would."""
+        self.signal(signal.SIGINT, number)
+
+    def signal(self, signum: signal.Signals, number: int) -> None:
+        """Send a signal to the command `number`: on a terminal, to the group in the foreground."""
         if self._has_terminal:
-            try:
-                # Asked at our end: only a terminal's own session is told at the other.
-                group = os.tcgetpgrp(self._piped.terminal)
-            except OSError:
-                group = self.process.pid
-            if group not in (0, self.process.pid):
-                # It may have ended meanwhile, or be another user's, as sudo is.
-                signal_group(group, number)
-                return
-        self._was_interrupted = not self._has_terminal and number == signal.SIGINT
-        self.process.signal_group(number)
+            self._piped.signal_foreground(signum)
+        else:
+            self._was_interrupted = signum == signal.SIGINT
+            self.process.signal_group(signum)
+        self.ask_again(number)
 
     def resize(self, size: TerminalSize) -> None:
         """Give the terminal, if there is one, another size."""
@@ -183,7 +192,7 @@ class ShellProcess:
         its command is closed behind that, or a part of it would be taken for the whole, and so is
         the pipe of its reports, or it would die of that before it is told to end.
         """
-        self.on_report = self.on_answer = self.on_death = _ignore
+        self.on_report = self.on_death = _ignore
         if self._writer is not None:
             self._writer.cancel()
         if self._rest_timer is not None:
@@ -219,12 +228,6 @@ class ShellProcess:
 
     def _receive_report(self, data: bytes) -> None:
         for item in self._reports.feed(data):
-            if isinstance(item, Answer):
-                self.on_answer(item)
-                continue
-            if item.number == 0 and not self._discards:
-                self._tell(item)  # nobody listens yet; what it printed is sent later
-                continue
             if self._awaited is not None and self._awaited[0].number == item.number:
                 continue  # asked for twice; the first has the status
             ahead = TERMINAL_DRAIN if self._has_terminal else 0
@@ -253,6 +256,7 @@ class ShellProcess:
             if self._rest_timer is not None:
                 self._rest_timer.cancel()
             self._interrupt_rest(self.process.followers(), _AGAIN)
+        self.has_reported = True
         self.on_report(report)
 
     def _interrupt_rest(self, pids: list[int], again: tuple[float, ...]) -> None:

@@ -82,6 +82,7 @@ class NamedShell:
             self._done,
             partial(self.end, "failed"),
             partial(self._write, "ended"),
+            self._tell_attached,
         )
         self._attached: Attachment | None = None
         self._watchers: list[OutputCursor] = []
@@ -177,6 +178,8 @@ class NamedShell:
         if self._work is not None:
             self._work.move(context.session, channel)
         channel.on_room = partial(self._has_room, attachment)
+        if self.shell.prompt is not None:
+            attachment.cursor.tell(self.shell.prompt)
         self._has_room(attachment)
         attachment.conversation.begin(feeds=True)
         return attachment
@@ -309,7 +312,9 @@ class NamedShell:
         self.shell.resume()
 
     def _done(self, done: ShellEnding) -> None:
-        self._write("ended" if done.number else "shell-restarted", done.facts())
+        self._write(
+            "shell-restarted" if done.restarted and not done.number else "ended", done.facts()
+        )
         self._modes.reset()  # as every front end does when a program has ended
         self._last = done.replace(stdout=0, stderr=0, taken=0, unread="")
         self._last_position = self.ring.end
@@ -362,6 +367,10 @@ class NamedShell:
     def _tell_watchers(self, message: Message) -> None:
         for watcher in self._watchers:
             watcher.tell(message)
+
+    def _tell_attached(self, message: Message) -> None:
+        if self._attached is not None:
+            self._attached.cursor.tell(message)
 
     def _write(self, event: str, facts: Json) -> None:
         """Write to the audit log, in the name of the attached client if there is one."""

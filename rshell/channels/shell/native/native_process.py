@@ -1,0 +1,445 @@
+"""One process of the user's own shell on a terminal: the I/O around `ShellMachine`.
+
+It has what `ShellProcess` has for shells that read lines: `PersistentShell` uses either.
+
+Hazards:
+- The hooks open the pipes for each use, and the server may have to wait for a long line to be
+  taken. Whoever tells the shell something is a task; one begins where the one before has ended.
+- A program may have taken the shell's place (`exec`), which has no hooks and no keys of ours. Where
+  the kernel tells what runs there, it is asked before a key is pressed that nobody typed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import termios
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from rshell.aio import on_failure, timeout
+from rshell.channels.base import Context
+from rshell.channels.process.messages import STDERR, STDOUT
+from rshell.channels.shell.messages import ShellPrompt
+from rshell.channels.shell.native.machine import Do, Event, OutputFilter, ShellMachine, State
+from rshell.channels.shell.native.startup import (
+    ASK,
+    PROBE,
+    TAKE,
+    UNKNOWN,
+    Meeting,
+    NativeKind,
+    start_command,
+)
+from rshell.channels.shell.recipe import Report
+from rshell.errors import LocalProtocolError
+from rshell.execution.piped_process import Outlet, PipedProcess
+from rshell.execution.pipes import TERMINAL_DRAIN, PipeSink, PipeSource
+from rshell.execution.running_process import RunningProcess
+from rshell.execution.spawn import Command
+from rshell.terminal.pty import take_unread
+from rshell.values import ExitStatus, TerminalSize
+
+_BLOCK = 65536
+_RECORD = 1 << 20  # bytes of an unfinished record that are kept
+_SOON, _LATER = 0.05, 1.0  # seconds from output to a look at who has the terminal
+_ANSWER_SECONDS = 5.0
+_REGAIN_SECONDS = 1.0  # for the report of an interrupted question
+_CTRL_C = b"\x03"
+
+
+class RecordReader:
+    """Cuts what the hooks report into records: a tag, the number of fields, and the fields.
+
+    What is none is skipped: commands may write to any pipe they can find.
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._record: list[str] = []
+
+    def feed(self, data: bytes) -> list[list[str]]:
+        """Return the records that `data` completes, each a tag and its fields."""
+        *whole, rest = (self._rest + data).split(b"\0")
+        self._rest = rest[-_RECORD:]
+        found = []
+        for item in whole:
+            record = self._record
+            record.append(item.decode(errors="surrogateescape"))
+            if (len(record) == 1 and len(record[0]) != 1) or (
+                len(record) > 1 and not (record[1].isascii() and record[1].isdigit())
+            ):
+                record.clear()
+            elif len(record) > 1 and len(record) - 2 == int(record[1][:9]):
+                found.append([record[0], *record[2:]])
+                self._record = []
+        return found
+
+
+class NativeProcess:
+    """A running shell, made by `start`, that prints to `outlet`.
+
+    `counts` are the bytes passed on, by stream, `stdin` is the terminal's input. `has_reported`
+    says that it was at its prompt once. `process` is the caller's to end.
+    """
+
+    process: RunningProcess
+    stdin: PipeSink | None
+    _piped: PipedProcess
+
+    def __init__(self, kind: NativeKind, outlet: Outlet, meeting: Meeting | None) -> None:
+        self.counts = {STDOUT: 0, STDERR: 0}
+        self.stdin = None
+        self.has_reported = False
+        self.on_report: Callable[[Report], None] = _ignore
+        self.on_prompt: Callable[[ShellPrompt], None] = _ignore
+        self.on_death: Callable[[ExitStatus], None] = _ignore
+        self.on_notice: Callable[[str], None] = _ignore
+        self._kind = kind
+        self._outlet = outlet
+        self._meeting = meeting
+        self._machine = ShellMachine()
+        self._filter = OutputFilter(kind.between, kind.behind)
+        self._records = RecordReader()
+        self._number = 0
+        self._line: tuple[int, str] | None = None  # that waits for the shell
+        self._report: list[str] = []
+        self._target = 0  # bytes read by when all before the report is here
+        self._may_type = asyncio.Event()
+        self._may_type.set()
+        self._told: PipeSink | None = None
+        self._said: PipeSource | None = None
+        self._teller: asyncio.Task[None] | None = None
+        self._question: tuple[str, int, str] = ("", 0, "")
+        self._answer: asyncio.Future[list[str] | None] | None = None
+        self._turn = asyncio.Lock()
+        self._timer: asyncio.TimerHandle | None = None
+        self._look_timer: asyncio.TimerHandle | None = None
+        self._program = b""  # what the kernel says of it
+        self._is_noted = False
+
+    @classmethod
+    async def start(
+        cls,
+        context: Context,
+        kind: NativeKind,
+        program: str,
+        cwd: str,
+        environment: Mapping[str, str],
+        outlet: Outlet,
+        size: TerminalSize,
+        *,
+        login: bool,
+    ) -> NativeProcess:
+        """Start a shell on a terminal. Its first report has the number 0.
+
+        Raises SpawnError, and OSError where the server has no descriptors left.
+        """
+        meeting = None
+        if kind is not UNKNOWN:
+            with suppress(OSError):  # no room for files: it is used as it is
+                meeting = Meeting(kind)
+        self = cls(kind, outlet, meeting)
+        where = None if meeting is None else meeting.directory
+        argv, env = start_command(kind, program, environment, where, login=login)
+        try:
+            self._piped = await PipedProcess.start(
+                context.spawner,
+                Command(argv, cwd, env),
+                self,
+                context.limits,
+                inputs={},
+                outputs={},
+                terminal=size,
+                hold_slave=True,  # what was typed and read by nobody is taken back there
+            )
+        except BaseException:
+            if meeting is not None:
+                meeting.close()
+            raise
+        self.process = self._piped.process
+        self.stdin = self._piped.sinks[0]
+        if meeting is not None:
+            self._told = PipeSink(meeting.told)
+            self._said = PipeSource(
+                meeting.said, self._hear, _ignore, block=_BLOCK, room=lambda: _BLOCK
+            )
+            self._program = self._what_runs()
+        else:
+            asyncio.get_running_loop().call_soon(self._note_unused)
+        self._piped.on_end(self._ended)
+        return self
+
+    # What it is told.
+
+    def run(self, number: int, text: str, last: int) -> None:
+        """Have the shell run `text` as soon as it can; its report has this number."""
+        self._line = number, text
+        self._do(Event.LINE)
+
+    async def may_type(self) -> None:
+        """Wait until keys are a command's, or nobody's: not while a line is handed over."""
+        await self._may_type.wait()
+
+    def ask_again(self, number: int) -> None:
+        """Do nothing: the report of this shell can't get lost."""
+
+    async def ask(self, kind: str, number: int, text: str) -> list[str] | None:
+        """Ask the idle shell a question; None without an answer. Cancelling is safe.
+
+        Returns the fields of the answer behind its number.
+        """
+        async with self._turn:
+            if self._machine.state is not State.IDLE:
+                return None
+            self._question = kind, number, text
+            answer: asyncio.Future[list[str] | None] = asyncio.get_running_loop().create_future()
+            self._answer = answer
+            self._do(Event.QUESTION)
+            try:
+                async with timeout(_ANSWER_SECONDS):
+                    return await answer
+            except TimeoutError:
+                return None
+            finally:
+                if self._answer is answer:
+                    self._do(Event.TIMEOUT)
+
+    def interrupt(self, number: int) -> None:
+        """Interrupt the running command, as Ctrl-C would."""
+        self._piped.signal_foreground(signal.SIGINT)
+
+    def signal(self, signum: signal.Signals, number: int) -> None:
+        """Send a signal to the command: to the group in the foreground."""
+        self._piped.signal_foreground(signum)
+
+    def resize(self, size: TerminalSize) -> None:
+        """Give the terminal another size."""
+        self._piped.resize(size)
+
+    def take_unread(self) -> bytes:
+        """Take back what was typed on the terminal and read by no command, in order."""
+        if self.stdin is None or self._piped.slave < 0:
+            return b""
+        return take_unread(self._piped.slave) + self.stdin.take_back()
+
+    def resume(self) -> None:
+        """There may be room for output again."""
+        self._piped.resume()
+
+    def close(self) -> None:
+        """Release every descriptor, task and timer. The process is the caller's to end.
+
+        By a task that begins before this call: the terminal closes behind that.
+        """
+        self.on_report = self.on_prompt = self.on_death = self.on_notice = _ignore
+        self._forget_question()
+        for handle in (self._teller, self._timer, self._look_timer):
+            if handle is not None:
+                handle.cancel()
+        self._may_type.set()
+        loop = asyncio.get_running_loop()
+        if self._said is not None and self._told is not None:
+            loop.call_soon(self._said.close)
+            loop.call_soon(self._told.close)
+        loop.call_soon(self._piped.close)
+        if self._meeting is not None:
+            self._meeting.remove()
+
+    def _tell(self, *records: str) -> None:
+        data = b"".join(text.encode(errors="surrogateescape") + b"\0" for text in records)
+        self._teller = asyncio.create_task(self._write(data, self._teller))
+        # A shell that can't be told what to do must not be waited for: its death is its report.
+        on_failure(self._teller, lambda _: self.process.signal_group(signal.SIGKILL))
+
+    async def _write(self, data: bytes, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            await before
+        if self._told is not None:
+            with suppress(BrokenPipeError):  # we have closed it
+                await self._told.write(data)
+
+    def _press(self, keys: bytes) -> None:
+        """Press keys that nobody typed; where the terminal's queue is full, a later look does."""
+        if self._piped.terminal >= 0:
+            with suppress(BlockingIOError):
+                os.write(self._piped.terminal, keys)
+
+    # What follows from what happens.
+
+    def _do(self, event: Event) -> None:
+        loop = asyncio.get_running_loop()
+        for action in self._machine.on(event):
+            if action is Do.TAKE:
+                source = self._piped.sources[STDOUT]
+                self._target = source.bytes_read + TERMINAL_DRAIN
+                self._check_taken()
+            elif action is Do.TELL:
+                self._pass_on(self._filter.finish())
+                self._tell_ending()
+            elif action is Do.RENEW:
+                self._tell_prompt()
+            elif action is Do.GO:
+                self._filter.begin_idle(self._report[4].encode(errors="surrogateescape"))
+                self._tell("go")
+            elif action in (Do.HAND_OVER, Do.HAND_OVER_NOTHING):
+                text = ""
+                if action is Do.HAND_OVER and self._line is not None:
+                    (self._number, text), self._line = self._line, None
+                self._may_type.clear()
+                self._filter.begin_echo()
+                self._tell(text)
+                self._press(TAKE)
+            elif action is Do.RELEASE:
+                self._may_type.set()
+            elif action is Do.PROBE:
+                self._press(PROBE)
+            elif action is Do.ASK:
+                kind, number, text = self._question
+                self._tell(kind, str(number), text)
+                self._press(ASK)
+            elif action is Do.NO_ANSWER:
+                self._forget_question()
+            elif action is Do.INTERRUPT:
+                self._press(_CTRL_C)
+                self._timer = loop.call_later(_REGAIN_SECONDS, self._do, Event.TIMEOUT)
+            elif action is Do.NEXT:
+                if self._timer is not None:
+                    self._timer.cancel()
+                if self._line is not None:
+                    self._do(Event.LINE)
+
+    def _tell_ending(self) -> None:
+        self.has_reported = True
+        status, flags, _, cwd, *_ = self._report
+        number, self._number = self._number, 0
+        self._tell_prompt()
+        self.on_report(Report(number, int(status), flags, cwd))
+
+    def _tell_prompt(self) -> None:
+        _, _, mode, _, text, right = self._report
+        try:
+            self.on_prompt(ShellPrompt(text, right, mode))
+        except LocalProtocolError:  # it is too long to be shown, or no mode that we know
+            self.on_prompt(ShellPrompt(""))
+
+    def _forget_question(self) -> None:
+        answer, self._answer = self._answer, None
+        if answer is not None and not answer.done():
+            answer.set_result(None)
+
+    # What it says.
+
+    def _hear(self, data: bytes) -> None:
+        for tag, *fields in self._records.feed(data):
+            if tag == "S" and len(fields) == 6 and fields[0].isdigit():
+                self._report = fields
+                self._do(Event.REPORT)
+            elif tag == "L":
+                self._do(Event.LOST)
+            elif tag in ("C", "N") and fields:
+                self._take_answer(fields)
+
+    def _take_answer(self, fields: list[str]) -> None:
+        if self._answer is None or fields[0] != str(self._question[1]):
+            return
+        answer, self._answer = self._answer, None
+        if not answer.done():
+            answer.set_result(fields[1:])
+        self._do(Event.ANSWER)
+
+    # The outlet of its terminal.
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody wants any output. It is read all the same, for reports come after it."""
+        return False
+
+    @property
+    def room(self) -> int:
+        """How many bytes may come now."""
+        return self._outlet.room
+
+    def want_room(self) -> None:
+        """Ask the outlet to call `resume`."""
+        self._outlet.want_room()
+
+    def write_nowait(self, data: bytes, stream: int = 0) -> None:
+        """Pass on what is the output of commands."""
+        was_echoing = self._filter.is_echoing
+        self._pass_on(self._filter.take(data))
+        if was_echoing and not self._filter.is_echoing:
+            self._do(Event.ECHOED)
+        if self._machine.state in (State.STARTING, State.RUNNING):
+            self._look_soon()
+        self._check_taken()
+
+    def _pass_on(self, output: bytes) -> None:
+        if output and not self._outlet.is_over:
+            self.counts[STDOUT] += len(output)
+            self._outlet.write_nowait(output, STDOUT)
+
+    def _check_taken(self) -> None:
+        if self._machine.state is State.REPORTING:
+            source = self._piped.sources[STDOUT]
+            if source.bytes_read >= self._target or not source.is_readable():
+                self._do(Event.TAKEN)
+
+    # Who has the terminal.
+
+    def _look_soon(self) -> None:
+        if self._meeting is None:
+            return
+        sees_editor, self._filter.sees_editor = self._filter.sees_editor, False
+        if sees_editor and self._look_timer is not None:
+            self._look_timer.cancel()
+        elif self._look_timer is not None:
+            return
+        loop = asyncio.get_running_loop()
+        is_soon = sees_editor and self.has_reported
+        self._look_timer = loop.call_later(_SOON if is_soon else _LATER, self._look, sees_editor)
+
+    def _look(self, sees_editor: bool) -> None:
+        """Look whether what has the terminal is the shell's line editor, or no shell of ours."""
+        self._look_timer = None
+        if self._machine.state not in (State.STARTING, State.RUNNING) or self._piped.terminal < 0:
+            return
+        try:
+            is_shell = os.tcgetpgrp(self._piped.terminal) == self.process.pid
+            is_reading = not termios.tcgetattr(self._piped.terminal)[3] & termios.ICANON
+        except (OSError, termios.error):
+            return
+        if self._what_runs() != self._program:
+            self._note_unused()
+        elif is_shell and is_reading and sees_editor:
+            if self.has_reported:
+                self._do(Event.EDITOR)
+            else:
+                self._note_unused()
+
+    def _what_runs(self) -> bytes:
+        """Return what the kernel says of the program in the shell's process; b"" if it does not."""
+        try:
+            return Path(f"/proc/{self.process.pid}/cmdline").read_bytes()
+        except OSError:
+            return b""
+
+    def _note_unused(self) -> None:
+        if not self._is_noted:
+            self._is_noted = True
+            self.on_notice("this program takes no lines from here: it has the terminal, as with -t")
+
+    def _ended(self) -> None:
+        status = self.process.exit_status
+        assert status is not None
+        self._pass_on(self._filter.finish())
+        self._do(Event.EXIT)
+        self._may_type.set()
+        self._forget_question()
+        self.on_death(status)
+
+
+def _ignore(*_: object) -> None:
+    """Nobody listens."""

@@ -1,0 +1,125 @@
+"""How the user's own shell is started on a terminal, with rshell's hooks behind the user's files.
+
+The hooks are files of this package; a shell reads a copy of them in a private directory, where the
+two named pipes are as well: `in` for what we tell it, `out` for what it reports. It opens them for
+each use, so that commands inherit no descriptor, and hears of the directory by a variable that the
+hooks take away at once.
+
+How each of them comes to read the hooks after the user's own files, and as a login shell:
+- bash reads $ENV instead of any other file where it was started with --posix. The hooks turn that
+  off and read what bash would have read.
+- zsh finds its files in $ZDOTDIR, which is our directory; each one there reads the user's own.
+- fish has an option for commands to run after its files.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path, PurePath
+
+from rshell.values import frozen
+
+TAKE, PROBE, ASK = b"\x1b[7771~", b"\x1b[7772~", b"\x1b[7773~"  # the keys that the hooks bind
+_ZSH_FILES = (".zshenv", ".zprofile", ".zshrc", ".zlogin")
+# They have no line editor of their own, or one that can't be handed a line.
+_PLAIN = {"sh", "dash", "ash", "busybox", "ksh", "mksh", "pdksh", "oksh", "yash", "posh"}
+
+
+@frozen
+class NativeKind:
+    """A shell whose line editor takes lines. `between` and `behind` are the `OutputFilter`'s."""
+
+    name: str
+    between: bytes
+    behind: bytes
+
+
+_KINDS = {
+    kind.name: kind
+    for kind in (
+        NativeKind("bash", rb"(?!)", rb"\r"),
+        NativeKind("zsh", rb"\r", rb"\n"),
+        NativeKind(
+            "fish",
+            rb"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b\[[0-9;]*m|\x1b\(B",
+            rb"\r",
+        ),
+    )
+}
+# Any other program: it has the terminal until it ends.
+UNKNOWN = NativeKind("", rb"(?!)", rb"(?!)")
+
+
+def native_kind(program: str) -> NativeKind | None:
+    """Return how `program` is used on a terminal; None for a plain shell, which reads lines."""
+    name = PurePath(program).name
+    if name in _PLAIN:
+        return None
+    return _KINDS.get(name, UNKNOWN)
+
+
+class Meeting:
+    """The private directory of a shell, with the pipes `told` and `said` that we hold open."""
+
+    def __init__(self, kind: NativeKind) -> None:
+        """Make it. Raises OSError where there is no room for it."""
+        self.directory = Path(tempfile.mkdtemp(prefix="rshell-"))  # 0700
+        self.told = self.said = -1
+        try:
+            name = f"hooks.{kind.name}"
+            hooks = resources.files("rshell.channels.shell.native").joinpath(name)
+            (self.directory / name).write_bytes(hooks.read_bytes())
+            if kind.name == "zsh":
+                for file in _ZSH_FILES:
+                    (self.directory / file).write_text(f'. "$ZDOTDIR/{name}" {file}\n')
+            for pipe in ("in", "out"):
+                os.mkfifo(self.directory / pipe, 0o600)
+            # Both ways, so that neither end ever waits for the other to open.
+            flags = os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC
+            self.told = os.open(self.directory / "in", flags)
+            self.said = os.open(self.directory / "out", flags)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Remove the directory and close the pipes, while nobody else owns them."""
+        self.remove()
+        for fd in (self.told, self.said):
+            if fd >= 0:
+                os.close(fd)
+
+    def remove(self) -> None:
+        """Remove the directory; what is open stays so. May be called again."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def start_command(
+    kind: NativeKind,
+    program: str,
+    environment: Mapping[str, str],
+    meeting: Path | None,
+    *,
+    login: bool,
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Return the argv and the environment that start `program`, with its hooks in `meeting`."""
+    env = dict(environment)
+    as_login = ("-l",) if login else ()
+    if meeting is None:
+        return (program, *as_login) if kind is not UNKNOWN else (program,), env
+    env["RSHELL_DIR"] = str(meeting)
+    if kind.name == "bash":
+        if "ENV" in env:
+            env["RSHELL_ENV"] = env["ENV"]
+        env["ENV"] = str(meeting / "hooks.bash")
+        return (program, "--posix", *as_login), env
+    if kind.name == "zsh":
+        if "ZDOTDIR" in env:
+            env["RSHELL_ZDOTDIR"] = env["ZDOTDIR"]
+        env["ZDOTDIR"] = str(meeting)
+        return (program, *as_login), env
+    return (program, *as_login, "--init-command", f"source {meeting}/hooks.fish"), env
