@@ -47,6 +47,7 @@ from prompt_toolkit.input.vt100_parser import Vt100Parser
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.key_binding.key_processor import KeyPress, KeyProcessor
 from prompt_toolkit.keys import Keys
+from prompt_toolkit.layout.containers import Float, FloatContainer
 from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.output.plain_text import PlainTextOutput
 from prompt_toolkit.renderer import CPR_Support
@@ -88,8 +89,9 @@ _WITHOUT_COLOURS = Style.from_dict(
 class Editor:
     """Reads one command after another from the keyboard.
 
-    `prompt` and `toolbar` return what is shown there, whenever it is drawn. `where` is the server's
-    name, which has a history of its own.
+    `prompt`, `right_prompt` and `toolbar` return what is shown there, whenever it is drawn; `mode`
+    says at each line whether it is edited as in "emacs" or "vi". `where` is the server's name,
+    which has a history of its own.
     """
 
     def __init__(
@@ -99,13 +101,16 @@ class Editor:
         prompt: Callable[[], list[tuple[str, str]]],
         toolbar: Callable[[], list[tuple[str, str]]],
         *,
-        is_vi: bool,
+        right_prompt: Callable[[], list[tuple[str, str]]],
+        mode: Callable[[], str],
         is_dumb: bool,
     ) -> None:
         self._line = line
         self._completer = RemoteCompleter(line)
         self._check: asyncio.Task[None] | None = None
         self._held: list[KeyPress] = []  # typed after an Enter that is being judged
+        self._mode = mode
+        self._prompt = prompt
         self._history = open_history(where)
         output = PlainTextOutput(sys.stdout) if is_dumb else None
         has_no_colours = bool(os.environ.get("NO_COLOR"))
@@ -114,6 +119,7 @@ class Editor:
         with nullcontext() if output is None else create_app_session(output=output):
             self._session: PromptSession[str] = PromptSession(
                 message=lambda: [*prompt()],
+                rprompt=lambda: [*right_prompt()],
                 bottom_toolbar=lambda: [*toolbar()],
                 prompt_continuation=_continuation,
                 multiline=True,
@@ -122,7 +128,6 @@ class Editor:
                 completer=self._completer,
                 complete_while_typing=False,
                 complete_style=CompleteStyle.MULTI_COLUMN,
-                editing_mode=EditingMode.VI if is_vi else EditingMode.EMACS,
                 key_bindings=self._bindings(),
                 style=_WITHOUT_COLOURS if has_no_colours else _STYLE,
                 color_depth=ColorDepth.DEPTH_1_BIT if has_no_colours else None,
@@ -136,6 +141,7 @@ class Editor:
         self._session.app.key_processor.before_key_press += self._note_place
         self._session.app.after_render += self._note_question
         self._toolbar = self._session.bottom_toolbar
+        self._right = _right_float(self._session)
         self._session.app.before_render += self._fit
         self._drop_answers()
 
@@ -151,6 +157,7 @@ class Editor:
         for Ctrl-X Ctrl-D in a named shell.
         """
         self._completer.forget()
+        self._follow_mode()
         try:
             # What fails in the loop is for the prompt to say.
             return await self._session.prompt_async(set_exception_handler=False)
@@ -177,7 +184,13 @@ class Editor:
         """Draw prompt and toolbar again, if they are on the screen."""
         app = _running_app()
         if app is not None:
+            self._follow_mode()
             app.invalidate()
+
+    def _follow_mode(self) -> None:
+        mode = EditingMode.VI if self._mode() == "vi" else EditingMode.EMACS
+        if self._session.editing_mode is not mode:
+            self._session.editing_mode = mode
 
     def draw_again(self) -> None:
         """Draw all of it where the cursor is now, as somebody else has written on the screen."""
@@ -215,6 +228,8 @@ class Editor:
         rows = app.output.get_size().rows
         self._session.reserve_space_for_menu = max(0, min(_MENU, rows - 2))
         self._session.bottom_toolbar = self._toolbar if rows > 2 else None
+        if self._right is not None:  # beside the line that is edited, as in a shell
+            self._right.top = sum(text.count("\n") for _, text in self._prompt())
 
     def _note_question(self, app: Application[str]) -> None:
         if app.renderer.waiting_for_cpr:
@@ -382,6 +397,17 @@ def _add_line(buffer: Buffer) -> None:
     """Go on in a new line at the end of the text."""
     buffer.cursor_position = len(buffer.text)
     buffer.insert_text("\n")
+
+
+def _right_float(session: PromptSession[str]) -> Float | None:
+    """Return where prompt_toolkit puts the right prompt: the only thing at the right edge."""
+    floats = [
+        each
+        for container in session.layout.walk()
+        if isinstance(container, FloatContainer)
+        for each in container.floats
+    ]
+    return next((each for each in floats if (each.right, each.top) == (0, 0)), None)
 
 
 def _running_app() -> Application[Any] | None:

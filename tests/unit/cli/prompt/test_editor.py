@@ -51,7 +51,8 @@ def editor_for(
             "here",
             lambda: [("", "$ ")],
             list,
-            is_vi=False,
+            right_prompt=list,
+            mode=lambda: "emacs",
             is_dumb=False,
         )
 

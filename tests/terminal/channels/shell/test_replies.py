@@ -16,8 +16,8 @@ from rshell import (
     ProcessFailed,
     RemoteProtocolError,
 )
-from rshell.channels.shell.client import start_shell
 from rshell.channels.shell.messages import ShellReply, ShellRequest
+from rshell.channels.shell.replies import start_shell
 from rshell.transport.channel import Channel
 from rshell.values import Bounds
 from tests.support.processes import descriptors, gone
