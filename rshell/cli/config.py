@@ -24,25 +24,29 @@ class Config:
 
     At the prompt: `editing_mode` is "emacs" or "vi", where the shell does not say which; `prompt`
     whose prompt is shown, the shell's "own" or that of "rshell"; `marks` whether this terminal is
-    told where prompts and commands begin.
+    told where prompts and commands begin, and `up_searches` whether Up looks for what is typed.
     """
 
     default_host: str | None = None
     editing_mode: str = "emacs"
     prompt: str = "own"
     marks: bool = True
+    up_searches: bool = True
 
 
 def _one_of(*words: str) -> tuple[Callable[[object], bool], str]:
     return lambda value: value in words, "must be " + " or ".join(f'"{word}"' for word in words)
 
 
+_BOOLEAN = (lambda value: isinstance(value, bool), "must be true or false")
+
 # Each key that there is: what its value must pass, and what is said of others.
 _KEYS: dict[str, tuple[Callable[[object], bool], str]] = {
     "default_host": (lambda value: isinstance(value, str), "must be a string, such as 'web:7000'"),
     "editing_mode": _one_of("emacs", "vi"),
     "prompt": _one_of(*PROMPTS),
-    "marks": (lambda value: isinstance(value, bool), "must be true or false"),
+    "marks": _BOOLEAN,
+    "up_searches": _BOOLEAN,
 }
 
 

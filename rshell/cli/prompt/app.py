@@ -102,6 +102,7 @@ class Prompt:
             right_prompt=self._look.right,
             mode=self._look.mode,
             is_dumb=terminal.is_dumb,
+            up_searches=config.up_searches,
         )
         kept = 0 if line.found is None else line.found.kept
         self._theirs = MarkFilter() if self._marks.on else None

@@ -30,6 +30,7 @@ MISTAKES = [
     (b"prompt = ''", 'must be "own" or "rshell"'),
     (b"prompt = []", 'must be "own" or "rshell"'),
     (b"marks = 1", "must be true or false"),
+    (b"up_searches = 'no'", "must be true or false"),
     (b"default_host =", "is not TOML"),
     (b"\xff\xfe", "is not TOML"),
 ]
@@ -51,5 +52,5 @@ def test_a_file_that_can_not_be_read_is_an_error(tmp_path: Path) -> None:
 
 def test_what_the_file_says_of_the_prompt(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
-    path.write_text('editing_mode = "vi"\nprompt = "rshell"\nmarks = false\n')
-    assert load_config(path) == Config(editing_mode="vi", prompt="rshell", marks=False)
+    path.write_text('editing_mode = "vi"\nprompt = "rshell"\nmarks = false\nup_searches = false\n')
+    assert load_config(path) == Config(None, "vi", "rshell", marks=False, up_searches=False)
