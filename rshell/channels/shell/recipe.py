@@ -145,7 +145,7 @@ class ShellRecipe:
 
     def start(self) -> bytes:
         """Return the first lines; a report with the number 0 answers them."""
-        return f"{self.reset}; {_RETURN}; {self.prepare}\n".encode() + self.report(0)
+        return f"{self.reset}; {self.prepare}\n".encode() + self.report(0)
 
     def run(
         self, number: int, command: str, last: int, parts: Sequence[int] = (), *, keeps: bool = True
@@ -174,7 +174,7 @@ class ShellRecipe:
         forget = "" if keeps else " __rshell_last="
         # In a list, a failure does not end a shell that was told `set -e`.
         line = (
-            f'__rshell_return {last} "${{__rshell_last-}}" {"||" if last else "&&"} '
+            f'{_RETURN}; __rshell_return {last} "${{__rshell_last-}}" {"||" if last else "&&"} '
             f"{before}\\{self.call} eval {text} {self.place}; "
             f"{{ __rshell_status=${{__rshell_status:-$?}}{forget} {self.reset}; }} 2>/dev/null\n"
         )
