@@ -5,7 +5,6 @@ The server is one of the test's own, whose shell says what the test wants, and w
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
