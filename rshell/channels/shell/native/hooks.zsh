@@ -167,7 +167,10 @@ __rs_ask() {
         __rs_fill  # for what runs in there, and for the prompt after an interrupt
         functions[compadd]=$functions[__rs_compadd]
         # Completion functions show how far they are, or that they were interrupted.
-        zle() { if [[ $1 != -[MR] ]]; then builtin zle "$@"; fi; }
+        zle() {
+          if [[ $1 == -M && $2 == 'Killed by signal'* ]]; then __rs_is_cut=1; fi
+          if [[ $1 != -[MR] ]]; then builtin zle "$@"; fi
+        }
         BUFFER=$__rs_text
         CURSOR=${#BUFFER}
         builtin zle __rs_complete
@@ -285,10 +288,7 @@ __rs_complete() {
     # Not those that guess, or that replace the word by another.
     __rs_completers=("${(@)__rs_completers:#_(approximate|correct|expand|list|menu|oldlist)*}")
     builtin zstyle ':completion:rshell:*' list-grouped false
-    {
-      _main_complete "${__rs_completers[@]}"
-      if (( $? == 130 )); then __rs_is_cut=1; fi  # it catches the interrupt
-    } always {
+    { _main_complete "${__rs_completers[@]}" } always {
       builtin zstyle -d ':completion:rshell:*' list-grouped
     }
   else
@@ -302,7 +302,7 @@ __rs_plain() {
   builtin setopt extended_glob null_glob
   builtin local typed=${(Q)PREFIX} directory=
   builtin local -a names
-  if [[ $compstate[context] == command && $typed != */* ]]; then
+  if [[ $compstate[context] == command && $CURRENT == 1 && $typed != */* ]]; then
     compadd -- ${(k)commands} ${(k)builtins} $reswords ${(k)aliases} ${(k)functions:#_*}
     builtin return
   fi
@@ -312,7 +312,7 @@ __rs_plain() {
   fi
   if [[ $typed == */* ]]; then directory=${typed%/*}/; fi
   builtin local place=$directory hidden=${PREFIX%"${PREFIX##*/}"}
-  if [[ $place == \~* && $quote == '' ]]; then place=${~place}; fi
+  if [[ $place == \~* && -z $compstate[quote] ]]; then place=${~place}; fi
   if [[ ${typed##*/} == .* ]]; then names=($place.*(N:t)); else names=($place*(N:t)); fi
   compadd -f -p "$hidden" -W "$place" -- "${names[@]}"
 }
