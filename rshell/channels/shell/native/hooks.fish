@@ -78,16 +78,18 @@ function __rs_fill
 end
 
 function __rs_take
+    set -l last $status
     set -l text
     read -z text <$__rs_dir/in
     __rs_fill
     commandline -r -- $text
     commandline --is-valid
     switch $status
-        case 1
+        case 1  # or empty
             commandline -r ''
             printf '\n\e[?2004l\r'
-            __rs_refuse $text
+            test -n "$text"; and __rs_refuse $text
+            __rs_status $last
             __rs_report
             commandline -f repaint
         case 2
