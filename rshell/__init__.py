@@ -18,9 +18,10 @@ _HOMES = {
     "rshell.channels.job.client": "JobLogs",
     "rshell.channels.job.messages": "JobInfo",
     "rshell.channels.process.client": "PIPE CompletedProcess Process",
-    "rshell.channels.shell.client": "Shell ShellLine ShellResult",
+    "rshell.channels.shell.client": "ShellLine",
     "rshell.channels.shell.messages": "CommandBegun NamedShellInfo ShellEnding Skipped",
     "rshell.channels.shell.named.client": "ShellWatch",
+    "rshell.channels.shell.replies": "Shell ShellResult",
     "rshell.client.client": "Client",
     "rshell.client.connect": "connect",
     "rshell.errors": (
@@ -46,14 +47,14 @@ if TYPE_CHECKING:  # which is all that type checkers see of the names
     from rshell.channels.process.client import PIPE as PIPE
     from rshell.channels.process.client import CompletedProcess as CompletedProcess
     from rshell.channels.process.client import Process as Process
-    from rshell.channels.shell.client import Shell as Shell
     from rshell.channels.shell.client import ShellLine as ShellLine
-    from rshell.channels.shell.client import ShellResult as ShellResult
     from rshell.channels.shell.messages import CommandBegun as CommandBegun
     from rshell.channels.shell.messages import NamedShellInfo as NamedShellInfo
     from rshell.channels.shell.messages import ShellEnding as ShellEnding
     from rshell.channels.shell.messages import Skipped as Skipped
     from rshell.channels.shell.named.client import ShellWatch as ShellWatch
+    from rshell.channels.shell.replies import Shell as Shell
+    from rshell.channels.shell.replies import ShellResult as ShellResult
     from rshell.client.client import Client as Client
     from rshell.client.connect import connect as connect
     from rshell.errors import AddressError as AddressError

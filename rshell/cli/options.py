@@ -1,25 +1,19 @@
-"""What the user asks of `rshell`: the command line, its help, and the config file.
+"""What the user asks of `rshell`: the command line and its help.
 
 It is read as ssh reads its own: options stand before the host and right behind it, and end at the
 first word of the command. `getopt` does exactly that and costs no start-up time. The result is
 one frozen value that has been checked: nothing behind it asks twice.
-
-The config file is `$XDG_CONFIG_HOME/rshell/config.toml`. An absent one is an empty one; anything
-in it that is not understood is an error: a typing mistake is never a silent default.
 """
 
 from __future__ import annotations
 
 import getopt
 import os
-from typing import TYPE_CHECKING
 
+from rshell.cli.config import PROMPTS, load_config
 from rshell.cli.conflicts import SHORTER, find_conflict
 from rshell.errors import ConfigurationError
 from rshell.values import DEFAULT_PORT, NAME_RULE, Address, frozen, is_name
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 HELP = """\
 usage: rshell [OPTIONS] [HOST[:PORT]] [OPTIONS] [COMMAND...]
@@ -47,6 +41,10 @@ what:
       --resume-window S try for S seconds to come back after a cut (300); 0 gives up at once
       --timeout S       end the command after S seconds, with status 124
       --json            print one JSON object that says how it ended and what it printed
+
+at the prompt:
+      --prompt own|rshell   show the shell's own prompt, as without it, or rshell's
+      --no-login        don't have the shell read what a login shell reads
 
 named shells, prompts which outlive the client:
   -S NAME               make the shell NAME, or attach to it; ~d while a command runs, or
@@ -77,9 +75,10 @@ one line that says why, for whatever went wrong between here and there.
 _SHORT = "c:np:tvhl:fS:"
 _OF_LINK = ["port=", "local", "via=", "resume-window=", "fingerprint=", "ca=", "login"]
 _OF_COMMAND = ["command=", "timeout=", "json"]
+_OF_PROMPT = ["prompt=", "no-login"]
 _OF_SHELLS = ["share", "shells", "kill-shell="]
 _OF_JOBS = ["detach", "name=", "jobs", "logs=", "follow", "wait=", "kill-job="]
-_LONG = [*_OF_LINK, *_OF_COMMAND, *_OF_SHELLS, *_OF_JOBS, "verbose", "version", "help"]
+_LONG = [*_OF_LINK, *_OF_COMMAND, *_OF_PROMPT, *_OF_SHELLS, *_OF_JOBS, "verbose", "version", "help"]
 
 _JOB_VERBS = {
     "--detach": "start",
@@ -115,7 +114,8 @@ class NamedShellOptions:
 class Options:
     """What was asked for. `action` is "run", "login", "help" or "version".
 
-    `address` is None with `local` and `via`. `command` None asks for the remote shell.
+    `address` is None with `local` and `via`. `command` None asks for the remote shell. `prompt` is
+    "own" or "rshell", None where the config file has the say.
     """
 
     action: str = "run"
@@ -131,6 +131,8 @@ class Options:
     fingerprint: str | None = None
     ca: str | None = None
     verbose: bool = False
+    prompt: str | None = None
+    no_login: bool = False
     job: JobOptions | None = None
     named: NamedShellOptions | None = None
 
@@ -210,6 +212,8 @@ def parse(arguments: list[str]) -> Options:
         fingerprint=given.get("--fingerprint"),
         ca=given.get("--ca"),
         verbose="-v" in given,
+        prompt=_prompt(given.get("--prompt")),
+        no_login="--no-login" in given,
         job=job,
         named=named,
     )
@@ -250,6 +254,9 @@ def require_terminal(options: Options) -> None:
     """
     if options.timeout is not None and options.wants_prompt:
         raise UsageError("--timeout goes with a command, not with a prompt")
+    if (options.prompt is not None or options.no_login) and not options.wants_prompt:
+        option = "--no-login" if options.prompt is None else "--prompt"
+        raise UsageError(f"{option} is for the prompt, which needs a terminal for stdin and stdout")
     named = options.named
     if named is None or named.verb in ("list", "end"):
         return
@@ -314,6 +321,12 @@ def _find_address(host: str | None, port: str | None) -> Address:
     return address
 
 
+def _prompt(text: str | None) -> str | None:
+    if text is not None and text not in PROMPTS:
+        raise UsageError(f"--prompt is {' or '.join(PROMPTS)}, not {text!r}")
+    return text
+
+
 def _window(text: str | None) -> float | None:
     return 0.0 if text == "0" else _seconds(text, "--resume-window")
 
@@ -328,46 +341,3 @@ def _seconds(text: str | None, option: str = "--timeout") -> float | None:
     if not 0 < seconds < 1e9:
         raise UsageError(f"{option} needs a positive number of seconds, not {text!r}")
     return seconds
-
-
-@frozen
-class Config:
-    """What the file says. `default_host` is the address used where none is given.
-
-    `editing_mode` is how the prompt edits: "emacs" or "vi".
-    """
-
-    default_host: str | None = None
-    editing_mode: str = "emacs"
-
-
-def load_config(path: Path | None = None) -> Config:
-    """Read the config file. Raises ConfigurationError naming the line or key that is wrong."""
-    from rshell.security.files import config_directory
-
-    try:
-        where = path or config_directory() / "config.toml"
-    except ConfigurationError:  # no home directory is known, and so nobody has written one
-        return Config()
-    try:
-        data = where.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return Config()
-    except OSError as error:
-        raise ConfigurationError(f"can't read {where}: {error.strerror}") from error
-    import tomllib
-
-    try:
-        values = tomllib.loads(data.decode())
-    except ValueError as error:
-        raise ConfigurationError(f"{where} is not TOML: {error}") from error
-    unknown = sorted(set(values) - {"default_host", "editing_mode"})
-    if unknown:
-        raise ConfigurationError(f"{where} has the unknown key {unknown[0]!r}")
-    host = values.get("default_host")
-    if host is not None and not isinstance(host, str):
-        raise ConfigurationError(f"default_host in {where} must be a string, such as 'web:7000'")
-    mode = values.get("editing_mode", "emacs")
-    if mode not in ("emacs", "vi"):
-        raise ConfigurationError(f'editing_mode in {where} must be "emacs" or "vi"')
-    return Config(default_host=host, editing_mode=mode)

@@ -146,7 +146,7 @@ async def _serve(
 
     limits = _limits(options, limits)
     if options.wants_prompt:
-        from rshell.cli.prompt.app import load_editor, run_prompt
+        from rshell.cli.prompt.start import load_editor, run_prompt
 
         loading = load_editor()
     async with connect(
@@ -171,7 +171,7 @@ async def _serve(
 
             report.status = await run_lasting(client, options, stderr)
         elif options.wants_prompt:
-            report.status = await run_prompt(client, options.where, options.attaches_to, loading)
+            report.status = await run_prompt(client, options, loading)
         else:
             from rshell.cli.oneshot import run_oneshot
 

@@ -180,9 +180,9 @@ class Terminal(Leaving):
         with suppress(OSError):
             write_all(1, data)
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, *, is_faint: bool = False) -> None:
         """Say something of ours on a line of its own, such as that `~.` leaves: it does, then."""
-        self.output.say(self.begin_line() + notice(text))
+        self.output.say(self.begin_line() + notice(text, is_faint=is_faint))
         self.expect_escape()
 
     def expect_escape(self) -> None:

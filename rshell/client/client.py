@@ -38,9 +38,10 @@ if TYPE_CHECKING:
     from rshell.channels.job.client import JobLogs
     from rshell.channels.job.messages import JobInfo
     from rshell.channels.process.feeding import Input
-    from rshell.channels.shell.client import Shell, ShellLine
+    from rshell.channels.shell.client import ShellLine
     from rshell.channels.shell.messages import NamedShellInfo
     from rshell.channels.shell.named.client import ShellWatch
+    from rshell.channels.shell.replies import Shell
 
     class RunOptions(TypedDict, total=False):
         """What `run` takes whatever it returns."""
@@ -222,10 +223,10 @@ class Client:
 
         `stdin=PIPE` opens a stdin that its commands share; without it, theirs is empty. `terminal`
         gives them a terminal of that size and type instead: stdout then holds all that they
-        print, and the shell reads the user's own rc file.
+        print, and the shell is the user's own, whose startup files have run before it opens.
         """
-        from rshell.channels.shell.client import start_shell
         from rshell.channels.shell.messages import ShellRequest
+        from rshell.channels.shell.replies import start_shell
 
         request = ShellRequest(
             cwd=as_path(cwd),
@@ -243,19 +244,22 @@ class Client:
         term: str,
         env: Mapping[str, str] | None = None,
         name: str | None = None,
+        login: bool = True,
     ) -> Opening[ShellLine]:
-        """Start a persistent shell on a terminal for a front end, which streams its output.
+        """Start the user's shell on a terminal for a front end, which streams its output.
 
-        With a `name` it outlives this client, and the identity's shell of that name is taken up
-        again where there is one; `env` is then as it was. Leaving the block leaves it to itself.
-        Programs that want whole replies use `open_shell`. Opening raises ChannelRefused and, for
-        a name that no named shell can have, LocalProtocolError. Cancelling ends what was started,
-        except for a named shell.
+        Until its startup files have run, the line `is_starting`. As a `login` shell it reads what
+        such a shell reads. With a `name` it outlives this client, and the identity's shell of that
+        name is taken up again where there is one; `env` is then as it was. Leaving the block leaves
+        it to itself. Programs that want whole replies use `open_shell`. Opening raises
+        ChannelRefused and, for a name that no named shell can have, LocalProtocolError. Cancelling
+        ends what was started, except for a named shell.
         """
         from rshell.channels.shell.client import open_line
         from rshell.channels.shell.messages import ShellRequest
 
-        request = ShellRequest(terminal=Terminal(size, term), env=env or {}, name=name)
+        terminal = Terminal(size, term)
+        request = ShellRequest(terminal=terminal, env=env or {}, login=login, name=name)
         return Opening(lambda: open_line(self._live, request))
 
     async def start_job(

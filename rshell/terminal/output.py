@@ -117,6 +117,11 @@ class ModeTracker:
             else:
                 self._others[name] = match[0]
 
+    @property
+    def is_alternate(self) -> bool:
+        """Whether the alternate screen is shown, which full-screen programs draw on."""
+        return any(self._modes.get(number) for number in _ALTERNATE)
+
     def restore(self) -> bytes:
         """Return what turns the modes that are on now on in another terminal."""
         # The alternate screen first: what follows is for that one.

@@ -1,12 +1,10 @@
 """The client's side of a `shell` channel: one command at a time, its ending, questions.
 
-`ShellLine` speaks the channel's messages and leaves the output to its owner: `Shell`, which
-programs use, collects it and returns it with the ending; the interactive prompt writes it as it
-comes. With a named shell, what was there before us is in `found`; a command that runs there already
-is followed like one of our own.
-
-Hazard: a background job may print between two commands. Those bytes belong to the next command
-that runs, as they would on a terminal.
+`ShellLine` speaks the channel's messages and leaves the output to its owner: `Shell` (replies.py),
+which programs use, collects it and returns it with the ending; the interactive prompt writes it as
+it comes. With a named shell, what was there before us is in `found`; a command that runs there
+already is followed like one of our own. So are the startup files of a shell on a terminal, which
+are like a command with the number 0.
 
 Hazard: a client may attach to a named shell while its command ends. The ending can be here before
 anybody has asked for it, and is kept for `follow`.
@@ -22,17 +20,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Union
 
 from rshell.aio import first_of
-from rshell.channels.base import ask, check_count, listen, read_reply
-from rshell.channels.process.client import (
-    CompletedProcess,
-    ProcessInput,
-    check_timeout,
-    passed_timeout,
-)
-from rshell.channels.process.messages import STDERR, STDIN, STDOUT, Notice, Resize, Signal
+from rshell.channels.base import ask, listen, read_reply
+from rshell.channels.process.client import check_timeout
+from rshell.channels.process.messages import STDIN, Notice, Resize, Signal
 from rshell.channels.shell.messages import (
     COMMAND_LIMIT,
     Cancel,
@@ -41,10 +34,13 @@ from rshell.channels.shell.messages import (
     Complete,
     Completions,
     Leave,
+    ListNames,
     Moved,
+    Names,
     Question,
     RunCommand,
     ShellEnding,
+    ShellPrompt,
     ShellReply,
     ShellRequest,
     Unread,
@@ -54,9 +50,9 @@ from rshell.errors import ChannelReset, LocalProtocolError, RemoteProtocolError,
 from rshell.protocol.codec import Message
 from rshell.transport.channel import Channel
 from rshell.transport.live_session import LiveSession
-from rshell.values import TerminalSize, frozen
+from rshell.values import TerminalSize
 
-Text = TypeVar("Text", bytes, str)
+Answer = Union[Completions, Checked, Names]
 
 _TERMINAL_HOLDS = 4096  # bytes that nobody has read
 
@@ -65,9 +61,12 @@ class ShellLine:
     """The messages of a shell channel. `cwd` is the shell's directory, `program` its path.
 
     `name` is that of a named shell, else empty, and `found` how it was when we came, else None.
+    While it `is_starting`, its startup files have the terminal, and are to be followed. `prompt`
+    is what the shell would show as its prompt, None where it has not said so.
     `on_done` gets each ending at once, before later output; `on_unread` what was typed on the
     terminal while no command ran; `on_restart` how a shell ended that no command ran in;
-    `on_notice` what the server has to say while a command runs. It is any text.
+    `on_notice` what the server has to say while a command runs. It is any text. What it has said
+    before anybody listened is in `notice`. `on_prompt` is called when there is another prompt.
     """
 
     def __init__(self, channel: Channel) -> None:
@@ -78,7 +77,10 @@ class ShellLine:
         self.on_done: Callable[[ShellEnding], None] = lambda _: None
         self.on_unread: Callable[[str], None] = lambda _: None
         self.on_restart: Callable[[ShellEnding], None] = lambda _: None
-        self.on_notice: Callable[[str], None] = lambda _: None
+        self.notice = ""
+        self.on_notice: Callable[[str], None] = self._keep_notice
+        self.on_prompt: Callable[[], None] = lambda: None
+        self.prompt: ShellPrompt | None = None
         self._sent = self._returnable = 0  # bytes of input; of them, not given back yet
         self._late: bytearray | None = None
         self._waits_for_late = False
@@ -88,12 +90,16 @@ class ShellLine:
         self._is_moved = False
         self._number = 0 if self.found is None else self.found.number
         self._reply: asyncio.Future[ShellEnding] | None = None
-        if self.found is not None and self.found.running is not None:
+        running = None if self.found is None else self.found.running
+        self.is_starting = self.reply.starting or running == ""
+        if running is not None:
             self._returnable = _TERMINAL_HOLDS
+        if self.is_starting or running is not None:
             self._reply = asyncio.get_running_loop().create_future()
-        self._questions: dict[int, asyncio.Future[Completions | Checked]] = {}
+        self._questions: dict[int, asyncio.Future[Answer]] = {}
         self._question = 0
-        listen(channel, self._hear, ShellEnding, Completions, Checked, Unread, Notice, Moved)
+        told = (ShellEnding, ShellPrompt, Unread, Notice, Moved)
+        listen(channel, self._hear, *told, Completions, Checked, Names)
 
     async def __aenter__(self) -> ShellLine:
         return self
@@ -123,7 +129,7 @@ class ShellLine:
         return await self._ending()
 
     async def follow(self) -> ShellEnding:
-        """Return the ending of the command that was `found` running.
+        """Return the ending of the command that was `found` running, or of the startup files.
 
         Its `unread` is as in `run`. Cancelling leaves it running. Raises what cuts the channel
         short.
@@ -163,6 +169,7 @@ class ShellLine:
             return None
         await self._or_closed(reply)
         self._reply = None
+        self.is_starting = False
         return reply.result()
 
     async def _or_closed(self, waiter: asyncio.Future[Any]) -> None:
@@ -186,28 +193,41 @@ class ShellLine:
 
         Raises ValueError as `run` does.
         """
-        answer = await self._ask(Complete, text)
+        answer = await self._ask_about(Complete, text)
         assert isinstance(answer, Completions)
         return answer
 
     async def wants_more(self, text: str) -> bool:
         """Whether `text` is incomplete for the shell. Cancelling is safe; as `complete`."""
-        answer = await self._ask(Check, text)
+        answer = await self._ask_about(Check, text)
         assert isinstance(answer, Checked)
         return answer.incomplete
 
-    async def _ask(self, kind: type[Question], text: str) -> Completions | Checked:
+    async def names(self) -> tuple[str, ...]:
+        """Return the names that may stand first in a command. Cancelling is safe.
+
+        A server that does not know the question never answers.
+        """
         self._question += 1
-        number = self._question
+        answer = await self._ask(self._question, ListNames(self._question))
+        assert isinstance(answer, Names)
+        return answer.names
+
+    async def _ask_about(self, kind: type[Question], text: str) -> Answer:
         if "\0" in text or len(text) > COMMAND_LIMIT:
             raise ValueError("a question can't hold a NUL character or be that long")
-        answer: asyncio.Future[Completions | Checked] = asyncio.get_running_loop().create_future()
-        self._questions[number] = answer
+        self._question += 1
         try:
-            self.channel.send_message(kind(number, text).encode(), urgent=True)
-            return await answer
+            return await self._ask(self._question, kind(self._question, text))
         except LocalProtocolError as error:
             raise ValueError(f"this question can't be sent: {error}") from error
+
+    async def _ask(self, number: int, question: Message) -> Answer:
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._questions[number] = answer
+        try:
+            self.channel.send_message(question.encode(), urgent=True)
+            return await answer
         finally:
             del self._questions[number]
 
@@ -239,8 +259,11 @@ class ShellLine:
     def _hear(self, heard: Message) -> None:
         if isinstance(heard, ShellEnding):
             self._ended(heard)
-        elif isinstance(heard, (Completions, Checked)):
+        elif isinstance(heard, (Completions, Checked, Names)):
             self._answer(heard)
+        elif isinstance(heard, ShellPrompt):
+            self.prompt = heard
+            self.on_prompt()
         elif isinstance(heard, Unread):
             self._take_back(heard.text)
         elif isinstance(heard, Notice):
@@ -248,9 +271,13 @@ class ShellLine:
         elif isinstance(heard, Moved):
             self._is_moved = True
 
+    def _keep_notice(self, text: str) -> None:
+        self.notice = text
+
     def _ended(self, done: ShellEnding) -> None:
         self.cwd = done.cwd
-        if done.number == self._number and self._reply is not None and not self._reply.done():
+        awaited = 0 if self.is_starting else self._number
+        if done.number == awaited and self._reply is not None and not self._reply.done():
             self._late, self._waits_for_late = bytearray(), True
             self.on_done(done)
             self._reply.set_result(done)
@@ -275,124 +302,17 @@ class ShellLine:
         if self._returned is not None and not self._returned.done():
             self._returned.set_result(None)
 
-    def _answer(self, answer: Completions | Checked) -> None:
+    def _answer(self, answer: Answer) -> None:
         waiting = self._questions.get(answer.number)
         if waiting is not None and not waiting.done():
             waiting.set_result(answer)
 
 
 async def open_line(live: LiveSession, request: ShellRequest) -> ShellLine:
-    """Open a shell channel and wait until the shell is ready.
+    """Open a shell channel; on a terminal the shell may be starting still.
 
     Raises ChannelRefused, RemoteProtocolError for a server without named shells where one is
     asked for, and what cuts the session short. Cancelling ends what was started, except for a
     named shell.
     """
     return ShellLine(await ask(live, "shell", request))
-
-
-@frozen
-class ShellResult(CompletedProcess[Text], Generic[Text]):
-    """How a command in a shell ended, and the shell's directory after it.
-
-    `restarted` says that the shell itself ended (`exit`, `exec`, a signal) with this status,
-    and a new one, without its variables and functions, has taken its place in `cwd`.
-    """
-
-    cwd: str = ""
-    restarted: bool = False
-
-
-class Shell:
-    """A persistent remote shell, whose program is at the path `program`.
-
-    Leaving its `async with` block ends it. `stdin` is the input of its commands, None unless it
-    was asked for with PIPE or a terminal.
-    """
-
-    def __init__(self, channel: Channel, request: ShellRequest) -> None:
-        self._line = ShellLine(channel)
-        self.program = self._line.program
-        self._line.on_done = self._take_output
-        self._line.on_restart = self._note_restart
-        self._turn = asyncio.Lock()
-        self._streams = {number: channel.stream(number) for number in (STDOUT, STDERR)}
-        for reader in self._streams.values():
-            reader.collect()
-        self._output = {STDOUT: b"", STDERR: b""}
-        self._counted = {STDOUT: 0, STDERR: 0}  # with the end of a shell in which nothing ran
-        has_input = request.stdin or request.terminal is not None
-        self.stdin = ProcessInput(channel) if has_input else None
-
-    async def __aenter__(self) -> Shell:
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        self.close()
-
-    @property
-    def cwd(self) -> str:
-        """The shell's directory after its last command."""
-        return self._line.cwd
-
-    async def run(
-        self, command: str, *, check: bool = False, timeout: float | None = None
-    ) -> ShellResult[bytes]:
-        """Run `command`, any text of the shell's language, and return its whole reply.
-
-        With `check`, raises ProcessFailed unless its status is 0. Past `timeout` seconds it is
-        interrupted and ProcessTimeout raised; a command that does not yield costs the shell its
-        life, after which a new one runs in the same directory. Cancelling does the same. Raises
-        what cuts the session or channel short, and ValueError for a NUL in `command`, for text
-        that no bytes can be made of, and for a timeout that is not positive.
-        """
-        async with self._turn:
-            await self._line.outcome()  # of a command whose caller gave up
-            try:
-                done = await self._line.run(command, timeout=timeout)
-            except asyncio.CancelledError:
-                self._line.cancel()
-                raise
-            output = self._output
-        if done.timed_out and timeout is not None:
-            raise passed_timeout(timeout, command, output[STDOUT], output[STDERR])
-        result = ShellResult(
-            command=command,
-            status=done.status,
-            stdout=output[STDOUT],
-            stderr=output[STDERR],
-            duration=done.duration,
-            cwd=done.cwd,
-            restarted=done.restarted,
-        )
-        if check:
-            result.check()
-        return result
-
-    def interrupt(self) -> None:
-        """Interrupt the running command, if one runs, as Ctrl-C would."""
-        self._line.signal("SIGINT")
-
-    def resize(self, size: TerminalSize) -> None:
-        """Tell the shell's terminal, if it has one, its new size."""
-        self._line.resize(size)
-
-    def close(self) -> None:
-        """End the shell and what runs in it."""
-        self._line.close()
-
-    def _take_output(self, done: ShellEnding) -> None:
-        """Take what arrived before `done`: at once, for a background job may print on."""
-        self._output = {number: reader.take() for number, reader in self._streams.items()}
-        before, self._counted = self._counted, {STDOUT: 0, STDERR: 0}
-        for number, last in ((STDOUT, done.stdout), (STDERR, done.stderr)):
-            check_count(len(self._output[number]), before[number] + last)
-
-    def _note_restart(self, done: ShellEnding) -> None:
-        self._counted[STDOUT] += done.stdout
-        self._counted[STDERR] += done.stderr
-
-
-async def start_shell(live: LiveSession, request: ShellRequest) -> Shell:
-    """Open a shell for a program; as `open_line`."""
-    return Shell(await ask(live, "shell", request), request)

@@ -3,8 +3,8 @@
 The shell is the judge of its own language, and never runs what it judges. It costs a process:
 texts that can't be incomplete are not asked about, and a judge that takes too long is not heard.
 Not every shell tells of a heredoc without its end, of a last backslash, or of an operator with
-nothing behind it. These are looked for here, by a scanner that knows quotes, comments and
-arithmetic. A quote that is open at the end is left to the shell, which tells of it.
+nothing behind it. These are looked for here, where they are no part of a quote or comment. A quote
+that is open at the end is left to the shell, which tells of it.
 
 Hazard: a wrong "more follows" locks the user into the text. In doubt it is whole, and the shell
 says what it thinks of it.
@@ -16,6 +16,8 @@ import re
 from typing import TYPE_CHECKING
 
 from rshell.aio import timeout
+from rshell.channels.shell import scanner
+from rshell.channels.shell.scanner import scan
 from rshell.errors import SpawnError
 
 if TYPE_CHECKING:  # a client, whose prompt looks at texts, starts no commands
@@ -24,16 +26,17 @@ if TYPE_CHECKING:  # a client, whose prompt looks at texts, starts no commands
 _DEADLINE = 3.0  # seconds; a text that is not judged by then is run as it is
 _ENOUGH = 16384  # bytes of complaints
 
-# What may be passed over at once, because nothing begins there.
-_PLAIN = re.compile(r"[^\s'\"\\#<$(;&|]+|[ \t]+")
-_SINGLE = re.compile(r"'[^']*'")
-_ANSI = re.compile(r"\$'(?:\\.|[^'\\])*'", re.DOTALL)
-_DOUBLE = re.compile(r'"(?:\\.|[^"\\])*"', re.DOTALL)
-_COMMENT = re.compile(r"[^\n]*")
-_HEREDOC = re.compile(
-    r"<<(?P<tabs>-?)[ \t]*(?P<name>(?:\\.|'[^'\n]*'|\"(?:\\.|[^\"\\\n])*\"|[^\s|&;()<>'\"\\])+)"
-)
-_QUOTES = re.compile(r"\\(.)|['\"]")
+# What stands for pieces that are not looked into.
+_BARE = {
+    scanner.QUOTE: "_",
+    scanner.ESCAPE: "_",
+    scanner.ARITHMETIC: "_",
+    scanner.HEREDOC: "_",
+    scanner.VARIABLE: "$",
+    scanner.COMMENT: "",
+    scanner.BODY: "",
+    scanner.HERESTRING: "",
+}
 _FOR = re.compile(r"(?:^|[;&|(]|\b(?:do|then|else)\b)\s*for\s+\w+(?:\s+in\b[^;&|()]*)?$")
 _OPERATOR = re.compile(r"(?:&&|(?<!>)\|)\s*$")
 _WANTS_MORE = re.compile(
@@ -110,81 +113,16 @@ def wants_more_text(text: str) -> bool:
     A last backslash or operator, an open heredoc, a `for` whose list may be all that is there.
     """
     bare: list[str] = []  # without what is quoted, comments, arithmetic and heredocs
-    waiting: list[tuple[str, bool]] = []  # heredocs: the last line, and whether tabs may lead it
-    at = 0
-    while at < len(text):
-        character = text[at]
-        quoted = _quoted(text, at)
-        if quoted == 0:
-            return False  # open to the end
-        if quoted is not None:
-            bare.append("_")
-            at = quoted
-        elif character == "\n":
-            bare.append("\n")
-            at = _behind_heredocs(text, at + 1, waiting)
-        elif character == "\\":
-            if at + 1 == len(text):
-                return True
-            bare.append("_")
-            at += 2
-        elif character == "#" and (at == 0 or text[at - 1] in " \t\n;&|("):
-            at = _end(_COMMENT, text, at)
-        elif match := _PLAIN.match(text, at):
-            bare.append(match[0])
-            at = match.end()
-        elif text.startswith("<<<", at):
-            at += 3
-        elif match := _HEREDOC.match(text, at):
-            waiting.append((_QUOTES.sub(r"\1", match["name"]), bool(match["tabs"])))
-            bare.append("_")
-            at = match.end()
-        else:
-            bare.append(character)
-            at += 1
+    for kind, start, end in scan(text):
+        if kind == scanner.OPEN:
+            return False
+        if kind == scanner.WAITING or (kind == scanner.ESCAPE and end - start == 1):
+            return True
+        bare.append(_BARE.get(kind, text[start:end]))
     shown = "".join(bare)
-    return bool(waiting or _OPERATOR.search(shown) or _FOR.search(shown.rpartition("\n")[2]))
+    return bool(_OPERATOR.search(shown) or _FOR.search(shown.rpartition("\n")[2]))
 
 
 def says_incomplete(complaint: str) -> bool:
     """Whether what a shell said of a text (`sh -n`) means that it ended too early."""
     return bool(_WANTS_MORE.search(complaint))
-
-
-def _quoted(text: str, at: int) -> int | None:
-    """Return the position behind what is quoted, or arithmetic, from `at` on.
-
-    0 where its end is missing, None where there is no such thing.
-    """
-    if text[at] == "'":
-        return _end(_SINGLE, text, at)
-    if text[at] == '"':
-        return _end(_DOUBLE, text, at)
-    if text.startswith("$'", at):
-        return _end(_ANSI, text, at)
-    if text.startswith("$[", at):
-        return text.find("]", at) + 1
-    if text.startswith("((", at):
-        depth = 0
-        for place in range(at, len(text)):
-            depth += {"(": 1, ")": -1}.get(text[place], 0)
-            if not depth:
-                return place + 1
-        return 0
-    return None
-
-
-def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
-    match = pattern.match(text, at)
-    return 0 if match is None else match.end()
-
-
-def _behind_heredocs(text: str, at: int, waiting: list[tuple[str, bool]]) -> int:
-    """Return the position behind the heredocs at `at`; those that end leave `waiting`."""
-    while waiting and at < len(text):
-        line, newline, _ = text[at:].partition("\n")
-        at += len(line + newline)
-        name, may_have_tabs = waiting[0]
-        if (line.lstrip("\t") if may_have_tabs else line) == name:
-            del waiting[0]
-    return at

@@ -25,7 +25,6 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Union
 
 from rshell.aio import timeout
 from rshell.channels.base import Context
@@ -38,12 +37,11 @@ from rshell.channels.shell.messages import (
     ShellRequest,
 )
 from rshell.channels.shell.native.native_process import NativeProcess
-from rshell.channels.shell.native.startup import native_kind
-from rshell.channels.shell.recipe import Report, ShellRecipe
+from rshell.channels.shell.processes import AnyProcess, start_process
+from rshell.channels.shell.recipe import Report
 from rshell.channels.shell.shell_process import ShellProcess
 from rshell.errors import SpawnError
 from rshell.execution.piped_process import Outlet
-from rshell.execution.running_process import RunningProcess
 from rshell.execution.spawn import NOT_EXECUTABLE
 from rshell.protocol.codec import Json, Message
 from rshell.values import ExitStatus, TerminalSize
@@ -55,7 +53,6 @@ _EXITS = re.compile(r"\s*\\?(?:exit|logout)(?:\s+\d+)?\s*\Z")
 _SETS_ERREXIT = re.compile(r"\bset\s+-\w*e|\berrexit\b")
 
 
-AnyProcess = Union[ShellProcess, NativeProcess]
 _STARTUP = RunCommand(0, "")  # what startup files do
 
 
@@ -118,7 +115,15 @@ class PersistentShell:
         self._ready.clear()
         # A directory that was asked for has to be there; one that has gone since need not.
         is_there = unreported is None or Path(self.cwd).is_dir()
-        shell = await self._start_process(self.cwd if is_there else self._context.cwd)
+        shell = await start_process(
+            self._context,
+            self._request,
+            self.program,
+            self.cwd if is_there else self._context.cwd,
+            self.environment,
+            self._outlet,
+            self._size,
+        )
         self._shell = shell
         if self._is_closed:
             self.close()
@@ -144,29 +149,6 @@ class PersistentShell:
                 f"it is not ready after {seconds:g} s, as when its startup files wait for something"
             )
             raise SpawnError(NOT_EXECUTABLE, why) from error
-
-    async def _start_process(self, cwd: str) -> AnyProcess:
-        kind = None if self._size is None else native_kind(self.program)
-        if kind is not None and self._size is not None:
-            return await NativeProcess.start(
-                self._context,
-                kind,
-                self.program,
-                cwd,
-                self.environment,
-                self._outlet,
-                self._size,
-                login=self._request.login,
-            )
-        return await ShellProcess.start(
-            self._context,
-            ShellRecipe.choose(self.program, terminal=self.has_terminal),
-            cwd,
-            self.environment,
-            self._outlet,
-            stdin=self._request.stdin,
-            terminal=self._size,
-        )
 
     @property
     def is_starting(self) -> bool:
@@ -225,17 +207,19 @@ class PersistentShell:
         sent = self._count()
         shell, self._shell = self._shell, None
         if shell is not None:
-            self._context.clean_up(self._end(shell.process, cut, sent))
             shell.close()
+            self._context.clean_up(self._end(shell, cut, sent))
         self._ready.set()  # nobody waits for a shell any more
 
-    async def _end(
-        self, process: RunningProcess, cut: RunCommand | None, sent: dict[int, int]
-    ) -> None:
-        # An interactive shell ignores SIGTERM; SIGHUP ends it, and its jobs, at once.
-        process.signal_group(signal.SIGHUP)
-        await process.end(self._context.limits.kill_grace)
-        self._cut(cut, await process.wait(), sent)
+    async def _end(self, shell: AnyProcess, cut: RunCommand | None, sent: dict[int, int]) -> None:
+        process = shell.process
+        try:
+            # An interactive shell ignores SIGTERM; SIGHUP ends it, and its jobs, at once.
+            process.signal_group(signal.SIGHUP)
+            await process.end(self._context.limits.kill_grace)
+            self._cut(cut, await process.wait(), sent)
+        finally:
+            shell.release()
 
     def _cut(self, victim: RunCommand | None, status: ExitStatus, sent: dict[int, int]) -> None:
         """Say of a command whose ending nobody gets that it ended with its shell."""
@@ -349,6 +333,7 @@ class PersistentShell:
         has_reported = shell is not None and shell.has_reported
         if shell is not None:
             shell.close()
+            shell.release()
         was_exit = victim is not None and self._was_exit
         was_asked = has_reported and (was_exit or not self._has_errexit())
         # The user's own shell would go on dying where it died before its first prompt.

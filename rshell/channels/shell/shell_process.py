@@ -186,20 +186,21 @@ class ShellProcess:
         self._piped.resume()
 
     def close(self) -> None:
-        """Release every descriptor and task.
-
-        The process is the caller's to end, by a task that begins before this call: the input of
-        its command is closed behind that, or a part of it would be taken for the whole, and so is
-        the pipe of its reports, or it would die of that before it is told to end.
-        """
+        """Stop telling anybody anything; no line is written any more."""
         self.on_report = self.on_death = _ignore
         if self._writer is not None:
             self._writer.cancel()
         if self._rest_timer is not None:
             self._rest_timer.cancel()
-        loop = asyncio.get_running_loop()
-        for source in (self._report_source, self._piped):
-            loop.call_soon(source.close)
+
+    def release(self) -> None:
+        """Close every descriptor, once the process has ended.
+
+        Before that, the end of its input would be taken for the whole of it, and a pipe that is
+        closed is what the shell or its command would die of rather than of being ended.
+        """
+        self._report_source.close()
+        self._piped.close()
 
     # The outlet of its pipes.
 

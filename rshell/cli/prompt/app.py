@@ -1,14 +1,11 @@
 """The interactive prompt: lines edited here, run there.
 
-Either prompt_toolkit has the terminal, or the remote program; a command's output is written as it
-comes, and what the program left behind (modes, a line without an end) is put right before the next
-prompt. A named shell was there before us and goes on after us: what it printed meanwhile comes
-first, and a command that runs there gets the terminal at once.
-
-Loading prompt_toolkit is a few hundred milliseconds of work, a login and the start of a shell about
-as much waiting, more the farther the server is. So a thread loads while the loop waits. Nobody
-waits for the thread, and what goes wrong meanwhile is said at once. It is a daemon, for the same
-reason, and holds nothing that would have to be released.
+At first the terminal is the shell's: its startup files may ask, print and take their time, and a
+shell that never says it has started keeps it. After that either prompt_toolkit has the terminal, or
+the remote program; a command's output is written as it comes, and what the program left behind
+(modes, a line without an end) is put right before the next prompt. A named shell was there before
+us and goes on after us: what it printed meanwhile comes first, and a command that runs there gets
+the terminal at once.
 
 Hazard: keys that reached a program's terminal and were never read come back from the server.
 
@@ -25,84 +22,31 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from rshell.aio import Tasks, in_thread
+from rshell.aio import Tasks
 from rshell.channels.shell.client import ShellLine
 from rshell.channels.shell.messages import ShellEnding
 from rshell.cli.answers import AnswerWatch
-from rshell.cli.options import Config, load_config
+from rshell.cli.config import Config
+from rshell.cli.options import Options
+from rshell.cli.prompt.look import Look
 from rshell.cli.prompt.passthrough import OutputPump, Passthrough
 from rshell.cli.prompt.status import Status
 from rshell.cli.report import FAILED_STATUS, explain
 from rshell.cli.streams import Left
 from rshell.cli.terminal import Detached, Terminal, notice
 from rshell.client.client import Client
-from rshell.errors import (
-    ChannelReset,
-    ConfigurationError,
-    LinkLost,
-    ResumeFailed,
-    RshellError,
-    SessionClosed,
-)
-from rshell.execution.inheritance import given_environment
+from rshell.errors import ChannelReset, RshellError
+from rshell.terminal.marks import MarkFilter, Marks, wants_marks
 
 if TYPE_CHECKING:
     from rshell.cli.prompt.editor import Editor
 
-_EXIT = r"\exit"  # whatever alias the user has of that name
+_EXIT = r" \exit"  # whatever alias the user has of that name; a blank keeps it out of histories
+_EXIT_OF_FISH = " exit"  # to which the backslash is an escape
 _SAYINGS = 20  # that wait to be shown
 _WAY_OUT = " (~. leaves)"
-_PASSED_ON = ("COLORTERM", "LANG", "LC_ALL", "LC_CTYPE")
-
-
-def load_editor() -> Future[type[Editor]]:
-    """Begin to load the editor, in a thread."""
-
-    def load() -> type[Editor]:
-        from rshell.cli.prompt.editor import Editor
-
-        return Editor
-
-    return in_thread(load, "loading the editor")
-
-
-async def run_prompt(client: Client, where: str, name: str, loading: Future[type[Editor]]) -> int:
-    """Run the prompt until the user leaves; return the status to exit with.
-
-    With a `name`, not "", it is in the named shell of that name, which is made or attached to.
-    Raises what cuts the session short; the terminal is as it was found then, too.
-    """
-    ours = given_environment(os.environ)
-    env = {name: ours[name] for name in _PASSED_ON if name in ours}
-    term = os.environ.get("TERM", "dumb")
-    terminal = Terminal(detaches=bool(name))
-    try:
-        async with client.open_line(terminal.size, term=term, env=env, name=name or None) as line:
-            editor_type = await asyncio.wrap_future(loading)
-            async with terminal:
-                prompt = Prompt(client, line, terminal, editor_type, where)
-                try:
-                    return await prompt.run()
-                finally:
-                    await prompt.close()
-    except (ResumeFailed, LinkLost) as error:
-        if not name:
-            raise
-        raise SessionClosed(error.code, _lost(error, where, name), by=error.by) from error
-
-
-def _lost(error: SessionClosed, where: str, name: str) -> str:
-    """Return what the loss of our session means for a named shell."""
-    way_back = f"rshell {where} -S {name} comes back"
-    if isinstance(error, ResumeFailed):
-        return (
-            "the server does not know this client any more. "
-            f"If it was started anew, {name} ended with it; else {way_back}"
-        )
-    return f"{error.reason}. If the server still runs, so does {name}, and {way_back}"
 
 
 class Broken(Left):
@@ -122,7 +66,8 @@ class Prompt:
         line: ShellLine,
         terminal: Terminal,
         editor_type: type[Editor],
-        where: str,
+        options: Options,
+        config: Config,
     ) -> None:
         reply = line.reply
         self._client = client
@@ -132,26 +77,38 @@ class Prompt:
             host=reply.host,
             home=reply.home,
             cwd=line.cwd,
-            where=where,
+            where=options.where,
             named=line.name,
             round_trip=client.round_trip,
         )
         self._terminal = terminal
-        config, self._config_trouble = Config(), ""
-        try:
-            config = load_config()
-        except ConfigurationError as error:
-            self._config_trouble = str(error)
+        self._marks = Marks(
+            on=config.marks and wants_marks(os.environ, is_dumb=terminal.is_dumb),
+            vscode=os.environ.get("TERM_PROGRAM") == "vscode",
+            host=reply.host,
+        )
+        self._look = Look(
+            self._status,
+            self._marks,
+            lambda: terminal.size,
+            is_own=(options.prompt or config.prompt) == "own",
+            mode=config.editing_mode,
+        )
         self._editor = editor_type(
             line,
-            where,
-            self._status.prompt,
+            options.where,
+            self._look.prompt,
             self._status.toolbar,
-            is_vi=config.editing_mode == "vi",
+            right_prompt=self._look.right,
+            mode=self._look.mode,
             is_dumb=terminal.is_dumb,
+            up_searches=config.up_searches,
         )
         kept = 0 if line.found is None else line.found.kept
-        self._pump = OutputPump(line.channel.stream(1), terminal, self._show_above, again=kept)
+        self._theirs = MarkFilter() if self._marks.on else None
+        self._pump = OutputPump(
+            line.channel.stream(1), terminal, self._show_above, again=kept, marks=self._theirs
+        )
         editor = self._editor
         self._passthrough = Passthrough(
             line, terminal, self._pump, editor.type_ahead, editor.insert
@@ -174,16 +131,21 @@ class Prompt:
         terminal.on_return = self._draw_again
         terminal.on_leave = self._editor.interrupt
         line.on_restart = lambda done: self._say_above(_restarted(done))  # no command ran
-        line.on_notice = self._say_above
+        line.on_notice = self._hear_notice
+        line.on_prompt = self._show_prompt
 
-    async def run(self) -> int:
-        """Read and run commands until the user leaves; return the status to exit with."""
+    async def run(self, trouble: str = "") -> int:
+        """Read and run commands until the user leaves; return the status to exit with.
+
+        `trouble` is said before the first prompt.
+        """
+        self._terminal.put(self._marks.begin())
         try:
             done = await self._begin()
             if self._editor.trouble:
                 self._notify(f"no history is kept: {self._editor.trouble}")
-            if self._config_trouble:
-                self._notify(f"the config file does not count: {self._config_trouble}")
+            if trouble:
+                self._notify(trouble)
             while done is None or not done.left:
                 done = await self._turn()
             return done.status.shell_status
@@ -217,12 +179,16 @@ class Prompt:
         await self._pump.close(finish=self._line.channel.is_over)
         self._line.close(self._pump.shown)
         farewell = notice(self._farewell) if self._farewell else b""
-        self._terminal.farewell = self._terminal.tidy() + farewell
+        self._terminal.farewell = self._terminal.tidy() + self._marks.end() + farewell
 
     async def _begin(self) -> ShellEnding | None:
         """Show what comes before the first prompt; return the ending of what ran there, if any."""
+        if self._line.notice:
+            self._hear_notice(self._line.notice)
         found = self._line.found
         if found is None or not found.attached:
+            if self._line.is_starting:
+                return await self._follow_start()
             return await self._passthrough.run(":")  # which the rc file's output comes before
         terminal = self._terminal
         first = notice(f"attached to {self._line.name}", is_faint=True)
@@ -231,27 +197,40 @@ class Prompt:
         terminal.modes.feed(found.modes.encode())
         terminal.put(first + found.modes.encode())
         terminal.check_size()  # since we asked for the size
+        if self._line.is_starting:
+            return await self._follow_start()
         if found.running is not None:
+            terminal.put(self._marks.command())
             return self._note(await self._passthrough.follow())
         await self._passthrough.show(found.kept)
         if found.last is not None:
             self._note(found.last)
         return None
 
+    async def _follow_start(self) -> ShellEnding:
+        """Leave the terminal to the shell until its startup files have run."""
+        done = await self._passthrough.follow()
+        self._status.cwd = done.cwd
+        return done
+
     async def _turn(self) -> ShellEnding | None:
         """Read a command and run it; return its ending, None where there was no command."""
         self._tidy()
+        last = self._status.last
+        self._terminal.put(self._marks.done(None if last is None else last.status.shell_status))
         try:
             command = await self._next_command()
         except KeyboardInterrupt:
             return None
         except EOFError:
-            command = _EXIT
+            is_fish = self._line.program.endswith("fish")
+            command = _EXIT_OF_FISH if is_fish else _EXIT
         if not command.strip():
             return None
         self._terminal.check_size()
         self._answers.begin_anew()
         self._tell_cut()
+        self._terminal.put(self._marks.command())
         try:
             return self._note(await self._passthrough.run(command))
         except ValueError as error:  # it is too long, or holds a NUL
@@ -261,10 +240,25 @@ class Prompt:
     async def _next_command(self) -> str:
         self._terminal.check_size()
         self._raise_if_over()
+        self._look.show(self._line.prompt)
+        self._terminal.put(self._marks.at_prompt(self._status.cwd, self._title()))
         try:
             return await self._editor.read()
         finally:
             self._terminal.take_back()
+
+    def _title(self) -> str | None:
+        """Return the window's title; one that the shell's hooks or a program have set stays."""
+        if self._theirs is not None and self._theirs.saw_title:
+            self._theirs.saw_title = False
+            return None
+        return self._look.title()
+
+    def _show_prompt(self) -> None:
+        """Show the shell's prompt where it has changed while no command runs."""
+        if not self._pump.has_terminal:
+            self._look.show(self._line.prompt)
+            self._editor.refresh()
 
     def _note(self, done: ShellEnding) -> ShellEnding:
         self._status.last = done
@@ -288,6 +282,14 @@ class Prompt:
         await self._editor.show_above(
             lambda: terminal.put(block + terminal.undo() + terminal.begin_line())
         )
+
+    def _hear_notice(self, text: str) -> None:
+        """Say what the server says, but not on the screen of a program that starts there."""
+        if not self._line.is_starting:
+            self._say_above(text)
+        elif not self._terminal.modes.is_alternate:
+            self._terminal.say(text, is_faint=True)
+            self._terminal.draw_again()
 
     def _say_above(self, text: str) -> None:
         """Say something above the prompt, or on a line of its own where a command runs."""

@@ -33,6 +33,7 @@ from rshell.cli.standard import StreamError
 from rshell.cli.terminal import Terminal
 from rshell.errors import RshellError
 from rshell.terminal.answers import Questions
+from rshell.terminal.marks import MarkFilter
 from rshell.transport.streams import ByteReader
 
 Start = Callable[[], Coroutine[Any, Any, ShellEnding]]
@@ -46,7 +47,8 @@ _LAST_SECONDS = 2.0  # for a terminal that is slow or stuck to take what is left
 class OutputPump:
     """Copies `reader` to the terminal; `show_above` shows what comes between commands.
 
-    The first `again` bytes are output that was shown before. `on_failure` gets what keeps the
+    The first `again` bytes are output that was shown before. `marks` takes the shell's marks out,
+    except while that has the terminal to itself (`is_foreign`). `on_failure` gets what keeps the
     terminal from being written to; that the channel was cut short, its owner knows.
     """
 
@@ -57,11 +59,13 @@ class OutputPump:
         show_above: Callable[[bytes], Awaitable[None]],
         *,
         again: int = 0,
+        marks: MarkFilter | None = None,
     ) -> None:
-        self.has_terminal = False
+        self.has_terminal = self.is_foreign = False
         self.on_failure: Callable[[BaseException], None] = lambda error: None
         self._again = again
         self._questions = Questions()
+        self._marks = marks
         self._reader = reader
         self._terminal = terminal
         self._show_above = show_above
@@ -88,6 +92,8 @@ class OutputPump:
                 return
             self._changed.clear()
             await self._changed.wait()
+        if self._marks is not None and (kept := self._marks.rest()):
+            await self._terminal.write(kept)
         await self._terminal.drain()
 
     async def close(self, *, finish: bool) -> None:
@@ -113,9 +119,11 @@ class OutputPump:
                 size = len(block)
                 if self._again:
                     block = self._without_questions(block)
+                if self._marks is not None and not self.is_foreign:
+                    block = self._marks.take(block)
                 if self.has_terminal:
                     await self._terminal.write(block)
-                else:
+                elif block:
                     self._terminal.modes.feed(block)
                     await self._show_above(block)
                 self._copied += size
@@ -204,8 +212,12 @@ class Passthrough:
         return await self._pass(lambda: self._line.run(command))
 
     async def follow(self) -> ShellEnding:
-        """Return the ending of the command that ran when we attached; as `run`."""
-        return await self._pass(self._line.follow)
+        """Return the ending of what has the terminal already, a command or the start; as `run`."""
+        self._pump.is_foreign = self._line.is_starting
+        try:
+            return await self._pass(self._line.follow)
+        finally:
+            self._pump.is_foreign = False
 
     async def show(self, count: int) -> None:
         """Put the first `count` bytes of output on the terminal, which nobody has then.

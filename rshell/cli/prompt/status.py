@@ -13,6 +13,7 @@ from rshell.cli.report import format_seconds
 from rshell.terminal.output import printable
 
 _NAME, _PATH = 64, 256  # characters of a name and a directory
+_SHORTEST = 12  # characters of a directory in the smallest window
 
 Fragments = list[tuple[str, str]]
 
@@ -31,15 +32,18 @@ class Status:
     round_trip: float | None = None
     cut_for: float | None = None  # seconds since the link was lost, None while it is there
 
-    def prompt(self) -> Fragments:
-        """Return `user@host:cwd $`, the last sign red after a failure."""
+    def prompt(self, columns: int = 80) -> Fragments:
+        """Return `user@host:cwd $`, the last sign red after a failure.
+
+        The directory takes no more than half of a window that has `columns`.
+        """
         failed = self.last is not None and self.last.status.shell_status != 0
         sign = "#" if self.user == "root" else "$"
         user, host = printable(self.user, limit=_NAME), printable(self.host, limit=_NAME)
         return [
             ("class:who", f"{user}@{host}"),
             ("", ":"),
-            ("class:cwd", printable(self.short_cwd(), limit=_PATH)),
+            ("class:cwd", fitted(printable(self.short_cwd(), limit=_PATH), columns // 2)),
             ("", " "),
             ("class:failed" if failed else "class:sign", sign),
             ("", " "),
@@ -71,3 +75,14 @@ class Status:
         if self.round_trip is not None:
             parts.append(("", f" round trip {format_seconds(self.round_trip)} "))
         return parts
+
+
+def fitted(path: str, room: int) -> str:
+    """Return a path in about `room` characters, by its last parts."""
+    room = max(room, _SHORTEST)
+    if len(path) <= room:
+        return path
+    first, *parts = path.split("/")
+    while parts and len(".../" + "/".join(parts)) > room:
+        first, *parts = parts
+    return ".../" + "/".join(parts) if parts else "..." + first[3 - room :]

@@ -1,9 +1,8 @@
-"""What the user asks: ssh's shape, no way to mean one thing and get another; help and config."""
+"""What the user asks: ssh's shape, no way to mean one thing and get another; help."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,12 +11,10 @@ from rshell.cli.options import (
     _LONG,
     _SHORT,
     HELP,
-    Config,
     JobOptions,
     NamedShellOptions,
     Options,
     UsageError,
-    load_config,
     parse,
     require_terminal,
 )
@@ -50,6 +47,11 @@ COMMAND_LINES: list[tuple[list[str], Options]] = [
     (["--timeout", "1.5", "h"], Options(address=Address("h"), timeout=1.5)),
     (["--resume-window", "2.5", "h"], Options(address=Address("h"), resume_window=2.5)),
     (["h", "--resume-window=0"], Options(address=Address("h"), resume_window=0.0)),
+    (["--prompt=rshell", "h"], Options(address=Address("h"), prompt="rshell")),
+    (
+        ["h", "--no-login", "--prompt", "own"],
+        Options(address=Address("h"), prompt="own", no_login=True),
+    ),
     (["--json", "-v", "h"], Options(address=Address("h"), json=True, verbose=True)),
     (
         ["--fingerprint", "F", "--ca", "system", "h"],
@@ -279,38 +281,15 @@ def test_who_gets_the_prompt_and_of_which_shell(
             require_terminal(options)
 
 
-def test_an_absent_file_is_an_empty_one(tmp_path: Path) -> None:
-    assert load_config() == load_config(tmp_path / "none") == Config()
-    (tmp_path / "empty").write_text("# nothing\n")
-    assert load_config(tmp_path / "empty") == Config()
-
-
-def test_the_default_host() -> None:
-    config_directory().mkdir(parents=True)
-    (config_directory() / "config.toml").write_text('default_host = "web:7000"\n')
-    assert load_config() == Config(default_host="web:7000")
-
-
-MISTAKES = [
-    (b"default_hots = 'x'", "unknown key 'default_hots'"),
-    (b"default_host = 7", "must be a string"),
-    (b"default_host =", "is not TOML"),
-    (b"\xff\xfe", "is not TOML"),
-]
-
-
-def test_a_mistake_is_an_error_that_names_the_file(tmp_path: Path) -> None:
-    for content, message in MISTAKES:
-        path = tmp_path / "config.toml"
-        path.write_bytes(content)
-        with pytest.raises(ConfigurationError, match=message) as caught:
-            load_config(path)
-        assert str(path) in str(caught.value)
-
-
-def test_a_file_that_can_not_be_read_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="can't read"):
-        load_config(tmp_path)
+def test_what_is_for_the_prompt_needs_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="--prompt is own or rshell, not 'x'"):
+        parse(["--prompt", "x", "h"])
+    monkeypatch.setattr("rshell.terminal.pty.is_terminal", lambda fd: fd == 0)
+    for option in ("--prompt=own", "--no-login"):
+        with pytest.raises(UsageError, match="is for the prompt, which needs a terminal"):
+            require_terminal(parse([option, "h"]))
+    monkeypatch.setattr("rshell.terminal.pty.is_terminal", lambda fd: True)
+    require_terminal(parse(["--prompt=own", "--no-login", "-S", "x", "h"]))
 
 
 def test_help_names_every_option() -> None:

@@ -1,4 +1,4 @@
-"""The states of the user's own shell on a terminal, and what of its output is a command's.
+"""The states of the user's own shell on a terminal, as a table.
 
 The shell is started as ssh would start it and has the terminal from its first instruction. Hooks
 that are installed after the user's own startup files report each time that it is about to show its
@@ -28,7 +28,6 @@ Hazards:
 from __future__ import annotations
 
 import enum
-import re
 
 
 class State(enum.Enum):
@@ -115,117 +114,3 @@ class ShellMachine:
     def is_at_prompt(self) -> bool:
         """Whether no command runs, nor a startup file."""
         return self.state in (State.IDLE, State.ASKING, State.REGAINING)
-
-
-# What comes out of the terminal.
-
-_ECHO_ENDS = b"\x1b[?2004l"
-_EDITOR_BEGINS = b"\x1b[?2004h"
-_ECHO_LIMIT = 4 * 1024 * 1024  # bytes; an editor draws a line again and again
-# What a line editor writes where there is nothing to draw.
-_NOTHING = re.compile(
-    rb"(?:[\r\a]|\x1b\[[0-9;]*[mKJCDG]|\x1b\[\?(?:1|25|2004)[hl]|\x1b[=>]|\x1b\(B"
-    rb"|\x1b\][02];[^\x07\x1b]*(?:\x07|\x1b\\))*"
-)
-_PIECE = re.compile(rb"\x1b(?:\[\??[0-9;]*|\][^\x07\x1b]*|\()?\Z")  # of a sequence
-
-
-class OutputFilter:
-    """Tells the output of commands from what the shell's line editor draws.
-
-    `behind` is the last of what the editor writes behind the end of its echo, and `between` what
-    may stand before that. `take` returns what is output. `sees_editor` is set by the beginning of
-    a line editor in there, and `is_echoing` while an echo is not at its end.
-    """
-
-    def __init__(self, between: bytes, behind: bytes) -> None:
-        self._between = re.compile(between, re.DOTALL)
-        self._behind = re.compile(behind)
-        self.is_echoing = False
-        self.sees_editor = False
-        self._is_behind = False
-        self._is_idle = False
-        self._drawn = b""  # the prompt, where the shell draws it all the same
-        self._held = b""
-
-    @property
-    def drops(self) -> bool:
-        """Whether what comes is for nobody, as a rule, so that it needs no room."""
-        return self.is_echoing or self._is_idle
-
-    def begin_echo(self) -> None:
-        """A line is about to be handed over."""
-        self.is_echoing, self._is_behind, self._is_idle = True, False, False
-        self._held = b""
-
-    def begin_idle(self, prompt: bytes) -> None:
-        """The shell is about to show its prompt, which is known to be `prompt`."""
-        self.is_echoing = self._is_behind = False
-        self._is_idle = True
-        self._drawn = prompt.translate(None, b"\1\2").replace(b"\n", b"\r\n")
-        self._held = b""
-
-    def take(self, data: bytes) -> bytes:
-        """Return what of `data` is output."""
-        if self.is_echoing:
-            return self._take_echo(data)
-        if self._is_behind:
-            return self._take_behind(data)
-        if self._is_idle:
-            return self._take_idle(data)
-        if _EDITOR_BEGINS in self._held + data:
-            self.sees_editor = True
-        self._held = data[1 - len(_EDITOR_BEGINS) :]
-        return data
-
-    def finish(self) -> bytes:
-        """All has been read: return what was held back and is output after all."""
-        held, self._held = self._held, b""
-        if self.is_echoing:
-            # It never ended, as in an editor without bracketed paste. It fills the first line.
-            self.is_echoing = False
-            return held.partition(b"\n")[2]
-        was_behind, self._is_behind = self._is_behind, False
-        return held if was_behind else b""
-
-    def _take_echo(self, data: bytes) -> bytes:
-        self._held += data
-        _, mark, rest = self._held.partition(_ECHO_ENDS)
-        if not mark:
-            if len(self._held) > _ECHO_LIMIT:
-                self._held = self._held[-len(_ECHO_ENDS) :]
-            return b""
-        self.is_echoing, self._is_behind = False, True
-        self._held = b""
-        return self._take_behind(rest)
-
-    def _take_behind(self, data: bytes) -> bytes:
-        data = self._held + data
-        self._held = b""
-        while data:
-            if found := self._behind.match(data):
-                self._is_behind = False
-                return self.take(data[found.end() :]) if found.end() < len(data) else b""
-            if found := self._between.match(data):
-                data = data[found.end() :]
-            elif _PIECE.match(data):
-                self._held = data
-                return b""
-            else:
-                self._is_behind = False
-                return self.take(data)
-        return b""
-
-    def _take_idle(self, data: bytes) -> bytes:
-        data = self._held + data
-        self._held = b""
-        if piece := _PIECE.search(data[-256:]):
-            cut = len(data) - len(piece[0])
-            data, self._held = data[:cut], data[cut:]
-        data = data.replace(_EDITOR_BEGINS, b"").replace(_ECHO_ENDS, b"")
-        if self._drawn and self._drawn in data:
-            before, _, after = data.partition(self._drawn)
-            data = before + after
-        found = _NOTHING.match(data)
-        assert found is not None
-        return b"" if found.end() == len(data) else data

@@ -5,8 +5,6 @@ It has what `ShellProcess` has for shells that read lines: `PersistentShell` use
 Hazards:
 - The hooks open the pipes for each use, and the server may have to wait for a long line to be
   taken. Whoever tells the shell something is a task; one begins where the one before has ended.
-- A program may have taken the shell's place (`exec`), which has no hooks and no keys of ours. Where
-  the kernel tells what runs there, it is asked before a key is pressed that nobody typed.
 """
 
 from __future__ import annotations
@@ -14,16 +12,16 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import termios
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from pathlib import Path
 
 from rshell.aio import on_failure, timeout
 from rshell.channels.base import Context
 from rshell.channels.process.messages import STDERR, STDOUT
 from rshell.channels.shell.messages import ShellPrompt
-from rshell.channels.shell.native.machine import Do, Event, OutputFilter, ShellMachine, State
+from rshell.channels.shell.native.foreground import Foreground, Seen
+from rshell.channels.shell.native.machine import Do, Event, ShellMachine, State
+from rshell.channels.shell.native.output import OutputFilter, RecordReader
 from rshell.channels.shell.native.startup import (
     ASK,
     PROBE,
@@ -43,39 +41,9 @@ from rshell.terminal.pty import take_unread
 from rshell.values import ExitStatus, TerminalSize
 
 _BLOCK = 65536
-_RECORD = 1 << 20  # bytes of an unfinished record that are kept
-_SOON, _LATER = 0.05, 1.0  # seconds from output to a look at who has the terminal
 _ANSWER_SECONDS = 5.0
 _REGAIN_SECONDS = 1.0  # for the report of an interrupted question
 _CTRL_C = b"\x03"
-
-
-class RecordReader:
-    """Cuts what the hooks report into records: a tag, the number of fields, and the fields.
-
-    What is none is skipped: commands may write to any pipe they can find.
-    """
-
-    def __init__(self) -> None:
-        self._rest = b""
-        self._record: list[str] = []
-
-    def feed(self, data: bytes) -> list[list[str]]:
-        """Return the records that `data` completes, each a tag and its fields."""
-        *whole, rest = (self._rest + data).split(b"\0")
-        self._rest = rest[-_RECORD:]
-        found = []
-        for item in whole:
-            record = self._record
-            record.append(item.decode(errors="surrogateescape"))
-            if (len(record) == 1 and len(record[0]) != 1) or (
-                len(record) > 1 and not (record[1].isascii() and record[1].isdigit())
-            ):
-                record.clear()
-            elif len(record) > 1 and len(record) - 2 == int(record[1][:9]):
-                found.append([record[0], *record[2:]])
-                self._record = []
-        return found
 
 
 class NativeProcess:
@@ -116,8 +84,7 @@ class NativeProcess:
         self._answer: asyncio.Future[list[str] | None] | None = None
         self._turn = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
-        self._look_timer: asyncio.TimerHandle | None = None
-        self._program = b""  # what the kernel says of it
+        self._foreground: Foreground | None = None  # where it matters who has the terminal
         self._is_noted = False
 
     @classmethod
@@ -166,7 +133,7 @@ class NativeProcess:
             self._said = PipeSource(
                 meeting.said, self._hear, _ignore, block=_BLOCK, room=lambda: _BLOCK
             )
-            self._program = self._what_runs()
+            self._foreground = Foreground(self._piped, kind.name, self._looked)
         else:
             asyncio.get_running_loop().call_soon(self._note_unused)
         self._piped.on_end(self._ended)
@@ -230,22 +197,20 @@ class NativeProcess:
         self._piped.resume()
 
     def close(self) -> None:
-        """Release every descriptor, task and timer. The process is the caller's to end.
-
-        By a task that begins before this call: the terminal closes behind that.
-        """
+        """Stop telling anybody anything; the shell is told nothing any more."""
         self.on_report = self.on_prompt = self.on_death = self.on_notice = _ignore
         self._forget_question()
-        for handle in (self._teller, self._timer, self._look_timer):
+        for handle in (self._teller, self._timer, self._foreground):
             if handle is not None:
                 handle.cancel()
         self._may_type.set()
-        loop = asyncio.get_running_loop()
-        if self._said is not None and self._told is not None:
-            loop.call_soon(self._said.close)
-            loop.call_soon(self._told.close)
-        loop.call_soon(self._piped.close)
-        if self._meeting is not None:
+
+    def release(self) -> None:
+        """Close every descriptor, once the process has ended, and remove its directory."""
+        self._piped.close()
+        if self._said is not None and self._told is not None and self._meeting is not None:
+            self._said.close()
+            self._told.close()
             self._meeting.remove()
 
     def _tell(self, *records: str) -> None:
@@ -313,6 +278,8 @@ class NativeProcess:
 
     def _tell_ending(self) -> None:
         self.has_reported = True
+        if self._foreground is not None:
+            self._foreground.know()
         status, flags, _, cwd, *_ = self._report
         number, self._number = self._number, 0
         self._tell_prompt()
@@ -372,9 +339,8 @@ class NativeProcess:
         self._pass_on(self._filter.take(data))
         if was_echoing and not self._filter.is_echoing:
             self._do(Event.ECHOED)
-        if self._machine.state in (State.STARTING, State.RUNNING):
-            self._look_soon()
         self._check_taken()
+        self._look_soon()
 
     def _pass_on(self, output: bytes) -> None:
         if output and not self._outlet.is_over:
@@ -387,44 +353,19 @@ class NativeProcess:
             if source.bytes_read >= self._target or not source.is_readable():
                 self._do(Event.TAKEN)
 
-    # Who has the terminal.
-
     def _look_soon(self) -> None:
-        if self._meeting is None:
-            return
-        sees_editor, self._filter.sees_editor = self._filter.sees_editor, False
-        if sees_editor and self._look_timer is not None:
-            self._look_timer.cancel()
-        elif self._look_timer is not None:
-            return
-        loop = asyncio.get_running_loop()
-        is_soon = sees_editor and self.has_reported
-        self._look_timer = loop.call_later(_SOON if is_soon else _LATER, self._look, sees_editor)
+        """Have it looked at soon who reads the terminal, where that is for the shell to say."""
+        if self._foreground is not None and self._machine.state in (State.STARTING, State.RUNNING):
+            sees_editor, self._filter.sees_editor = self._filter.sees_editor, False
+            self._foreground.look_soon(sees_editor, is_known=self.has_reported)
 
-    def _look(self, sees_editor: bool) -> None:
-        """Look whether what has the terminal is the shell's line editor, or no shell of ours."""
-        self._look_timer = None
-        if self._machine.state not in (State.STARTING, State.RUNNING) or self._piped.terminal < 0:
+    def _looked(self, seen: Seen) -> None:
+        if self._machine.state not in (State.STARTING, State.RUNNING):
             return
-        try:
-            is_shell = os.tcgetpgrp(self._piped.terminal) == self.process.pid
-            is_reading = not termios.tcgetattr(self._piped.terminal)[3] & termios.ICANON
-        except (OSError, termios.error):
-            return
-        if self._what_runs() != self._program:
+        if seen is Seen.EDITOR and self.has_reported:
+            self._do(Event.EDITOR)
+        else:
             self._note_unused()
-        elif is_shell and is_reading and sees_editor:
-            if self.has_reported:
-                self._do(Event.EDITOR)
-            else:
-                self._note_unused()
-
-    def _what_runs(self) -> bytes:
-        """Return what the kernel says of the program in the shell's process; b"" if it does not."""
-        try:
-            return Path(f"/proc/{self.process.pid}/cmdline").read_bytes()
-        except OSError:
-            return b""
 
     def _note_unused(self) -> None:
         if not self._is_noted:

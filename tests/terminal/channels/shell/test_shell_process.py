@@ -71,7 +71,9 @@ async def on_shell(act: Act, *, stdin: bool = False) -> tuple[bytes, bytes]:
         finally:
             shell.close()
             shell.close()
-            context.clean_up(shell.process.end(0))
+            await shell.process.end(0)
+            shell.release()
+            shell.release()
 
     async with (
         tls_session(handlers={"test": serve}) as client,

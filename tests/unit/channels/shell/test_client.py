@@ -11,6 +11,7 @@ import pytest
 from rshell.channels.process.messages import Terminal
 from rshell.channels.shell.client import ShellLine, open_line
 from rshell.channels.shell.messages import Joined, ShellEnding, ShellRequest
+from rshell.channels.shell.replies import start_shell
 from rshell.errors import ChannelReset, RemoteProtocolError
 from rshell.protocol.codec import Json
 from rshell.transport.channel import Channel
@@ -224,3 +225,96 @@ async def test_what_no_frame_can_hold_is_an_error_of_the_caller_and_costs_nothin
         assert [message["number"] for message in server.heard] == [8]
         server.say(done(8))
         assert (await running).status.code == 8
+
+
+STARTING = ShellRequest(terminal=Terminal(SIZE), login=True)
+
+
+class StartingServer(Server):
+    """A shell on a terminal whose startup files run."""
+
+    async def __call__(self, channel: Channel) -> None:
+        self.channels.append(channel)
+        channel.accept(WELCOME | {"starting": True})
+        for message in self.early:
+            channel.send_message(message)
+        channel.listen(self.heard.append)
+        await channel.wait_closed()
+
+
+async def test_startup_files_are_followed_like_a_command_with_the_number_0() -> None:
+    server = StartingServer()
+    endings: list[ShellEnding] = []
+    async with memory_session(server) as both, await open_line(both.live, STARTING) as line:
+        assert line.is_starting and line.prompt is None
+        line.on_done = endings.append
+        following = asyncio.ensure_future(line.follow())
+        await asyncio.sleep(0)
+        line.write_nowait(b"ahead")
+        server.say({"type": "prompt", "text": "mine> ", "right": "r", "mode": "vi"})
+        server.say(done(1))  # nobody has asked for that
+        server.say(done(0, taken=5, unread="ahead"))
+        assert (await following).unread == "ahead"
+        assert [each.number for each in endings] == [0] and not line.is_starting
+        assert line.prompt is not None
+        assert (line.prompt.text, line.prompt.right, line.prompt.mode) == ("mine> ", "r", "vi")
+        running = asyncio.ensure_future(line.run("ls"))
+        await server.is_asked()
+        assert server.heard[-1]["number"] == 1
+        server.say(done(0, restarted=True))  # which is no ending of a start any more
+        server.say(done(1))
+        assert (await running).number == 1
+
+
+async def test_a_named_shell_may_be_found_while_its_startup_files_run() -> None:
+    server = Server(running="", number=7)
+    async with memory_session(server) as both, await open_line(both.live, NAMED) as line:
+        assert line.is_starting
+        following = asyncio.ensure_future(line.follow())
+        server.say(done(0, unread="typed before"))
+        assert (await following).unread == "typed before"
+        running = asyncio.ensure_future(line.run("ls"))
+        await server.is_asked()
+        assert server.heard[-1]["number"] == 8
+        running.cancel()
+
+
+async def test_another_prompt_is_told_also_while_no_command_runs() -> None:
+    server = Server({"type": "prompt", "text": "one"})
+    async with memory_session(server) as both, await open_line(both.live, NAMED) as line:
+        told: list[str] = []
+        line.on_prompt = lambda: told.append(line.prompt.text if line.prompt else "")
+        server.say({"type": "prompt", "text": "two"})
+        await until(lambda: told[-1:] == ["two"])
+
+
+async def test_names_are_asked_for_by_number() -> None:
+    server = Server()
+    async with memory_session(server) as both, await open_line(both.live, NAMED) as line:
+        asking = asyncio.ensure_future(line.names())
+        await server.is_asked()
+        assert server.heard == [{"type": "names", "number": 1}]
+        server.say({"type": "names", "number": 2, "names": ["stale"]})
+        server.say({"type": "names", "number": 1, "names": ["ls", "cat"]})
+        assert await asking == ("ls", "cat")
+
+
+async def test_a_shell_for_programs_opens_when_its_startup_files_have_run() -> None:
+    server = StartingServer()
+    async with memory_session(server) as both:
+        opening = asyncio.ensure_future(start_shell(both.live, STARTING))
+        await until(lambda: bool(server.channels))
+        server.channels[0].write_nowait(b"Welcome", 1)
+        server.say(done(0) | {"stdout": 7})
+        shell = await opening
+        running = asyncio.ensure_future(shell.run("x"))
+        await server.is_asked()
+        server.say(done(1))
+        assert (await running).stdout == b""
+
+
+async def test_a_shell_for_programs_that_ends_while_it_starts_is_no_shell() -> None:
+    server = StartingServer(done(0, left=True))
+    async with memory_session(server) as both:
+        with pytest.raises(ChannelReset, match="as soon as it was started"):
+            await start_shell(both.live, STARTING)

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import io
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -31,6 +32,10 @@ class Line:
     """Says that a text is incomplete until it holds `done`."""
 
     name = ""
+    program = "/bin/bash"
+
+    async def names(self) -> tuple[str, ...]:
+        return ()
 
     async def wants_more(self, text: str) -> bool:
         return "done" not in text
@@ -43,7 +48,12 @@ def keyboard() -> Iterator[PipeInput]:
 
 
 def editor_for(
-    keyboard: PipeInput, line: Line | None = None, output: Output | None = None
+    keyboard: PipeInput,
+    line: Line | None = None,
+    output: Output | None = None,
+    *,
+    up_searches: bool = True,
+    mode: str = "emacs",
 ) -> Editor:
     with create_app_session(input=keyboard, output=output or DummyOutput()):
         return Editor(
@@ -51,8 +61,10 @@ def editor_for(
             "here",
             lambda: [("", "$ ")],
             list,
-            is_vi=False,
+            right_prompt=list,
+            mode=lambda: mode,
             is_dumb=False,
+            up_searches=up_searches,
         )
 
 
@@ -228,6 +240,57 @@ async def test_a_search_is_taken_by_the_keys_that_move_and_given_up_by_control_g
     ):
         keyboard.send_text(keys)
         assert await read(editor) == command, keys
+
+
+UP, DOWN, CTRL_P, CTRL_N = "\x1b[A", "\x1b[B", "\x10", "\x0e"
+
+
+async def test_up_looks_for_what_is_typed_and_down_comes_back(
+    keyboard: PipeInput, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    editor = editor_for(keyboard)
+    for command in ("git log", "ls", "git diff", "pwd", "git diff", "two\x1b\rlines"):
+        keyboard.send_text(command + "\r")
+        await read(editor)
+    plain = editor_for(keyboard, up_searches=False)
+    vi = editor_for(keyboard, mode="vi")
+    monkeypatch.setattr(SharedHistory, "append_string", lambda self, text: None)
+    for of, keys, command in (
+        (editor, f"git{UP}", "git diff"),
+        (editor, f"git{UP}{UP}", "git log"),  # each line once
+        (editor, f"git{UP}{UP}{UP}", "git log"),
+        (editor, f"git{UP}{UP}{DOWN}{DOWN}!", "git!"),
+        (editor, f"gitx\x1b[D{UP}!", "git diff!"),  # what is before the cursor
+        (editor, f"git{UP}\x01\x0bls{UP}", "ls"),  # which is another text
+        (editor, f"{UP}{UP}{UP}", "git diff"),  # within the two lines first
+        (editor, f"git{CTRL_P}{CTRL_P}", "git diff"),
+        (editor, f"git{CTRL_P}{CTRL_P}{CTRL_P}{CTRL_N}", "git diff"),
+        (editor, f"a\x1b\rb{UP}!{DOWN}?", "a!\nb?"),
+        (plain, f"git{UP}{UP}{UP}{UP}", "pwd"),
+        (vi, f"git{UP}{UP}", "git log"),
+    ):
+        keyboard.send_text(f"{keys}\r")
+        assert await read(of) == command, keys
+
+
+async def test_the_toolbar_says_how_vi_is(keyboard: PipeInput) -> None:
+    editor = editor_for(keyboard, mode="vi")
+    editor._session.app.ttimeoutlen = 0.0
+    reading = asyncio.create_task(read(editor))
+
+    def is_shown(state: str) -> bool:
+        return editor._vi_state() == [("", f" {state} ")]
+
+    for keys, state in (
+        ("word", "insert"),
+        ("\x1b", "normal"),
+        ("V", "visual"),
+        ("\x1b", "normal"),
+    ):
+        keyboard.send_text(keys)
+        await until(partial(is_shown, state))
+    keyboard.send_text("i\r")
+    assert await reading == "word"
 
 
 async def test_without_colours_a_suggestion_does_not_look_typed(

@@ -37,6 +37,7 @@ class Line:
 
     def __init__(self, stop: bytes, unread: str = "", name: str = "") -> None:
         self.name = name
+        self.is_starting = False
         self.channel = FakeChannel()
         self.on_done: Callable[[ShellEnding], None] = lambda done: None
         self.on_unread: Callable[[str], None] = lambda text: None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rshell.channels.shell.messages import ShellEnding
-from rshell.cli.prompt.status import Status
+from rshell.cli.prompt.status import Status, fitted
 from rshell.values import ExitStatus
 
 
@@ -26,6 +26,21 @@ def test_only_the_home_directory_itself_is_a_tilde() -> None:
     ):
         status = Status(user="me", host="box", home=home, cwd=cwd)
         assert text(status.prompt()) == f"me@box:{shown} $ "
+
+
+def test_a_long_path_leaves_half_of_the_window_to_the_line() -> None:
+    for path, room, shown in (
+        ("/usr/share/doc", 14, "/usr/share/doc"),
+        ("/usr/share/documents", 14, ".../documents"),
+        ("~/one/two/three/four", 18, ".../two/three/four"),
+        ("~/one/two/three/four", 17, ".../three/four"),
+        ("/" + "x" * 30, 14, "..." + "x" * 11),
+        ("/usr/share/documents", 2, "...documents"),
+        ("", 2, ""),
+    ):
+        assert fitted(path, room) == shown, (path, room)
+    status = Status(user="me", host="box", home="/h", cwd="/h" + "/directory" * 9)
+    assert text(status.prompt(40)) == "me@box:.../directory $ "
 
 
 def test_root_is_told_by_its_sign() -> None:

@@ -1,0 +1,84 @@
+"""Who has the terminal of the user's own shell, as far as the kernel tells.
+
+It is looked at a while after output, and sooner where a line editor has begun to read.
+
+Hazard: a program may have taken the shell's place (`exec`), which has no hooks and no keys of ours.
+Where the kernel tells what runs there, that is compared before a key is pressed that nobody typed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import os
+import termios
+from collections.abc import Callable
+from pathlib import Path
+
+from rshell.execution.piped_process import PipedProcess
+
+_SOON, _LATER = 0.05, 1.0  # seconds
+
+
+class Seen(enum.Enum):
+    """What has the terminal."""
+
+    EDITOR = "editor"  # the shell's own line editor
+    OTHER = "other"  # a program that has taken the shell's place
+
+
+class Foreground:
+    """Looks at the terminal of the shell `name`, and calls `on_seen` where there is something."""
+
+    def __init__(self, piped: PipedProcess, name: str, on_seen: Callable[[Seen], None]) -> None:
+        self._piped = piped
+        self._name = os.fsencode(name)
+        self._on_seen = on_seen
+        self._timer: asyncio.TimerHandle | None = None
+        self._sees_editor = False
+        self._known = b""  # what runs while the shell itself does
+
+    def know(self) -> None:
+        """What runs now is the shell."""
+        self._known = self._known or self._what_runs()
+
+    def look_soon(self, sees_editor: bool, *, is_known: bool) -> None:
+        """Look in a while, and sooner at a line editor that begins once the shell `is_known`."""
+        if sees_editor and self._timer is not None:
+            self.cancel()
+        if self._timer is None:
+            self._sees_editor = sees_editor
+            seconds = _SOON if sees_editor and is_known else _LATER
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
+
+    def cancel(self) -> None:
+        """Look no more, until asked again."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        self._timer = None
+        master = self._piped.terminal
+        if master < 0:
+            return
+        program = self._what_runs()
+        name = program.partition(b"\0")[0].rpartition(b"/")[2].lstrip(b"-")
+        is_other = program != self._known if self._known else name != self._name
+        if program and is_other:
+            self._on_seen(Seen.OTHER)
+            return
+        try:
+            is_shell = os.tcgetpgrp(master) == self._piped.process.pid
+            is_reading = not termios.tcgetattr(master)[3] & termios.ICANON
+        except (OSError, termios.error):
+            return  # the terminal has gone
+        if self._sees_editor and is_shell and is_reading:
+            self._on_seen(Seen.EDITOR)
+
+    def _what_runs(self) -> bytes:
+        """Return what the kernel says of the program in the shell's process; b"" if it does not."""
+        try:
+            return Path(f"/proc/{self._piped.process.pid}/cmdline").read_bytes()
+        except OSError:
+            return b""

@@ -1,0 +1,148 @@
+"""What the user's own shell says: output of commands among what its editor draws, and reports.
+
+All of it is fed in pieces of any size, and pure.
+"""
+
+from __future__ import annotations
+
+import re
+
+_RECORD = 1 << 20  # bytes of an unfinished record that are kept
+_ECHO_ENDS = b"\x1b[?2004l"
+_EDITOR_BEGINS = b"\x1b[?2004h"
+_ECHO_LIMIT = 4 * 1024 * 1024  # bytes; an editor draws a line again and again
+# What a line editor writes where there is nothing to draw.
+_NOTHING = re.compile(
+    rb"(?:[\r\a]|\x1b\[[0-9;]*[mKJCDG]|\x1b\[\?(?:1|25|2004)[hl]|\x1b[=>]|\x1b\(B"
+    rb"|\x1b\][02];[^\x07\x1b]*(?:\x07|\x1b\\))*"
+)
+_PIECE = re.compile(rb"\x1b(?:\[\??[0-9;]*|\][^\x07\x1b]*|\()?\Z")  # of a sequence
+
+
+class RecordReader:
+    """Cuts what the hooks report into records: a tag, the number of fields, and the fields.
+
+    What is none is skipped: commands may write to any pipe they can find.
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._record: list[str] = []
+
+    def feed(self, data: bytes) -> list[list[str]]:
+        """Return the records that `data` completes, each a tag and its fields."""
+        *whole, rest = (self._rest + data).split(b"\0")
+        self._rest = rest[-_RECORD:]
+        found = []
+        for item in whole:
+            record = self._record
+            record.append(item.decode(errors="surrogateescape"))
+            if (len(record) == 1 and len(record[0]) != 1) or (
+                len(record) > 1 and not (record[1].isascii() and record[1].isdigit())
+            ):
+                record.clear()
+            elif len(record) > 1 and len(record) - 2 == int(record[1][:9]):
+                found.append([record[0], *record[2:]])
+                self._record = []
+        return found
+
+
+class OutputFilter:
+    """Tells the output of commands from what the shell's line editor draws.
+
+    `behind` is the last of what the editor writes behind the end of its echo, and `between` what
+    may stand before that. `take` returns what is output. `sees_editor` is set by the beginning of
+    a line editor in there, and `is_echoing` while an echo is not at its end.
+    """
+
+    def __init__(self, between: bytes, behind: bytes) -> None:
+        self._between = re.compile(between, re.DOTALL)
+        self._behind = re.compile(behind)
+        self.is_echoing = False
+        self.sees_editor = False
+        self._is_behind = False
+        self._is_idle = False
+        self._drawn = b""  # the prompt, where the shell draws it all the same
+        self._held = b""
+
+    @property
+    def drops(self) -> bool:
+        """Whether what comes is for nobody, as a rule, so that it needs no room."""
+        return self.is_echoing or self._is_idle
+
+    def begin_echo(self) -> None:
+        """A line is about to be handed over."""
+        self.is_echoing, self._is_behind, self._is_idle = True, False, False
+        self._held = b""
+
+    def begin_idle(self, prompt: bytes) -> None:
+        """The shell is about to show its prompt, which is known to be `prompt`."""
+        self.is_echoing = self._is_behind = False
+        self._is_idle = True
+        self._drawn = prompt.translate(None, b"\1\2").replace(b"\n", b"\r\n")
+        self._held = b""
+
+    def take(self, data: bytes) -> bytes:
+        """Return what of `data` is output."""
+        if self.is_echoing:
+            return self._take_echo(data)
+        if self._is_behind:
+            return self._take_behind(data)
+        if self._is_idle:
+            return self._take_idle(data)
+        if _EDITOR_BEGINS in self._held + data:
+            self.sees_editor = True
+        self._held = data[1 - len(_EDITOR_BEGINS) :]
+        return data
+
+    def finish(self) -> bytes:
+        """All has been read: return what was held back and is output after all."""
+        held, self._held = self._held, b""
+        if self.is_echoing:
+            # It never ended, as in an editor without bracketed paste. It fills the first line.
+            self.is_echoing = False
+            return held.partition(b"\n")[2]
+        was_behind, self._is_behind = self._is_behind, False
+        return held if was_behind else b""
+
+    def _take_echo(self, data: bytes) -> bytes:
+        self._held += data
+        _, mark, rest = self._held.partition(_ECHO_ENDS)
+        if not mark:
+            if len(self._held) > _ECHO_LIMIT:
+                self._held = self._held[-len(_ECHO_ENDS) :]
+            return b""
+        self.is_echoing, self._is_behind = False, True
+        self._held = b""
+        return self._take_behind(rest)
+
+    def _take_behind(self, data: bytes) -> bytes:
+        data = self._held + data
+        self._held = b""
+        while data:
+            if found := self._behind.match(data):
+                self._is_behind = False
+                return self.take(data[found.end() :]) if found.end() < len(data) else b""
+            if found := self._between.match(data):
+                data = data[found.end() :]
+            elif _PIECE.match(data):
+                self._held = data
+                return b""
+            else:
+                self._is_behind = False
+                return self.take(data)
+        return b""
+
+    def _take_idle(self, data: bytes) -> bytes:
+        data = self._held + data
+        self._held = b""
+        if piece := _PIECE.search(data[-256:]):
+            cut = len(data) - len(piece[0])
+            data, self._held = data[:cut], data[cut:]
+        data = data.replace(_EDITOR_BEGINS, b"").replace(_ECHO_ENDS, b"")
+        if self._drawn and self._drawn in data:
+            before, _, after = data.partition(self._drawn)
+            data = before + after
+        found = _NOTHING.match(data)
+        assert found is not None
+        return b"" if found.end() == len(data) else data
