@@ -335,7 +335,14 @@ async def at_terminal(
     limits: Changes | None = None,
     really: bool = False,
 ) -> AsyncIterator[Person]:
-    """Run `rshell` with `arguments` for a person at a terminal."""
+    """Run `rshell` with `arguments` for a person at a terminal.
+
+    Its prompt is rshell's, by which prompts are found here, unless a config file is there already.
+    """
+    config = Path(os.environ["XDG_CONFIG_HOME"], "rshell", "config.toml")
+    if not config.exists():
+        config.parent.mkdir(parents=True, exist_ok=True)
+        config.write_text('prompt = "rshell"\n')
     person = Person(argv("rshell", *arguments, limits=limits), env or {}, size, really)
     try:
         yield person

@@ -280,7 +280,7 @@ async def test_an_editor_gets_a_terminal_that_makes_lines(tmp_path: Path) -> Non
 async def test_vi_mode_by_the_config_file() -> None:
     directory = Path(os.environ["XDG_CONFIG_HOME"], "rshell")
     directory.mkdir(parents=True)
-    (directory / "config.toml").write_text('editing_mode = "vi"\n')
+    (directory / "config.toml").write_text('editing_mode = "vi"\nprompt = "rshell"\n')
     async with at_prompt() as person:
         person.send("echo xbc\x1b")
         await person.wait_for(lambda: person.line.endswith("echo xb"))
