@@ -1,0 +1,159 @@
+# rshell's part of an interactive fish, behind the user's own configuration.
+#
+# The shell is started with RSHELL_DIR=<our directory> and --init-command "source <this file>",
+# which fish does when it has read its configuration.
+#
+# Hazards:
+# - The prompt is drawn by functions of fixed names. While the shell is idle, empty ones stand in
+#   their place, and the user's are copies; they are back before a line runs.
+# - A key that accepts a line does not run one that is wrong or unfinished. What is wrong is said
+#   from here, and reported; what is unfinished is left to fish's own editor, which has the
+#   terminal then as if the line were running.
+# - Ctrl-C leads to no prompt of its own in fish's editor: its event does.
+
+set -q RSHELL_DIR; and set -g __rs_dir $RSHELL_DIR
+set -e RSHELL_DIR
+set -g __rs_idle
+
+function __rs_status
+    return $argv[1]
+end
+
+# $pipestatus can't be set but by a pipeline, which starts no process here.
+function __rs_render
+    eval (string join ' | ' '__rs_status '$__rs_pipes)\n$argv[1]
+end
+
+function __rs_report --on-event fish_prompt
+    set -g __rs_last $status
+    set -g __rs_pipes $pipestatus
+    if test -z "$__rs_idle"
+        for name in fish_prompt fish_right_prompt fish_mode_prompt
+            functions -e __rs_$name
+            functions -q $name; and functions -c $name __rs_$name
+        end 2>/dev/null
+    end
+    set -l shown
+    if functions -q __rs_fish_prompt
+        set shown (__rs_render __rs_fish_prompt | string collect -N)
+    end
+    set -l right
+    if functions -q __rs_fish_right_prompt
+        set right (__rs_render __rs_fish_right_prompt | string collect -N)
+    end
+    set -l mode emacs
+    string match -q '*vi*' -- "$fish_key_bindings"; or string match -q '*hybrid*' -- "$fish_key_bindings"
+    and set mode vi
+    __rs_bind
+    printf '%s\0' S 6 $__rs_last i $mode "$PWD" "$shown" "$right" >$__rs_dir/out
+    set -l go
+    while test "$go" != go
+        read -z go <$__rs_dir/in
+    end
+    if test -z "$__rs_idle"
+        function fish_prompt
+        end
+        functions -q __rs_fish_right_prompt; and function fish_right_prompt
+        end
+        function fish_mode_prompt
+        end
+        set -g __rs_idle 1
+    end
+end
+
+function __rs_bind
+    for map in default insert visual replace replace_one
+        bind -M $map \e\[7771~ __rs_take
+        bind -M $map \e\[7772~ __rs_probe
+        bind -M $map \e\[7773~ __rs_ask
+    end
+end
+
+function __rs_fill
+    for name in fish_prompt fish_right_prompt fish_mode_prompt
+        functions -e $name
+        functions -q __rs_$name; and functions -c __rs_$name $name
+    end 2>/dev/null
+    set -g __rs_idle
+end
+
+function __rs_take
+    set -l last $status
+    set -l text
+    read -z text <$__rs_dir/in
+    __rs_fill
+    commandline -r -- $text
+    commandline --is-valid
+    switch $status
+        case 1  # or empty
+            commandline -r ''
+            printf '\n\e[?2004l\r'
+            test -n "$text"; and __rs_refuse $text
+            __rs_status $last
+            __rs_report
+            commandline -f repaint
+        case 2
+            printf '\e[?2004l\r\e[?2004h'
+            commandline -f repaint execute
+        case '*'
+            commandline -f execute
+    end
+end
+
+# Say what is wrong with a line.
+function __rs_refuse
+    set -l fish fish
+    status fish-path >/dev/null 2>&1; and set fish (status fish-path)
+    printf '%s' $argv[1] | command $fish --no-config --no-execute 2>&1 |
+        string replace -r '^<stdin> \(line \d+\): |^\S*Standard input \(line \d+\): ' 'fish: ' |
+        string match -v 'warning: Error while reading*'
+end
+
+function __rs_interrupted --on-event fish_cancel
+    test -n "$__rs_idle"; or __rs_report
+end
+
+# An editor begins. Only what is not ours any more is put back: the event may have lost its hook.
+function __rs_probe
+    functions -q __rs_report; or begin
+        source $__rs_dir/hooks.fish
+        printf 'L\0000\0' >$__rs_dir/out
+    end
+end
+
+function __rs_ask
+    set -l kind
+    set -l number
+    set -l text
+    begin
+        read -z kind
+        read -z number
+        read -z text
+    end <$__rs_dir/in
+    if test "$kind" = names
+        set -l names (builtin -n) (functions -an | string match -v '__rs_*') (abbr --list)
+        set -l files
+        for directory in $PATH
+            set files $files $directory/*
+        end
+        set names $names (string replace -r '.*/' '' -- $files)
+        printf '%s\0' N (math (count $names) + 1) $number $names >$__rs_dir/out
+        return
+    end
+    commandline -r -- $text
+    set -l token (commandline -ct | string collect)
+    commandline -r ''
+    set -l start (math (string length -- "$text") - (string length -- "$token"))
+    set -l fields
+    for line in (complete -C "$text" --escape 2>/dev/null)
+        set -l parts (string split -m 1 \t -- $line)
+        set -l after ' '
+        string match -qr '[/=@:.,-]$' -- $parts[1]; and set after ''
+        set -l label $parts[1]
+        string match -q '*/*' -- $label; and set label (string match -r '[^/]*/?$' -- $label)
+        set fields $fields $parts[1]$after (string unescape -- $label) "$parts[2]"
+    end
+    printf '%s\0' C (math (count $fields) + 2) $number $start $fields >$__rs_dir/out
+end
+
+__rs_bind
