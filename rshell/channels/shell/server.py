@@ -42,6 +42,7 @@ from rshell.channels.shell.messages import (
     Unread,
     split_unread,
 )
+from rshell.channels.shell.native.completed_line import from_completed_line
 from rshell.channels.shell.persistent import PersistentShell
 from rshell.errors import LocalProtocolError, RemoteProtocolError, RshellError, SpawnError
 from rshell.protocol.codec import Json, Message
@@ -175,11 +176,14 @@ class Conversation:
         """Return the shell's own candidates, or those of the file system for a plain shell."""
         shell = self._owner.shell
         number = question.number
-        fields = await shell.ask("complete", number, question.text)
-        if fields is not None:
-            return completion.from_shell(number, fields)
         word = find_word(question.text)
         nothing = Completions(number, word.start, (), ())
+        fields = await shell.ask("complete", number, question.text)
+        if fields is not None and len(fields) == 6 and not fields[0]:
+            said, cwd = fields[1:], shell.cwd
+            return await self._looks.run(lambda: from_completed_line(number, said, cwd), nothing)
+        if fields is not None:
+            return completion.from_shell(number, fields)
         home = shell.environment.get("HOME", "/")
         if word.index == 0 and "/" not in word.words[-1]:
             path = shell.environment.get("PATH", os.defpath)

@@ -17,7 +17,7 @@ from tests.support.terminal import CTRL, ENTER, UP, Person, at_prompt, at_termin
 @pytest.fixture
 def bashrc() -> Callable[[str], None]:
     def write(text: str) -> None:
-        Path(os.environ["HOME"], ".bashrc").write_text(text)
+        Path(os.environ["HOME"], ".bash_profile").write_text(text)  # of a login shell
 
     return write
 
