@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from rshell.channels.shell.completion import (
-    CANDIDATES,
     _LOOKS,
+    CANDIDATES,
     LookUps,
     find_word,
     from_files,
