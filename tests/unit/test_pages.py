@@ -79,7 +79,7 @@ def test_the_page_of_messages_quotes_the_code() -> None:
 
 
 def test_the_page_of_execution_shows_the_recipe_as_it_is() -> None:
-    recipe = ShellRecipe.choose("bash", terminal=False, home="/")
+    recipe = ShellRecipe.choose("bash", terminal=False)
     lines = recipe.run(10, "COMMAND", 0).decode().replace("'%d 10 ", "'%d NUMBER ")
     assert f"```\n{lines}```" in (DOCS / "execution.md").read_text(encoding="utf-8")
 

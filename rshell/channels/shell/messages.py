@@ -228,7 +228,7 @@ class ListNames(Message, type="names"):
 
 
 class Names(Message, type="names"):
-    """The names that the question `number` asked for; of very many, not all."""
+    """All names that the question `number` asked for; none where the shell can't tell them all."""
 
     number: int = fields.integer(1)
     names: tuple[str, ...] = fields.texts()

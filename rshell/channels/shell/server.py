@@ -48,8 +48,6 @@ from rshell.protocol.codec import Json, Message
 from rshell.transport.channel import Channel
 from rshell.values import TerminalSize
 
-_NAMES = 20_000  # of commands
-
 
 class ShellOwner(Protocol):
     """Who keeps the shell that a channel speaks to."""
@@ -167,18 +165,11 @@ class Conversation:
 
     async def _send_names(self, question: ListNames) -> None:
         shell = self._owner.shell
-        told = await shell.ask("names", question.number, "")
-        if told is None:
-            path = shell.environment.get("PATH", os.defpath)
-            nothing: list[str] = []
-            told = await self._looks.run(lambda: completion.programs(path), nothing)
-        names = told[:_NAMES]
-        while True:
-            try:
-                self._channel.send_message(Names(question.number, tuple(names)).encode())
-                return
-            except LocalProtocolError:  # more than fits into a frame
-                names = names[: len(names) // 2]
+        names = await shell.ask("names", question.number, "") or []
+        try:
+            self._channel.send_message(Names(question.number, tuple(names)).encode())
+        except LocalProtocolError:  # more than fits into a frame: half of them would mislead
+            self._channel.send_message(Names(question.number, ()).encode())
 
     async def _candidates(self, question: Complete) -> Completions:
         """Return the shell's own candidates, or those of the file system for a plain shell."""

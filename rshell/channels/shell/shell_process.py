@@ -35,6 +35,7 @@ from rshell.channels.shell.recipe import (
     Report,
     ReportReader,
     ShellRecipe,
+    shows_lines,
 )
 from rshell.execution.piped_process import Outlet, PipedProcess
 from rshell.execution.pipes import TERMINAL_DRAIN, PipeSink, PipeSource, output_pipe
@@ -73,6 +74,8 @@ class ShellProcess:
         self._reports = ReportReader()
         self._awaited: tuple[Report, dict[int, int]] | None = None
         self._writer: asyncio.Task[None] | None = None
+        self._parts: tuple[int, ...] = ()  # the statuses of the last pipeline's parts
+        self._keeps = True
         self._was_interrupted = False
         self._rest_timer: asyncio.TimerHandle | None = None
         self._discards = True  # what it prints before its first line prompts for that
@@ -145,7 +148,9 @@ class ShellProcess:
 
     def run(self, number: int, text: str, last: int) -> None:
         """Have the shell run `text`; its report has this number. `last` is the status before."""
-        self.say(self.recipe.run(number, text, last))
+        if shows_lines(text):
+            self._keeps = False  # from now on: it may have put it into a function
+        self.say(self.recipe.run(number, text, last, self._parts, keeps=self._keeps))
 
     async def may_type(self) -> None:
         """Return at once: keys are always the command's."""
@@ -258,6 +263,7 @@ class ShellProcess:
                 self._rest_timer.cancel()
             self._interrupt_rest(self.process.followers(), _AGAIN)
         self.has_reported = True
+        self._parts = report.parts
         self.on_report(report)
 
     def _interrupt_rest(self, pids: list[int], again: tuple[float, ...]) -> None:

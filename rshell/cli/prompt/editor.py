@@ -44,6 +44,7 @@ from prompt_toolkit.key_binding.key_processor import KeyPress
 from prompt_toolkit.key_binding.vi_state import InputMode
 from prompt_toolkit.keys import Keys
 from prompt_toolkit.layout import (
+    BufferControl,
     ConditionalContainer,
     Float,
     FloatContainer,
@@ -137,7 +138,10 @@ class Editor:
         self._judge.on_ask = self._completing.on_ask = self._names.give_way
         if has_colours and not is_dumb:
             is_fish = PurePath(line.program).name == "fish"
-            self._session.lexer = ShellLexer(self._names, is_fish=is_fish)
+            control = self._session.layout.current_control
+            assert isinstance(control, BufferControl)
+            # Not as the session's lexer, whose news prompt_toolkit does not hear of.
+            control.lexer = ShellLexer(self._names, is_fish=is_fish)
             self._session.app.after_render += lambda _: self._names.want_first()
         self._session.key_bindings = self._bindings(up_searches)
         waiting = FormattedTextControl([("class:waiting", "completing...")])

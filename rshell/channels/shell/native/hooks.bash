@@ -1,44 +1,229 @@
-# rshell's part of an interactive bash: the user's own startup files first, then the hooks.
-builtin set +o posix
-builtin shopt -u inherit_errexit 2>/dev/null
-if [[ $RSHELL_ENV ]]; then ENV=$RSHELL_ENV; else builtin unset ENV; fi
-__rs_dir=$RSHELL_DIR
-builtin unset RSHELL_DIR RSHELL_ENV
-if [[ $HISTFILE == */.sh_history ]]; then HISTFILE=~/.bash_history; fi
-if builtin shopt -q login_shell; then
-  [[ -r /etc/profile ]] && . /etc/profile
-  for __rs_file in ~/.bash_profile ~/.bash_login ~/.profile; do
-    [[ -r $__rs_file ]] && { . "$__rs_file"; break; }
-  done
-  builtin unset __rs_file
-else
-  [[ -r /etc/bash.bashrc ]] && . /etc/bash.bashrc
-  [[ -r ~/.bashrc ]] && . ~/.bashrc
-fi
+# rshell's part of an interactive bash: the user's own startup files, and then the hooks.
+#
+# bash reads this file as $ENV, which it does at its start only with --posix. That is turned off
+# first, and what bash would have read without it is read. The functions are defined before, so
+# that no alias of the user's can get into them.
+#
+# Hazards:
+# - The line editor goes on with the very memory of PS1 that it showed, so that a widget must not
+#   change PS1: after an expansion of history that fails, freed memory would be shown. While the
+#   shell is idle PS1 is therefore unset, not empty: there is nothing to be freed.
+# - `set -e`, `-u`, `-x`, ERR and DEBUG traps, readonly variables and odd `shopt`s are the user's,
+#   and hold here as well. What is reported returns 0, and hides what it may print. bash itself
+#   restores `$?` and PIPESTATUS behind hooks and widgets, but `$_` only behind hooks: it becomes
+#   the last argument of a widget's last command.
+# - bash-preexec takes the first command behind its last hook for the user's, unless the command
+#   is in PROMPT_COMMAND, between two `;`: hence the strange `/dev/null`.
+# - While a question is worked on, stdout and stderr are /dev/null, for the line editor draws as
+#   well. An interrupt gets the shell to its next prompt: there `__rs_unmute` stands first.
 
-__rs_report() {
+__rs_at=7770  # the first index in PROMPT_COMMAND that we use
+__rs_element='{ __rs_report; } >"/dev/${__rs_no:+;__rs_report;}null" 2>&1'
+__rs_has_array=$((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 501))
+__rs_hidden= __rs_err= __rs_traced=
+
+__rs_return() { builtin return "$1"; }
+
+# In the PROMPT_COMMAND of a bash that runs only one: first of all, keep what the user's may change.
+__rs_first() {
   __rs_status=$? __rs_arg=$_
-  builtin local - ; builtin set +exuv
-  [[ $PS1 ]] && __rs_ps1=$PS1
-  [[ :$SHELLOPTS: == *:vi:* ]] && builtin local mode=vi || builtin local mode=emacs
-  builtin printf '%s\0' S 6 "$__rs_status" "$-" "$mode" "$PWD" "${__rs_ps1@P}" "" >"$__rs_dir/out"
-  builtin local go=; while [[ $go != go ]]; do IFS= builtin read -r -d '' go <"$__rs_dir/in"; done
-  [[ ${PS1@a} == *r* ]] || PS1=
+  __rs_unmute
+  [[ $- == *e* ]] || builtin return "$__rs_status"
+}
+
+# At the prompt: report, and wait until told to go on.
+__rs_report() {
+  builtin local "__rs_now=$?" "__rs_last=$_"
+  if [[ $__rs_traced ]]; then __rs_traced=; builtin set -x; fi
+  builtin local "__rs_flags=$-" __rs_mode=emacs __rs_go=
+  builtin local -; builtin set +efuvx
+  if ((__rs_has_array)); then __rs_arg=$__rs_last; else __rs_now=$__rs_status; fi
+  if [[ -o vi ]]; then __rs_mode=vi; elif [[ ! -o emacs ]]; then builtin set -o emacs; fi
+  if [[ $__rs_options ]]; then builtin unset -f compopt; __rs_options=; fi
+  if [[ -v PS1 || ! $__rs_hidden ]]; then __rs_ps1=$PS1; fi
+  __rs_number='\#' __rs_number=${__rs_number@P}
+  __rs_return "$__rs_now"
+  builtin printf '%s\0' S 6 "$__rs_now" "$__rs_flags" "$__rs_mode" "$PWD" "${__rs_ps1@P}" "" \
+    >"$__rs_dir/out"
+  while [[ $__rs_go != go ]]; do
+    IFS= builtin read -r -d '' __rs_go <"$__rs_dir/in" || builtin break
+  done
+  case ${PS1@a} in
+    "" | x) if [[ -v PS1 ]]; then __rs_hidden=-${PS1@a}; builtin unset -v PS1; fi ;;
+  esac
   builtin bind 'set enable-bracketed-paste on'
-  builtin return $__rs_status
+  builtin bind 'set show-mode-in-prompt off'
+  __rs_hook
+  if builtin declare -F __bp_interactive_mode; then __bp_interactive_mode; fi
+  if [[ ! -o vi ]]; then builtin set -o emacs; fi
+  builtin return 0
 }
+
+# Give PS1 back. No widget does anything else with it.
+__rs_show() {
+  if [[ $__rs_hidden && ! -v PS1 ]]; then
+    PS1=$__rs_ps1
+    if [[ $__rs_hidden == *x ]]; then builtin export PS1; fi
+  fi
+  __rs_hidden=
+}
+
+# Have the report run as the last of the hooks; behind `$1` where that is given.
 __rs_hook() {
-  PROMPT_COMMAND[7770]='{ __rs_report; } >/dev/null 2>&1'
+  builtin local __rs_index "__rs_wanted=${1:+$1; }$__rs_element"
+  if [[ ${PROMPT_COMMAND[*]@a} == *r* ]]; then builtin return 0; fi
+  if ((!__rs_has_array)); then
+    __rs_wanted=${PROMPT_COMMAND//$'__rs_first\n'/}
+    __rs_wanted=${__rs_wanted//$'\n'"$__rs_element"/}
+    __rs_wanted=$'__rs_first\n'${__rs_wanted:-:}$'\n'$__rs_element
+    if [[ $PROMPT_COMMAND != "$__rs_wanted" ]]; then PROMPT_COMMAND=$__rs_wanted; fi
+    builtin return 0
+  fi
+  if ((${#PROMPT_COMMAND[*]})) && [[ ${PROMPT_COMMAND[-1]} == "$__rs_wanted" ]]; then
+    builtin return 0
+  fi
+  for __rs_index in "${!PROMPT_COMMAND[@]}"; do
+    if [[ ${PROMPT_COMMAND[__rs_index]} == *"$__rs_element" ]]; then
+      builtin unset -v "PROMPT_COMMAND[$__rs_index]"
+    fi
+  done
+  __rs_index=("${!PROMPT_COMMAND[@]}")
+  __rs_index=$((${#__rs_index[*]} ? __rs_index[-1] + 1 : 0))
+  PROMPT_COMMAND[__rs_index < __rs_at ? __rs_at : __rs_index]=$__rs_wanted
 }
-__rs_hook
+
+# Whether the report will be run.
+__rs_is_hooked() {
+  if ((__rs_has_array)); then
+    builtin local IFS=$'\n'
+    [[ ${PROMPT_COMMAND[*]} == *"$__rs_element"* ]]
+  else
+    [[ $PROMPT_COMMAND == *"$__rs_element"* ]]
+  fi
+}
+
+# Key: the next line is what we are told.
 __rs_take() {
-  builtin local -; builtin set +exuv
-  [[ ${PS1@a} == *r* ]] || PS1=$__rs_ps1
-  IFS= builtin read -r -d '' READLINE_LINE <"$__rs_dir/in"; READLINE_POINT=${#READLINE_LINE}
-  : "$__rs_arg"
+  builtin local -; builtin set +efuvx
+  __rs_show
+  IFS= builtin read -r -d '' READLINE_LINE <"$__rs_dir/in"
+  READLINE_POINT=${#READLINE_LINE}
 }
-for __rs_m in emacs vi-insert vi-command; do
-  builtin bind -m $__rs_m -x '"\e[7774~": __rs_take "$__rs_arg" 2>/dev/null'
-  builtin bind -m $__rs_m '"\e[7775~": accept-line'
-  builtin bind -m $__rs_m '"\e[7771~": "\e[7774~\e[7775~"'
-done 2>/dev/null; builtin unset __rs_m
+
+# Key: the shell may be at its prompt without a report, because the hooks are gone, or because an
+# expansion of history has failed, so that no command has run. Else this is a `read -e`.
+__rs_probe() {
+  builtin local - __rs_count='\#'; builtin set +efuvx
+  if ((BASH_SUBSHELL)); then builtin return 0; fi
+  if __rs_is_hooked && [[ ${__rs_count@P} != "$__rs_number" ]]; then builtin return 0; fi
+  __rs_hook
+  builtin printf '%s\0' L 0 >"$__rs_dir/out"
+}
+
+# Keys: a question. The line editor itself completes what is put into its line; then the line is
+# the answer.
+__rs_ask() {
+  if [[ $- == *x* ]]; then __rs_traced=x; builtin set +x; fi
+  builtin local -; builtin set +efuv
+  { IFS= builtin read -r -d '' __rs_kind; IFS= builtin read -r -d '' __rs_question
+    IFS= builtin read -r -d '' __rs_text; } <"$__rs_dir/in"
+  __rs_show
+  if [[ $__rs_kind != complete ]]; then __rs_bind '"\e[7778~": set-mark'; builtin return 0; fi
+  __rs_options=-
+  if ! builtin declare -F compopt; then
+    compopt() { __rs_options+=" $*"; builtin compopt "$@"; }
+  fi
+  __rs_hook __rs_unmute
+  READLINE_LINE=$__rs_text READLINE_POINT=${#__rs_text}
+}
+__rs_mute() {
+  if __rs_is_muting; then exec {__rs_out}>&1 {__rs_err}>&2 >/dev/null 2>&1; fi
+}
+__rs_is_muting() { [[ $__rs_kind == complete && ${PROMPT_COMMAND[*]@a} != *r* ]]; }
+__rs_unmute() {
+  if [[ $__rs_err ]]; then
+    exec >&"$__rs_out" 2>&"$__rs_err" {__rs_out}>&- {__rs_err}>&-
+    __rs_out= __rs_err=
+  fi
+}
+__rs_answer() {
+  builtin local - IFS=$' \t\n'; builtin set +euvx -f
+  if [[ $__rs_kind == complete ]]; then __rs_answer_complete; else __rs_answer_names; fi
+  if [[ $__rs_options ]]; then builtin unset -f compopt; __rs_options=; fi
+  __rs_hook
+}
+__rs_answer_complete() {
+  # The command's own options of completion, as far as a word that is written plainly tells.
+  builtin local __rs_word __rs_words "__rs_line=${READLINE_LINE:0:200000}"
+  __rs_words=${__rs_text##*[$'|&;(\n']}
+  READLINE_LINE= READLINE_POINT=0
+  __rs_words=($__rs_words)
+  for __rs_word in "${__rs_words[@]}" ""; do [[ $__rs_word == [A-Za-z_]*=* ]] || builtin break; done
+  { builtin printf '%s\0' C 7 "$__rs_question" "" "$__rs_text" "$__rs_line" "$COMP_WORDBREAKS" \
+      "$__rs_options"
+    builtin complete -p -- "$__rs_word" || builtin complete -p -- "${__rs_word##*/}" ||
+      builtin complete -p -D
+    builtin printf '\0'; } >"$__rs_dir/out"
+}
+__rs_answer_names() {
+  builtin local -A __rs_names
+  builtin local __rs_name IFS=$'\n'
+  for __rs_name in $(builtin compgen -A command -A alias -A function -A builtin -A keyword); do
+    if [[ $__rs_name != __rs_* ]]; then __rs_names[$__rs_name]=; fi
+  done
+  builtin printf '%s\0' N "$((${#__rs_names[*]} + 1))" "$__rs_question" "${!__rs_names[@]}" \
+    >"$__rs_dir/out"
+  __rs_bind '"\e[7778~": insert-completions'
+}
+
+__rs_bind() {
+  builtin local __rs_map
+  for __rs_map in emacs vi-insert vi-command; do builtin bind -m "$__rs_map" "$@"; done
+}
+__rs_install() {
+  builtin local -; builtin set +efuvx
+  __rs_bind -x '"\e[7774~": { __rs_take; } >/dev/null 2>&1; __rs_keep "$__rs_arg"'
+  __rs_bind '"\e[7775~": accept-line'
+  __rs_bind '"\e[7771~": "\e[7774~\e[7775~"'
+  __rs_bind -x '"\e[7772~": { __rs_probe; } >/dev/null 2>&1; __rs_keep "$__rs_arg"'
+  __rs_bind -x '"\e[7776~": { __rs_ask; } >/dev/null 2>&1; __rs_mute "$__rs_arg"'
+  __rs_bind '"\e[7778~": insert-completions'
+  __rs_bind -x '"\e[7779~": { __rs_answer; } >/dev/null 2>&1; __rs_end "$__rs_arg"'
+  __rs_bind '"\e[7773~": "\e[7776~\e[7778~\e[7779~"'
+  __rs_hook
+}
+__rs_keep() { builtin return 0; }
+__rs_end() {
+  __rs_unmute
+  if [[ $__rs_traced ]]; then __rs_traced=; builtin set -x; fi
+}
+
+__rs_dir=$RSHELL_DIR
+if [[ ${POSIXLY_CORRECT@a} != *x* ]]; then
+  builtin set +o posix
+  builtin shopt -u inherit_errexit 2>/dev/null
+fi
+if [[ ${RSHELL_ENV+x} ]]; then ENV=$RSHELL_ENV; else builtin unset ENV; fi
+builtin unset RSHELL_DIR RSHELL_ENV
+if [[ ! -o posix && ${HISTFILE@a} != *x* && $HISTFILE == ~/.sh_history ]]; then
+  HISTFILE=~/.bash_history
+fi
+# One command, so that `set -v` in a startup file prints none of it; and no function, in which
+# their variables would be local. With `|| :` none of them ends the shell by `set -e`.
+{
+  if [[ -o posix ]]; then
+    if [[ ${ENV-} && -r $ENV ]]; then . "$ENV" || :; fi
+  elif builtin shopt -q login_shell; then
+    if [[ -r /etc/profile ]]; then . /etc/profile || :; fi
+    if [[ -r ~/.bash_profile ]]; then . ~/.bash_profile || :
+    elif [[ -r ~/.bash_login ]]; then . ~/.bash_login || :
+    elif [[ -r ~/.profile ]]; then . ~/.profile || :
+    fi
+  else
+    if [[ -r /etc/bash.bashrc ]]; then . /etc/bash.bashrc || :
+    elif [[ -r /etc/bash/bashrc ]]; then . /etc/bash/bashrc || :
+    fi
+    if [[ -r ~/.bashrc ]]; then . ~/.bashrc || :; fi
+  fi
+  { __rs_install; } >/dev/null 2>&1
+}

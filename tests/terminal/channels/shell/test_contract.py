@@ -96,6 +96,53 @@ async def test_the_status_before_can_be_asked_for(program: str) -> None:
         assert await output(shell, "echo $?") == b"0\n"
 
 
+async def test_the_last_argument_before_can_be_asked_for(program: str) -> None:
+    async with shell_on() as shell:
+        for text, last in (
+            ("echo a b; ", b"b"),
+            ("printf %s \"it's a 'q'\" 'b\nc $x`y`'", b"b\nc $x`y`"),
+            ("ls /no/such/file 2>/dev/null", b"/no/such/file"),
+            ("set -e", b"-e"),
+            ("set -u", b"-u"),
+        ):
+            await shell.run(text)
+            assert await output(shell, 'printf %s "$_"') == last, text
+
+
+async def test_the_statuses_of_a_pipeline_can_be_asked_for(program: str) -> None:
+    name = {"bash": "PIPESTATUS", "zsh": "pipestatus"}.get(Path(program).name)
+    async with shell_on() as shell:
+        for text, status, parts in (
+            ("false | true", 0, b"1 0"),
+            ("false | true | (exit 3)", 3, b"1 0 3"),
+            ("(exit 5)", 5, b"5"),
+            ("IFS=0123456789; false | (exit 123)", 123, b"1 123"),
+            ("unset IFS; set -e; set -u; true | (exit 7) | true", 0, b"0 7 0"),
+        ):
+            assert (await shell.run(text)).exit_status == status
+            if name is None:  # this shell has none, and its status stays all the same
+                assert await output(shell, 'printf %s "$?"') == b"%d" % status
+            else:
+                assert await output(shell, f"printf '%s ' \"${{{name}[@]}}\"") == parts + b" ", text
+
+
+async def test_modes_of_a_shell_that_reads_lines_do_not_end_it(program: str) -> None:
+    """A bash that was told to edit its lines went on to read ours with that, and died."""
+    async with shell_on() as shell:
+        await shell.run("kept=yes")
+        for text in ("set -o vi", "set -o emacs", "bind -P", "set -o histexpand", "set -x"):
+            done = await shell.run(text)
+            assert not done.restarted and b"__rshell" not in done.stdout + done.stderr, text
+            if Path(program).name == "bash" and text in ("set -o vi", "set -o emacs"):
+                assert done.exit_status == 2 and b"edits no lines" in done.stderr
+            done = await shell.run("echo $kept 'a\n!!' $_")
+            assert done.stdout.startswith(b"yes a\n!!"), text
+            assert b"__rshell" not in done.stderr, text
+        await shell.run("set +x; set -e")
+        assert facts(await shell.run("false || echo on")) == (0, b"on\n", b"")
+        assert (await shell.run("false")).restarted
+
+
 # Replies.
 
 
