@@ -37,7 +37,7 @@ from rshell.aio import in_thread
 from rshell.channels.shell.messages import Completions
 from rshell.values import frozen
 
-_CANDIDATES = 500  # shown
+CANDIDATES = 2000  # told; who sees them shows fewer
 _LOOKS = 4  # at a time
 _BREATH = 64  # entries of a directory between two pauses
 _PAUSE = 0.0002  # seconds
@@ -152,7 +152,7 @@ def quote_candidate(text: str, quote: str, *, has_home: bool = False) -> str:
 def from_shell(number: int, fields: list[str]) -> Completions:
     """Return the candidates of a shell's own answer: where they begin, and three fields of each."""
     start, *rest = fields
-    texts, labels, descriptions = (tuple(rest[at::3][:_CANDIDATES]) for at in range(3))
+    texts, labels, descriptions = (tuple(rest[at::3][:CANDIDATES]) for at in range(3))
     if len(rest) % 3 or not start.isdigit():
         return Completions(number, 0, (), ())
     return Completions(number, int(start), texts, labels, descriptions if any(descriptions) else ())
@@ -185,7 +185,7 @@ def _files(
     except OSError:
         return Completions(number, start, (), ())
     texts, labels = [], []
-    for name, is_directory in sorted(names)[:_CANDIDATES]:
+    for name, is_directory in sorted(names)[:CANDIDATES]:
         # Without a slash, a `~` is a user's, and no file's.
         written = quote_candidate(directory + name, word.quote, has_home=has_home and bool(slash))
         texts.append(written + "/" if is_directory else written + word.quote + " ")
@@ -210,7 +210,7 @@ def _is_directory(entry: os.DirEntry[str]) -> bool:
 
 def from_path(number: int, word: CursorWord, search: str) -> Completions:
     """Return the programs of a PATH that begin as the word does. May block."""
-    found = [name for name in programs(search) if name.startswith(word.words[-1])][:_CANDIDATES]
+    found = [name for name in programs(search) if name.startswith(word.words[-1])][:CANDIDATES]
     texts = (quote_candidate(name, word.quote) + word.quote + " " for name in found)
     return Completions(number, word.start, tuple(texts), tuple(found))
 

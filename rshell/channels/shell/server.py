@@ -19,8 +19,8 @@ from functools import partial
 from typing import Protocol
 
 from rshell.aio import on_failure
-from rshell.channels.base import Context, WorkItem, give_up, listen, own_name
-from rshell.channels.process.messages import STDIN, Resize, Signal
+from rshell.channels.base import Context, WorkItem, give_up, listen, own_name, type_notice
+from rshell.channels.process.messages import STDIN, Notice, Resize, Signal
 from rshell.channels.process.server import resolve_signal
 from rshell.channels.shell import completion
 from rshell.channels.shell.completeness import wants_more
@@ -42,6 +42,7 @@ from rshell.channels.shell.messages import (
     Unread,
     split_unread,
 )
+from rshell.channels.shell.native.completed_line import from_completed_line
 from rshell.channels.shell.persistent import PersistentShell
 from rshell.errors import LocalProtocolError, RemoteProtocolError, RshellError, SpawnError
 from rshell.protocol.codec import Json, Message
@@ -175,11 +176,14 @@ class Conversation:
         """Return the shell's own candidates, or those of the file system for a plain shell."""
         shell = self._owner.shell
         number = question.number
-        fields = await shell.ask("complete", number, question.text)
-        if fields is not None:
-            return completion.from_shell(number, fields)
         word = find_word(question.text)
         nothing = Completions(number, word.start, (), ())
+        fields = await shell.ask("complete", number, question.text)
+        if fields is not None and len(fields) == 6 and not fields[0]:
+            said, cwd = fields[1:], shell.cwd
+            return await self._looks.run(lambda: from_completed_line(number, said, cwd), nothing)
+        if fields is not None:
+            return completion.from_shell(number, fields)
         home = shell.environment.get("HOME", "/")
         if word.index == 0 and "/" not in word.words[-1]:
             path = shell.environment.get("PATH", os.defpath)
@@ -237,6 +241,8 @@ class PlainShell:
                 channel.refuse("failed", f"the server can't start {program}: {error}")
                 return
             channel.accept(welcome(self.shell))
+            if text := type_notice(self._request, self.shell.environment):
+                self.send(Notice(text))
             channel.on_room = self.shell.resume
             self._conversation.begin(feeds=self._request.stdin or self.shell.has_terminal)
             self.shell.resume()  # there was no room before the channel was open

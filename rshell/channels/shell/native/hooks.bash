@@ -135,6 +135,7 @@ __rs_ask() {
   fi
   __rs_hook __rs_unmute
   READLINE_LINE=$__rs_text READLINE_POINT=${#__rs_text}
+  __rs_begun=${EPOCHREALTIME-}
 }
 __rs_mute() {
   if __rs_is_muting; then exec {__rs_out}>&1 {__rs_err}>&2 >/dev/null 2>&1; fi
@@ -193,8 +194,18 @@ __rs_install() {
   __rs_hook
 }
 __rs_keep() { builtin return 0; }
+__rs_took_long() {  # or it is not known
+  [[ ! ${EPOCHREALTIME-} ]] || ((${EPOCHREALTIME//[!0-9]/} - ${__rs_begun//[!0-9]/} > 100000))
+}
+# A program of a completion that Ctrl-C has killed leaves the terminal to bash as it was between
+# two lines, and the line editor unable to read keys. That takes an interrupt of the shell's own.
 __rs_end() {
   __rs_unmute
+  if [[ $__rs_kind == complete ]] && __rs_took_long; then
+    if [[ $(builtin command stty -a 2>/dev/null) == *[[:space:]]icanon* ]]; then
+      builtin kill -INT $$
+    fi
+  fi
   if [[ $__rs_traced ]]; then __rs_traced=; builtin set -x; fi
 }
 

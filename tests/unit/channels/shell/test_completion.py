@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rshell.channels.shell.completion import (
-    _CANDIDATES,
+    CANDIDATES,
     _LOOKS,
     LookUps,
     find_word,
@@ -133,16 +133,16 @@ def test_a_home_is_looked_into_and_stays_a_tilde(place: Path, tmp_path: Path) ->
 
 
 def test_a_crowd_is_cut_and_what_cannot_be_read_is_empty(place: Path) -> None:
-    for number in range(_CANDIDATES + 20):
+    for number in range(CANDIDATES + 20):
         (place / f"n{number:04}").touch()
     found = files("cat n", place)
-    assert found.labels == tuple(f"n{number:04}" for number in range(_CANDIDATES))
-    assert len(found.texts) == _CANDIDATES
+    assert found.labels == tuple(f"n{number:04}" for number in range(CANDIDATES))
+    assert len(found.texts) == CANDIDATES
     assert files("cat nowhere/x", place) == Completions(7, 4, (), ())
     assert files("cat n0000/x", place) == Completions(7, 4, (), ())
-    names = [f"n{number:04}" for number in range(_CANDIDATES + 1)]
+    names = [f"n{number:04}" for number in range(CANDIDATES + 1)]
     shell = from_shell(7, find_word("n"), set(), names)
-    assert len(shell.texts) == len(shell.labels) == _CANDIDATES
+    assert len(shell.texts) == len(shell.labels) == CANDIDATES
 
 
 def test_only_what_can_be_executed_is_a_program(place: Path) -> None:
