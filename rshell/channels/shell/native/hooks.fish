@@ -9,6 +9,8 @@
 # - A key that accepts a line does not run one that is wrong or unfinished. What is wrong is said
 #   from here, and reported; what is unfinished is left to fish's own editor, which has the
 #   terminal then as if the line were running.
+# - `read` takes more than it needs from what it alone is redirected from: the line that may come
+#   right behind the word to go on would be lost. It does not in a block that is redirected.
 # - Ctrl-C leads to no prompt of its own in fish's editor: its event does.
 
 set -q RSHELL_DIR; and set -g __rs_dir $RSHELL_DIR
@@ -47,9 +49,11 @@ function __rs_report --on-event fish_prompt
     __rs_bind
     printf '%s\0' S 6 $__rs_last i $mode "$PWD" "$shown" "$right" >$__rs_dir/out
     set -l go
-    while test "$go" != go
-        read -z go <$__rs_dir/in
-    end
+    begin
+        while test "$go" != go
+            read -z go
+        end
+    end <$__rs_dir/in
     if test -z "$__rs_idle"
         function fish_prompt
         end

@@ -13,9 +13,11 @@ _EDITOR_BEGINS = b"\x1b[?2004h"
 _ECHO_LIMIT = 4 * 1024 * 1024  # bytes; an editor draws a line again and again
 # What a line editor writes where there is nothing to draw.
 _NOTHING = re.compile(
-    rb"(?:[\r\a]|\x1b\[[0-9;]*[mKJCDG]|\x1b\[\?(?:1|25|2004)[hl]|\x1b[=>]|\x1b\(B"
+    rb"(?:[\r\a]|\x1b\[[0-9;]*(?:[mKJCDG]| q)|\x1b\[\?(?:1|25|2004)[hl]|\x1b[=>]|\x1b\(B"
     rb"|\x1b\][02];[^\x07\x1b]*(?:\x07|\x1b\\))*"
 )
+# Keys of ours that came before the editor had switched the terminal's echo off.
+_KEYS_ECHO = re.compile(rb"\^\[\[777[1-3]~")
 _PIECE = re.compile(rb"\x1b(?:\[\??[0-9;]*|\][^\x07\x1b]*|\()?\Z")  # of a sequence
 
 
@@ -147,6 +149,7 @@ class OutputFilter:
             cut = len(data) - len(piece[0])
             data, self._held = data[:cut], data[cut:]
         data = data.replace(_EDITOR_BEGINS, b"").replace(_ECHO_ENDS, b"")
+        data = _KEYS_ECHO.sub(b"", data)
         if self._drawn and self._drawn in data:
             before, _, after = data.partition(self._drawn)
             data = before + after

@@ -83,7 +83,7 @@ async def test_zsh_runs_lines_as_at_its_own_prompt(
             ("echo )", 1, "zsh: parse error near `)'\r\n"),
             ("echo 1\necho 2", 0, "1\r\n2\r\n"),
             ("set -x", 0, "+mine:0> last=0 \r\n"),
-            ("set +x", 0, f"+{zsh.line.program}:10> set +x\r\n"),
+            ("set +x", 0, f"+{zsh.line.program}:11> set +x\r\n"),
             ("set -eu; setopt ksh_arrays", 0, ""),
             ("x=" + "y" * 200_000 + "; echo ${#x}", 0, "200000\r\n"),
             ("set +eu; unsetopt ksh_arrays; bindkey -v", 0, ""),
