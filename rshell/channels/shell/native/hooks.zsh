@@ -59,6 +59,8 @@ __rs_report() {
   {
     builtin typeset -g __rs_status=$? __rs_pipes="${(j: :)pipestatus[@]}"
     if [[ -z $__rs_idle || -n ${PS1-} ]]; then __rs_ps1=${PS1-}; fi
+    # Two names of one variable, but each counts as unset until it is assigned to.
+    if [[ -z ${RPS1-} && -n ${RPROMPT-} ]]; then RPS1=$RPROMPT; fi
     if [[ -z $__rs_idle || -n ${RPS1-} ]]; then __rs_rps1=${RPS1-}; fi
     __rs_render
     __rs_exchange "$-"
