@@ -113,6 +113,8 @@ class MarkFilter:
         """Return the block without marks; the beginning of one waits for the next block."""
         if self._kept:
             block, self._kept = self._kept + block, b""
+        if b"\x1b" not in block:  # by far the quickest search
+            return block
         if b"\x1b]" in block:
             block = _MARK.sub(self._leave_out, block)
         elif not block.endswith(b"\x1b"):
