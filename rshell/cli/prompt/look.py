@@ -49,7 +49,7 @@ class Look:
         """Take what the shell says of its prompt, None where it says nothing."""
         if prompt is None:
             return
-        # Shells begin in emacs mode unless told otherwise: nobody has chosen that until it comes back.
+        # Shells begin in emacs mode: nobody has chosen that, until it comes back.
         if prompt.mode == "vi" or self._mode:
             self._mode = prompt.mode
         if self._is_own:
