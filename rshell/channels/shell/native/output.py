@@ -14,7 +14,8 @@ _ECHO_LIMIT = 4 * 1024 * 1024  # bytes; an editor draws a line again and again
 # What a line editor writes where there is nothing to draw.
 _NOTHING = re.compile(
     rb"(?:[\r\a]|\x1b\[[0-9;]*[mKJCDG]|\x1b\[\?(?:1|25|2004)[hl]|\x1b[=>]|\x1b\(B"
-    rb"|\x1b\][02];[^\x07\x1b]*(?:\x07|\x1b\\))*"
+    rb"|\x1b\][02];[^\x07\x1b]*(?:\x07|\x1b\\)"
+    rb"|\^\[\[777\d~)*"  # a key of ours that came before the editor, echoed
 )
 _PIECE = re.compile(rb"\x1b(?:\[\??[0-9;]*|\][^\x07\x1b]*|\()?\Z")  # of a sequence
 
