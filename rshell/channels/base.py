@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from rshell.channels.process.messages import Notice
 from rshell.errors import ChannelRefused, RemoteProtocolError, RshellError
 from rshell.protocol.codec import Json, M, Message, encode_json, read_message
+from rshell.terminal.terminfo import usable_type
 from rshell.transport.channel import Channel
 from rshell.values import Bounds, frozen
 
@@ -60,8 +61,18 @@ class Context:
         environment = {} if request.clear_env else dict(self.environment)
         environment.update(request.env)
         if request.terminal is not None:
-            environment["TERM"] = request.terminal.term or environment.get("TERM", "dumb")
+            term = request.terminal.term or environment.get("TERM", "dumb")
+            environment["TERM"] = usable_type(term, environment)
         return str(Path(self.cwd) / request.cwd) if request.cwd else self.cwd, environment
+
+
+def type_notice(request: ProcessRequest | ShellRequest, environment: Mapping[str, str]) -> str:
+    """Return what to say where the terminal's type became another one, else ""."""
+    asked = "" if request.terminal is None else request.terminal.term
+    term = environment.get("TERM", "")
+    if not asked or asked == term:
+        return ""
+    return f"this machine does not know terminals of the type {asked!r}; TERM is {term} there"
 
 
 Handler = Callable[[Channel, Context], Awaitable[None]]

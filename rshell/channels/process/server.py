@@ -18,11 +18,12 @@ import signal
 from collections.abc import Mapping
 
 from rshell.aio import on_failure
-from rshell.channels.base import Context, answer_request, give_up
+from rshell.channels.base import Context, answer_request, give_up, type_notice
 from rshell.channels.process.messages import (
     STDERR,
     STDIN,
     STDOUT,
+    Notice,
     ProcessEnding,
     ProcessReply,
     ProcessRequest,
@@ -80,6 +81,7 @@ class _Run:
         self._request = request
         self._piped: PipedProcess | None = None
         self._feeder: asyncio.Task[None] | None = None
+        self._environment: Mapping[str, str] = {}
         self._is_reported = False
         self._is_asked = False  # the audit log has it, but not yet how it ended
         self._why = "its client left"
@@ -108,6 +110,7 @@ class _Run:
     async def _start(self) -> PipedProcess:
         request, context = self._request, self._context
         command = make_command(context, request)
+        self._environment = command.env
         facts = {"argv": list(command.argv), "cwd": command.cwd}
         self._is_asked = True
         self._audit("command", facts | {"terminal": bool(request.terminal)})
@@ -130,6 +133,8 @@ class _Run:
     def _begin(self, piped: PipedProcess) -> None:
         channel = self._channel
         channel.accept(ProcessReply(piped.process.pid).encode())
+        if text := type_notice(self._request, self._environment):
+            channel.send_message(Notice(text).encode())
         self._work.tell()  # what was said before could not reach it
         channel.on_room = piped.resume
         channel.listen(self._on_message)

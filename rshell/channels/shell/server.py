@@ -19,8 +19,8 @@ from functools import partial
 from typing import Protocol
 
 from rshell.aio import on_failure
-from rshell.channels.base import Context, WorkItem, give_up, listen, own_name
-from rshell.channels.process.messages import STDIN, Resize, Signal
+from rshell.channels.base import Context, WorkItem, give_up, listen, own_name, type_notice
+from rshell.channels.process.messages import STDIN, Notice, Resize, Signal
 from rshell.channels.process.server import resolve_signal
 from rshell.channels.shell import completion
 from rshell.channels.shell.completeness import wants_more
@@ -241,6 +241,8 @@ class PlainShell:
                 channel.refuse("failed", f"the server can't start {program}: {error}")
                 return
             channel.accept(welcome(self.shell))
+            if text := type_notice(self._request, self.shell.environment):
+                self.send(Notice(text))
             channel.on_room = self.shell.resume
             self._conversation.begin(feeds=self._request.stdin or self.shell.has_terminal)
             self.shell.resume()  # there was no room before the channel was open

@@ -93,6 +93,7 @@ class Prompt:
             lambda: terminal.size,
             is_own=(options.prompt or config.prompt) == "own",
             mode=config.editing_mode,
+            is_dumb=terminal.is_dumb,
         )
         self._editor = editor_type(
             line,

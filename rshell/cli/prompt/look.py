@@ -22,7 +22,7 @@ class Look:
     """What the editor shows in front of the line; `size` returns the window's.
 
     With `is_own` it is the shell's own prompt, where that can be. `mode` is how lines are edited
-    ("emacs" or "vi") where the shell does not say.
+    ("emacs" or "vi") where the shell does not say. A terminal that `is_dumb` is just written to.
     """
 
     def __init__(
@@ -33,11 +33,13 @@ class Look:
         *,
         is_own: bool,
         mode: str,
+        is_dumb: bool = False,
     ) -> None:
         self._status = status
         self._marks = marks
         self._size = size
         self._is_own = is_own
+        self._is_dumb = is_dumb
         self._usual_mode = mode
         self._mode = ""
         self._left: Rendered | None = None
@@ -60,6 +62,8 @@ class Look:
         """Return the prompt, with the marks around it."""
         shown = self._own()
         fragments = self._status.prompt(self._size().columns) if shown is None else shown.fragments
+        if self._is_dumb:  # the editor writes it as it is, and the terminal is raw
+            return [(style, text.replace("\n", "\r\n")) for style, text in fragments]
         if not self._marks.on:
             return [*fragments]
         return [(_RAW, self._marks.before), *fragments, (_RAW, self._marks.behind)]

@@ -41,7 +41,7 @@ async def test_a_hostile_server_types_nothing_at_the_prompt(tmp_path: Path) -> N
         person.send(CTRL["C"])
         await person.wait_for(lambda: person.is_at_prompt, "an empty prompt after Ctrl-C")
         assert shell.ran == [":", "first"]
-        assert person.screen.title == "" and not owned.exists()
+        assert person.screen.title == "me@box: /x" and not owned.exists()
         assert peak(person) < 100 * 1024 * 1024
         person.send(CTRL["D"])
         assert await person.wait() == 0

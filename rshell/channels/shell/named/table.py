@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from rshell.channels.base import Context, answer_request, send_list
+from rshell.channels.base import Context, answer_request, send_list, type_notice
+from rshell.channels.process.messages import Notice
 from rshell.channels.shell.messages import (
     NamedShellsEnd,
     NamedShellsRequest,
@@ -102,6 +103,8 @@ class NamedShellTable:
             return
         shell, is_new = await self._obtain(context, request)
         attachment = shell.attach(channel, context, request.terminal.size, is_new=is_new)
+        if is_new and (text := type_notice(request, shell.shell.environment)):
+            attachment.send(Notice(text))
         try:
             await channel.wait_closed()
         finally:

@@ -20,8 +20,8 @@ Hazards:
 - A command may take the hooks away. Its line editor begins all the same (`EDITOR`), as it also
   does for `read -e` in a command. The probe, a key of ours, tells the two apart inside the shell:
   it puts hooks back and says so (`LOST`), or does nothing. An empty line brings the report then.
-- A question may be worked on when a line comes. It is interrupted, which the shell answers with a
-  report like after any command; only then is it given the line.
+- A question may be worked on when a line comes. If its answer takes long, it is interrupted, which
+  the shell answers with a report like after any command; only then is it given the line.
 - Forged marks and reports harm the shell that forges them, and nobody else.
 """
 
@@ -73,6 +73,7 @@ class Do(enum.Enum):
     ASK = "ask"
     ANSWER = "answer"
     NO_ANSWER = "no answer"
+    HURRY = "hurry"  # give the answer little time, for a line waits
     INTERRUPT = "interrupt"
     NEXT = "next"  # give it what waits
 
@@ -90,7 +91,7 @@ TABLE: dict[tuple[State, Event], tuple[State, tuple[Do, ...]]] = {
     (S.RUNNING, E.EDITOR): (S.RUNNING, (Do.PROBE,)),
     (S.RUNNING, E.LOST): (S.SENDING, (Do.HAND_OVER_NOTHING,)),
     (S.ASKING, E.ANSWER): (S.IDLE, (Do.ANSWER, Do.NEXT)),
-    (S.ASKING, E.LINE): (S.REGAINING, (Do.NO_ANSWER, Do.INTERRUPT)),
+    (S.ASKING, E.LINE): (S.ASKING, (Do.HURRY,)),
     (S.ASKING, E.TIMEOUT): (S.REGAINING, (Do.NO_ANSWER, Do.INTERRUPT)),
     (S.ASKING, E.REPORT): (S.IDLE, (Do.NO_ANSWER, Do.RENEW, Do.GO, Do.NEXT)),
     (S.REGAINING, E.REPORT): (S.IDLE, (Do.RENEW, Do.GO, Do.NEXT)),

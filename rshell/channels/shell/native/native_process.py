@@ -42,6 +42,7 @@ from rshell.values import ExitStatus, TerminalSize
 
 _BLOCK = 65536
 _ANSWER_SECONDS = 5.0
+_HURRY_SECONDS = 0.3  # for an answer, once a line waits
 _REGAIN_SECONDS = 1.0  # for the report of an interrupted question
 _CTRL_C = b"\x03"
 
@@ -235,7 +236,6 @@ class NativeProcess:
     # What follows from what happens.
 
     def _do(self, event: Event) -> None:
-        loop = asyncio.get_running_loop()
         for action in self._machine.on(event):
             if action is Do.TAKE:
                 source = self._piped.sources[STDOUT]
@@ -267,14 +267,24 @@ class NativeProcess:
                 self._press(ASK)
             elif action is Do.NO_ANSWER:
                 self._forget_question()
+            elif action is Do.HURRY:
+                self._wait(_HURRY_SECONDS)
             elif action is Do.INTERRUPT:
+                self._filter.begin_interrupt()
                 self._press(_CTRL_C)
-                self._timer = loop.call_later(_REGAIN_SECONDS, self._do, Event.TIMEOUT)
+                self._wait(_REGAIN_SECONDS)
             elif action is Do.NEXT:
                 if self._timer is not None:
                     self._timer.cancel()
                 if self._line is not None:
                     self._do(Event.LINE)
+
+    def _wait(self, seconds: float) -> None:
+        """Let so much time pass before the machine is told of it."""
+        if self._timer is not None:
+            self._timer.cancel()
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(seconds, self._do, Event.TIMEOUT)
 
     def _tell_ending(self) -> None:
         self.has_reported = True

@@ -62,7 +62,7 @@ class OutputFilter:
         self.is_echoing = False
         self.sees_editor = False
         self._is_behind = False
-        self._is_idle = False
+        self._is_idle = self._is_interrupted = False
         self._drawn = b""  # the prompt, where the shell draws it all the same
         self._held = b""
 
@@ -73,18 +73,25 @@ class OutputFilter:
 
     def begin_echo(self) -> None:
         """A line is about to be handed over."""
-        self.is_echoing, self._is_behind, self._is_idle = True, False, False
+        self.is_echoing = True
+        self._is_behind = self._is_idle = self._is_interrupted = False
         self._held = b""
 
     def begin_idle(self, prompt: bytes) -> None:
         """The shell is about to show its prompt, which is known to be `prompt`."""
-        self.is_echoing = self._is_behind = False
+        self.is_echoing = self._is_behind = self._is_interrupted = False
         self._is_idle = True
         self._drawn = prompt.translate(None, b"\1\2").replace(b"\n", b"\r\n")
         self._held = b""
 
+    def begin_interrupt(self) -> None:
+        """The editor is interrupted at a question, and says so."""
+        self._is_idle = self._is_interrupted = True
+
     def take(self, data: bytes) -> bytes:
         """Return what of `data` is output."""
+        if self._is_interrupted:
+            return b""
         if self.is_echoing:
             return self._take_echo(data)
         if self._is_behind:

@@ -79,3 +79,11 @@ def test_the_title() -> None:
     assert shown.title() == "mine"
     shown.show(ShellPrompt("> "))
     assert shown.title() == "me@box: ~/x"
+
+
+def test_a_dumb_terminal_is_told_to_return_at_each_line() -> None:
+    status = Status(user="me", host="box")
+    marks = Marks(on=False, vscode=False, host="box")
+    shown = Look(status, marks, lambda: WIDE, is_own=True, mode="emacs", is_dumb=True)
+    shown.show(ShellPrompt("one\n\x1b[31m> "))
+    assert text(shown.prompt()) == "one\r\n> "
