@@ -40,7 +40,6 @@ DEADLINE = 60.0
 _IMPATIENCE = 2.0  # seconds between two presses of a key that seems to do nothing
 _BEGUN = 4096
 _END = 8192
-_NO_PROMPT = {"-c", "-t", "--prompt", "--command", "--sessions", "--jobs", "--watch", "--share"}
 _OWN = {"kill_grace": 1.5}  # what is stuck when a test is over is killed
 FLOOD = 128 * 1024  # bytes in a second, beyond which pyte is shown only the ends of what came
 _READS = 256  # at a time, so that the test gets its turn
@@ -336,9 +335,14 @@ async def at_terminal(
     limits: Changes | None = None,
     really: bool = False,
 ) -> AsyncIterator[Person]:
-    """Run `rshell` with `arguments` for a person at a terminal, with a prompt that is known."""
-    if not _NO_PROMPT.intersection(arguments):
-        arguments = ("--prompt", "rshell", *arguments)
+    """Run `rshell` with `arguments` for a person at a terminal.
+
+    Its prompt is rshell's, by which prompts are found here, unless a config file is there already.
+    """
+    config = Path(os.environ["XDG_CONFIG_HOME"], "rshell", "config.toml")
+    if not config.exists():
+        config.parent.mkdir(parents=True, exist_ok=True)
+        config.write_text('prompt = "rshell"\n')
     person = Person(argv("rshell", *arguments, limits=limits), env or {}, size, really)
     try:
         yield person

@@ -49,7 +49,9 @@ class Look:
         """Take what the shell says of its prompt, None where it says nothing."""
         if prompt is None:
             return
-        self._mode = prompt.mode
+        # Shells begin in emacs mode unless told otherwise: nobody has chosen that until it comes back.
+        if prompt.mode == "vi" or self._mode:
+            self._mode = prompt.mode
         if self._is_own:
             self._left = render(prompt.text)
             self._right = render(prompt.right) or Rendered()

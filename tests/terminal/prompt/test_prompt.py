@@ -17,7 +17,7 @@ from tests.support.terminal import CTRL, ENTER, UP, Person, at_prompt, at_termin
 @pytest.fixture
 def bashrc() -> Callable[[str], None]:
     def write(text: str) -> None:
-        Path(os.environ["HOME"], ".bashrc").write_text(text)
+        Path(os.environ["HOME"], ".bash_profile").write_text(text)  # of a login shell
 
     return write
 
@@ -280,7 +280,7 @@ async def test_an_editor_gets_a_terminal_that_makes_lines(tmp_path: Path) -> Non
 async def test_vi_mode_by_the_config_file() -> None:
     directory = Path(os.environ["XDG_CONFIG_HOME"], "rshell")
     directory.mkdir(parents=True)
-    (directory / "config.toml").write_text('editing_mode = "vi"\n')
+    (directory / "config.toml").write_text('editing_mode = "vi"\nprompt = "rshell"\n')
     async with at_prompt() as person:
         person.send("echo xbc\x1b")
         await person.wait_for(lambda: person.line.endswith("echo xb"))
