@@ -6,13 +6,6 @@ It is no shell's parser: a line that it misreads gets no candidates or odd ones,
 from here. The shell says what only it knows (commands, variables, what is registered for a
 command); names of files are read here, which copes with blanks and quotes.
 
-A question to the idle shell (`Questions`) has a deadline. One that passes it, or that a command
-overtakes, is interrupted with SIGINT; the shell is idle again when it has reported, and only then
-gets the command, because an interrupt that is sent any later would hit that one.
-
-Hazard: a shell may lose the line that asks for its report to the very interrupt before it. Both
-are sent again until it reports, or has used up its grace and is ended.
-
 Hazard: a directory may hold a million names, or be on a dead network. What "may block" runs in a
 thread of its own (`LookUps`), which neither the loop nor the end of the process waits for. A few
 such threads are the most; then there is nothing to be found.
@@ -41,7 +34,6 @@ CANDIDATES = 2000  # told; who sees them shows fewer
 _LOOKS = 4  # at a time
 _BREATH = 64  # entries of a directory between two pauses
 _PAUSE = 0.0002  # seconds
-_ANSWER_SECONDS = 0.3  # for the shell's answer, and between two interrupts
 _BREAKS = "|&;()\n"
 _REDIRECTIONS = "<>"
 _PARTS = ":="

@@ -104,7 +104,8 @@ def _options(said: str) -> set[str]:
 def _split(tail: str, typed: str) -> list[str]:
     items: list[str] = []
     for piece in tail[:-1].split(" "):
-        if items and (not piece or (items[0].startswith(typed) and not piece.startswith(typed))):
+        is_more = bool(items) and items[0].startswith(typed) and not piece.startswith(typed)
+        if items and not items[-1].endswith(" ") and (not piece or is_more):
             items[-1] += " " + piece
         else:
             items.append(piece)

@@ -16,6 +16,9 @@
 #   is in PROMPT_COMMAND, between two `;`: hence the strange `/dev/null`.
 # - While a question is worked on, stdout and stderr are /dev/null, for the line editor draws as
 #   well. An interrupt gets the shell to its next prompt: there `__rs_unmute` stands first.
+# - An interrupt that kills a program of a completion lets that go on, and leaves the terminal as
+#   it was between two lines: the editor hears no key then. It takes an interrupt more.
+# - A completion that loops within bash hears no interrupt at all, here as in any bash.
 
 __rs_at=7770  # the first index in PROMPT_COMMAND that we use
 __rs_element='{ __rs_report; } >"/dev/${__rs_no:+;__rs_report;}null" 2>&1'
@@ -135,7 +138,6 @@ __rs_ask() {
   fi
   __rs_hook __rs_unmute
   READLINE_LINE=$__rs_text READLINE_POINT=${#__rs_text}
-  __rs_begun=${EPOCHREALTIME-}
 }
 __rs_mute() {
   if __rs_is_muting; then exec {__rs_out}>&1 {__rs_err}>&2 >/dev/null 2>&1; fi
@@ -194,18 +196,8 @@ __rs_install() {
   __rs_hook
 }
 __rs_keep() { builtin return 0; }
-__rs_took_long() {  # or it is not known
-  [[ ! ${EPOCHREALTIME-} ]] || ((${EPOCHREALTIME//[!0-9]/} - ${__rs_begun//[!0-9]/} > 100000))
-}
-# A program of a completion that Ctrl-C has killed leaves the terminal to bash as it was between
-# two lines, and the line editor unable to read keys. That takes an interrupt of the shell's own.
 __rs_end() {
   __rs_unmute
-  if [[ $__rs_kind == complete ]] && __rs_took_long; then
-    if [[ $(builtin command stty -a 2>/dev/null) == *[[:space:]]icanon* ]]; then
-      builtin kill -INT $$
-    fi
-  fi
   if [[ $__rs_traced ]]; then __rs_traced=; builtin set -x; fi
 }
 

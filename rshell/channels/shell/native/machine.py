@@ -40,6 +40,7 @@ class State(enum.Enum):
     REPORTING = "reporting"  # it waits while output and keys are taken
     ASKING = "asking"  # its line editor works on a question
     REGAINING = "regaining"  # it is interrupted there
+    DEAF = "deaf"  # and again, for it has not reported that
     LEFT = "left"
 
 
@@ -94,7 +95,9 @@ TABLE: dict[tuple[State, Event], tuple[State, tuple[Do, ...]]] = {
     (S.ASKING, E.TIMEOUT): (S.REGAINING, (Do.NO_ANSWER, Do.INTERRUPT)),
     (S.ASKING, E.REPORT): (S.IDLE, (Do.NO_ANSWER, Do.RENEW, Do.GO, Do.NEXT)),
     (S.REGAINING, E.REPORT): (S.IDLE, (Do.RENEW, Do.GO, Do.NEXT)),
-    (S.REGAINING, E.TIMEOUT): (S.IDLE, (Do.NEXT,)),  # a shell that does not report an interrupt
+    (S.REGAINING, E.TIMEOUT): (S.DEAF, (Do.INTERRUPT,)),  # only a program of the question ended
+    (S.DEAF, E.REPORT): (S.IDLE, (Do.RENEW, Do.GO, Do.NEXT)),
+    (S.DEAF, E.TIMEOUT): (S.IDLE, (Do.NEXT,)),  # a shell that does not report an interrupt
 }
 
 
@@ -114,4 +117,4 @@ class ShellMachine:
     @property
     def is_at_prompt(self) -> bool:
         """Whether no command runs, nor a startup file."""
-        return self.state in (State.IDLE, State.ASKING, State.REGAINING)
+        return self.state in (State.IDLE, State.ASKING, State.REGAINING, State.DEAF)

@@ -20,6 +20,7 @@ from rshell.channels.shell.completion import (
     quote_candidate,
 )
 from rshell.channels.shell.messages import Completions
+from rshell.channels.shell.native.completed_line import CUT, from_completed_line
 from tests.support.session import DEADLINE
 
 
@@ -140,9 +141,10 @@ def test_a_crowd_is_cut_and_what_cannot_be_read_is_empty(place: Path) -> None:
     assert len(found.texts) == CANDIDATES
     assert files("cat nowhere/x", place) == Completions(7, 4, (), ())
     assert files("cat n0000/x", place) == Completions(7, 4, (), ())
-    names = [f"n{number:04}" for number in range(CANDIDATES + 1)]
-    shell = from_shell(7, find_word("n"), set(), names)
-    assert len(shell.texts) == len(shell.labels) == CANDIDATES
+    fields = ["3", *["text", "label", "what it is"] * (CANDIDATES + 1)]
+    shell = from_shell(7, fields)
+    assert len(shell.texts) == len(shell.labels) == len(shell.descriptions) == CANDIDATES
+    assert from_shell(7, [*fields, "odd"]) == Completions(7, 0, (), ())
 
 
 def test_only_what_can_be_executed_is_a_program(place: Path) -> None:
@@ -153,25 +155,80 @@ def test_only_what_can_be_executed_is_a_program(place: Path) -> None:
     assert from_path(7, find_word("ru"), search).texts == ("run\\ me ",)
 
 
-def test_what_the_shell_names_is_written_once_and_closed_as_it_says() -> None:
-    word = find_word("git ch")
-    found = from_shell(1, word, set(), ["checkout ", "check it", "", "check it", "--opt=", "dir/"])
-    assert found.texts == ("--opt=", "check\\ it ", "checkout ", "dir/")
-    assert from_shell(1, word, {"nospace"}, ["a b"]).texts == ("a\\ b",)
-    assert from_shell(1, find_word("git 'a"), set(), ["a b"]).texts == ("'a b' ",)
-    # Its first character must stay bare.
-    assert from_shell(1, find_word("echo $HO"), {"nospace"}, ["$HOME"]).texts == ("$HOME",)
-    assert from_shell(1, find_word("echo "), set(), ["$HOME"]).texts == ("\\$HOME ",)
+BREAKS = " \t\n\"'@><=;|&(:"
+
+
+def completed(
+    text: str,
+    written: str,
+    registered: str = "complete -F f cmd\n",
+    *,
+    noted: str = "",
+    breaks: str = BREAKS,
+    cwd: Path = Path("/no/such/place"),
+) -> Completions:
+    """What `written` in the place of the last word of `text` says."""
+    start = len(text)
+    while start and text[start - 1] not in breaks.replace('"', "").replace("'", ""):
+        start -= 1
+    fields = (text, text[:start] + written, breaks, noted, registered)
+    return from_completed_line(7, fields, str(cwd))
+
+
+def test_what_bash_has_put_into_the_line_is_taken_apart(place: Path) -> None:
+    (place / "my dir").mkdir()
+    (place / "my file").touch()
+    nospace = "complete -o bashdefault -o nospace -F f git\n"
+    files = "my\\ dir my\\ file "
+    for text, written, registered, noted, texts, labels in (
+        ("cmd b", "beta bison ", "complete -F f cmd", "", "beta |bison ", "beta|bison"),
+        (
+            "git c",
+            "checkout  commit  --x= ",
+            nospace,
+            "",
+            "checkout |commit |--x=",
+            "checkout|commit|--x=",
+        ),
+        ("cmd a", "a one a two ", "complete -W f cmd", "", "a one |a two ", "a one|a two"),
+        ("cmd x", "x=1 ", "complete -F f cmd", "- -o nospace", "x=1", "x=1"),
+        ("cmd x", "x=1 ", nospace, "- +o nospace", "x=1 ", "x=1"),
+        ("ls m", files, "", "", "my\\ dir/|my\\ file ", "my dir/|my file"),
+        ("cd m", files, "complete -d cd", "", "my\\ dir/|my\\ file ", "my dir/|my file"),
+        (
+            "cd m",
+            files,
+            "complete -F f cd",
+            "- -o filenames",
+            "my\\ dir/|my\\ file ",
+            "my dir/|my file",
+        ),
+        ("ls 'm", "'my dir' 'my file' ", "", "", "'my dir/|'my file' ", "my dir/|my file"),
+        ("cmd 'b", "beta ", "complete -F f cmd", "", "'beta' ", "beta"),
+        ("ls ./m", "./my\\ dir ", "", "", "./my\\ dir/", "my dir/"),
+        ("ec", "echo ", "complete -F f -D", "", "echo ", "echo"),
+        ("echo $HO", "$HOME ", "", "", "$HOME", "$HOME"),
+        ("ls ~ro", "~root ", "", "", "~root/", "~root/"),
+        ("ls zz", "zz", "", "", "", ""),
+    ):
+        found = completed(text, written, registered, noted=noted, cwd=place)
+        assert "|".join(found.texts) == texts, text
+        if not text.endswith("~ro"):
+            assert "|".join(found.labels) == labels, text
+
+
+def test_a_line_that_was_cut_loses_what_may_be_half_a_name() -> None:
+    found = completed("cmd ", ("name " * CUT)[: CUT - 4])
+    assert set(found.texts) == {"name "}
+    assert from_completed_line(7, ("cmd x", "other", BREAKS, "", ""), "/").texts == ()
 
 
 def test_what_stands_before_a_colon_or_equals_sign_is_kept(place: Path) -> None:
     """`git push origin HEAD:ma` became a push of another branch."""
-    line = "git push origin HEAD:ma"
-    found = from_shell(7, find_word(line), set(), ["main", "master"])
-    assert (line[: found.start], found.texts) == ("git push origin HEAD:", ("main ", "master "))
-    line = "scp host:pa"
-    found = from_shell(7, find_word(line), set(), ["host:path"])
-    assert (line[: found.start], found.texts) == ("scp ", ("host:path ",))
+    found = completed("git push origin HEAD:ma", "main master ")
+    assert (found.start, found.texts) == (21, ("main ", "master "))
+    found = completed("scp host:pa", "host:path ", breaks=" ")
+    assert (found.start, found.texts) == (4, ("host:path ",))
     (place / "file").touch()
     (place / "is=odd").touch()
     line = "dd if=fi"
