@@ -73,7 +73,10 @@ class Screen(pyte.Screen):
 
 
 class Person:
-    """Sits at a terminal on which `rshell` runs. `screen` is what they see."""
+    """Sits at a terminal on which `rshell` runs. `screen` is what they see.
+
+    The prompt is rshell's, by which prompts are found here, unless a config file is there already.
+    """
 
     def __init__(
         self, arguments: list[str], env: Mapping[str, str], size: TerminalSize, really: bool
@@ -96,6 +99,10 @@ class Person:
         self._unsent = bytearray()
         self._changed = asyncio.Event()
         self._loop = asyncio.get_running_loop()
+        config = Path({**os.environ, **env}["XDG_CONFIG_HOME"], "rshell", "config.toml")
+        if not config.exists():
+            config.parent.mkdir(parents=True, exist_ok=True)
+            config.write_text('prompt = "rshell"\n')
         self.popen = start_on_terminal(
             arguments,
             os.ttyname(self._slave),
@@ -335,14 +342,7 @@ async def at_terminal(
     limits: Changes | None = None,
     really: bool = False,
 ) -> AsyncIterator[Person]:
-    """Run `rshell` with `arguments` for a person at a terminal.
-
-    Its prompt is rshell's, by which prompts are found here, unless a config file is there already.
-    """
-    config = Path(os.environ["XDG_CONFIG_HOME"], "rshell", "config.toml")
-    if not config.exists():
-        config.parent.mkdir(parents=True, exist_ok=True)
-        config.write_text('prompt = "rshell"\n')
+    """Run `rshell` with `arguments` for a person at a terminal."""
     person = Person(argv("rshell", *arguments, limits=limits), env or {}, size, really)
     try:
         yield person

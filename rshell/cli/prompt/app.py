@@ -212,6 +212,8 @@ class Prompt:
         """Leave the terminal to the shell until its startup files have run."""
         done = await self._passthrough.follow()
         self._status.cwd = done.cwd
+        if done.left and done.status.shell_status and not done.stdout:
+            self._farewell = f"the shell {done.status} as soon as it was started"
         return done
 
     async def _turn(self) -> ShellEnding | None:

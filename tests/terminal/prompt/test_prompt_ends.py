@@ -162,14 +162,15 @@ async def test_a_server_that_refuses_is_told_and_the_terminal_untouched() -> Non
         assert person.display[0].startswith("rshell: ")
 
 
-async def test_a_shell_that_cannot_start_is_told_in_one_line(
+async def test_a_program_that_is_no_shell_is_told_and_how_it_ended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SHELL", "/bin/false")
     async with at_terminal("--local") as person:
-        assert await left(person) == 255
-        (line,) = filter(None, person.display)
-        assert line.startswith("rshell: ")
+        assert await left(person) == 1  # what it has the terminal for, it says with its status
+        notice, line = filter(None, person.display)
+        assert notice.startswith("rshell: this program takes no lines")
+        assert line == "rshell: the shell exited with status 1 as soon as it was started"
 
 
 async def test_a_program_that_leaves_modes_on_is_put_right() -> None:
@@ -256,10 +257,9 @@ async def test_what_fails_in_the_editor_is_one_line_and_the_prompt_goes_on() -> 
         "import sys\n"
         "from rshell.cli import rshell\n"
         "from rshell.cli.prompt import candidates\n"
-        "async def fails(self, document, event):\n"
+        "async def fails(self, document):\n"
         "    raise KeyError('gone')\n"
-        "    yield\n"
-        "candidates.RemoteCompleter.get_completions_async = fails\n"
+        "candidates.Completing._complete = fails\n"
         "rshell.run()\n"
     )
     with (
