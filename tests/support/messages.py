@@ -64,7 +64,11 @@ _FITTING: dict[type[Message], Callable[[Json], Json]] = {
     process.ProcessRequest: lambda values: (
         values | ({} if values["command"] is None else {"argv": ()})
     ),
-    shell.Completions: lambda values: values | {"labels": values["texts"]},
+    shell.Completions: lambda values: (
+        values
+        | {"labels": values["texts"]}
+        | ({"descriptions": values["texts"]} if values["descriptions"] else {})
+    ),
     shell.ShellRequest: lambda values: (
         values
         | ({"name": None} if values["terminal"] is None else {})
