@@ -145,6 +145,7 @@ class NativeProcess:
     def run(self, number: int, text: str, last: int) -> None:
         """Have the shell run `text` as soon as it can; its report has this number."""
         self._line = number, text
+        self._may_type.clear()  # also while it waits for an answer: keys are the command's
         self._do(Event.LINE)
 
     async def may_type(self) -> None:
