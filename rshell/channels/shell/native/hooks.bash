@@ -39,9 +39,11 @@ __rs_report() {
   builtin local "__rs_now=$?" "__rs_last=$_"
   if [[ $__rs_traced ]]; then __rs_traced=; builtin set -x; fi
   builtin local "__rs_flags=$-" __rs_mode=emacs __rs_go=
+  # Without a line editor there is nobody to take a line: it is used as it is until it has one.
+  if [[ ! -o vi && ! -o emacs ]]; then builtin return 0; fi
   builtin local -; builtin set +efuvx
   if ((__rs_has_array)); then __rs_arg=$__rs_last; else __rs_now=$__rs_status; fi
-  if [[ -o vi ]]; then __rs_mode=vi; elif [[ ! -o emacs ]]; then builtin set -o emacs; fi
+  if [[ -o vi ]]; then __rs_mode=vi; fi
   if [[ $__rs_options ]]; then builtin unset -f compopt; __rs_options=; fi
   if [[ -v PS1 || ! $__rs_hidden ]]; then __rs_ps1=$PS1; fi
   __rs_number='\#' __rs_number=${__rs_number@P}
@@ -58,7 +60,6 @@ __rs_report() {
   builtin bind 'set show-mode-in-prompt off'
   __rs_hook
   if builtin declare -F __bp_interactive_mode; then __bp_interactive_mode; fi
-  if [[ ! -o vi ]]; then builtin set -o emacs; fi
   builtin return 0
 }
 
@@ -211,6 +212,7 @@ builtin unset RSHELL_DIR RSHELL_ENV
 if [[ ! -o posix && ${HISTFILE@a} != *x* && $HISTFILE == ~/.sh_history ]]; then
   HISTFILE=~/.bash_history
 fi
+if [[ ! -o posix && ${MAILCHECK@a} != *x* && $MAILCHECK == 600 ]]; then MAILCHECK=60; fi
 # One command, so that `set -v` in a startup file prints none of it; and no function, in which
 # their variables would be local. With `|| :` none of them ends the shell by `set -e`.
 {
