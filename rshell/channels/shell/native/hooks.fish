@@ -51,7 +51,7 @@ function __rs_report --on-event fish_prompt
     set -l go
     begin
         while test "$go" != go
-            read -z go
+            read -z go; or break
         end
     end <$__rs_dir/in
     if test -z "$__rs_idle"

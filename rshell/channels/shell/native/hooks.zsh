@@ -107,7 +107,7 @@ __rs_exchange() {
     zle_bracketed_paste=($'\e[?2004h' $'\e[?2004l')
   fi
   builtin printf '%s\0' S 6 $__rs_status "$1" $mode "$PWD" "$__rs_shown" "$__rs_right" >$__rs_dir/out
-  while [[ $go != go ]]; do IFS= builtin read -r -d '' go <$__rs_dir/in; done
+  while [[ $go != go ]]; do IFS= builtin read -r -d '' go <$__rs_dir/in || break; done
 }
 
 __rs_empty() {
