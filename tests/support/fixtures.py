@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,16 @@ from tests.support.shells import SHELLS, use_shell
 def shell(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Each shell in turn, as the remote user's own; its path."""
     return use_shell(request.param, tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A directory whose name leaves room for a command behind it in a prompt.
+
+    Unlike that of tmp_path, which grows with the number of runs on a machine.
+    """
+    with tempfile.TemporaryDirectory(prefix="r") as path:
+        yield Path(path)
 
 
 @pytest.fixture

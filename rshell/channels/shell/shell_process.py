@@ -191,7 +191,8 @@ class ShellProcess:
         self._piped.resume()
 
     def close(self) -> None:
-        """Stop telling anybody anything; no line is written any more."""
+        """Stop telling anybody anything; no line is written any more, and nothing interrupted."""
+        self._was_interrupted = False  # a report that is still to come would go on with it
         self.on_report = self.on_death = _ignore
         if self._writer is not None:
             self._writer.cancel()

@@ -125,16 +125,16 @@ async def test_vim_is_left_and_taken_up_elsewhere(server: ServerProcess) -> None
 
 
 async def test_at_the_prompt_a_key_detaches_and_the_shell_is_as_it_was(
-    server: ServerProcess, tmp_path: Path
+    server: ServerProcess, short_path: Path
 ) -> None:
     async with working(server) as person:
-        await person.run(f"cd '{tmp_path}'; x=kept; (exit 5)")
+        await person.run(f"cd '{short_path}'; x=kept; (exit 5)")
         person.send("half a li" + CTRL["X"] + CTRL["D"])
         assert await left(person) == 0
         assert_detached(person, server)
     async with back(server) as person:
         await person.prompt()
-        assert await person.run("echo $? $x $PWD") == [f"5 kept {tmp_path}"]
+        assert await person.run("echo $? $x $PWD") == [f"5 kept {short_path}"]
 
 
 async def test_the_toolbar_names_the_shell(server: ServerProcess) -> None:

@@ -155,8 +155,8 @@ async def test_two_prompts_share_their_history() -> None:
         await other.see("echo typed in one")
 
 
-async def test_a_directory_removed_under_the_shell(shell: str, tmp_path: Path) -> None:
-    gone = tmp_path / "gone"
+async def test_a_directory_removed_under_the_shell(shell: str, short_path: Path) -> None:
+    gone = short_path / "gone"
     gone.mkdir()
     async with at_prompt() as person:
         await person.run(f"cd {gone}")

@@ -77,14 +77,14 @@ DEADLY = {
 
 @pytest.mark.parametrize("command", DEADLY.values(), ids=DEADLY.keys())
 async def test_a_shell_that_dies_is_replaced_where_it_was_and_that_is_said(
-    shell: str, command: str, tmp_path: Path
+    shell: str, command: str, short_path: Path
 ) -> None:
     async with at_prompt() as person:
-        await person.run(f"cd {tmp_path}; x=lost")
+        await person.run(f"cd {short_path}; x=lost")
         for line in command.split("\n"):
             await person.run(line)
         assert any(line.startswith("rshell: the shell ") for line in person.display)
-        assert await person.run('pwd; echo "[${x-}]"') == [str(tmp_path), "[]"]
+        assert await person.run('pwd; echo "[${x-}]"') == [str(short_path), "[]"]
 
 
 async def test_a_shell_that_dies_while_idle_is_replaced_and_that_is_said() -> None:

@@ -120,6 +120,22 @@ async def test_the_death_comes_after_the_last_output(program: str) -> None:
     assert stdout == b"last words\n"
 
 
+async def test_a_shell_that_is_closed_while_it_is_interrupted_interrupts_nothing_later(
+    program_with_jobs: str,
+) -> None:
+    """Its pipes stay open until it has ended, and its report may still come."""
+
+    async def act(running: Running, channel: Channel) -> None:
+        await running.run(1, "sleep 100 &")  # what an interrupt would go after, again and again
+        shell = running.shell
+        shell.signal(signal.SIGINT)
+        shell.close()
+        shell._receive_report(b"130 2 hi /\0")
+        assert shell._rest_timer is None
+
+    await on_shell(act)
+
+
 async def test_an_interrupt_is_reported_under_its_number(program: str, tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
