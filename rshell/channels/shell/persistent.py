@@ -36,9 +36,8 @@ from rshell.channels.shell.messages import (
 )
 from rshell.channels.shell.native.native_process import NativeProcess
 from rshell.channels.shell.processes import AnyProcess, end_process, start_process
-from rshell.channels.shell.recipe import Report
+from rshell.channels.shell.recipe import Report, is_exit
 from rshell.channels.shell.running_command import RunningCommand
-from rshell.channels.shell.shell_process import ShellProcess
 from rshell.errors import SpawnError
 from rshell.execution.piped_process import Outlet
 from rshell.execution.spawn import NOT_EXECUTABLE
@@ -88,7 +87,6 @@ class PersistentShell:
         self._shell: AnyProcess | None = None
         self._revived: Callable[[], None] | None = None  # when the next shell is at its prompt
         self._ready = asyncio.Event()
-        self._was_exit = False
         self._last = 0
         self._flags = ""
         self._reported = dict(_NOTHING)
@@ -154,7 +152,7 @@ class PersistentShell:
             # The shell has yet to hear of what an interrupt is meant for.
             running.is_cancelled = running.is_cancelled or _INTERRUPT in data
         await self._ready.wait()
-        if self._shell is not None:
+        if self._shell is not None and not (_INTERRUPT in data and self._withdraw(self._shell)):
             await self._shell.may_type()
         shell = self._shell
         if self.has_terminal and self.running is None:
@@ -217,9 +215,8 @@ class PersistentShell:
         assert self.running is None
         self.running = RunningCommand(command)
         shell = self._ready_shell()
-        if shell is not None:
+        if shell is not None:  # else it is being started anew, and takes the command then
             self._tell(shell, self.running)
-        # Else it is being started anew, and takes the command then.
 
     def _ready_shell(self) -> AnyProcess | None:
         """Return the shell, None while it is being started, again: signals aren't for that one."""
@@ -227,13 +224,7 @@ class PersistentShell:
 
     def _tell(self, shell: AnyProcess, running: RunningCommand) -> None:
         running.begin(self.cancel)  # never twice
-        text = running.text
-        is_exit = self.has_terminal and running.is_exit
-        if is_exit and self._was_exit and isinstance(shell, ShellProcess):
-            # With stopped jobs, shells leave only for two of them in a row; our lines come between.
-            text = f"{text} 2>/dev/null\n{text}"
-        self._was_exit = is_exit
-        shell.run(running.number, text, self._last)
+        shell.run(running.number, running.text, self._last)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the running command, if one runs.
@@ -243,10 +234,18 @@ class PersistentShell:
         if self.running is None:
             return
         shell = self._ready_shell()
-        if shell is not None and self.running.is_told:
+        is_ending = number in _ENDING_SIGNALS
+        if shell is None or not self.running.is_told:
+            self.running.is_cancelled = self.running.is_cancelled or is_ending
+        elif not (is_ending and self._withdraw(shell)):
             shell.signal(number, self.running.number)
-        elif number in _ENDING_SIGNALS:
-            self.running.is_cancelled = True
+
+    def _withdraw(self, shell: AnyProcess) -> bool:
+        """End the command before it begins, if the shell has not been given it; whether it was."""
+        is_early = self.running is not None and shell.withdraw(self.running.number)
+        if is_early:
+            self._finish(ExitStatus.from_returncode(-signal.SIGINT))
+        return is_early
 
     def cancel(self) -> None:
         """Interrupt the command; a shell that does not yield is ended."""
@@ -255,9 +254,9 @@ class PersistentShell:
         shell = self._ready_shell()
         if shell is None or not self.running.is_told:
             self.running.is_cancelled = True
-            return
-        interrupt = partial(shell.interrupt, self.running.number)
-        self.running.cancel(interrupt, self._kill, self._context.limits.kill_grace)
+        elif not self._withdraw(shell):
+            interrupt = partial(shell.interrupt, self.running.number)
+            self.running.cancel(interrupt, self._kill, self._context.limits.kill_grace)
 
     async def ask(self, kind: str, number: int, text: str) -> list[str] | None:
         """Ask the idle shell a question; None without an answer in time. Cancelling is safe."""
@@ -303,7 +302,7 @@ class PersistentShell:
         if shell is not None:
             shell.close()
             shell.release()
-        was_exit = victim is not None and self._was_exit
+        was_exit = victim is not None and is_exit(victim.text)
         was_asked = has_reported and (was_exit or not self._has_errexit())
         # The user's own shell would go on dying where it died before its first prompt.
         is_hopeless = self.is_starting or (isinstance(shell, NativeProcess) and not has_reported)
@@ -347,7 +346,8 @@ class PersistentShell:
     def _revive(self, status: ExitStatus, victim: RunningCommand | None) -> None:
         """Tell that a shell has taken the place of one that died; it is at its prompt."""
         if victim is not None:
-            return self._finish(status, restarted=True)
+            self._finish(status, restarted=True)
+            return
         if self.has_terminal:  # a person is told at once
             self._on_done(self._ending(0, status, self._count()).replace(restarted=True))
         self._tell_waiting()

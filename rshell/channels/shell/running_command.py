@@ -13,7 +13,6 @@ from collections.abc import Callable
 
 from rshell.channels.shell.messages import RunCommand
 
-_EXITS = re.compile(r"\s*\\?(?:exit|logout)(?:\s+\d+)?\s*\Z")
 _SETS_ERREXIT = re.compile(r"\bset\s+-\w*e|\berrexit\b")
 
 
@@ -38,11 +37,6 @@ class RunningCommand:
     def duration(self) -> float:
         """Seconds since it was asked for."""
         return time.monotonic() - self._started
-
-    @property
-    def is_exit(self) -> bool:
-        """Whether it asks the shell to leave, and no more."""
-        return _EXITS.match(self.text) is not None
 
     @property
     def may_set_errexit(self) -> bool:

@@ -11,14 +11,6 @@ from rshell.channels.shell.running_command import RunningCommand
 
 
 @pytest.mark.parametrize(
-    ("text", "is_exit"),
-    [("exit", True), (" \\logout 3\n", True), ("exit 1; ls", False), ("exitfoo", False)],
-)
-def test_what_only_asks_the_shell_to_leave_is_known(text: str, is_exit: bool) -> None:
-    assert RunningCommand(RunCommand(1, text)).is_exit is is_exit
-
-
-@pytest.mark.parametrize(
     ("text", "may_set"),
     [("set -ue", True), ("set -o errexit", True), ("setopt errexit", True), ("set -u; e", False)],
 )
