@@ -31,6 +31,7 @@ from rshell.terminal.output import printable
 from rshell.values import DEFAULT_PORT, Address, Bounds, Limits
 
 if TYPE_CHECKING:
+    from rshell.server.audit import AuditLog
     from rshell.server.server import Server
     from rshell.server.state import Listening
 
@@ -59,6 +60,8 @@ def run(limits: Limits | None = None) -> None:
 def main(arguments: list[str], limits: Limits | None = None) -> int:
     """Run the command line and return the status."""
     options = _parse(arguments)
+    if options.bundle is not None:
+        return _write_bundle(options.bundle)
     begin_program()
     lines = _Lines()
     lines.setFormatter(_Printable("rshell-server: %(message)s"))
@@ -130,11 +133,24 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     where.add_argument("--port", type=int, default=None, help=f"port ({DEFAULT_PORT}); 0: any")
     where.add_argument("--unix", type=Path, metavar="PATH", help="a Unix socket, alone or as well")
     where.add_argument("--stdio", action="store_true", help="one session on stdin and stdout")
+    where.add_argument(
+        "--background",
+        type=Path,
+        metavar="PATH",
+        help="sessions of this user's that are handed over at a Unix socket, until idle",
+    )
+    where.add_argument(
+        "--idle-exit",
+        type=float,
+        metavar="SECONDS",
+        help="with --background: end after so long without sessions, jobs and named shells (900)",
+    )
     what = parser.add_argument_group("what it keeps and shows")
     what.add_argument("--cwd", type=Path, help="where commands start (the home directory)")
     what.add_argument("--state", type=Path, help="directory for key, tokens and audit log")
     what.add_argument("--cert", type=Path, help="certificate chain, PEM (made at first start)")
     what.add_argument("--key", type=Path, help="its private key, PEM")
+    parser.add_argument("--bundle", type=Path, metavar="FILE", help="write this server as one file")
     parser.add_argument("-v", "--verbose", action="store_true", help="log every refused link")
     from rshell import __version__
 
@@ -144,6 +160,10 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         parser.error("--cert and --key go together")
     if options.port is not None and not 0 <= options.port < 65536:
         parser.error("--port takes 0 to 65535")
+    if options.idle_exit is not None and (options.background is None or options.idle_exit < 0):
+        parser.error("--idle-exit takes seconds, and goes with --background")
+    if options.background and (options.stdio or options.unix or options.host or options.port):
+        parser.error("--background listens at its own path: leave out --host, --port, --unix")
     if options.stdio and (options.unix or options.host or options.port is not None):
         parser.error("--stdio listens nowhere: leave out --host, --port and --unix")
     if options.cwd is not None and not options.cwd.is_dir():
@@ -154,7 +174,20 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 async def _run(options: argparse.Namespace, limits: Limits) -> int:
     """Serve; meanwhile reap what others leave to this process, as to the first of a container."""
     with reaping_strangers(Bounds.of(limits).orphan_look):
+        if options.background is not None:
+            return await _serve_background(options, limits)
         return await (_serve_stdio if options.stdio else _serve)(options, limits)
+
+
+def _write_bundle(path: Path) -> int:
+    from rshell.reach.bundle import write_bundle
+
+    try:
+        write_bundle(path)
+    except ConfigurationError as error:
+        tell(f"rshell-server: {error}")
+        return 1
+    return 0
 
 
 async def _serve(options: argparse.Namespace, limits: Limits) -> int:
@@ -267,10 +300,50 @@ def _welcome(
     ]
 
 
-async def _serve_stdio(options: argparse.Namespace, limits: Limits) -> int:
-    """Serve one session for the program that started us; its end is ours."""
+async def _serve_background(options: argparse.Namespace, limits: Limits) -> int:
+    """Serve what is handed over, until a signal comes or nobody has needed us for long enough."""
+    from rshell.security.files import private_directory
+    from rshell.server.handover import until_idle
+    from rshell.server.server import Server
+    from rshell.server.start import home_directory
+
+    audit, directory = _open_audit(options, limits)
+    told: asyncio.Queue[signal.Signals] = asyncio.Queue()
+    stopping = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    async with Server(
+        handlers={},
+        limits=Bounds.of(limits),
+        cwd=str(options.cwd.resolve()) if options.cwd else home_directory(),
+        audit=audit,
+        jobs=None if directory is None else directory / "jobs",
+    ) as server:
+        private_directory(options.background.parent)
+        server.listen_handed(options.background)
+        with on_signals({n: partial(told.put_nowait, n) for n in stopping}):
+            tell(f"rshell-server takes what is handed over at {options.background}", fd=1)
+            idle = 900.0 if options.idle_exit is None else options.idle_exit
+            await first_of(until_idle(lambda: server.is_idle, idle), told.get())
+            if not told.empty():
+                await _drain(server, told)
+    return 0
+
+
+def _open_audit(options: argparse.Namespace, limits: Limits) -> tuple[AuditLog, Path | None]:
+    """Return the audit log and the directory of the state; without one, nothing is kept."""
     from rshell.security.files import private_directory
     from rshell.server.audit import AuditLog
+
+    try:
+        directory = private_directory(options.state or server_directory())
+        return AuditLog(directory / "audit.jsonl", Bounds.of(limits)), directory
+    except ConfigurationError as error:
+        # The program that started us could run commands without us; the log is a courtesy here.
+        tell(f"rshell-server: no audit log: {error}")
+        return AuditLog(None), None
+
+
+async def _serve_stdio(options: argparse.Namespace, limits: Limits) -> int:
+    """Serve one session for the program that started us; its end is ours."""
     from rshell.server.server import Server
     from rshell.server.start import home_directory
     from rshell.transport.stdio import take_stdio
@@ -279,13 +352,7 @@ async def _serve_stdio(options: argparse.Namespace, limits: Limits) -> int:
     for number in (signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, lambda *_: None)
     incoming, outgoing = take_stdio()
-    try:
-        directory = private_directory(options.state or server_directory())
-        audit = AuditLog(directory / "audit.jsonl", Bounds.of(limits))
-    except ConfigurationError as error:
-        # The program that started us could run commands without us; the log is a courtesy here.
-        tell(f"rshell-server: no audit log: {error}")
-        audit = AuditLog(None)
+    audit, _ = _open_audit(options, limits)
     async with Server(
         handlers={},
         limits=Bounds.of(limits),

@@ -1,7 +1,10 @@
-"""A link over the stdio of a program of ours: a server of our own, or whatever leads to one.
+"""Links over the stdio of a program: a server of our own, whatever leads to one, or a way in.
 
 The program ends with the link, and is waited for. What it prints in place of the protocol (a
 banner, a profile that says hello) is quoted in the error; its stderr is ours.
+
+On a way in nothing is installed, and the conversation of reach/stage.py comes first. A link that
+is cut there is made anew by the same way: the server over there has outlived it.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -17,6 +20,7 @@ from rshell.aio import timeout
 from rshell.client.links import ClientLink
 from rshell.errors import AuthenticationFailed, ConnectError, OpenTimeout, VersionMismatch
 from rshell.execution.running_process import ExitWatch
+from rshell.transport.live_session import LiveSession
 from rshell.transport.stdio import PipeStream, start_child
 from rshell.values import Bounds
 
@@ -34,15 +38,28 @@ class ChildLink:
         )
 
     @classmethod
-    async def open(cls, argv: Sequence[str], limits: Bounds) -> ChildLink:
-        """Start the program and return the attached link. Raises ConnectError."""
-        link = ClientLink(None, None, limits)
+    async def open(
+        cls,
+        argv: Sequence[str],
+        limits: Bounds,
+        live: LiveSession | None = None,
+        talk: Callable[[subprocess.Popen[bytes]], Awaitable[bytes]] | None = None,
+    ) -> ChildLink:
+        """Start the program and return the attached link. Raises ConnectError.
+
+        `talk` is what comes before the frames; it returns the first bytes of theirs that it has
+        read. The session then outlives the link; it is `live`, or a new one.
+        """
+        link = ClientLink(None, None, limits, live, is_kept=talk is not None)
         popen = start_child(argv)
         child = cls(link, popen, limits)
         stream = PipeStream(link.driver, limits)
         try:
             async with timeout(limits.open_timeout):
+                rest = b"" if talk is None else await talk(popen)
                 await stream.connect(cast(BinaryIO, popen.stdout), cast(BinaryIO, popen.stdin))
+                if rest:
+                    stream.data_received(rest)
                 await link.attached
         except BaseException as error:
             status = await child.close()

@@ -30,6 +30,7 @@ from rshell.errors import (
     ServerBusy,
     UntrustedServer,
 )
+from rshell.reach.ways import Way
 from rshell.security.credentials import Trust, find_trust
 from rshell.transport.live_session import LiveSession
 from rshell.transport.sockets import SocketStream, is_trusted_uid, peer_uid
@@ -50,6 +51,8 @@ def connect(
     *,
     local: bool = False,
     via: str | Sequence[str] | None = None,
+    bootstrap: bool = False,
+    background: bool = True,
     token: str | None = None,
     fingerprint: str | None = None,
     ca: Path | str | Literal["system"] | None = None,
@@ -57,9 +60,12 @@ def connect(
 ) -> Opening[Client]:
     """Open a session: `async with rshell.connect("host:7000") as client`, or await it.
 
-    `address` is "host", "host:port", "[v6]:port" or "unix:/path". `local` needs no server: one
-    is started as a child process; `via` reaches one through the stdio of any program, given as
-    argv or as a string that is split as a shell splits words. `token` is a token line; without
+    `address` is "host", "host:port", "[v6]:port" or "unix:/path", or a way in to a machine where
+    nothing is installed: "ssh://host", "docker://name", "podman://name", "kubectl://pod". `local`
+    needs no server: one is started as a child process; `via` reaches one through the stdio of any
+    program, given as argv or as a string that is split as a shell splits words. With `bootstrap`
+    that program is a way in, and runs the words behind it over there. Without `background`, the
+    server that a way in starts ends with the link. `token` is a token line; without
     it, the one that `rshell --login` stored is found. `fingerprint` pins the server's
     certificate; `ca`, a file or "system", has it checked against an authority and the host name
     instead.
@@ -72,6 +78,17 @@ def connect(
         raise AddressError("give one of an address, local=True and via=...")
 
     async def start() -> Client:
+        way = Way.parse(address) if isinstance(address, str) else None
+        if via is not None and bootstrap:
+            argv = _split(via)
+            way = Way(shlex.join(argv), argv)
+        if way is not None:
+            from rshell.client.reach import WayIn
+
+            way_in = WayIn(way, bounds, background=background)
+            return Client(
+                Reconnector(await way_in.dial(), way_in.dial, bounds), bounds, way_in.close
+            )
         if local or via is not None:
             argv = local_server_argv() if via is None else _split(via)
             child = await ChildLink.open(argv, bounds)

@@ -40,10 +40,12 @@ from rshell.errors import (
 )
 from rshell.server.admission import Penalties, Places, is_loopback
 from rshell.server.audit import Refusals
+from rshell.server.handover import take_handed
 from rshell.server.login import LinkHost, ServerLink
 from rshell.server.shares import most_links, most_unfinished
 from rshell.server.state import LOCAL_IDENTITY
 from rshell.transport.sockets import BACKLOG, SocketStream, UnixListener, is_trusted_uid, peer_uid
+from rshell.transport.stdio import PipeStream
 from rshell.transport.tls import TlsStream
 from rshell.values import Address
 
@@ -92,6 +94,11 @@ class Entrance:
         unix = UnixListener(path)
         self._listeners += [Listener(unix.socket, self._accept_unix, self._refusals), unix]
         self.addresses.append(Address(host="", port=0, path=str(path)))
+
+    def listen_handed(self, path: Path) -> None:
+        """Let in this user's own processes that hand over what they were started with."""
+        unix = UnixListener(path)
+        self._listeners += [Listener(unix.socket, self._accept_handed, self._refusals), unix]
 
     def open_link(self, source: str, trusted: str | None) -> ServerLink:
         """Return a link for a byte stream; see ServerLink."""
@@ -161,17 +168,42 @@ class Entrance:
         self._own(self._connect(link, make_stream, sock))
 
     def _accept_unix(self, sock: socket.socket, _: object) -> None:
+        if self._is_trusted(sock):
+            link = self.open_link("unix", own_name())
+            self._own(self._connect(link, partial(SocketStream, link.driver, self._limits), sock))
+
+    def _accept_handed(self, sock: socket.socket, _: object) -> None:
+        if self._is_trusted(sock):
+            self._own(self._take_handed(sock))
+
+    def _is_trusted(self, sock: socket.socket) -> bool:
+        """Whether this user is at the other end; the connection is closed otherwise."""
         try:
             uid = peer_uid(sock)
         except OSError:
             sock.close()  # it has gone by itself
-            return
+            return False
         if not is_trusted_uid(uid):
             self._refusals.note("refused", "unix", {"source": "unix", "uid": uid})
             sock.close()
-            return
-        link = self.open_link("unix", own_name())
-        self._own(self._connect(link, partial(SocketStream, link.driver, self._limits), sock))
+            return False
+        return True
+
+    async def _take_handed(self, sock: socket.socket) -> None:
+        """Serve a link on what a process hands over, which waits until that is done with."""
+        with sock:
+            handed = await take_handed(sock, self._limits)
+            if handed is None:
+                return
+            link = self.open_link("handed over", own_name())
+            link.environment = handed.environment
+            stream = PipeStream(link.driver, self._limits)
+            try:
+                await stream.connect(handed.incoming, handed.outgoing)
+            except (OSError, ConfigurationError) as error:
+                link.driver.stream_lost(error if isinstance(error, OSError) else None)
+                return
+            await link.driver.done.wait()
 
     async def _connect(
         self,

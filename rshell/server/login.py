@@ -6,6 +6,7 @@ Nothing of a link is acted on before its login, which is the core's affair (prot
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from functools import partial
 from typing import Protocol
 
@@ -63,11 +64,13 @@ class ServerLink:
     """One link of a server. `source` names the other end for logs and penalties.
 
     `trusted` is the identity that the kernel or our parent process vouches for; None asks for
-    a login by token. `login` says what the token is checked against.
+    a login by token. `login` says what the token is checked against. `environment` is that of
+    who handed the link over, None for the server's own.
     """
 
     def __init__(self, host: LinkHost, source: str, trusted: str | None, now: float) -> None:
         self.source = source
+        self.environment: Mapping[str, str] | None = None
         self.identity = ""
         self.live: LiveSession | None = None
         self.login = ServerLogin(trusted, partial(host.new_scram, source))

@@ -165,6 +165,16 @@ class Server:
         """Serve this user's own processes on a Unix socket."""
         self._entrance.listen_unix(path)
 
+    def listen_handed(self, path: Path) -> None:
+        """Serve what this user's own processes hand over at a Unix socket."""
+        self._entrance.listen_handed(path)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is no link, no session, no job that runs and no named shell."""
+        busy = self._entrance.links or self.sessions or self.commands
+        return not busy and not len(self._named)
+
     async def serve_stdio(self, incoming: BinaryIO, outgoing: BinaryIO) -> None:
         """Serve one session on a pair of pipes; returns when it is over."""
         link = self._entrance.open_link("stdio", own_name())
@@ -223,7 +233,9 @@ class Server:
             session=session.id,
             limits=self.limits,
             cwd=self._cwd,
-            environment=self._environment,
+            environment=self._environment
+            if link.environment is None
+            else for_commands(link.environment),
             spawner=self._shares.spawner_of(link.identity),
             audit=partial(self._write_audit, link.identity, session.id),
             clean_up=self._tasks.own,

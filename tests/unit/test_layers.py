@@ -20,6 +20,7 @@ LAYERS = (
     "execution",
     "transport",
     "channels",
+    "reach",
     "client",
     "server",
     "rshell",

@@ -1,0 +1,155 @@
+"""Links by a way in, to machines where nothing is installed; see reach/stage.py.
+
+The bundle is built once in a process. A session goes on where its way in was cut: the next link is
+dialled by the same way, and nobody is asked for a password meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import subprocess
+from functools import lru_cache
+from typing import Any, Optional
+
+from rshell.client.child import ChildLink
+from rshell.client.links import ClientLink
+from rshell.errors import ConnectError
+from rshell.reach.bundle import build_bundle, identify
+from rshell.reach.stage import Answers, script, wanted
+from rshell.reach.ways import Way
+from rshell.transport.live_session import LiveSession
+from rshell.values import Bounds
+
+_BLOCK = 65536
+_SHOWN = 300  # characters of what was said instead of an answer
+_log = logging.getLogger("rshell")
+
+
+@lru_cache(maxsize=1)
+def bundle() -> tuple[str, bytes]:
+    """Return the name of the server side that we send, and its bytes."""
+    data = build_bundle()
+    return identify(data), data
+
+
+class WayIn:
+    """Dials links of one session by a way in. `facts` is what the far side said of itself."""
+
+    def __init__(self, way: Way, limits: Bounds, *, background: bool = True) -> None:
+        self.facts: dict[str, Any] = {}
+        self._way = way
+        self._limits = limits
+        self._wanted = {"do": "serve", "background": background}
+        self._child: Optional[ChildLink] = None
+
+    async def dial(self, live: Optional[LiveSession] = None) -> ClientLink:
+        """Return an attached link, which carries `live` on where that is given.
+
+        Raises ConnectError. The link before it, if there was one, is over.
+        """
+        await self.close()
+        argv = self._way.command("sh", again=live is not None)
+        self._child = await ChildLink.open(argv, self._limits, live, self._talk)
+        return self._child.link
+
+    async def close(self) -> None:
+        """End the program of the present link and wait for it. Does nothing without one."""
+        child, self._child = self._child, None
+        if child is not None:
+            await child.close()
+
+    async def _talk(self, popen: subprocess.Popen[bytes]) -> bytes:
+        """Bring the server over there to serve on this program's stdio; return its first bytes."""
+        conversation = Conversation(popen, self._way.name)
+        self.facts = await conversation.begin(self._wanted)
+        if not self.facts.get("background") and self._wanted["background"]:
+            _log.warning(
+                "%s: a cut link ends the session, and nothing stays: there is no background server "
+                "(%s)",
+                self._way.name,
+                self.facts.get("why"),
+            )
+        return conversation.rest
+
+
+class Conversation:
+    """What is said on the stdio of a way in before there are frames."""
+
+    def __init__(self, popen: subprocess.Popen[bytes], name: str) -> None:
+        assert popen.stdin is not None and popen.stdout is not None
+        self._stdin, self._stdout = popen.stdin.fileno(), popen.stdout.fileno()
+        self._name = name
+        self._word = f"rshell-{secrets.token_hex(8)}"
+        self._answers = Answers(self._word)
+
+    @property
+    def rest(self) -> bytes:
+        """What came behind the last answer."""
+        return self._answers.rest
+
+    async def begin(self, what: dict[str, Any]) -> dict[str, Any]:
+        """Say what is wanted, and send the bundle if it is not there; return the last answer.
+
+        Raises ConnectError.
+        """
+        name, data = bundle()
+        await self._write(script(self._word, name))
+        ready = await self._answer("ready")
+        sent = b"" if ready.get("there") else data
+        await self._write(wanted(what, len(sent)) + sent)
+        return {**ready, **await self._answer("serving")}
+
+    async def _answer(self, kind: str) -> dict[str, Any]:
+        found = self._answers.feed(b"")
+        while found is None:
+            data = await self._read()
+            if not data:
+                raise ConnectError(self._explain_silence())
+            found = self._answers.feed(data)
+        said, facts = found
+        if said == "none":
+            pythons = " ".join(facts).split()
+            raise ConnectError(
+                f"{self._name} has no Python 3.9 or later on its PATH (there is "
+                f"{', '.join(pythons) or 'none at all'}). Install one there: rshell needs no more."
+            )
+        if said == "failed":
+            raise ConnectError(f"the server can't start at {self._name}: {facts.get('why')}")
+        if said != kind or not isinstance(facts, dict):
+            raise ConnectError(f"{self._name} answered {said!r} where {kind!r} was to come")
+        return facts
+
+    def _explain_silence(self) -> str:
+        words = self._answers.rest.decode(errors="replace").strip()
+        shown = f", and printed {words[-_SHOWN:]!r}" if words else ""
+        return f"{self._name} ended before it ran anything there{shown}"
+
+    async def _read(self) -> bytes:
+        loop = asyncio.get_running_loop()
+        ready = asyncio.Event()
+        loop.add_reader(self._stdout, ready.set)
+        try:
+            await ready.wait()
+        finally:
+            loop.remove_reader(self._stdout)
+        return os.read(self._stdout, _BLOCK)
+
+    async def _write(self, data: bytes) -> None:
+        os.set_blocking(self._stdin, False)
+        loop = asyncio.get_running_loop()
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[os.write(self._stdin, view) :]
+            except BlockingIOError:
+                ready = asyncio.Event()
+                loop.add_writer(self._stdin, ready.set)
+                try:
+                    await ready.wait()
+                finally:
+                    loop.remove_writer(self._stdin)
+            except BrokenPipeError:
+                return  # what it has said says more

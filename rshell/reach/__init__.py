@@ -1,0 +1,1 @@
+"""The ways to machines where nothing is installed, and what is sent there."""

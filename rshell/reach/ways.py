@@ -1,0 +1,117 @@
+"""Ways in: programs that run a command on another machine, with its stdio.
+
+Each is used in the same manner: it is told to run `sh`, and the rest travels by that shell's stdin.
+So nothing has to be quoted, whatever the login shell over there is.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Optional
+
+from rshell.errors import AddressError
+from rshell.values import frozen
+
+_NAME = re.compile(r"[\w.][\w.\-]*\Z")  # never an option
+_USER = re.compile(r"[\w.][\w.\-@]*\Z")
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.%\w]+\]|[\w.][\w.\-]*)\Z")
+
+
+@frozen
+class Way:
+    """A way in: `name` as people write it, and the `argv` that runs what follows over there.
+
+    `again` are options for a dial that nobody looks at: it must not ask.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    again: tuple[str, ...] = ()
+
+    def command(self, *words: str, again: bool = False) -> tuple[str, ...]:
+        """Return the argv that runs `words` over there."""
+        options = self.again if again else ()
+        return (self.argv[0], *options, *self.argv[1:], *words)
+
+    @classmethod
+    def parse(cls, text: str) -> Optional[Way]:
+        """Read `ssh://...`, `docker://...`, `podman://...` or `kubectl://...`.
+
+        None for what is none of them. Raises AddressError for one that is wrong.
+        """
+        scheme, mark, rest = text.partition("://")
+        if not mark:
+            return None
+        read = {
+            "ssh": _read_ssh,
+            "docker": _read_container,
+            "podman": _read_container,
+            "kubectl": _read_pod,
+        }.get(scheme)
+        if read is None:
+            raise AddressError(
+                f"no way in is called {scheme!r}: {text!r}. There are ssh://, docker://, "
+                "podman:// and kubectl://.",
+                text=text,
+            )
+        way = read(scheme, rest.rstrip("/") if scheme != "kubectl" else rest)
+        if way is None:
+            raise AddressError(f"not {_FORMS[scheme]}: {text!r}.", text=text)
+        return cls(text, *way)
+
+
+_FORMS = {
+    "ssh": "ssh://[user@]host[:port]",
+    "docker": "docker://[user@]container",
+    "podman": "podman://[user@]container",
+    "kubectl": "kubectl://[[context/]namespace/]pod[/container]",
+}
+_Read = Optional[tuple[tuple[str, ...], tuple[str, ...]]]
+
+
+def _read_ssh(program: str, rest: str) -> _Read:
+    user, at, place = rest.rpartition("@")
+    if place.startswith("["):
+        host, _, port = place.partition("]")
+        host, port = host[1:], port[1:] if port[:1] == ":" else port
+        known = _HOST.match(f"[{host}]")
+    else:
+        host, colon, port = place.partition(":")
+        known = _HOST.match(host)
+        if colon and not port:
+            return None
+    if not known or (at and not _USER.match(user)):
+        return None
+    if port and not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
+        return None
+    options = ("-p", port) if port else ()
+    where = f"{user}@{host}" if at else host
+    return (program, "-T", *options, "--", where), ("-o", "BatchMode=yes")
+
+
+def _read_container(program: str, rest: str) -> _Read:
+    user, at, name = rest.rpartition("@")
+    if not _NAME.match(name) or (at and not _USER.match(user)):
+        return None
+    options = ("-u", user) if at else ()
+    return (program, "exec", "-i", *options, name), ()
+
+
+def _read_pod(program: str, rest: str) -> _Read:
+    parts = rest.split("/")
+    if len(parts) > 4 or not all(not part or _NAME.match(part) for part in parts):
+        return None
+    # One is the pod, two its namespace first, three the container last, four the context first.
+    context = parts.pop(0) if len(parts) == 4 else ""
+    namespace = parts.pop(0) if len(parts) >= 2 else ""
+    pod, container = parts[0], parts[1] if len(parts) == 2 else ""
+    if not pod:
+        return None
+    argv = (
+        *((program, "--context", context) if context else (program,)),
+        *(("-n", namespace) if namespace else ()),
+        *("exec", "-i", pod),
+        *(("-c", container) if container else ()),
+        "--",
+    )
+    return argv, ()

@@ -1,0 +1,231 @@
+"""From a process that a way in has started into the background server of its user.
+
+The process hands its own stdin and stdout over and waits until they are done with: no byte is
+copied twice, and the server outlives it. Where no server runs yet, it starts one first. It imports
+little, for it is started for each link.
+
+The socket of a server is named after what the server was made of, so those of two versions never
+meet, and after the machine, for a home directory may be shared by several.
+
+Hazards:
+- A server may end because it is idle in the moment in which we come. What we hand over counts only
+  when the server says so; otherwise we begin anew, and start the next one.
+- Several of us may find no server at once. Each starts one; the path is owned by a lock, and those
+  that don't get it end. All then meet at the one that has it.
+- Whoever started us may wait until everything that holds its stderr has ended. The server holds a
+  file instead.
+"""
+
+# ruff: noqa: PTH - pathlib costs milliseconds at each link
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Optional
+
+from rshell.errors import ConfigurationError
+
+TAKEN = b"+"
+_TRIES = 20
+_LONGEST_PATH = 100  # bytes; the kernel takes 107, and a lock has a longer name
+_SAID = 400  # bytes of what a server that did not start has said
+
+
+def main(code: str, name: str, wanted: Mapping[str, Any], greet: Callable[..., None]) -> int:
+    """Do what a client `wanted` of the bundle at `code`; `greet` tells it that a server follows."""
+    sys.argv[:] = ["rshell-server"]
+    if wanted.get("do") == "stop":
+        greet(**stop(name))
+        return 0
+    try:
+        if not wanted.get("background", True):
+            raise NoBackground("it was asked for")
+        argv = [sys.executable, "-I", "-S", code]
+        return enter(argv, name, float(wanted.get("idle_exit", 900.0)), greet)
+    except NoBackground as error:
+        greet(background=False, why=str(error))
+    from rshell.cli.server import main as serve
+
+    return serve(["--stdio"])
+
+
+class NoBackground(ConfigurationError):
+    """There can be no background server here; the message says why."""
+
+
+def enter(
+    argv: Sequence[str], name: str, idle_exit: float, greet: Optional[Callable[..., None]]
+) -> int:
+    """Hand our stdin and stdout to the server called `name`, and return when it is done with them.
+
+    `argv` starts one where none runs, which ends after `idle_exit` seconds with nothing to do.
+    Raises NoBackground.
+    """
+    # Ctrl-C is for the remote command; the terminal sends it to us as well.
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)
+    path = socket_path(name)
+    with join(argv, path, idle_exit) as server:
+        if greet is not None:
+            greet(background=True, pid=peer_pid(server))
+        hand_over(server, (0, 1), dict(os.environ))
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for fd in (0, 1):
+            os.dup2(nothing, fd)
+        os.close(nothing)
+        server.recv(1)  # it closes when it is done
+    return 0
+
+
+def join(argv: Sequence[str], path: str, idle_exit: float) -> socket.socket:
+    """Return a connection that the server at `path` has taken; start one if there is none.
+
+    Raises NoBackground.
+    """
+    said = ""
+    for _ in range(_TRIES):
+        server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            server.connect(path)
+            if server.recv(1) == TAKEN:
+                return server
+        except (FileNotFoundError, ConnectionRefusedError):
+            said = start(argv, path, idle_exit)
+        except ConnectionResetError:
+            pass  # it has just ended
+        except OSError as error:
+            server.close()
+            raise NoBackground(f"can't connect to {path}: {error.strerror}") from error
+        server.close()
+    raise NoBackground(f"no background server stays at {path}: {said or 'they end at once'}")
+
+
+def start(argv: Sequence[str], path: str, idle_exit: float) -> str:
+    """Start a server that listens at `path`; return once it does, or another one has the path.
+
+    Returns what it said. Raises NoBackground.
+    """
+    import subprocess
+
+    try:
+        with open(f"{path}.log", "ab", buffering=0) as log:
+            size = log.tell()
+            started = subprocess.Popen(
+                [*argv, "--background", path, "--idle-exit", f"{idle_exit:g}"],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                pass_fds=_kept_descriptors(argv),
+                cwd="/",
+                start_new_session=True,
+            )
+        assert started.stdout is not None
+        with started.stdout:
+            if started.stdout.readline():
+                return ""
+        started.wait()
+        with open(f"{path}.log", "rb") as log:
+            log.seek(size)
+            return log.read(_SAID).decode(errors="replace").strip()
+    except OSError as error:
+        raise NoBackground(f"can't start a background server: {error}") from error
+
+
+def hand_over(server: socket.socket, fds: Sequence[int], environment: Mapping[str, str]) -> None:
+    """Give a server that has taken us descriptors, and the environment of what they come from."""
+    data = json.dumps({"environment": environment}).encode() + b"\n"
+    sent = socket.send_fds(server, [data], list(fds))
+    server.sendall(data[sent:])
+
+
+def stop(name: str) -> dict[str, Any]:
+    """End the server called `name` and remove what it left; return what was there."""
+    path = socket_path(name)
+    pid = 0
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
+        try:
+            server.connect(path)
+            pid = peer_pid(server)
+            os.kill(pid, signal.SIGTERM)
+            while server.recv(4096):
+                pass
+        except OSError:
+            pass
+    for end in ("", ".lock", ".log"):
+        try:
+            os.unlink(path + end)
+        except FileNotFoundError:
+            pass
+    return {"stopped": pid}
+
+
+def socket_path(name: str) -> str:
+    """Return where the server called `name` listens, in a directory of ours. Raises NoBackground.
+
+    The home directory comes first: it is there whatever the way in, and nobody tidies it.
+    """
+    import hashlib
+
+    machine = hashlib.sha256(_machine().encode()).hexdigest()[:8]
+    file = f"{name[:16]}-{machine}"
+    why = "there is no place for its socket"
+    for place in _places():
+        path = os.path.join(place, file)
+        if len(os.fsencode(path)) > _LONGEST_PATH:
+            continue
+        try:
+            os.makedirs(place, 0o700, exist_ok=True)
+            status = os.lstat(place)
+            if not stat.S_ISDIR(status.st_mode):
+                raise NotADirectoryError(20, "not a directory")
+            if status.st_uid != os.geteuid() or status.st_mode & 0o077:
+                raise PermissionError(1, "it is not ours alone")
+            probe = f"{path}.{os.getpid()}"
+            with open(probe, "wb") as kept:
+                kept.write(b"room")
+            os.unlink(probe)
+        except OSError as error:
+            why = f"{place}: {error.strerror}"
+            continue
+        return path
+    raise NoBackground(why)
+
+
+def _places() -> list[str]:
+    state = os.environ.get("XDG_STATE_HOME", "")
+    if not os.path.isabs(state):
+        state = os.path.join(os.path.expanduser("~"), ".local", "state")
+    places = [os.path.join(state, "rshell", "background")]
+    return places + [f"{place}/rshell-{os.geteuid()}" for place in ("/tmp", "/dev/shm")]
+
+
+def _machine() -> str:
+    """Return what tells this machine, or container, from others that may share our files."""
+    boot = ""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            boot = file.read()
+        boot += os.readlink("/proc/self/ns/pid")
+    except OSError:
+        pass
+    return f"{socket.gethostname()} {boot}"
+
+
+def peer_pid(server: socket.socket) -> int:
+    """Return the process that listens at the other end; 0 where the system does not tell."""
+    option = getattr(socket, "SO_PEERCRED", None)
+    if option is None:
+        return 0
+    return int.from_bytes(server.getsockopt(socket.SOL_SOCKET, option, 12)[:4], sys.byteorder)
+
+
+def _kept_descriptors(argv: Sequence[str]) -> tuple[int, ...]:
+    """Return the descriptor that a bundle without a file lives in."""
+    mark = "/proc/self/fd/"
+    return tuple(int(word[len(mark) :]) for word in argv if word.startswith(mark))
