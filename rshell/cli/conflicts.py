@@ -21,7 +21,7 @@ _LASTING = (
     "--wait",
     "--kill-job",
 )
-_ONE_OF = (("--local", "--via"), _LASTING)
+_ONE_OF = (("--local", "--via"), ("--doctor", "--stop"), _LASTING)
 
 _GOES_WITH = (("-f", "--logs"), ("--name", "--detach"), ("--share", "-S"))
 
@@ -53,8 +53,19 @@ _NEVER: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = (
     ),
     (("--local", "--via"), ("-p",), "--port goes with a host"),
     (("--local", "--via"), ("--fingerprint", "--ca"), "there is no certificate to check"),
-    (("--local", "--via"), ("--resume-window",), "such a link can't be made anew"),
     (("SOCKET",), ("-p", "--fingerprint", "--ca"), "it has no port and no certificate"),
+    (("--local", "--via"), ("--resume-window",), "such a link can't be made anew"),
+    (("WAY",), ("--fingerprint", "--ca"), "it has no certificate of ours"),
+    (
+        ("--doctor", "--stop"),
+        ("CMD", "-t", "-n", "--timeout", "--login", "--no-background", *_LASTING),
+        "it looks after the machine itself",
+    ),
+    (
+        ("--no-background",),
+        ("--resume-window", *_LASTING),
+        "what stays needs a server that stays",
+    ),
     (("-t",), ("--json",), "a terminal shows what is printed. Leave one of them out"),
     (("-t",), ("-n",), "the terminal's keys are the command's stdin. Leave one of them out"),
     (
@@ -71,7 +82,7 @@ _NEVER: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = (
     ),
     (("--logs",), ("--json",), "it prints the output as it is"),
 )
-_WORDS = {"HOST": "the host", "CMD": "the command", "SOCKET": "the socket"}
+_WORDS = {"WAY": "a way in", "HOST": "the host", "CMD": "the command", "SOCKET": "the socket"}
 _SHOWN = {"-S": "-S NAME"}
 
 

@@ -13,6 +13,7 @@ import os
 from rshell.cli.config import PROMPTS, load_config
 from rshell.cli.conflicts import SHORTER, find_conflict
 from rshell.errors import ConfigurationError
+from rshell.reach.ways import Way
 from rshell.values import DEFAULT_PORT, NAME_RULE, Address, frozen, is_name
 
 HELP = """\
@@ -25,14 +26,22 @@ Open a prompt on another machine, run a command there, or its shell on a script 
   rshell host:7000 -S work          a prompt that outlives this terminal, or back to it
   rshell host:7000 make test        words are joined by blanks and run by the remote shell
   rshell host < script.sh           the remote shell runs the script
+  rshell docker://web               nothing is installed there but a Python
   rshell --local -c "uname -a"      no server needed
   rshell --via 'docker exec -i web rshell-server --stdio' -c "ps"
 
 where:
   HOST[:PORT], [IPv6]:PORT, unix:/path
+  ssh://[USER@]HOST[:PORT], docker://NAME, podman://NAME,
+  kubectl://[[CONTEXT/]NAMESPACE/]POD[/CONTAINER]
+                        a way in; the server is brought along, and ends when idle
+      --doctor          say what is found there, and what works
+      --stop            end and remove all that rshell left there
+      --no-background   leave no server there: the session ends with its link
   -p, --port PORT       the port, where HOST names none (7000)
       --local           start a server of our own, for this session alone
       --via CMD         reach a server through the stdio of CMD
+      --bootstrap       with --via: CMD runs the words behind it over there, as a way in
 
 what:
   -c, --command CMD     run CMD in the remote shell
@@ -73,12 +82,23 @@ one line that says why, for whatever went wrong between here and there.
 """
 
 _SHORT = "c:np:tvhl:fS:"
+_OF_WAY = ["bootstrap", "doctor", "stop", "no-background"]
 _OF_LINK = ["port=", "local", "via=", "resume-window=", "fingerprint=", "ca=", "login"]
 _OF_COMMAND = ["command=", "timeout=", "json"]
 _OF_PROMPT = ["prompt=", "no-login"]
 _OF_SHELLS = ["share", "shells", "kill-shell="]
 _OF_JOBS = ["detach", "name=", "jobs", "logs=", "follow", "wait=", "kill-job="]
-_LONG = [*_OF_LINK, *_OF_COMMAND, *_OF_PROMPT, *_OF_SHELLS, *_OF_JOBS, "verbose", "version", "help"]
+_LONG = [
+    *_OF_LINK,
+    *_OF_WAY,
+    *_OF_COMMAND,
+    *_OF_PROMPT,
+    *_OF_SHELLS,
+    *_OF_JOBS,
+    "verbose",
+    "version",
+    "help",
+]
 
 _JOB_VERBS = {
     "--detach": "start",
@@ -112,16 +132,18 @@ class NamedShellOptions:
 
 @frozen
 class Options:
-    """What was asked for. `action` is "run", "login", "help" or "version".
+    """What was asked for. `action` is "run", "doctor", "stop", "login", "help" or "version".
 
-    `address` is None with `local` and `via`. `command` None asks for the remote shell. `prompt` is
-    "own" or "rshell", None where the config file has the say.
+    `address` is None with `local`, `via` and `way`, which is a way in. `command` None asks for the
+    remote shell. `prompt` is "own" or "rshell", None where the config file has the say.
     """
 
     action: str = "run"
     address: Address | None = None
     local: bool = False
     via: str | None = None
+    way: Way | None = None
+    background: bool = True
     command: str | None = None
     no_stdin: bool = False
     terminal: bool = False
@@ -139,6 +161,8 @@ class Options:
     @property
     def where(self) -> str:
         """The server's name for people."""
+        if self.way is not None:
+            return self.way.name
         return self.via or ("local" if self.local else str(self.address))
 
     @property
@@ -189,18 +213,34 @@ def parse(arguments: list[str]) -> Options:
         command = " ".join(words)
     via, local = given.get("--via"), "--local" in given
     job = _find_job(given, command)
-    named = _find_named_shell(given, keeps_nothing=local or via is not None)
+    has_way = via is not None and "--bootstrap" in given
+    if "--bootstrap" in given:
+        if via is None:
+            raise UsageError("--bootstrap goes with --via")
+        del given["--via"], given["--bootstrap"]  # it is a way in, like others
+    named = _find_named_shell(given, keeps_nothing=local or "--via" in given)
     asked = given if command is None else {**given, "CMD": command}
     _refuse_conflicts(asked if host is None else {**asked, "HOST": host})
     if "--login" in given:
         return Options(action="login")
-    address = None
-    if via is None and not local:
-        address = _find_address(host, given.get("-p"))
-        if address.path is not None:
+    address, way = None, None
+    if via is not None and has_way:
+        way, via = Way.of_words(via), None
+    elif via is None and not local:
+        address, way = _find_place(host, given.get("-p"))
+        if address is not None and address.path is not None:
             _refuse_conflicts({**asked, "SOCKET": str(address)})
+    if way is not None:
+        _refuse_conflicts({**asked, "WAY": way.name})
+    action = next((verb for verb in ("doctor", "stop") if f"--{verb}" in given), "run")
+    needy = next((o for o in ("--doctor", "--stop", "--no-background") if o in given), None)
+    if needy is not None and way is None:
+        raise UsageError(f"{needy} is for a way in, such as ssh://host or docker://name")
     return Options(
+        action=action,
         address=address,
+        way=way,
+        background="--no-background" not in given,
         local=local,
         via=via,
         command=command,
@@ -303,7 +343,8 @@ def _take_options(arguments: list[str], given: dict[str, str]) -> list[str]:
     return words
 
 
-def _find_address(host: str | None, port: str | None) -> Address:
+def _find_place(host: str | None, port: str | None) -> tuple[Address | None, Way | None]:
+    """Return the address of a server, or else the way in, that the words or a default name."""
     wanted = None if port is None else Address.parse(f"localhost:{port}").port
     # An empty HOST, such as an unset variable of a script, must not run things here instead.
     text, source = host, "HOST"
@@ -311,6 +352,11 @@ def _find_address(host: str | None, port: str | None) -> Address:
         text, source = os.environ.get("RSHELL_HOST"), "$RSHELL_HOST"
     if text is None or (text == "" and host is None):
         text, source = load_config().default_host or "localhost", "default_host"
+    way = Way.parse(text)
+    if way is not None:
+        if port is not None:
+            raise UsageError(f"--port goes with a host, not with {text!r}: ssh://host:PORT")
+        return None, way
     if "@" in text:
         raise UsageError(
             f"{text!r} names a user; commands run as the user of the server. Leave it out."
@@ -318,7 +364,7 @@ def _find_address(host: str | None, port: str | None) -> Address:
     address = Address.parse(text, default_port=wanted or DEFAULT_PORT)
     if wanted is not None and address.path is None and address.port != wanted:
         raise UsageError(f"{source} {text!r} names a port, and --port another. Give one of them.")
-    return address
+    return address, None
 
 
 def _prompt(text: str | None) -> str | None:

@@ -61,6 +61,11 @@ def main(arguments: list[str], limits: Limits | None = None) -> int:
         if options.action == "login":
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
             return store_login()
+        if options.action in ("doctor", "stop"):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+            from rshell.cli.doctor import run_doctor
+
+            return run_doctor(options, limits or Limits())
         import asyncio
 
         from rshell.cli.report import Report
@@ -150,7 +155,8 @@ async def _serve(
 
         loading = load_editor()
     async with connect(
-        options.address,
+        options.way or options.address,
+        background=options.background,
         local=options.local,
         via=options.via,
         fingerprint=options.fingerprint,

@@ -322,8 +322,13 @@ async def _serve_background(options: argparse.Namespace, limits: Limits) -> int:
         with on_signals({n: partial(told.put_nowait, n) for n in stopping}):
             tell(f"rshell-server takes what is handed over at {options.background}", fd=1)
             idle = 900.0 if options.idle_exit is None else options.idle_exit
-            await first_of(until_idle(lambda: server.is_idle, idle), told.get())
-            if not told.empty():
+            heard: list[signal.Signals] = []
+
+            async def listen() -> None:
+                heard.append(await told.get())
+
+            await first_of(until_idle(lambda: server.is_idle, idle), listen())
+            if heard and heard[0] is not signal.SIGINT:
                 await _drain(server, told)
     return 0
 

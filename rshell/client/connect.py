@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import shlex
 import socket
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -30,7 +29,7 @@ from rshell.errors import (
     ServerBusy,
     UntrustedServer,
 )
-from rshell.reach.ways import Way
+from rshell.reach.ways import Way, split_words
 from rshell.security.credentials import Trust, find_trust
 from rshell.transport.live_session import LiveSession
 from rshell.transport.sockets import SocketStream, is_trusted_uid, peer_uid
@@ -47,7 +46,7 @@ _ATTEMPT_DELAY = 0.25  # RFC 8305, section 5: the next address is tried beside a
 
 
 def connect(
-    address: str | Address | None = None,
+    address: str | Address | Way | None = None,
     *,
     local: bool = False,
     via: str | Sequence[str] | None = None,
@@ -79,9 +78,10 @@ def connect(
 
     async def start() -> Client:
         way = Way.parse(address) if isinstance(address, str) else None
+        if isinstance(address, Way):
+            way = address
         if via is not None and bootstrap:
-            argv = _split(via)
-            way = Way(shlex.join(argv), argv)
+            way = Way.of_words(via)
         if way is not None:
             from rshell.client.reach import WayIn
 
@@ -90,10 +90,10 @@ def connect(
                 Reconnector(await way_in.dial(), way_in.dial, bounds), bounds, way_in.close
             )
         if local or via is not None:
-            argv = local_server_argv() if via is None else _split(via)
+            argv = local_server_argv() if via is None else split_words(via)
             child = await ChildLink.open(argv, bounds)
             return Client(Reconnector(child.link, None, bounds), bounds, child.close)
-        assert address is not None
+        assert address is not None and not isinstance(address, Way)
         where = Address.parse(address) if isinstance(address, str) else address
         authority: CertificateAuthority = None
         if ca is not None:
@@ -117,18 +117,6 @@ def connect(
         return Client(Reconnector(await redial(), redial, bounds, testify), bounds)
 
     return Opening(start)
-
-
-def _split(via: str | Sequence[str]) -> tuple[str, ...]:
-    try:
-        argv = tuple(shlex.split(via)) if isinstance(via, str) else tuple(via)
-    except ValueError as error:
-        raise AddressError(f"'via' can't be split into words: {error}: {via}") from error
-    if not argv:
-        raise AddressError(
-            "'via' needs a program, such as 'docker exec -i web rshell-server --stdio'"
-        )
-    return argv
 
 
 async def dial(

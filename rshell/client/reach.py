@@ -14,13 +14,16 @@ import subprocess
 from functools import lru_cache
 from typing import Any, Optional
 
+from rshell.aio import timeout
 from rshell.client.child import ChildLink
 from rshell.client.links import ClientLink
-from rshell.errors import ConnectError
+from rshell.errors import ConnectError, OpenTimeout
+from rshell.execution.running_process import ExitWatch
 from rshell.reach.bundle import build_bundle, identify
 from rshell.reach.stage import Answers, script, wanted
 from rshell.reach.ways import Way
 from rshell.transport.live_session import LiveSession
+from rshell.transport.stdio import start_child
 from rshell.values import Bounds
 
 _BLOCK = 65536
@@ -73,6 +76,33 @@ class WayIn:
                 self.facts.get("why"),
             )
         return conversation.rest
+
+
+async def look_after(way: Way, what: str, limits: Bounds) -> dict[str, Any]:
+    """Have the far side "look" at what it has, or "stop" and clean up; return what it says.
+
+    Raises ConnectError. Cancelling ends the way in.
+    """
+    popen = start_child(way.command("sh"))
+    exited = asyncio.Event()
+    watch = ExitWatch(asyncio.get_running_loop(), popen, lambda _: exited.set())
+    try:
+        async with timeout(limits.open_timeout):
+            facts = await Conversation(popen, way.name).begin({"do": what})
+            await exited.wait()
+    except TimeoutError as error:
+        raise OpenTimeout(
+            f"{way.name} did not answer within {limits.open_timeout:g} s",
+            timeout=limits.open_timeout,
+        ) from error
+    finally:
+        watch.close()
+        popen.kill()
+        popen.wait()
+        for pipe in (popen.stdin, popen.stdout):
+            assert pipe is not None
+            pipe.close()
+    return facts
 
 
 class Conversation:

@@ -7,6 +7,8 @@ So nothing has to be quoted, whatever the login shell over there is.
 from __future__ import annotations
 
 import re
+import shlex
+from collections.abc import Sequence
 from typing import Optional
 
 from rshell.errors import AddressError
@@ -34,6 +36,15 @@ class Way:
         return (self.argv[0], *options, *self.argv[1:], *words)
 
     @classmethod
+    def of_words(cls, text: str | Sequence[str]) -> Way:
+        """Make one of a program and its arguments, or of text that a shell would split into them.
+
+        Raises AddressError.
+        """
+        argv = split_words(text)
+        return cls(shlex.join(argv), argv)
+
+    @classmethod
     def parse(cls, text: str) -> Optional[Way]:
         """Read `ssh://...`, `docker://...`, `podman://...` or `kubectl://...`.
 
@@ -58,6 +69,19 @@ class Way:
         if way is None:
             raise AddressError(f"not {_FORMS[scheme]}: {text!r}.", text=text)
         return cls(text, *way)
+
+
+def split_words(text: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the program and the arguments that `text` consists of. Raises AddressError."""
+    try:
+        argv = tuple(shlex.split(text)) if isinstance(text, str) else tuple(text)
+    except ValueError as error:
+        raise AddressError(f"'via' can't be split into words: {error}: {text}") from error
+    if not argv:
+        raise AddressError(
+            "'via' needs a program, such as 'docker exec -i web rshell-server --stdio'"
+        )
+    return argv
 
 
 _FORMS = {

@@ -16,8 +16,6 @@ Hazards:
   file instead.
 """
 
-# ruff: noqa: PTH - pathlib costs milliseconds at each link
-
 from __future__ import annotations
 
 import json
@@ -40,8 +38,10 @@ _SAID = 400  # bytes of what a server that did not start has said
 def main(code: str, name: str, wanted: Mapping[str, Any], greet: Callable[..., None]) -> int:
     """Do what a client `wanted` of the bundle at `code`; `greet` tells it that a server follows."""
     sys.argv[:] = ["rshell-server"]
-    if wanted.get("do") == "stop":
-        greet(**stop(name))
+    if wanted.get("do") != "serve":
+        from rshell.server import upkeep
+
+        greet(**(upkeep.stop() if wanted.get("do") == "stop" else upkeep.look(name)))
         return 0
     try:
         if not wanted.get("background", True):
@@ -117,7 +117,10 @@ def start(argv: Sequence[str], path: str, idle_exit: float) -> str:
         with open(f"{path}.log", "ab", buffering=0) as log:
             size = log.tell()
             started = subprocess.Popen(
-                [*argv, "--background", path, "--idle-exit", f"{idle_exit:g}"],
+                [
+                    *(*argv, "--background", path, "--idle-exit", f"{idle_exit:g}"),
+                    *("--state", os.path.join(os.path.dirname(path), "state")),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -144,27 +147,6 @@ def hand_over(server: socket.socket, fds: Sequence[int], environment: Mapping[st
     server.sendall(data[sent:])
 
 
-def stop(name: str) -> dict[str, Any]:
-    """End the server called `name` and remove what it left; return what was there."""
-    path = socket_path(name)
-    pid = 0
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
-        try:
-            server.connect(path)
-            pid = peer_pid(server)
-            os.kill(pid, signal.SIGTERM)
-            while server.recv(4096):
-                pass
-        except OSError:
-            pass
-    for end in ("", ".lock", ".log"):
-        try:
-            os.unlink(path + end)
-        except FileNotFoundError:
-            pass
-    return {"stopped": pid}
-
-
 def socket_path(name: str) -> str:
     """Return where the server called `name` listens, in a directory of ours. Raises NoBackground.
 
@@ -175,7 +157,7 @@ def socket_path(name: str) -> str:
     machine = hashlib.sha256(_machine().encode()).hexdigest()[:8]
     file = f"{name[:16]}-{machine}"
     why = "there is no place for its socket"
-    for place in _places():
+    for place in places():
         path = os.path.join(place, file)
         if len(os.fsencode(path)) > _LONGEST_PATH:
             continue
@@ -197,12 +179,13 @@ def socket_path(name: str) -> str:
     raise NoBackground(why)
 
 
-def _places() -> list[str]:
+def places() -> list[str]:
+    """Return the directories that sockets may be in, the best first."""
     state = os.environ.get("XDG_STATE_HOME", "")
     if not os.path.isabs(state):
         state = os.path.join(os.path.expanduser("~"), ".local", "state")
-    places = [os.path.join(state, "rshell", "background")]
-    return places + [f"{place}/rshell-{os.geteuid()}" for place in ("/tmp", "/dev/shm")]
+    own = os.path.join(state, "rshell", "background")
+    return [own] + [f"{place}/rshell-{os.geteuid()}" for place in ("/tmp", "/dev/shm")]
 
 
 def _machine() -> str:

@@ -1,0 +1,127 @@
+"""What a way in finds over there, and how all that was left there is taken away.
+
+It runs in the process that the way in has started, beside any background server. `stop` ends the
+servers of every version, and removes what is in directories of theirs alone: the state of a server
+that somebody installed is elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import stat
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from rshell.errors import ConfigurationError
+from rshell.server.enter import NoBackground, peer_pid, places, socket_path
+
+_PATIENCE = 10.0  # seconds for a server to end by itself
+_LOOK = 0.01  # seconds
+_SHELLS = ("bash", "zsh", "fish", "sh", "dash", "ksh", "busybox")
+
+
+def look(name: str) -> dict[str, Any]:
+    """Return what there is: Python, shells, home, and the background servers, each with its pid."""
+    from rshell.execution.inheritance import for_commands
+
+    facts: dict[str, Any] = {
+        "user": os.geteuid(),
+        "home": os.path.expanduser("~"),
+        "shell": for_commands(os.environ).get("SHELL", ""),
+        "shells": [shell for shell in _SHELLS if shutil.which(shell)],
+        "terminals": _can_open("/dev/ptmx"),
+        "proc": os.path.isdir("/proc/self"),
+        "servers": [{"path": path, "pid": pid} for path, pid in servers()],
+        "openssl": shutil.which("openssl") is not None,
+    }
+    try:
+        facts["socket"] = socket_path(name)
+    except NoBackground as error:
+        facts["no_socket"] = str(error)
+    return facts
+
+
+def _can_open(path: str) -> bool:
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
+def servers() -> Iterator[tuple[str, int]]:
+    """Yield the socket and the process of each background server of ours that listens."""
+    for place in _ours():
+        for file in sorted(os.listdir(place)):
+            path = os.path.join(place, file)
+            if not stat.S_ISSOCK(os.lstat(path).st_mode):
+                continue
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
+                try:
+                    server.connect(path)
+                    yield path, peer_pid(server)
+                except OSError:
+                    pass  # nobody listens
+
+
+def _ours() -> Iterator[str]:
+    for place in places():
+        try:
+            status = os.lstat(place)
+        except OSError:
+            continue
+        if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid():
+            yield place
+
+
+def stop() -> dict[str, Any]:
+    """End every background server of ours and remove what they left; return what that was.
+
+    Raises ConfigurationError for what can't be removed.
+    """
+    stopped = []
+    for _, pid in list(servers()):
+        _end(pid)
+        stopped.append(pid)
+    removed = []
+    try:
+        for place in list(_ours()):
+            shutil.rmtree(place)
+            removed.append(place)
+            _remove_empty(os.path.dirname(place))
+        cache = os.path.dirname(sys.path[0])
+        if os.path.basename(cache) == "rshell":
+            for file in os.listdir(cache):
+                if file.endswith(".pyz"):
+                    os.unlink(os.path.join(cache, file))
+                    removed.append(os.path.join(cache, file))
+            _remove_empty(cache)
+    except OSError as error:
+        raise ConfigurationError(f"can't remove {error.filename}: {error.strerror}") from error
+    return {"stopped": stopped, "removed": removed}
+
+
+def _end(pid: int) -> None:
+    """End a server and wait until it has ended; SIGINT has it wait for no command."""
+    for number in (signal.SIGINT, signal.SIGKILL):
+        try:
+            os.kill(pid, number)
+            deadline = time.monotonic() + _PATIENCE
+            while time.monotonic() < deadline:
+                os.kill(pid, 0)
+                time.sleep(_LOOK)
+        except ProcessLookupError:
+            return
+
+
+def _remove_empty(directory: str) -> None:
+    if os.path.basename(directory) == "rshell":
+        try:
+            os.rmdir(directory)
+        except OSError:
+            pass  # others have something there
