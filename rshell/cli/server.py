@@ -328,7 +328,7 @@ async def _serve_background(options: argparse.Namespace, limits: Limits) -> int:
                 heard.append(await told.get())
 
             await first_of(until_idle(lambda: server.is_idle, idle), listen())
-            if heard and heard[0] is not signal.SIGINT:
+            if signal.SIGTERM in heard:
                 await _drain(server, told)
     return 0
 

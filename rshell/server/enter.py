@@ -69,7 +69,7 @@ def enter(
     """
     # Ctrl-C is for the remote command; the terminal sends it to us as well.
     for number in (signal.SIGINT, signal.SIGQUIT):
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, lambda *_: None)  # what we start does not ignore it
     path = socket_path(name)
     with join(argv, path, idle_exit) as server:
         if greet is not None:

@@ -21,6 +21,7 @@ from rshell.errors import ConfigurationError
 from rshell.server.enter import NoBackground, peer_pid, places, socket_path
 
 _PATIENCE = 10.0  # seconds for a server to end by itself
+_AT_ONCE = 0.2  # seconds for one in which nothing runs
 _LOOK = 0.01  # seconds
 _SHELLS = ("bash", "zsh", "fish", "sh", "dash", "ksh", "busybox")
 
@@ -107,11 +108,11 @@ def stop() -> dict[str, Any]:
 
 
 def _end(pid: int) -> None:
-    """End a server and wait until it has ended; SIGINT has it wait for no command."""
-    for number in (signal.SIGINT, signal.SIGKILL):
+    """End a server and wait until it has ended; the second SIGTERM has it wait for no command."""
+    for number, seconds in ((signal.SIGTERM, _AT_ONCE), (signal.SIGTERM, _PATIENCE), (9, _AT_ONCE)):
         try:
             os.kill(pid, number)
-            deadline = time.monotonic() + _PATIENCE
+            deadline = time.monotonic() + seconds
             while time.monotonic() < deadline:
                 os.kill(pid, 0)
                 time.sleep(_LOOK)
