@@ -28,7 +28,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
+from pkgutil import get_data
 from stat import S_ISFIFO
 
 from rshell.aio import timeout
@@ -36,7 +36,14 @@ from rshell.execution.children import note_reaped, note_started
 from rshell.execution.reaper import Spare
 from rshell.execution.running_process import ExitWatch
 
-_SCRIPT = str(Path(__file__).resolve().with_name("reaper.py"))
+# Its source comes first on its stdin: a server that runs from a zip has no file to start.
+_START = """\
+import os, sys  # rshell: ends what a killed server leaves
+size, source = int(sys.argv.pop(1)), b""
+while len(source) < size and (part := os.read(0, size - len(source))):
+    source += part
+exec(compile(source, "reaper.py", "exec"))
+"""
 _STALLED_MS = 500  # a reaper that reads nothing for so long is replaced
 _CLOSE_MARGIN = 2.0
 _PAUSE = 1.0  # seconds between two that start and end
@@ -128,10 +135,15 @@ class Reaper:
         Spare.keep()  # from the first command on: this process ends them where it can
         self._discard()
         try:
+            source = get_data("rshell.execution", "reaper.py")
+            assert source is not None
             read_fd, self._fd = os.pipe()
             try:
                 self._popen = subprocess.Popen(
-                    [sys.executable, "-I", "-S", _SCRIPT, str(self._grace)],
+                    [
+                        *(sys.executable, "-I", "-S", "-c", _START),
+                        *(str(len(source)), str(self._grace)),
+                    ],
                     stdin=read_fd,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
@@ -148,7 +160,7 @@ class Reaper:
             return
         note_started(self._popen)
         os.set_blocking(self._fd, False)
-        if self._tell(b"".join(b"+%d\n" % pid for pid in self._live)):
+        if self._tell(source + b"".join(b"+%d\n" % pid for pid in self._live)):
             self._watch_end(self._popen)
 
     def _watch_end(self, popen: subprocess.Popen[bytes]) -> None:
