@@ -38,6 +38,8 @@ where:
       --doctor          say what is found there, and what works
       --stop            end and remove all that rshell left there
       --no-background   leave no server there: the session ends with its link
+      --background      for --local, and a CMD that ends in rshell-server --stdio --background:
+                        shells and jobs stay there, and a cut link is made anew
   -p, --port PORT       the port, where HOST names none (7000)
       --local           start a server of our own, for this session alone
       --via CMD         reach a server through the stdio of CMD
@@ -82,7 +84,7 @@ one line that says why, for whatever went wrong between here and there.
 """
 
 _SHORT = "c:np:tvhl:fS:"
-_OF_WAY = ["bootstrap", "doctor", "stop", "no-background"]
+_OF_WAY = ["bootstrap", "doctor", "stop", "no-background", "background"]
 _OF_LINK = ["port=", "local", "via=", "resume-window=", "fingerprint=", "ca=", "login"]
 _OF_COMMAND = ["command=", "timeout=", "json"]
 _OF_PROMPT = ["prompt=", "no-login"]
@@ -143,7 +145,7 @@ class Options:
     local: bool = False
     via: str | None = None
     way: Way | None = None
-    background: bool = True
+    background: bool | None = None
     command: str | None = None
     no_stdin: bool = False
     terminal: bool = False
@@ -218,7 +220,7 @@ def parse(arguments: list[str]) -> Options:
         if via is None:
             raise UsageError("--bootstrap goes with --via")
         del given["--via"], given["--bootstrap"]  # it is a way in, like others
-    named = _find_named_shell(given, keeps_nothing=local or "--via" in given)
+    named = _find_named_shell(given, keeps_nothing="--via" in given and "--background" not in given)
     asked = given if command is None else {**given, "CMD": command}
     _refuse_conflicts(asked if host is None else {**asked, "HOST": host})
     if "--login" in given:
@@ -236,11 +238,17 @@ def parse(arguments: list[str]) -> Options:
     needy = next((o for o in ("--doctor", "--stop", "--no-background") if o in given), None)
     if needy is not None and way is None:
         raise UsageError(f"{needy} is for a way in, such as ssh://host or docker://name")
+    if "--background" in given and not (local or via):
+        raise UsageError("--background goes with --local or --via; a server and a way in have it")
+    lasts = local and (job is not None or named is not None)
+    background = True if "--background" in given or lasts else None
+    if "--no-background" in given:
+        background = False
     return Options(
         action=action,
         address=address,
         way=way,
-        background="--no-background" not in given,
+        background=background,
         local=local,
         via=via,
         command=command,

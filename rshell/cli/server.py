@@ -62,6 +62,8 @@ def main(arguments: list[str], limits: Limits | None = None) -> int:
     options = _parse(arguments)
     if options.bundle is not None:
         return _write_bundle(options.bundle)
+    if options.background:
+        return _enter_background(options)
     begin_program()
     lines = _Lines()
     lines.setFormatter(_Printable("rshell-server: %(message)s"))
@@ -135,15 +137,18 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     where.add_argument("--stdio", action="store_true", help="one session on stdin and stdout")
     where.add_argument(
         "--background",
-        type=Path,
-        metavar="PATH",
-        help="sessions of this user's that are handed over at a Unix socket, until idle",
+        action="store_true",
+        help="with --stdio: leave the session to a server that stays until it is idle",
+    )
+    where.add_argument(
+        "--background-at", type=Path, metavar="PATH", help="be that server, at a Unix socket"
     )
     where.add_argument(
         "--idle-exit",
         type=float,
         metavar="SECONDS",
-        help="with --background: end after so long without sessions, jobs and named shells (900)",
+        default=900.0,
+        help="for both: how long it stays without sessions, jobs and named shells (900)",
     )
     what = parser.add_argument_group("what it keeps and shows")
     what.add_argument("--cwd", type=Path, help="where commands start (the home directory)")
@@ -160,10 +165,12 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         parser.error("--cert and --key go together")
     if options.port is not None and not 0 <= options.port < 65536:
         parser.error("--port takes 0 to 65535")
-    if options.idle_exit is not None and (options.background is None or options.idle_exit < 0):
-        parser.error("--idle-exit takes seconds, and goes with --background")
-    if options.background and (options.stdio or options.unix or options.host or options.port):
-        parser.error("--background listens at its own path: leave out --host, --port, --unix")
+    if not options.idle_exit >= 0:
+        parser.error("--idle-exit takes seconds, 0 or more")
+    if options.background and not options.stdio:
+        parser.error("--background goes with --stdio")
+    if options.background_at and (options.stdio or options.unix or options.host or options.port):
+        parser.error("--background-at listens at its own path alone")
     if options.stdio and (options.unix or options.host or options.port is not None):
         parser.error("--stdio listens nowhere: leave out --host, --port and --unix")
     if options.cwd is not None and not options.cwd.is_dir():
@@ -174,7 +181,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 async def _run(options: argparse.Namespace, limits: Limits) -> int:
     """Serve; meanwhile reap what others leave to this process, as to the first of a container."""
     with reaping_strangers(Bounds.of(limits).orphan_look):
-        if options.background is not None:
+        if options.background_at is not None:
             return await _serve_background(options, limits)
         return await (_serve_stdio if options.stdio else _serve)(options, limits)
 
@@ -300,6 +307,16 @@ def _welcome(
     ]
 
 
+def _enter_background(options: argparse.Namespace) -> int:
+    from rshell.server.enter import enter, installed
+
+    try:
+        return enter(*installed(), options.idle_exit)
+    except ConfigurationError as error:
+        tell(f"rshell-server: {error}")
+        return 1
+
+
 async def _serve_background(options: argparse.Namespace, limits: Limits) -> int:
     """Serve what is handed over, until a signal comes or nobody has needed us for long enough."""
     from rshell.security.files import private_directory
@@ -317,17 +334,16 @@ async def _serve_background(options: argparse.Namespace, limits: Limits) -> int:
         audit=audit,
         jobs=None if directory is None else directory / "jobs",
     ) as server:
-        private_directory(options.background.parent)
-        server.listen_handed(options.background)
+        private_directory(options.background_at.parent)
+        server.listen_handed(options.background_at)
         with on_signals({n: partial(told.put_nowait, n) for n in stopping}):
-            tell(f"rshell-server takes what is handed over at {options.background}", fd=1)
-            idle = 900.0 if options.idle_exit is None else options.idle_exit
+            tell(f"rshell-server takes what is handed over at {options.background_at}", fd=1)
             heard: list[signal.Signals] = []
 
             async def listen() -> None:
                 heard.append(await told.get())
 
-            await first_of(until_idle(lambda: server.is_idle, idle), listen())
+            await first_of(until_idle(lambda: server.is_idle, options.idle_exit), listen())
             if signal.SIGTERM in heard:
                 await _drain(server, told)
     return 0

@@ -43,14 +43,17 @@ class ChildLink:
         argv: Sequence[str],
         limits: Bounds,
         live: LiveSession | None = None,
+        *,
+        is_kept: bool = False,
         talk: Callable[[subprocess.Popen[bytes]], Awaitable[bytes]] | None = None,
     ) -> ChildLink:
         """Start the program and return the attached link. Raises ConnectError.
 
+        It carries a new session, or resumes `live`; with `is_kept` the session outlives the link.
         `talk` is what comes before the frames; it returns the first bytes of theirs that it has
-        read. The session then outlives the link; it is `live`, or a new one.
+        read.
         """
-        link = ClientLink(None, None, limits, live, is_kept=talk is not None)
+        link = ClientLink(None, None, limits, live, is_kept=is_kept)
         popen = start_child(argv)
         child = cls(link, popen, limits)
         stream = PipeStream(link.driver, limits)
@@ -109,9 +112,36 @@ class ChildLink:
             pass  # close() kills it
 
 
-def local_server_argv() -> tuple[str, ...]:
-    """Return the argv of a server on its stdio, run by this very Python and package."""
+class ChildLinks:
+    """Dials the links of one session by programs, one at a time; `open_link` starts one."""
+
+    def __init__(self, open_link: Callable[[LiveSession | None], Awaitable[ChildLink]]) -> None:
+        self._open = open_link
+        self._child: ChildLink | None = None
+
+    async def dial(self, live: LiveSession | None = None) -> ClientLink:
+        """Return an attached link, which carries `live` on where that is given.
+
+        The link before it is over, and its program is ended. Raises ConnectError.
+        """
+        await self.close()
+        self._child = await self._open(live)
+        return self._child.link
+
+    async def close(self) -> None:
+        """End the program of the present link and wait for it. Does nothing without one."""
+        child, self._child = self._child, None
+        if child is not None:
+            await child.close()
+
+
+def local_server_argv(*, background: bool) -> tuple[str, ...]:
+    """Return the argv of a server on its stdio, run by this very Python and package.
+
+    With `background` it is one that stays, and is shared by all who ask for that.
+    """
     root = str(Path(__file__).resolve().parents[2])
     start = "import sys; sys.path.insert(0, sys.argv.pop(1)); "
     start += "from rshell.cli.server import run; run()"
-    return (sys.executable, "-P", "-c", start, root, "--stdio")
+    more = ("--background",) if background else ()
+    return (sys.executable, "-P", "-c", start, root, "--stdio", *more)

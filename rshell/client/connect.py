@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Union
 
 from rshell.aio import Opening, timeout
-from rshell.client.child import ChildLink, local_server_argv
+from rshell.client.child import ChildLink, ChildLinks, local_server_argv
 from rshell.client.client import Client
 from rshell.client.links import ClientLink, Farewell, Reconnector
 from rshell.errors import (
@@ -51,7 +51,7 @@ def connect(
     local: bool = False,
     via: str | Sequence[str] | None = None,
     bootstrap: bool = False,
-    background: bool = True,
+    background: bool | None = None,
     token: str | None = None,
     fingerprint: str | None = None,
     ca: Path | str | Literal["system"] | None = None,
@@ -63,9 +63,11 @@ def connect(
     nothing is installed: "ssh://host", "docker://name", "podman://name", "kubectl://pod". `local`
     needs no server: one is started as a child process; `via` reaches one through the stdio of any
     program, given as argv or as a string that is split as a shell splits words. With `bootstrap`
-    that program is a way in, and runs the words behind it over there. Without `background`, the
-    server that a way in starts ends with the link. `token` is a token line; without
-    it, the one that `rshell --login` stored is found. `fingerprint` pins the server's
+    that program is a way in, and runs the words behind it over there. Such a way in starts
+    a server in the background, which keeps sessions, jobs and named shells and ends when idle; with
+    `background=False` the session ends with its link. `background=True` is the same for `local`,
+    and for a `via` that leads to `rshell-server --stdio --background`. `token` is a token line;
+    without it, the one that `rshell --login` stored is found. `fingerprint` pins the server's
     certificate; `ca`, a file or "system", has it checked against an authority and the host name
     instead.
 
@@ -82,17 +84,17 @@ def connect(
             way = address
         if via is not None and bootstrap:
             way = Way.of_words(via)
-        if way is not None:
-            from rshell.client.reach import WayIn
+        if way is not None or local or via is not None:
+            is_kept = way is not None if background is None else background
+            if way is not None:
+                from rshell.client.reach import WayIn
 
-            way_in = WayIn(way, bounds, background=background)
-            return Client(
-                Reconnector(await way_in.dial(), way_in.dial, bounds), bounds, way_in.close
-            )
-        if local or via is not None:
-            argv = local_server_argv() if via is None else split_words(via)
-            child = await ChildLink.open(argv, bounds)
-            return Client(Reconnector(child.link, None, bounds), bounds, child.close)
+                links = ChildLinks(WayIn(way, bounds, background=is_kept).open)
+            else:
+                argv = local_server_argv(background=is_kept) if via is None else split_words(via)
+                links = ChildLinks(partial(ChildLink.open, argv, bounds, is_kept=is_kept))
+            first, again = await links.dial(), links.dial if is_kept else None
+            return Client(Reconnector(first, again, bounds), bounds, links.close)
         assert address is not None and not isinstance(address, Way)
         where = Address.parse(address) if isinstance(address, str) else address
         authority: CertificateAuthority = None

@@ -16,7 +16,6 @@ from typing import Any, Optional
 
 from rshell.aio import timeout
 from rshell.client.child import ChildLink
-from rshell.client.links import ClientLink
 from rshell.errors import ConnectError, OpenTimeout
 from rshell.execution.running_process import ExitWatch
 from rshell.reach.bundle import build_bundle, identify
@@ -39,30 +38,22 @@ def bundle() -> tuple[str, bytes]:
 
 
 class WayIn:
-    """Dials links of one session by a way in. `facts` is what the far side said of itself."""
+    """Opens links by a way in. `facts` is what the far side said of itself at the last one."""
 
-    def __init__(self, way: Way, limits: Bounds, *, background: bool = True) -> None:
+    def __init__(self, way: Way, limits: Bounds, *, background: bool) -> None:
         self.facts: dict[str, Any] = {}
         self._way = way
         self._limits = limits
         self._wanted = {"do": "serve", "background": background}
-        self._child: Optional[ChildLink] = None
 
-    async def dial(self, live: Optional[LiveSession] = None) -> ClientLink:
+    async def open(self, live: Optional[LiveSession] = None) -> ChildLink:
         """Return an attached link, which carries `live` on where that is given.
 
-        Raises ConnectError. The link before it, if there was one, is over.
+        Raises ConnectError.
         """
-        await self.close()
         argv = self._way.command("sh", again=live is not None)
-        self._child = await ChildLink.open(argv, self._limits, live, self._talk)
-        return self._child.link
-
-    async def close(self) -> None:
-        """End the program of the present link and wait for it. Does nothing without one."""
-        child, self._child = self._child, None
-        if child is not None:
-            await child.close()
+        is_kept = bool(self._wanted["background"])
+        return await ChildLink.open(argv, self._limits, live, is_kept=is_kept, talk=self._talk)
 
     async def _talk(self, popen: subprocess.Popen[bytes]) -> bytes:
         """Bring the server over there to serve on this program's stdio; return its first bytes."""

@@ -60,7 +60,7 @@ class NoBackground(ConfigurationError):
 
 
 def enter(
-    argv: Sequence[str], name: str, idle_exit: float, greet: Optional[Callable[..., None]]
+    argv: Sequence[str], name: str, idle_exit: float, greet: Optional[Callable[..., None]] = None
 ) -> int:
     """Hand our stdin and stdout to the server called `name`, and return when it is done with them.
 
@@ -81,6 +81,23 @@ def enter(
         os.close(nothing)
         server.recv(1)  # it closes when it is done
     return 0
+
+
+def installed() -> tuple[list[str], str]:
+    """Return what starts the server of this very package, and what it is called."""
+    import hashlib
+
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    start = "import sys; sys.path.insert(0, sys.argv.pop(1)); "
+    start += "from rshell.cli.server import run; run()"
+    parts = [sys.executable]
+    for place, _, files in sorted(os.walk(os.path.join(root, "rshell"))):
+        for file in sorted(files):
+            if not file.endswith(".pyc"):
+                status = os.stat(os.path.join(place, file))
+                parts.append(f"{place}/{file} {status.st_size} {status.st_mtime_ns}")
+    name = hashlib.sha256("\n".join(parts).encode(errors="surrogateescape")).hexdigest()
+    return [sys.executable, "-I", "-c", start, root], name
 
 
 def join(argv: Sequence[str], path: str, idle_exit: float) -> socket.socket:
@@ -118,7 +135,7 @@ def start(argv: Sequence[str], path: str, idle_exit: float) -> str:
             size = log.tell()
             started = subprocess.Popen(
                 [
-                    *(*argv, "--background", path, "--idle-exit", f"{idle_exit:g}"),
+                    *(*argv, "--background-at", path, "--idle-exit", f"{idle_exit:g}"),
                     *("--state", os.path.join(os.path.dirname(path), "state")),
                 ],
                 stdin=subprocess.DEVNULL,
