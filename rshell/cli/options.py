@@ -32,14 +32,12 @@ Open a prompt on another machine, run a command there, or its shell on a script 
 
 where:
   HOST[:PORT], [IPv6]:PORT, unix:/path
-  ssh://[USER@]HOST[:PORT], docker://NAME, podman://NAME,
-  kubectl://[[CONTEXT/]NAMESPACE/]POD[/CONTAINER]
+  ssh://[USER@]HOST[:PORT], docker://NAME, podman://NAME, kubectl://[NAMESPACE/]POD:
                         a way in; the server is brought along, and ends when idle
       --doctor          say what is found there, and what works
       --stop            end and remove all that rshell left there
       --no-background   leave no server there: the session ends with its link
-      --background      for --local, and a CMD that ends in rshell-server --stdio --background:
-                        shells and jobs stay there, and a cut link is made anew
+      --background      with --local or --via: have it stay, and keep shells and jobs
   -p, --port PORT       the port, where HOST names none (7000)
       --local           start a server of our own, for this session alone
       --via CMD         reach a server through the stdio of CMD
@@ -220,7 +218,7 @@ def parse(arguments: list[str]) -> Options:
         if via is None:
             raise UsageError("--bootstrap goes with --via")
         del given["--via"], given["--bootstrap"]  # it is a way in, like others
-    named = _find_named_shell(given, keeps_nothing="--via" in given and "--background" not in given)
+    named = _find_named_shell(given)
     asked = given if command is None else {**given, "CMD": command}
     _refuse_conflicts(asked if host is None else {**asked, "HOST": host})
     if "--login" in given:
@@ -235,15 +233,7 @@ def parse(arguments: list[str]) -> Options:
     if way is not None:
         _refuse_conflicts({**asked, "WAY": way.name})
     action = next((verb for verb in ("doctor", "stop") if f"--{verb}" in given), "run")
-    needy = next((o for o in ("--doctor", "--stop", "--no-background") if o in given), None)
-    if needy is not None and way is None:
-        raise UsageError(f"{needy} is for a way in, such as ssh://host or docker://name")
-    if "--background" in given and not (local or via):
-        raise UsageError("--background goes with --local or --via; a server and a way in have it")
-    lasts = local and (job is not None or named is not None)
-    background = True if "--background" in given or lasts else None
-    if "--no-background" in given:
-        background = False
+    background = _find_background(given, way, lasts=job is not None or named is not None)
     return Options(
         action=action,
         address=address,
@@ -267,6 +257,25 @@ def parse(arguments: list[str]) -> Options:
     )
 
 
+def _find_background(given: dict[str, str], way: Way | None, *, lasts: bool) -> bool | None:
+    """Return whether a server is to stay in the background; None for what is usual there."""
+    needy = next((o for o in ("--doctor", "--stop", "--no-background") if o in given), None)
+    if needy is not None and way is None:
+        raise UsageError(f"{needy} is for a way in, such as ssh://host or docker://name")
+    if "--background" in given:
+        if "--local" not in given and "--via" not in given:
+            raise UsageError("--background goes with --local and --via; others have it already")
+        return True
+    if lasts and "--via" in given:
+        raise UsageError(
+            "the server of --via ends with this client, and its shells and jobs with it. Have CMD "
+            "end in 'rshell-server --stdio --background', and give --background."
+        )
+    if lasts and "--local" in given:
+        return True
+    return False if "--no-background" in given else None
+
+
 def _find_job(given: dict[str, str], command: str | None) -> JobOptions | None:
     option = next((option for option in _JOB_VERBS if option in given), None)
     if option is None:
@@ -280,18 +289,13 @@ def _find_job(given: dict[str, str], command: str | None) -> JobOptions | None:
     return JobOptions(_JOB_VERBS[option], name, follow="-f" in given)
 
 
-def _find_named_shell(given: dict[str, str], *, keeps_nothing: bool) -> NamedShellOptions | None:
+def _find_named_shell(given: dict[str, str]) -> NamedShellOptions | None:
     option = next((option for option in _NAMED_SHELL_VERBS if option in given), None)
     if option is None:
         return None
     name = given[option]
     if option != "--shells":
         _check_name(name, "named shell")
-    if keeps_nothing:
-        raise UsageError(
-            f"{option} needs a host: the server of --local or --via ends with this client, "
-            "and its shells with it"
-        )
     return NamedShellOptions("watch" if "--share" in given else _NAMED_SHELL_VERBS[option], name)
 
 

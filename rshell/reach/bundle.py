@@ -24,7 +24,7 @@ _TIME = (1980, 1, 1, 0, 0, 0)  # the first that a zip can hold
 _MODE = 0o100644 << 16
 # What only a client needs; of the commands, only the server's are there.
 _LEFT_OUT = ("client", "reach/ways.py", "reach/stage.py")
-_COMMANDS = ("__init__.py", "server.py", "token.py", "standard.py", "streams.py")
+_COMMANDS = ("__init__.py", "arrival.py", "server.py", "token.py", "standard.py", "streams.py")
 _MAIN = b"""\
 import sys
 

@@ -25,7 +25,7 @@ _PYTHONS = (
 )
 
 # Without a single quote, for sh passes it between two.
-STAGE = r"""
+STAGE = r"""# rshell: its server side is brought along (docs/reach.md)
 import os, sys
 word, name = sys.argv[1:3]
 def say(kind, **facts):
@@ -112,7 +112,7 @@ try:
     wanted = json.loads(line)
     code = keep(read(wanted["size"])) if wanted["size"] else path
     sys.path.insert(0, code)
-    from rshell.server.enter import main
+    from rshell.cli.arrival import main
     status = main(code, name, wanted, lambda **facts: say("serving", **facts))
 except Exception as error:
     say("failed", why=str(error) or repr(error), kind=type(error).__name__)

@@ -16,7 +16,7 @@ from rshell.values import frozen
 
 _NAME = re.compile(r"[\w.][\w.\-]*\Z")  # never an option
 _USER = re.compile(r"[\w.][\w.\-@]*\Z")
-_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.%\w]+\]|[\w.][\w.\-]*)\Z")
+_IPV6 = re.compile(r"[0-9A-Fa-f:.]+(?:%[\w.\-]+)?\Z")
 
 
 @frozen
@@ -96,15 +96,13 @@ _Read = Optional[tuple[tuple[str, ...], tuple[str, ...]]]
 def _read_ssh(program: str, rest: str) -> _Read:
     user, at, place = rest.rpartition("@")
     if place.startswith("["):
-        host, _, port = place.partition("]")
-        host, port = host[1:], port[1:] if port[:1] == ":" else port
-        known = _HOST.match(f"[{host}]")
+        host, bracket, rest = place[1:].partition("]")
+        colon, port = rest[:1], rest[1:]
+        known = bracket and colon in ("", ":") and _IPV6.match(host)
     else:
         host, colon, port = place.partition(":")
-        known = _HOST.match(host)
-        if colon and not port:
-            return None
-    if not known or (at and not _USER.match(user)):
+        known = _NAME.match(host)
+    if not known or (colon and not port) or (at and not _USER.match(user)):
         return None
     if port and not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
         return None

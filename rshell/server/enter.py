@@ -25,7 +25,7 @@ import socket
 import stat
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Optional
+from typing import Optional
 
 from rshell.errors import ConfigurationError
 
@@ -33,26 +33,6 @@ TAKEN = b"+"
 _TRIES = 20
 _LONGEST_PATH = 100  # bytes; the kernel takes 107, and a lock has a longer name
 _SAID = 400  # bytes of what a server that did not start has said
-
-
-def main(code: str, name: str, wanted: Mapping[str, Any], greet: Callable[..., None]) -> int:
-    """Do what a client `wanted` of the bundle at `code`; `greet` tells it that a server follows."""
-    sys.argv[:] = ["rshell-server"]
-    if wanted.get("do") != "serve":
-        from rshell.server import upkeep
-
-        greet(**(upkeep.stop() if wanted.get("do") == "stop" else upkeep.look(name)))
-        return 0
-    try:
-        if not wanted.get("background", True):
-            raise NoBackground("it was asked for")
-        argv = [sys.executable, "-I", "-S", code]
-        return enter(argv, name, float(wanted.get("idle_exit", 900.0)), greet)
-    except NoBackground as error:
-        greet(background=False, why=str(error))
-    from rshell.cli.server import main as serve
-
-    return serve(["--stdio"])
 
 
 class NoBackground(ConfigurationError):

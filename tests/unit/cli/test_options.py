@@ -19,6 +19,7 @@ from rshell.cli.options import (
     require_terminal,
 )
 from rshell.errors import AddressError, ConfigurationError
+from rshell.reach.ways import Way
 from rshell.security.files import config_directory
 from rshell.values import Address
 
@@ -40,6 +41,12 @@ COMMAND_LINES: list[tuple[list[str], Options]] = [
     (["unix:/s", "id"], Options(address=Address("", 0, "/s"), command="id")),
     (["--local", "-c", "ls -l"], Options(local=True, command="ls -l")),
     (["--via", "docker exec x", "-c", "ls"], Options(via="docker exec x", command="ls")),
+    (["docker://x", "ls"], Options(way=Way.parse("docker://x"), command="ls")),
+    (["--via", "chroot /x", "--bootstrap"], Options(way=Way.of_words("chroot /x"))),
+    (["--stop", "ssh://x"], Options(action="stop", way=Way.parse("ssh://x"))),
+    (["ssh://x", "--doctor"], Options(action="doctor", way=Way.parse("ssh://x"))),
+    (["ssh://x", "--no-background"], Options(way=Way.parse("ssh://x"), background=False)),
+    (["--via", "x", "--background"], Options(via="x", background=True)),
     (["-tv", "h"], Options(address=Address("h"), terminal=True, verbose=True)),
     (["-vn", "h", "-v"], Options(address=Address("h"), no_stdin=True, verbose=True)),
     (["--timeout", "3", "h", "--timeout=3"], Options(address=Address("h"), timeout=3.0)),
@@ -137,8 +144,17 @@ NONSENSE = [
     (["-S", "a", "-n", "h"], "-S does not go with -n"),
     (["-S", "a", "--json", "h"], "-S does not go with --json"),
     (["-S", "a", "--timeout", "1", "h"], "-S does not go with --timeout"),
-    (["-S", "a", "--local"], "-S needs a host"),
-    (["--shells", "--via", "x"], "--shells needs a host"),
+    (["--shells", "--via", "x"], "the server of --via ends with this client"),
+    (["--jobs", "--via", "x"], "the server of --via ends with this client"),
+    (["h", "--background"], "--background goes with --local and --via"),
+    (["h", "--no-background"], "--no-background is for a way in"),
+    (["--local", "--doctor"], "--doctor is for a way in"),
+    (["h", "--bootstrap"], "--bootstrap goes with --via"),
+    (["ssh://h", "-p", "22"], "--port goes with a host"),
+    (["ssh://h", "--ca", "system"], "a way in 'ssh://h' does not go with --ca"),
+    (["ssh://h", "--stop", "--doctor"], "one of --doctor and --stop"),
+    (["ssh://h", "--stop", "-S", "a"], "--stop does not go with -S"),
+    (["ssh://h", "--no-background", "--jobs"], "--no-background does not go with --jobs"),
     (["--shells", "h", "ls"], "does not go with the command 'ls': leave that out"),
     (["--kill-shell", "a", "-t", "h"], "does not go with -t: leave that out"),
     (["--share", "h"], "--share goes with -S NAME"),

@@ -1,4 +1,4 @@
-"""The server in one file: the same bytes from the same source, and nothing that it does not need."""
+"""The server in one file: the same bytes from the same source, and nothing needless."""
 
 from __future__ import annotations
 

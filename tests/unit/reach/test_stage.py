@@ -31,7 +31,8 @@ def test_answers_are_found_among_anything_at_every_cut(banner: bytes, cuts: list
     data = banner + answer("ready", {"there": True}) + answer("serving", {"pid": 7}) + frames
     places = sorted({0, len(data), *(cut % len(data) for cut in cuts)})
     answers, found = Answers(WORD), []
-    for start, end in zip(places, places[1:]):
+    for index, start in enumerate(places[:-1]):
+        end = places[index + 1]
         said = answers.feed(data[start:end])
         while said is not None:
             found.append(said)

@@ -58,6 +58,7 @@ def test_nobody_is_asked_for_a_password_when_a_link_is_made_anew() -> None:
     way = Way.of_words("kubectl exec -i 'my pod' --")
     assert way.command("sh", again=True) == ("kubectl", "exec", "-i", "my pod", "--", "sh")
     assert way.name == "kubectl exec -i 'my pod' --"
-    for words in ("", [], "a 'b"):
+    no_words: tuple[str | list[str], ...] = ("", [], "a 'b")
+    for words in no_words:
         with pytest.raises(AddressError):
             Way.of_words(words)
