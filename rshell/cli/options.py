@@ -28,7 +28,6 @@ Open a prompt on another machine, run a command there, or its shell on a script 
   rshell host < script.sh           the remote shell runs the script
   rshell docker://web               nothing is installed there but a Python
   rshell --local -c "uname -a"      no server needed
-  rshell --via 'docker exec -i web rshell-server --stdio' -c "ps"
 
 where:
   HOST[:PORT], [IPv6]:PORT, unix:/path

@@ -19,8 +19,9 @@ import json
 from typing import Any, Optional
 
 OLDEST = (3, 9)
+# The usual name first: a name that is there may be a script that takes its time to say no.
 _PYTHONS = (
-    "python3.14 python3.13 python3.12 python3.11 python3.10 python3.9 python3 python "
+    "python3 python3.14 python3.13 python3.12 python3.11 python3.10 python3.9 python "
     "/usr/local/bin/python3 /usr/bin/python3 /opt/homebrew/bin/python3"
 )
 
@@ -126,7 +127,7 @@ _SCRIPT = """\
 f=
 for p in {pythons}; do
 if q=$(command -v "$p" 2>/dev/null) && [ -n "$q" ]; then
-if "$q" -c 'import sys; sys.exit(sys.version_info < {oldest})' </dev/null >/dev/null 2>&1
+if "$q" -I -S -c 'import sys; sys.exit(sys.version_info < {oldest})' </dev/null >/dev/null 2>&1
 then exec "$q" -I -S -c '{stage}' {word} {name}; fi
 f="$f $q"
 fi
