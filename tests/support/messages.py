@@ -8,6 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from rshell.channels.files import messages as files
 from rshell.channels.job import messages as job
 from rshell.channels.process import messages as process
 from rshell.channels.shell import messages as shell
@@ -16,7 +17,7 @@ from rshell.protocol.codec import Json, Message, encode_json
 from rshell.protocol.fields import Field, Group
 from rshell.values import ExitStatus, TerminalSize, is_name
 
-MODULES = (frames, process, shell, job)
+MODULES = (frames, process, shell, job, files)
 
 TEXTS = st.text(st.characters(exclude_categories=()), max_size=20)  # with lone surrogates
 # Text that bytes can be made of: its lone surrogates are bytes that are no UTF-8.
@@ -77,6 +78,14 @@ _FITTING: dict[type[Message], Callable[[Json], Json]] = {
     shell.NamedShellsRequest: lambda values: values | ({} if values["name"] else {"verb": "list"}),
     job.JobRequest: lambda values: values | _asked(values),
     job.JobInfo: lambda values: values | {"state": _state(values["status"])},
+    files.TransferOptions: lambda values: (
+        values
+        | {"recursive": values["recursive"] or values["delete"]}
+        | ({"backup": False, "no_clobber": False} if values["inplace"] else {})
+    ),
+    files.FilesRequest: lambda values: (
+        values | {"paths": {"put": ("a",), "get": ("b", "c\udcff"), "call": ()}[values["verb"]]}
+    ),
 }
 
 

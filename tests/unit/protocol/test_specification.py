@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from docs.render_states import render
+from rshell.channels.files import messages as files
 from rshell.channels.job import messages as job
 from rshell.channels.process import messages as process
 from rshell.channels.shell import messages as shell
@@ -211,6 +212,14 @@ TABLES: dict[str, type[Message]] = {
     "session": shell.NamedShellInfo,
     "job request": job.JobRequest,
     "job": job.JobInfo,
+    "files request": files.FilesRequest,
+    "files options": files.TransferOptions,
+    "files note": files.FileNote,
+    "files failure": files.FileTrouble,
+    "files call": files.FileCall,
+    "files answer": files.CallAnswer,
+    "files stat": files.FileStat,
+    "files space": files.DiskSpace,
 }
 # Those that a sentence names: the keys are all that it shows as such.
 SENTENCES: dict[type[Message], str] = {

@@ -1,0 +1,1 @@
+"""Files: trees sent whole in either direction, and operations on single files."""
