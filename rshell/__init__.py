@@ -15,6 +15,10 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "rshell.channels.base": "Context Handler",
+    "rshell.channels.files.messages": "FileStat",
+    "rshell.channels.files.progress": "FileEvent TransferTotals",
+    "rshell.channels.files.remote": "RemoteFiles",
+    "rshell.channels.files.remote_file": "RemoteFile",
     "rshell.channels.job.client": "JobLogs",
     "rshell.channels.job.messages": "JobInfo",
     "rshell.channels.process.client": "PIPE CompletedProcess Process",
@@ -26,10 +30,11 @@ _HOMES = {
     "rshell.client.connect": "connect",
     "rshell.errors": (
         "AddressError AuthenticationFailed ChannelError ChannelRefused ChannelReset "
-        "ConfigurationError ConnectError JobLost LinkLost LocalProtocolError OpenTimeout "
+        "ConfigurationError ConnectError FileError FileForbidden FileInTheWay FileMissing JobLost "
+        "LinkLost LocalProtocolError NotADirectory NotAFile OpenTimeout "
         "OutputTruncated ProcessError ProcessFailed ProcessTimeout ProtocolError "
         "RemoteProtocolError ResumeFailed RshellError ServerBusy SessionClosed "
-        "SpawnError UntrustedServer VersionMismatch"
+        "SpawnError TransferFailed UntrustedServer VersionMismatch"
     ),
     "rshell.security.certificates": "CertificateFiles",
     "rshell.server.server": "Server",
@@ -42,6 +47,11 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.s
 if TYPE_CHECKING:  # which is all that type checkers see of the names
     from rshell.channels.base import Context as Context
     from rshell.channels.base import Handler as Handler
+    from rshell.channels.files.messages import FileStat as FileStat
+    from rshell.channels.files.progress import FileEvent as FileEvent
+    from rshell.channels.files.progress import TransferTotals as TransferTotals
+    from rshell.channels.files.remote import RemoteFiles as RemoteFiles
+    from rshell.channels.files.remote_file import RemoteFile as RemoteFile
     from rshell.channels.job.client import JobLogs as JobLogs
     from rshell.channels.job.messages import JobInfo as JobInfo
     from rshell.channels.process.client import PIPE as PIPE
@@ -64,9 +74,15 @@ if TYPE_CHECKING:  # which is all that type checkers see of the names
     from rshell.errors import ChannelReset as ChannelReset
     from rshell.errors import ConfigurationError as ConfigurationError
     from rshell.errors import ConnectError as ConnectError
+    from rshell.errors import FileError as FileError
+    from rshell.errors import FileForbidden as FileForbidden
+    from rshell.errors import FileInTheWay as FileInTheWay
+    from rshell.errors import FileMissing as FileMissing
     from rshell.errors import JobLost as JobLost
     from rshell.errors import LinkLost as LinkLost
     from rshell.errors import LocalProtocolError as LocalProtocolError
+    from rshell.errors import NotADirectory as NotADirectory
+    from rshell.errors import NotAFile as NotAFile
     from rshell.errors import OpenTimeout as OpenTimeout
     from rshell.errors import OutputTruncated as OutputTruncated
     from rshell.errors import ProcessError as ProcessError
@@ -79,6 +95,7 @@ if TYPE_CHECKING:  # which is all that type checkers see of the names
     from rshell.errors import ServerBusy as ServerBusy
     from rshell.errors import SessionClosed as SessionClosed
     from rshell.errors import SpawnError as SpawnError
+    from rshell.errors import TransferFailed as TransferFailed
     from rshell.errors import UntrustedServer as UntrustedServer
     from rshell.errors import VersionMismatch as VersionMismatch
     from rshell.security.certificates import CertificateFiles as CertificateFiles

@@ -10,7 +10,7 @@ around a timeout of asyncio catches them too; put the more precise clause first.
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Error = TypeVar("Error", bound=BaseException)
 
@@ -224,3 +224,58 @@ class OutputTruncated(ProcessError):
         self.max_output = max_output
         self.stdout = stdout
         self.stderr = stderr
+
+
+class FileError(RshellError, OSError):
+    """A file could not be used as asked, here or there: an OSError with `errno` and `filename`.
+
+    What the system says of a missing file, a missing permission and the like is also Python's own
+    error for that. `file_error` makes the right one.
+    """
+
+
+class FileMissing(FileError, FileNotFoundError):
+    """There is no such file or directory."""
+
+
+class FileInTheWay(FileError, FileExistsError):
+    """Something else has that name."""
+
+
+class FileForbidden(FileError, PermissionError):
+    """The user whom the server or this program runs as may not do that."""
+
+
+class NotAFile(FileError, IsADirectoryError):
+    """A directory is where a file was asked for."""
+
+
+class NotADirectory(FileError, NotADirectoryError):
+    """Something else is where a directory was asked for."""
+
+
+class TransferFailed(RshellError):
+    """Some files were not sent; the others were.
+
+    `failures` holds a FileError for each, a thousand at most; `totals` is a TransferTotals.
+    """
+
+    def __init__(self, message: str, *, failures: list[FileError], totals: Any) -> None:
+        super().__init__(message)
+        self.failures = failures
+        self.totals = totals
+
+
+_FILE_ERRORS: dict[type[OSError], type[FileError]] = {
+    FileNotFoundError: FileMissing,
+    FileExistsError: FileInTheWay,
+    PermissionError: FileForbidden,
+    IsADirectoryError: NotAFile,
+    NotADirectoryError: NotADirectory,
+}
+
+
+def file_error(number: int, reason: str, path: str = "") -> FileError:
+    """Return the error for an `errno`, whose kind is that of Python's own."""
+    cls = _FILE_ERRORS.get(type(OSError(number, reason)), FileError)
+    return cls(number, reason, path) if path else cls(number, reason)

@@ -26,6 +26,7 @@ from rshell.channels.process.client import (
     start_process,
 )
 from rshell.channels.process.messages import Terminal
+from rshell.client.files import FilesOfClient
 from rshell.client.links import Reconnector
 from rshell.errors import OutputTruncated, ProcessTimeout, SessionClosed
 from rshell.protocol.codec import Json
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
         max_output: int | None
 
 
-class Client:
+class Client(FilesOfClient):
     """An open session with a server. Leaving its `async with` block closes it.
 
     `links` tells whether a link carries it now and lets one wait for that: a cut is a pause, as

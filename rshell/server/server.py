@@ -22,6 +22,7 @@ from typing import BinaryIO
 
 from rshell.aio import Tasks
 from rshell.channels.base import Context, Handler, Work, own_name
+from rshell.channels.files.server import serve_files
 from rshell.channels.job.jobs import Jobs
 from rshell.channels.process.server import serve_process
 from rshell.channels.shell.named.table import NamedShellTable
@@ -185,6 +186,7 @@ class Server:
     def _command_kinds(self) -> dict[str, Handler]:
         """Return the handlers of the kinds that every server has."""
         return {
+            "files": serve_files,
             "job": self._jobs.serve,
             "process": serve_process,
             "sessions": self._named.serve_sessions,

@@ -1,0 +1,122 @@
+"""The client's side of transfers: whole trees to the server, or from there."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Optional
+
+from rshell.aio import accompanied
+from rshell.channels.base import ask
+from rshell.channels.files.disk import current_umask
+from rshell.channels.files.lines import Peer, converse
+from rshell.channels.files.messages import FilesRequest, TransferOptions
+from rshell.channels.files.progress import FileEvent, TransferTotals
+from rshell.channels.files.receiver import RECEIVER_HEARS, Receiver
+from rshell.channels.files.sender import SENDER_HEARS, Sender
+from rshell.errors import RemoteProtocolError, TransferFailed
+from rshell.transport.live_session import LiveSession
+
+_PROGRESS_SECONDS = 0.1
+
+Progress = Callable[[TransferTotals], object]
+OnEvent = Callable[[FileEvent], object]
+
+
+async def put_files(
+    live: LiveSession,
+    sources: Sequence[str],
+    target: str,
+    options: TransferOptions,
+    progress: Optional[Progress] = None,
+    on_event: Optional[OnEvent] = None,
+) -> TransferTotals:
+    """Send local files to the server. Raises as `Client.put` says."""
+
+    def work(totals: TransferTotals, peer: Peer) -> None:
+        Sender(peer, sources, options, totals).run()
+
+    request = FilesRequest("put", (target,), options)
+    return await _transfer(live, request, work, SENDER_HEARS, progress, on_event)
+
+
+async def get_files(
+    live: LiveSession,
+    sources: Sequence[str],
+    target: str,
+    options: TransferOptions,
+    progress: Optional[Progress] = None,
+    on_event: Optional[OnEvent] = None,
+) -> TransferTotals:
+    """Fetch files from the server. Raises as `Client.get` says."""
+    umask = current_umask()
+
+    def work(totals: TransferTotals, peer: Peer) -> None:
+        Receiver(peer, target, options, totals, umask=umask).run()
+
+    request = FilesRequest("get", tuple(sources), options)
+    return await _transfer(live, request, work, RECEIVER_HEARS, progress, on_event)
+
+
+async def _transfer(
+    live: LiveSession,
+    request: FilesRequest,
+    work: Callable[[TransferTotals, Peer], None],
+    hears: tuple[int, ...],
+    progress: Optional[Progress],
+    on_event: Optional[OnEvent],
+) -> TransferTotals:
+    loop = asyncio.get_running_loop()
+
+    def tell(event: FileEvent) -> None:
+        assert on_event is not None
+        loop.call_soon_threadsafe(on_event, event)
+
+    totals = TransferTotals(None if on_event is None else tell)
+    channel = await ask(live, "files", request)
+    try:
+        doing = converse(channel, partial(work, totals), hears)
+        if progress is None:
+            await doing
+        else:
+            await accompanied(doing, _report(progress, totals))
+            progress(totals)
+    except RemoteProtocolError as error:
+        channel.reset("bad-message", str(error))
+        raise
+    except BaseException:
+        channel.reset("cancelled", "the client gave up")
+        raise
+    channel.close()
+    _raise_failures(totals)
+    return totals
+
+
+async def _report(progress: Progress, totals: TransferTotals) -> None:
+    while True:
+        progress(totals)
+        await asyncio.sleep(_PROGRESS_SECONDS)
+
+
+def _raise_failures(totals: TransferTotals) -> None:
+    if not totals.failed:
+        return
+    first = totals.failures[0]
+    if totals.failed == 1 and not (totals.files or totals.made or totals.skipped):
+        raise first
+    more = f", and {totals.failed - 1} more" if totals.failed > 1 else ""
+    raise TransferFailed(
+        f"{totals.failed} of the files failed: {first.filename}: {first.strerror}{more}",
+        failures=totals.failures,
+        totals=totals,
+    )
+
+
+def as_paths(paths: object) -> tuple[str, ...]:
+    """Return one path or several as text. Raises TypeError for none, ValueError without any."""
+    several = [paths] if isinstance(paths, (str, bytes, os.PathLike)) else list(paths)  # type: ignore[call-overload]
+    if not several:
+        raise ValueError("no path is given")
+    return tuple(os.fsdecode(path) for path in several)

@@ -1,0 +1,94 @@
+"""What is said while files travel, and what it amounts to at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Optional
+
+from rshell.errors import FileError
+from rshell.values import frozen
+
+_KEPT = 1000  # failures; the others are counted
+
+
+@frozen
+class FileEvent:
+    """Something that befell one file.
+
+    `what` is "begun", "sent", "made" (a directory or link), "skipped", "would-send", "deleted",
+    "special" or "failed". `why` is the reason of a skip, `error` that of a failure. `size` is the
+    file's size in bytes.
+    """
+
+    what: str
+    path: str
+    size: int = 0
+    why: str = ""
+    error: Optional[FileError] = None
+
+
+class TransferTotals:
+    """What was done: it grows while files travel, and is whole at the end.
+
+    `files` counts those that were sent, `bytes` their sizes, `moved` the bytes of them that had to
+    travel, `at` those of the present file that are done, of its `size`. `made` counts directories
+    and links, `skipped` what was left as it is, `deleted` what was removed.
+    """
+
+    def __init__(self, tell: Optional[Callable[[FileEvent], object]] = None) -> None:
+        self.files = self.bytes = self.moved = 0
+        self.made = self.skipped = self.deleted = self.failed = 0
+        self.path, self.at, self.size = "", 0, 0
+        self.failures: list[FileError] = []
+        self._tell = tell
+
+    def __repr__(self) -> str:
+        shown = ("files", "bytes", "moved", "made", "skipped", "deleted", "failed")
+        return f"TransferTotals({', '.join(f'{name}={getattr(self, name)}' for name in shown)})"
+
+    def begun(self, path: Callable[[], str], size: int, *, large: bool) -> None:
+        """A file's bytes begin to travel; `large` ones are worth a line of their own."""
+        self.at, self.size = 0, size
+        if large:
+            self.path = path()
+            self._say(FileEvent("begun", self.path, size))
+
+    def sent(self, path: Callable[[], str], size: int) -> None:
+        """A file is whole at the other end."""
+        self.files += 1
+        self.bytes += size
+        self.at = self.size = 0
+        if self._tell is not None:
+            self._say(FileEvent("sent", path(), size))
+
+    def done(self, path: Callable[[], str]) -> None:
+        """A directory or link is there."""
+        self.made += 1
+        if self._tell is not None:
+            self._say(FileEvent("made", path()))
+
+    def skip(self, path: Callable[[], str], size: int, why: str) -> None:
+        """A file stays as it is."""
+        self.skipped += 1
+        if self._tell is not None:
+            what = "would-send" if why == "would-send" else "skipped"
+            self._say(FileEvent(what, path(), size, why))
+
+    def note(self, what: str, path: str) -> None:
+        """Something was deleted, or is too special to be sent."""
+        if what == "deleted":
+            self.deleted += 1
+        else:
+            self.skipped += 1
+        self._say(FileEvent(what, path))
+
+    def fail(self, error: FileError) -> None:
+        """Something could not be done."""
+        self.failed += 1
+        if len(self.failures) < _KEPT:
+            self.failures.append(error)
+        self._say(FileEvent("failed", str(error.filename or ""), error=error))
+
+    def _say(self, event: FileEvent) -> None:
+        if self._tell is not None:
+            self._tell(event)

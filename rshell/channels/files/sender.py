@@ -1,0 +1,357 @@
+"""The end that has the files: it walks them, offers them, and sends what the other end wants.
+
+Entries go ahead of the answers, up to a number, and the bytes of files follow as they are wanted:
+no file waits for a round trip of its own. Each entry is answered once, by WANT, SKIP or RESULT;
+what was wanted is answered again, by RESULT, unless it was GONE. `_open` holds those that still
+wait for an answer, so its size is what bounds both ends.
+
+Hazard: a symbolic link is read as a link, and a directory is never entered through one, except for
+a source that was named itself and stands for a file.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections import deque
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import NamedTuple, Optional, Union
+
+from rshell.channels.files.lines import Peer
+from rshell.channels.files.messages import FileNote, FileTrouble, TransferOptions
+from rshell.channels.files.progress import TransferTotals
+from rshell.channels.files.reading import Reading, open_source
+from rshell.channels.files.records import (
+    DONE,
+    FACTS,
+    FRESH,
+    GONE,
+    LAST,
+    LEAVE,
+    NOTE,
+    REASON,
+    RESULT,
+    SKIP,
+    SKIP_REASONS,
+    WANT,
+    Entry,
+    Record,
+    decode_json,
+    encode_entry,
+    unpack,
+)
+from rshell.channels.files.rules import Blocks, is_whole_directory
+from rshell.channels.files.tree import OPEN_DIRECTORY, Directories, Directory
+from rshell.channels.files.trouble import as_note, as_trouble, from_trouble, ours
+from rshell.errors import RemoteProtocolError
+from rshell.protocol.codec import Json
+
+_AHEAD = 2048  # entries that wait for an answer; the receiver allows so many and some more
+_AT_ONCE = 64  # entries before the next look at the answers
+_NOTHING = Entry(0, 0, b"f", 0, 0, 0, b"", {})
+_LARGE = 4 * 1024 * 1024
+SENDER_HEARS = (WANT, SKIP, RESULT, DONE, NOTE)
+
+
+class _Offered(NamedTuple):
+    """An entry that was sent, and where it is: `name` in a directory of `tree`."""
+
+    entry: Entry
+    directory: Directory
+    tree: Directories
+    name: bytes
+    blocks: Optional[Blocks] = None
+
+    def path(self) -> str:
+        return os.fsdecode(self.directory.path(self.entry.name))
+
+
+class _Level:
+    """A directory on the way of a walk; `names` are still to come, the next one last."""
+
+    def __init__(self, directory: Directory, index: int, names: list[bytes], whole: bool) -> None:
+        self.directory = directory
+        self.index = index
+        self.names = names
+        self.whole = whole
+
+
+class Sender:
+    """Sends the files and trees at `sources` (paths, relative to `cwd`). `run` does it all."""
+
+    def __init__(
+        self,
+        peer: Peer,
+        sources: Sequence[str],
+        options: TransferOptions,
+        totals: TransferTotals,
+        cwd: str = "",
+    ) -> None:
+        self.totals = totals
+        self._peer = peer
+        self._sources = sources
+        self._options = options
+        self._cwd = cwd
+        self._count = 0  # entries so far
+        self._open: dict[int, _Offered] = {}
+        self._wanted: deque[_Offered] = deque()
+        self._refused: set[int] = set()  # directories that the receiver has not
+        self._inodes: dict[tuple[int, int], int] = {}
+        self._trees: dict[bytes, tuple[Directory, Directories]] = {}
+        self._is_done = False
+
+    def run(self) -> None:
+        """Send everything, and wait until the receiver is done.
+
+        Raises FileError where the receiver can't take anything, Stopped, RemoteProtocolError.
+        """
+        try:
+            walk = self._walk_all()
+            walks = True
+            while not self._is_done:
+                self._hear(wait=False)
+                if walks and len(self._open) < _AHEAD:
+                    walks = self._offer(walk)
+                if self._wanted:
+                    self._send_file(self._wanted.popleft())
+                elif walks and len(self._open) < _AHEAD:
+                    continue
+                elif walks or self._open:
+                    self._hear(wait=True)
+                else:
+                    break
+            if not self._is_done:
+                self._peer.send(LAST, self._count)
+            while not self._is_done:
+                self._hear(wait=True)
+        finally:
+            for _, tree in self._trees.values():
+                tree.close()
+
+    # Walking.
+
+    def _offer(self, walk: Iterator[Union[_Offered, _Level]]) -> bool:
+        """Send the next entries; return whether there may be more."""
+        for _ in range(_AT_ONCE):
+            item = next(walk, None)
+            if item is None:
+                return False
+            if isinstance(item, _Level):
+                self._peer.send(LEAVE, item.index, bytes((item.whole,)))
+            else:
+                self._open[item.entry.number] = item
+                self._peer.send_raw(encode_entry(item.entry))
+        return True
+
+    def _walk_all(self) -> Iterator[Union[_Offered, _Level]]:
+        alone = len(self._sources) == 1
+        for source in self._sources:
+            try:
+                yield from self._walk_source(source, alone=alone)
+            except OSError as error:
+                self._failed(os.fsencode(source), error)
+
+    def _walk_source(self, source: str, *, alone: bool) -> Iterator[Union[_Offered, _Level]]:
+        path = real = os.fsencode(os.path.join(self._cwd, source))
+        name = b"" if is_whole_directory(source) else os.path.basename(path)
+        if name and not self._options.recursive:
+            real = os.path.realpath(path)  # whoever names a link to a file wants the file
+        found = os.lstat(real) if name else os.stat(path)
+        if stat.S_ISDIR(found.st_mode) and not self._options.recursive:
+            raise IsADirectoryError(errno.EISDIR, "it is a directory; those need -r")
+        if not name and not stat.S_ISDIR(found.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        base = (os.path.dirname(real) or b".") if name else path
+        if base not in self._trees:
+            root = Directory(None, b"")
+            self._trees[base] = root, Directories(root, os.open(base, OPEN_DIRECTORY))
+        root, tree = self._trees[base]
+        inside = os.path.basename(real) if name else b""
+        first = self._entry(_Offered(_NOTHING, root, tree, inside), 0, name, found, alone=alone)
+        if first is not None:
+            yield first
+            if first.entry.type == b"d":
+                below = Directory(root, inside) if name else root
+                yield from self._walk_below(tree, below, first.entry.number)
+
+    def _walk_below(
+        self, tree: Directories, directory: Directory, index: int
+    ) -> Iterator[Union[_Offered, _Level]]:
+        """Yield what is in a directory, depth first, and each directory again when it is left."""
+        levels = [self._enter(tree, directory, index)]
+        while levels:
+            level = levels[-1]
+            if not level.names or level.index in self._refused:
+                self._refused.discard(level.index)
+                yield levels.pop()
+                continue
+            name = level.names.pop()
+            try:
+                found = os.lstat(name, dir_fd=tree.fd(level.directory))
+                place = _Offered(_NOTHING, level.directory, tree, name)
+                offered = self._entry(place, level.index, name, found)
+            except FileNotFoundError:
+                continue  # removed since the names were read
+            except OSError as error:
+                self._failed(level.directory.path(name), error)
+                level.whole = False
+                continue
+            if offered is not None:
+                yield offered
+                if offered.entry.type == b"d":
+                    below = Directory(level.directory, name)
+                    levels.append(self._enter(tree, below, offered.entry.number))
+
+    def _enter(self, tree: Directories, directory: Directory, index: int) -> _Level:
+        try:
+            names = sorted(map(os.fsencode, os.listdir(tree.fd(directory))), reverse=True)
+        except OSError as error:
+            self._failed(directory.path(), error)
+            return _Level(directory, index, [], whole=False)
+        return _Level(directory, index, names, whole=True)
+
+    def _entry(
+        self,
+        place: _Offered,
+        parent: int,
+        name: bytes,
+        found: os.stat_result,
+        *,
+        alone: bool = False,
+    ) -> Optional[_Offered]:
+        """Return the next entry, None for what is not sent. Raises OSError."""
+        mode, size = found.st_mode, 0
+        more: Json = {}
+        if stat.S_ISREG(mode):
+            kind, size = b"f", found.st_size
+            if self._options.hard_links and found.st_nlink > 1:
+                key = (found.st_dev, found.st_ino)
+                more["inode"] = self._inodes.setdefault(key, len(self._inodes) + 1)
+        elif stat.S_ISDIR(mode):
+            kind = b"d"
+        elif stat.S_ISLNK(mode):
+            kind = b"l"
+            target = os.readlink(place.name, dir_fd=place.tree.fd(place.directory))
+            more["target"] = os.fsdecode(target)
+        else:
+            path = os.fsdecode(place.directory.path(name))
+            self.totals.note("special", path)
+            self._peer.send_note(FileNote("special", path).encode())
+            return None
+        if alone and kind != b"d":
+            more["alone"] = True
+        self._count += 1
+        bits = stat.S_IMODE(mode)
+        entry = Entry(self._count, parent, kind, bits, found.st_mtime_ns, size, name, more)
+        return place._replace(entry=entry)
+
+    # Answers.
+
+    def _hear(self, *, wait: bool) -> None:
+        """Take the answers that are there; with `wait`, one at least."""
+        record = self._peer.receive(wait=wait)
+        while record is not None:
+            self._take(record)
+            record = self._peer.receive(wait=False) if not self._is_done else None
+
+    def _take(self, record: Record) -> None:
+        number = record.number
+        if record.type == NOTE:
+            self._take_note(FileNote.decode(decode_json(record)))
+            return
+        if record.type == DONE:
+            self._take_done(record)
+            return
+        offered = self._open.get(number)
+        if offered is None:
+            raise RemoteProtocolError(f"an answer for the entry {number}, which has had its answer")
+        if record.type == WANT:
+            if offered.entry.type != b"f" or offered.blocks is not None:
+                raise RemoteProtocolError(f"a WANT for the entry {number}, which has no bytes")
+            blocks = Blocks.decode(record.payload)
+            self._wanted.append(offered._replace(blocks=blocks))
+            return
+        del self._open[number]
+        entry = offered.entry
+        if record.type == SKIP:
+            (reason,) = unpack(REASON, record)
+            if reason >= len(SKIP_REASONS):
+                raise RemoteProtocolError(f"a SKIP with the reason {reason}")
+            why = SKIP_REASONS[reason]
+            if why == "would-send" or (why != "lost-parent" and entry.type != b"d"):
+                self.totals.skip(offered.path, entry.size, why)
+        elif record.payload:
+            if entry.type == b"d":
+                self._refused.add(number)
+            trouble = FileTrouble.decode(decode_json(record))
+            self.totals.fail(from_trouble(trouble, offered.path()))
+        elif entry.type == b"f":
+            self.totals.sent(offered.path, entry.size)
+        else:
+            self.totals.done(offered.path)
+
+    def _take_done(self, record: Record) -> None:
+        self._is_done = True
+        if record.payload:
+            raise from_trouble(FileTrouble.decode(decode_json(record)))
+        if record.number != self._count or self._open:
+            raise RemoteProtocolError(
+                f"the other end was done with {record.number} entries of {self._count}"
+            )
+
+    def _take_note(self, note: FileNote) -> None:
+        if note.what == "failed":
+            self.totals.fail(from_trouble(note))
+        else:
+            self.totals.note(note.what, note.path)
+
+    # One file.
+
+    def _send_file(self, wanted: _Offered) -> None:
+        index = wanted.entry.number
+        if index not in self._open:
+            return  # the receiver has failed with it meanwhile
+        self.totals.begun(wanted.path, wanted.entry.size, large=wanted.entry.size >= _LARGE)
+        try:
+            fd, found = open_source(wanted.name, wanted.tree.fd(wanted.directory))
+            try:
+                self._send_open(wanted, fd, found)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            self._gone(wanted, error)
+
+    def _send_open(self, wanted: _Offered, fd: int, found: os.stat_result) -> None:
+        entry = wanted.entry
+        blocks = wanted.blocks
+        for attempt in range(2):
+            if attempt or (found.st_size, found.st_mtime_ns) != (entry.size, entry.mtime):
+                facts = (stat.S_IMODE(found.st_mode), found.st_mtime_ns, found.st_size)
+                self._peer.send(FRESH, entry.number, FACTS.pack(*facts))
+            try:
+                reading = Reading(self._peer, entry.number, fd, found, self.totals)
+                if reading.send(blocks, partial(self._check, entry.number)):
+                    return
+            except EOFError:
+                pass
+            found, blocks = os.fstat(fd), None
+        raise OSError(errno.EAGAIN, "it changed while it was read, twice")
+
+    def _check(self, index: int) -> None:
+        """Take the answers that are there. Raises OSError where the receiver has failed with it."""
+        self._hear(wait=False)
+        if index not in self._open:
+            raise OSError(errno.ECANCELED, "the other end could not take it")
+
+    def _gone(self, wanted: _Offered, error: OSError) -> None:
+        """Give a file up."""
+        if self._open.pop(wanted.entry.number, None) is not None:
+            self.totals.fail(ours(error, os.fsencode(wanted.path())))
+        self._peer.send_json(GONE, wanted.entry.number, as_trouble(error))
+
+    def _failed(self, path: bytes, error: OSError) -> None:
+        """Tell both ends of what can't be read and so has no entry."""
+        self.totals.fail(ours(error, path))
+        self._peer.send_note(as_note("failed", path, error).encode())
