@@ -226,7 +226,7 @@ def parse(arguments: list[str]) -> Options:
     if via is not None and has_way:
         way, via = Way.of_words(via), None
     elif via is None and not local:
-        address, way = _find_place(host, given.get("-p"))
+        address, way = find_place(host, given.get("-p"))
         if address is not None and address.path is not None:
             _refuse_conflicts({**asked, "SOCKET": str(address)})
     if way is not None:
@@ -244,7 +244,7 @@ def parse(arguments: list[str]) -> Options:
         no_stdin="-n" in given,
         terminal="-t" in given,
         timeout=_seconds(given.get("--timeout")),
-        resume_window=_window(given.get("--resume-window")),
+        resume_window=window_of(given.get("--resume-window")),
         json="--json" in given,
         fingerprint=given.get("--fingerprint"),
         ca=given.get("--ca"),
@@ -326,8 +326,7 @@ def _check_name(name: str, of: str) -> None:
 
 
 def _refuse_conflicts(given: dict[str, str]) -> None:
-    conflict = find_conflict(given)
-    if conflict:
+    if conflict := find_conflict(given):
         raise UsageError(conflict)
 
 
@@ -354,7 +353,7 @@ def _take_options(arguments: list[str], given: dict[str, str]) -> list[str]:
     return words
 
 
-def _find_place(host: str | None, port: str | None) -> tuple[Address | None, Way | None]:
+def find_place(host: str | None, port: str | None) -> tuple[Address | None, Way | None]:
     """Return the address of a server, or else the way in, that the words or a default name."""
     wanted = None if port is None else Address.parse(f"localhost:{port}").port
     # An empty HOST, such as an unset variable of a script, must not run things here instead.
@@ -384,7 +383,8 @@ def _prompt(text: str | None) -> str | None:
     return text
 
 
-def _window(text: str | None) -> float | None:
+def window_of(text: str | None) -> float | None:
+    """Return the seconds of --resume-window. Raises UsageError."""
     return 0.0 if text == "0" else _seconds(text, "--resume-window")
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import asyncio
+import os
+from collections.abc import AsyncIterable, Awaitable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
 
+from rshell.aio import accompanied, in_thread
 from rshell.channels.process.client import PathLike
 from rshell.transport.live_session import LiveSession
 
@@ -14,6 +18,7 @@ if TYPE_CHECKING:
     from rshell.channels.files.client import OnEvent, Progress
     from rshell.channels.files.progress import TransferTotals
     from rshell.channels.files.remote import RemoteFiles
+    from rshell.channels.process.feeding import Readable
 
     class Transfer(TypedDict, total=False):
         """How `put` and `get` send, see TransferOptions."""
@@ -30,6 +35,13 @@ if TYPE_CHECKING:
         dry_run: bool
         inplace: bool
         fsync: bool
+
+
+class Writable(Protocol):
+    """A file, open for writing bytes."""
+
+    def write(self, data: bytes, /) -> object:
+        """Write all of the bytes."""
 
 
 class FilesOfClient:
@@ -49,7 +61,7 @@ class FilesOfClient:
 
     async def put(
         self,
-        sources: PathLike | Sequence[PathLike],
+        sources: PathLike | Sequence[PathLike] | Readable | AsyncIterable[bytes],
         target: PathLike,
         *,
         progress: Progress | None = None,
@@ -61,7 +73,9 @@ class FilesOfClient:
         One file becomes `target`, or goes into it where that is a directory; several do, and so do
         directories, which need `recursive`; of `SOURCE/` only what is in it. What is the same there
         is left, and what an earlier try left behind is taken up again. `progress` is called with
-        the totals ten times a second, `on_event` with a FileEvent for each file.
+        the totals ten times a second, `on_event` with a FileEvent for each file. A file that is
+        open for reading, or an asynchronous iterator of blocks, becomes the file `target`; options
+        mean nothing then.
 
         Raises a FileError for one file that failed, TransferFailed where others did not, and what
         ends the session. Cancelling leaves what can be taken up again, and no half a file.
@@ -71,12 +85,21 @@ class FilesOfClient:
 
         chosen = TransferOptions(**options)
         (there,) = as_paths(target)
+        if hasattr(sources, "read") or isinstance(sources, AsyncIterable):
+            from rshell.channels.files.progress import TransferTotals
+            from rshell.channels.files.single import put_blocks
+            from rshell.channels.process.feeding import blocks_of
+
+            totals = TransferTotals(on_event)
+            blocks = blocks_of(sources, "utf-8")  # type: ignore[arg-type]
+            await _accompanied(put_blocks(self.files, blocks, there, totals), progress, totals)
+            return totals
         return await put_files(self._live, as_paths(sources), there, chosen, progress, on_event)
 
     async def get(
         self,
         sources: PathLike | Sequence[PathLike],
-        target: PathLike = ".",
+        target: PathLike | Writable = ".",
         *,
         progress: Progress | None = None,
         on_event: OnEvent | None = None,
@@ -84,11 +107,59 @@ class FilesOfClient:
     ) -> TransferTotals:
         """Fetch files and trees from the server; all else is as with `put`.
 
-        The server expands `*`, `?` and `[...]` in `sources`.
+        The server expands `*`, `?` and `[...]` in `sources`. A file that is open for writing as the
+        `target` gets the bytes of one source. To take them one by one, see `files.open`.
         """
         from rshell.channels.files.client import as_paths, get_files
         from rshell.channels.files.messages import TransferOptions
 
         chosen = TransferOptions(**options)
+        if not isinstance(target, (str, os.PathLike)):
+            from rshell.channels.files.progress import TransferTotals
+
+            (there,) = as_paths(sources)
+            totals = TransferTotals(on_event)
+            await _accompanied(self._write_into(target, there, totals), progress, totals)
+            return totals
         (here,) = as_paths(target)
         return await get_files(self._live, as_paths(sources), here, chosen, progress, on_event)
+
+    async def _write_into(self, file: Writable, path: str, totals: TransferTotals) -> None:
+        from rshell.channels.files.single import get_blocks
+
+        async for block in get_blocks(self.files, path, totals):
+            await asyncio.wrap_future(in_thread(partial(file.write, block), "writing a file"))
+
+    async def relay(
+        self,
+        sources: PathLike | Sequence[PathLike],
+        other: FilesOfClient,
+        target: PathLike,
+        *,
+        progress: Progress | None = None,
+        on_event: OnEvent | None = None,
+        **options: Unpack[Transfer],
+    ) -> TransferTotals:
+        """Send files and trees of this server to that of `other`, through this program's memory.
+
+        All else is as with `put` and `get`.
+        """
+        from rshell.channels.files.client import as_paths
+        from rshell.channels.files.messages import TransferOptions
+        from rshell.channels.files.relay import relay_files
+
+        chosen, paths = TransferOptions(**options), as_paths(sources)
+        (there,) = as_paths(target)
+        return await relay_files(self._live, other._live, paths, there, chosen, progress, on_event)
+
+
+async def _accompanied(
+    doing: Awaitable[None], progress: Progress | None, totals: TransferTotals
+) -> None:
+    if progress is None:
+        await doing
+        return
+    from rshell.channels.files.client import report
+
+    await accompanied(doing, report(progress, totals))
+    progress(totals)

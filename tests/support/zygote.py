@@ -35,6 +35,7 @@ import rshell
 
 MOST = 256 * 1024  # bytes of a request: arguments and environment
 PROGRAMS = (
+    "rshell.cli.cp",
     "rshell.cli.rshell",
     "rshell.cli.server",
     "rshell.cli.token",

@@ -81,7 +81,7 @@ async def _transfer(
         if progress is None:
             await doing
         else:
-            await accompanied(doing, _report(progress, totals))
+            await accompanied(doing, report(progress, totals))
             progress(totals)
     except RemoteProtocolError as error:
         channel.reset("bad-message", str(error))
@@ -90,17 +90,19 @@ async def _transfer(
         channel.reset("cancelled", "the client gave up")
         raise
     channel.close()
-    _raise_failures(totals)
+    raise_failures(totals)
     return totals
 
 
-async def _report(progress: Progress, totals: TransferTotals) -> None:
+async def report(progress: Progress, totals: TransferTotals) -> None:
+    """Call `progress` ten times a second, for ever."""
     while True:
         progress(totals)
         await asyncio.sleep(_PROGRESS_SECONDS)
 
 
-def _raise_failures(totals: TransferTotals) -> None:
+def raise_failures(totals: TransferTotals) -> None:
+    """Raise the one failure of a transfer that did nothing else, or TransferFailed for some."""
     if not totals.failed:
         return
     first = totals.failures[0]

@@ -46,6 +46,12 @@ class TransferTotals:
         shown = ("files", "bytes", "moved", "made", "skipped", "deleted", "failed")
         return f"TransferTotals({', '.join(f'{name}={getattr(self, name)}' for name in shown)})"
 
+    def add(self, other: TransferTotals) -> None:
+        """Count what another transfer did as well."""
+        for name in ("files", "bytes", "moved", "made", "skipped", "deleted", "failed"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.failures += other.failures
+
     def begun(self, path: Callable[[], str], size: int, *, large: bool) -> None:
         """A file's bytes begin to travel; `large` ones are worth a line of their own."""
         self.at, self.size = 0, size

@@ -1,0 +1,194 @@
+"""`rshell-cp`: files and trees to another machine, from there, or between two.
+
+Each machine that is named gets one session. What the server expands and what is compared is the
+channel's business; here it is who sends to whom, what is said meanwhile, and the status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import Any
+
+from rshell.aio import Opening
+from rshell.channels.files.progress import FileEvent, TransferTotals
+from rshell.channels.files.rules import is_whole_directory
+from rshell.channels.files.single import get_blocks
+from rshell.cli.cp_options import HELP, CopyOptions, Place, parse
+from rshell.cli.cp_progress import CopyProgress
+from rshell.cli.report import Report, tell_link
+from rshell.cli.standard import keep_standard_descriptors, print_text, say
+from rshell.cli.streams import InputDescriptor, Leaving, Left, OutputDescriptor, on_signals
+from rshell.client.client import Client
+from rshell.client.connect import connect
+from rshell.errors import FileError, TransferFailed
+from rshell.values import Limits
+
+FAILED_STATUS = 1
+
+
+def run(limits: Limits | None = None) -> None:
+    """Run the command and exit with its status; without `limits` they are the usual ones."""
+    status = 255
+    try:
+        keep_standard_descriptors()
+        status = main(sys.argv[1:], limits)
+    except BaseException as error:  # it could not even be told
+        say(f"{type(error).__name__}: {error}")
+    finally:
+        # Threads that are blocked in a read would be waited for otherwise.
+        os._exit(status)
+
+
+def main(arguments: list[str], limits: Limits | None = None) -> int:
+    """Run the command line and return the status, whatever goes wrong."""
+    try:
+        options = parse(arguments)
+        if options.action == "help":
+            print_text(HELP.rstrip("\n"))
+            return 0
+        if options.action == "version":
+            from rshell import __version__
+
+            print_text(f"rshell-cp {__version__}")
+            return 0
+        return asyncio.run(_run(options, limits or Limits()))
+    except KeyboardInterrupt:
+        error: BaseException = Left.by(signal.SIGINT)
+    except Exception as caught:
+        error = caught
+    return Report().failed(error)
+
+
+async def _run(options: CopyOptions, limits: Limits) -> int:
+    stdout, stderr = OutputDescriptor(1), OutputDescriptor(2, is_optional=True)
+    progress = CopyProgress(options, stdout, stderr)
+
+    def show() -> None:
+        progress.complain(progress.line())
+
+    async with Leaving() as leaving:
+        with on_signals({signal.SIGUSR1: show}):
+            try:
+                copying = _Copying(options, limits, progress, stdout)
+                status = await leaving.unless_left(copying.run())
+                await stdout.drain()
+                return status
+            except Left as left:
+                progress.complain("stopped; the same command goes on from here")
+                return left.status
+            finally:
+                await stderr.finish()
+
+
+class _Copying:
+    """One run of the command."""
+
+    def __init__(
+        self, options: CopyOptions, limits: Limits, progress: CopyProgress, stdout: OutputDescriptor
+    ) -> None:
+        self._options = options
+        self._limits = limits
+        self._progress = progress
+        self._stdout = stdout
+        self._clients: dict[str, Client] = {}
+        self._totals = TransferTotals()
+        self._told = False  # whether an error was
+
+    async def run(self) -> int:
+        """Copy everything; return the status. Raises RshellError for a machine out of reach."""
+        options = self._options
+        async with AsyncExitStack() as stack:
+            hosts = {place.host for place in (*options.sources, options.target)} - {None}
+            for host in sorted(map(str, hosts)):
+                self._clients[host] = await stack.enter_async_context(self._connect(host))
+            await self._copy()
+        self._progress.finish(self._totals)
+        return FAILED_STATUS if self._totals.failed else 0
+
+    def _connect(self, host: str) -> Opening[Client]:
+        options, limits = self._options, self._limits
+        if options.resume_window is not None:
+            limits = replace(limits, resume_window=options.resume_window)
+        return connect(
+            options.find(host),
+            local=options.local,
+            via=options.via,
+            background=options.background,
+            fingerprint=options.fingerprint,
+            ca=options.ca,
+            limits=limits,
+        )
+
+    async def _copy(self) -> None:
+        options = self._options
+        sources, target = options.sources, options.target
+        if not options.quiet:
+            for client in self._clients.values():
+                tell_link(client, self._progress.complain, way_out=" (Ctrl-C stops)")
+        for host in dict.fromkeys(place.host for place in sources):
+            paths = [place.path for place in sources if place.host == host]
+            self._announce(paths, target)
+            self._told = False
+            try:
+                totals = await self._send(host, paths)
+            except TransferFailed as failed:
+                totals = failed.totals
+            except FileError as error:
+                totals = TransferTotals()
+                totals.failed = 1
+                if not self._told:
+                    self._tell(FileEvent("failed", str(error.filename or target.path), error=error))
+            self._totals.add(totals)
+
+    async def _send(self, host: str | None, paths: list[str]) -> TransferTotals:
+        options, target = self._options, self._options.target
+        how: dict[str, Any] = {"progress": self._progress.look, "on_event": self._tell}
+        chosen = vars(options.transfer)
+        if host is None:
+            there = self._clients[str(target.host)]
+            if options.sources[0].is_stdio:
+                return await there.put(_stdin(), target.path, **how)
+            return await there.put(paths, target.path, **how, **chosen)
+        here = self._clients[host]
+        if target.is_stdio:
+            return await self._to_stdout(here, paths[0])
+        if target.host is None:
+            return await here.get(paths, target.path, **how, **chosen)
+        return await here.relay(paths, self._clients[target.host], target.path, **how, **chosen)
+
+    async def _to_stdout(self, client: Client, path: str) -> TransferTotals:
+        totals = TransferTotals()
+        async for block in get_blocks(client.files, path, totals):
+            await self._stdout.write(block)
+            self._progress.look(totals)
+        await self._stdout.drain()
+        return totals
+
+    def _tell(self, event: FileEvent) -> None:
+        self._told = self._told or event.error is not None
+        self._progress.tell(event)
+
+    def _announce(self, paths: list[str], target: Place) -> None:
+        """Say which rule holds for directories, for --dry-run."""
+        for path in paths:
+            if self._options.transfer.recursive and is_whole_directory(path):
+                self._progress.announce(f"what is in {path} goes into {target.path}")
+            elif self._options.transfer.recursive:
+                name = path.rpartition("/")[2]
+                self._progress.announce(f"{path} becomes {target.path.rstrip('/')}/{name}")
+
+
+async def _stdin() -> AsyncIterator[bytes]:
+    source = InputDescriptor(0)
+    while block := await source.read():
+        yield block
+
+
+if __name__ == "__main__":
+    run()
