@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Optional
@@ -20,6 +21,7 @@ from rshell.errors import RemoteProtocolError, TransferFailed
 from rshell.transport.live_session import LiveSession
 
 _PROGRESS_SECONDS = 0.1
+_TOLD_SECONDS = 0.02
 
 Progress = Callable[[TransferTotals], object]
 OnEvent = Callable[[FileEvent], object]
@@ -68,13 +70,8 @@ async def _transfer(
     progress: Optional[Progress],
     on_event: Optional[OnEvent],
 ) -> TransferTotals:
-    loop = asyncio.get_running_loop()
-
-    def tell(event: FileEvent) -> None:
-        assert on_event is not None
-        loop.call_soon_threadsafe(on_event, event)
-
-    totals = TransferTotals(None if on_event is None else tell)
+    events = _Events(on_event) if on_event is not None else None
+    totals = TransferTotals(None if events is None else events.tell)
     channel = await ask(live, "files", request)
     try:
         doing = converse(channel, partial(work, totals), hears)
@@ -89,9 +86,35 @@ async def _transfer(
     except BaseException:
         channel.reset("cancelled", "the client gave up")
         raise
+    finally:
+        if events is not None:
+            events.hand_out()
     channel.close()
     raise_failures(totals)
     return totals
+
+
+class _Events:
+    """Hands events from the thread to the loop, many at once: waking it costs more than they do."""
+
+    def __init__(self, on_event: OnEvent) -> None:
+        self._on_event = on_event
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[FileEvent] = deque()
+        self._is_due = False
+
+    def tell(self, event: FileEvent) -> None:
+        """Have an event told soon; called by the thread."""
+        self._waiting.append(event)
+        if not self._is_due:
+            self._is_due = True
+            self._loop.call_soon_threadsafe(self._loop.call_later, _TOLD_SECONDS, self.hand_out)
+
+    def hand_out(self) -> None:
+        """Tell what waits."""
+        self._is_due = False
+        while self._waiting:
+            self._on_event(self._waiting.popleft())
 
 
 async def report(progress: Progress, totals: TransferTotals) -> None:

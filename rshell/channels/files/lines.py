@@ -168,7 +168,7 @@ class Peer:
         """
         while not self._arrived:
             block = self._incoming.take(wait=False)
-            if (block is None and wait) or len(self._batch) >= _SOON:
+            if wait if block is None else len(self._batch) >= _SOON:
                 self.flush()
             if block is None and wait:
                 block = self._incoming.take(wait=True)
