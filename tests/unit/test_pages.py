@@ -15,7 +15,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md")
 _LINK = re.compile(r"\]\(([^)#:\s]*)(?:#([^)]*))?\)")
 _HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 _MESSAGE = re.compile(r"(``?)(.+?)\1(?=, |$)")
-_PAGES_OF_COMMANDS = ("commands", "errors", "security", "tutorial")
+_PAGES_OF_COMMANDS = ("commands", "errors", "files", "security", "tutorial")
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 _FENCED = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 

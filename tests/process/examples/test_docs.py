@@ -21,8 +21,8 @@ import rshell
 from tests.support.commands import ROOT
 
 DOCS = ROOT / "docs"
-PAGES = ("api", "lasting", "embedding", "kinds", "execution")
-_API_PAGES = ("api", "lasting", "embedding", "kinds")
+PAGES = ("api", "lasting", "files", "embedding", "kinds", "execution")
+_API_PAGES = ("api", "lasting", "files", "embedding", "kinds")
 
 _BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 

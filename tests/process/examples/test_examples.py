@@ -48,6 +48,11 @@ EXPECTED = {
         f"SHA-256 there: {hashlib.sha256(_HUNDRED_MEGABYTES).hexdigest()}",
     ],
     "send_file": ["sent 67108864 bytes", "both sums are equal: True"],
+    "copy_tree": [
+        "101 files sent",
+        "1 file sent, 245760 of its 4000000 bytes",
+        "No such file or directory: /no/such/file",
+    ],
     "embed_server": [
         "commands run as usual",
         "the program has counted: True",
