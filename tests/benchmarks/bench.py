@@ -32,6 +32,8 @@ class Effort:
     repeats: int = 200  # of what takes a millisecond
     output: int = 2048 * MIB
     input: int = 1024 * MIB
+    file: int = 1024 * MIB
+    files: int = 10_000
     delayed: int = 1024 * MIB
     delayed_ssh: int = 96 * MIB  # of a peer that moves 20 MB a second
     sessions: int = 500
@@ -63,6 +65,8 @@ TINY = Effort(
     repeats=2,
     output=2 * MIB,
     input=2 * MIB,
+    file=2 * MIB,
+    files=20,
     delayed=2 * MIB,
     delayed_ssh=MIB // 4,
     sessions=3,

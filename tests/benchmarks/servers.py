@@ -38,6 +38,7 @@ UsePAM no
 PasswordAuthentication no
 PrintMotd no
 LogLevel INFO
+Subsystem sftp internal-sftp
 SetEnv HOME={directory}
 """
 
@@ -64,7 +65,7 @@ class RshellServer:
 
     def command(self, command: str, *, address: str | None = None) -> list[str]:
         """Return the argv of `rshell -c COMMAND`; its environment is `env`."""
-        return [*_program("rshell"), "-c", command, address or self.address]
+        return [*program("rshell"), "-c", command, address or self.address]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ def rshell_server(
     env |= {"XDG_STATE_HOME": f"{directory}/state", "XDG_CONFIG_HOME": f"{directory}/config"}
     # An installed program has its bytecode, whatever this checkout keeps.
     env["PYTHONPYCACHEPREFIX"] = f"{directory}/bytecode"
-    argv = [*inside, *_program("rshell-server")]
+    argv = [*inside, *program("rshell-server")]
     argv += ["--host", host, "--port", "0", "--unix", str(unix)]
     with _running(argv, lambda: _told_port(log, host) is not None, env, log) as process:
         line, port = local_token(directory / "state" / "rshell" / "server"), _told_port(log, host)
@@ -176,9 +177,10 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def _program(name: str) -> list[str]:
+def program(name: str) -> list[str]:
     """Return the argv of a command of this very Python, installed or not."""
     installed = Path(sys.executable).with_name(name)
     if installed.exists():
         return [str(installed)]
-    return [sys.executable, "-m", "rshell.cli." + ("rshell" if name == "rshell" else "server")]
+    module = name.removeprefix("rshell-")
+    return [sys.executable, "-m", f"rshell.cli.{module}"]

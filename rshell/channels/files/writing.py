@@ -306,9 +306,9 @@ class Writing:
             self._old = -1
 
 
-def _is_ours(fd: int, name: bytes, dir_fd: int) -> bool:
+def _is_ours(fd: int, name: bytes, dir_fd: int, found: Optional[os.stat_result] = None) -> bool:
     """Whether this is a plain file of ours, has that one name, and could be locked."""
-    found = os.fstat(fd)
+    found = found or os.fstat(fd)
     if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink != 1:
         return False
     try:
@@ -327,15 +327,17 @@ def write_small(
         return False
     partial = partial_name(name)
     try:
-        fd = os.open(partial, os.O_CREAT | os.O_EXCL | _OPEN, 0o600, dir_fd=dir_fd)
+        fd = os.open(partial, os.O_CREAT | os.O_EXCL | _OPEN, mode & 0o777, dir_fd=dir_fd)
     except FileExistsError:
         return False
     try:
-        if not _is_ours(fd, partial, dir_fd):
+        found = os.fstat(fd)
+        if not _is_ours(fd, partial, dir_fd, found):
             return False
         if data and os.write(fd, data) != len(data):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        os.fchmod(fd, mode)
+        if stat.S_IMODE(found.st_mode) != mode:
+            os.fchmod(fd, mode)
         os.utime(fd, ns=(mtime, mtime))
         os.rename(partial, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
     except OSError:

@@ -1,0 +1,156 @@
+"""Rows about files: one large file and many small ones, beside what people use else.
+
+Files live where memory does (/dev/shm, where there is one): a disk's own moods are no part of what
+is compared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import shlex
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.benchmarks.bench import Bench
+from tests.benchmarks.measure import MIB, in_turns, memory, rate, run_quietly, size_text
+from tests.benchmarks.proxy import delayed
+from tests.benchmarks.result import Result, at_most
+from tests.benchmarks.servers import HOST, program
+
+_SMALL = 4096
+_IN_DIRECTORY = 500
+_ONE_WAY = 0.05
+_SHELL = ["sh", "-c"]
+
+
+@contextmanager
+def _room() -> Iterator[Path]:
+    where = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with TemporaryDirectory(prefix="rshell-benchmark-", dir=where) as name:
+        yield Path(name)
+
+
+def _make_tree(root: Path, count: int) -> Path:
+    for number in range(count):
+        directory = root / f"d{number // _IN_DIRECTORY}"
+        if number % _IN_DIRECTORY == 0:
+            directory.mkdir(parents=True)
+        (directory / f"f{number}").write_bytes(os.urandom(_SMALL))
+    return root
+
+
+def _cp(*arguments: str) -> list[str]:
+    return [*program("rshell-cp"), *arguments]
+
+
+def _fresh(target: Path, argv: list[str], env: dict[str, str] | None) -> Callable[[], None]:
+    def work() -> None:
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir()
+        run_quietly(argv, env=env)
+
+    return work
+
+
+def large_file(bench: Bench) -> list[Result]:
+    """Send and fetch one large file over TLS, beside a remote cat and scp."""
+    size, server = bench.effort.file, bench.server
+    results = []
+    with _room() as room:
+        source, target = room / "source", room / "target"
+        with source.open("wb") as file:
+            for _ in range(size // MIB):
+                file.write(os.urandom(MIB))
+        cat_up = shlex.join(server.command(f"cat > {target}/f")) + f" < {source}"
+        cat_down = shlex.join(server.command(f"cat {source}")) + f" > {target}/f"
+        remote = f"{server.address}:"
+        works = [
+            _fresh(target, [*_SHELL, cat_up], server.env),
+            _fresh(target, _cp(str(source), f"{remote}{target}/f"), server.env),
+            _fresh(target, [*_SHELL, cat_down], server.env),
+            _fresh(target, _cp(f"{remote}{source}", f"{target}/f"), server.env),
+        ]
+        if bench.sshd is not None and shutil.which("scp"):
+            works.append(_fresh(target, _scp(bench, str(source), f"{target}/f"), None))
+        times = in_turns(works, bench.effort.rounds)
+    for name, cat, own in (("sent", times[0], times[1]), ("fetched", times[2], times[3])):
+        what = f"{size_text(size)} in one file {name}, TLS, rshell-cp"
+        beside = f"cat {rate(size, cat):.0f} MB/s"
+        figure = f"{rate(size, own):.0f} MB/s"
+        results.append(Result(what, figure, beside, at_most(1.15, "of cat's time"), own / cat))
+        if len(times) > 4:
+            beside = f"scp {rate(size, times[4]):.0f} MB/s"
+            bound = at_most(1.0, "of scp's time")
+            results.append(Result(what, figure, beside, bound, own / times[4]))
+    return results
+
+
+def _scp(bench: Bench, *arguments: str) -> list[str]:
+    assert bench.sshd is not None
+    *ssh, login, _ = bench.sshd.command("")
+    options = [word if word != "-p" else "-P" for word in ssh[1:]]
+    return ["scp", "-q", "-r", *options, *arguments[:-1], f"{login}:{arguments[-1]}"]
+
+
+def small_files(bench: Bench) -> list[Result]:
+    """Send, fetch and compare many small files over TLS, beside tar over rshell and scp."""
+    count, server = bench.effort.files, bench.server
+    with _room() as room:
+        source, target = _make_tree(room / "source", count), room / "target"
+        remote = f"{server.address}:"
+        untar = shlex.join(server.command(f"tar x -C {target}"))
+        tar = shlex.join(server.command(f"tar c -C {room} source"))
+        put = _cp("-r", str(source), f"{remote}{target}")
+        get = _cp("-r", f"{remote}{source}", str(target))
+        works = [
+            _fresh(target, [*_SHELL, f"tar c -C {room} source | {untar}"], server.env),
+            _fresh(target, put, server.env),
+            _fresh(target, [*_SHELL, f"{tar} | tar x -C {target}"], server.env),
+            _fresh(target, get, server.env),
+        ]
+        if bench.sshd is not None and shutil.which("scp"):
+            works.append(_fresh(target, _scp(bench, str(source), str(target)), None))
+        times = in_turns(works, bench.effort.rounds)
+        works[1]()
+        (again,) = in_turns([lambda: run_quietly(put, env=server.env)], bench.effort.rounds)
+        peak = memory(server.pid, "VmHWM")
+    results = []
+    for name, tar_took, own in (("sent", times[0], times[1]), ("fetched", times[2], times[3])):
+        what = f"{count} files of 4 KiB {name}, TLS, rshell-cp"
+        figure = f"{own:.2f} s"
+        bound = at_most(1.5, "of tar's time")
+        beside = f"tar over rshell {tar_took:.2f} s"
+        results.append(Result(what, figure, beside, bound, own / tar_took))
+        if len(times) > 4:
+            bound = at_most(1 / 3, "of scp's time")
+            results.append(Result(what, figure, f"scp {times[4]:.2f} s", bound, own / times[4]))
+    what = f"{count} files that are the same already"
+    results.append(Result(what, f"{again:.2f} s", "", at_most(0.5, "s"), again))
+    client = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    for name, size in (("server", peak), ("largest client", client)):
+        what = f"peak memory of file transfers, {name}"
+        results.append(Result(what, f"{size / MIB:.1f} MiB", "", at_most(80, "MiB"), size / MIB))
+    return results
+
+
+def far_files(bench: Bench) -> list[Result]:
+    """Send many small files over a link with a round trip of 100 ms."""
+    count = bench.effort.files
+    with _room() as room, delayed(bench.server.port, _ONE_WAY) as port:
+        source, target = _make_tree(room / "source", count), room / "target"
+        took = asyncio.run(_far_put(bench, f"{HOST}:{port}", source, target))
+    what = f"100 ms round trip, {count} files of 4 KiB sent"
+    return [Result(what, f"{took:.2f} s", "", at_most(5, "s"), took)]
+
+
+async def _far_put(bench: Bench, address: str, source: Path, target: Path) -> float:
+    async with bench.connect(address) as client:
+        start = time.perf_counter()
+        await client.put(source, target, recursive=True)
+        return time.perf_counter() - start
