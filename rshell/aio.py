@@ -1,18 +1,25 @@
 """What asyncio lacks and several layers need, once each: who waits, who owns, who opens.
 
-Nothing here knows anything of rshell. `timeout` is asyncio's own.
+Nothing here knows anything of rshell. What asyncio lacked before Python 3.11 is at the end, under
+the names and with the meaning that it has there; it goes when no older Python is served.
+
+Hazards:
+- `asyncio.TimeoutError` is not the built-in `TimeoutError` before Python 3.11. `timeout` raises the
+  built-in one everywhere; `asyncio.wait_for` does not, and before Python 3.12 it may also lose a
+  cancellation: nobody here uses it.
+- Before Python 3.10 events, locks and queues belong to the loop that runs where they are made.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, TypeVar
-
-timeout = asyncio.timeout
 
 Result = TypeVar("Result")
 
@@ -202,3 +209,81 @@ class Opening(Generic[Opened]):
     async def __aexit__(self, *exc_info: Any) -> None:
         assert self._opened is not None
         await self._opened.__aexit__(*exc_info)
+
+
+if sys.version_info >= (3, 11):
+    timeout = asyncio.timeout
+
+    def count_cancels(task: asyncio.Task[Any]) -> None:
+        """Have `cancelling(task)` know of all cancels from now on."""
+
+    def cancelling(task: asyncio.Task[Any]) -> int:
+        """Return how often `task` was cancelled since `count_cancels`, swallowed timeouts apart."""
+        return task.cancelling()
+
+else:
+
+    class _Cancels:
+        """Stands before `task.cancel`, which all call who cancel, asyncio's own code included."""
+
+        def __init__(self, task: asyncio.Task[Any]) -> None:
+            self.count = 0
+            self._task = weakref.ref(task)  # which holds this
+            task.__dict__["cancel"] = self
+
+        def __call__(self, msg: Any = None) -> bool:
+            task = self._task()
+            if task is None or task.done():
+                return False
+            self.count += 1
+            return type(task).cancel(task, msg)
+
+    def count_cancels(task: asyncio.Task[Any]) -> _Cancels:
+        """Have `cancelling(task)` know of all cancels from now on."""
+        found = task.__dict__.get("cancel")
+        return found if isinstance(found, _Cancels) else _Cancels(task)
+
+    def cancelling(task: asyncio.Task[Any]) -> int:
+        """Return how often `task` was cancelled since `count_cancels`, swallowed timeouts apart."""
+        return count_cancels(task).count
+
+    class timeout:
+        """Cancels the block that it guards after `delay` seconds, which raises TimeoutError then.
+
+        A cancel from elsewhere in the same moment is not lost: then the block is cancelled.
+        """
+
+        def __init__(self, delay: float | None) -> None:
+            self._delay = delay
+            self._timer: asyncio.TimerHandle | None = None
+            self._has_expired = False
+
+        async def __aenter__(self) -> timeout:
+            task = asyncio.current_task()
+            if task is None:
+                raise RuntimeError("a timeout is for the inside of a task")
+            self._task = task
+            self._cancels = count_cancels(task)
+            self._before = self._cancels.count
+            if self._delay is not None:
+                loop = asyncio.get_running_loop()
+                self._timer = loop.call_later(max(self._delay, 0), self._expire)
+            return self
+
+        async def __aexit__(
+            self, kind: type[BaseException] | None, error: BaseException | None, trace: object
+        ) -> None:
+            if self._timer is not None:
+                self._timer.cancel()
+            if self._has_expired:
+                self._cancels.count -= 1
+                if self._cancels.count <= self._before and kind is asyncio.CancelledError:
+                    raise TimeoutError from error
+
+        def expired(self) -> bool:
+            """Whether the time was up before the block was left."""
+            return self._has_expired
+
+        def _expire(self) -> None:
+            self._has_expired = True
+            self._task.cancel()

@@ -95,6 +95,7 @@ class ChildLink:
 def local_server_argv() -> tuple[str, ...]:
     """Return the argv of a server on its stdio, run by this very Python and package."""
     root = str(Path(__file__).resolve().parents[2])
-    start = "import sys; sys.path.insert(0, sys.argv.pop(1)); "
+    # The directory we are in is no place to import from, and Python 3.10 has no -P that says so.
+    start = "import sys; sys.path[:] = [sys.argv.pop(1), *filter(None, sys.path)]; "
     start += "from rshell.cli.server import run; run()"
-    return (sys.executable, "-P", "-c", start, root, "--stdio")
+    return (sys.executable, "-c", start, root, "--stdio")
