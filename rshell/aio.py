@@ -214,57 +214,56 @@ class Opening(Generic[Opened]):
 if sys.version_info >= (3, 11):
     timeout = asyncio.timeout
 
-    def count_cancels(task: asyncio.Task[Any]) -> None:
-        """Have `cancelling(task)` know of all cancels from now on."""
+    def start_task(
+        loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Result]
+    ) -> asyncio.Task[Result]:
+        """Run `work` as a task of which `was_cancelled` knows."""
+        return loop.create_task(work)
 
-    def cancelling(task: asyncio.Task[Any]) -> int:
-        """Return how often `task` was cancelled since `count_cancels`, swallowed timeouts apart."""
-        return task.cancelling()
+    def was_cancelled(task: asyncio.Task[Any]) -> bool:
+        """Whether anybody has cancelled a task that `start_task` made, which may still clean up."""
+        return task.cancelling() > 0
 
 else:
 
-    class _Cancels:
-        """Stands before `task.cancel`, which all call who cancel, asyncio's own code included."""
+    class _Task(asyncio.Task):  # type: ignore[type-arg]
+        was_cancelled = False
 
-        def __init__(self, task: asyncio.Task[Any]) -> None:
-            self.count = 0
-            self._task = weakref.ref(task)  # which holds this
-            task.__dict__["cancel"] = self
+        def cancel(self, msg: Any = None) -> bool:
+            self.was_cancelled = True
+            return super().cancel(msg)
 
-        def __call__(self, msg: Any = None) -> bool:
-            task = self._task()
-            if task is None or task.done():
-                return False
-            self.count += 1
-            return type(task).cancel(task, msg)
+    def start_task(
+        loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Result]
+    ) -> asyncio.Task[Result]:
+        """Run `work` as a task of which `was_cancelled` knows."""
+        return _Task(work, loop=loop)
 
-    def count_cancels(task: asyncio.Task[Any]) -> _Cancels:
-        """Have `cancelling(task)` know of all cancels from now on."""
-        found = task.__dict__.get("cancel")
-        return found if isinstance(found, _Cancels) else _Cancels(task)
-
-    def cancelling(task: asyncio.Task[Any]) -> int:
-        """Return how often `task` was cancelled since `count_cancels`, swallowed timeouts apart."""
-        return count_cancels(task).count
+    def was_cancelled(task: asyncio.Task[Any]) -> bool:
+        """Whether anybody has cancelled a task that `start_task` made, which may still clean up."""
+        return isinstance(task, _Task) and task.was_cancelled
 
     class timeout:
         """Cancels the block that it guards after `delay` seconds, which raises TimeoutError then.
 
-        A cancel from elsewhere in the same moment is not lost: then the block is cancelled.
+        A cancel from elsewhere in that very moment is not lost where the task waits for no other
+        task: then the block is cancelled. One that comes while the block cleans up after its time
+        was up ends as TimeoutError too.
         """
 
         def __init__(self, delay: float | None) -> None:
             self._delay = delay
             self._timer: asyncio.TimerHandle | None = None
             self._has_expired = False
+            self._is_cancelled = False
 
         async def __aenter__(self) -> timeout:
             task = asyncio.current_task()
             if task is None:
                 raise RuntimeError("a timeout is for the inside of a task")
-            self._task = task
-            self._cancels = count_cancels(task)
-            self._before = self._cancels.count
+            self._task: Any = task
+            self._outer = _innermost.get(task)
+            _innermost[task] = self
             if self._delay is not None:
                 loop = asyncio.get_running_loop()
                 self._timer = loop.call_later(max(self._delay, 0), self._expire)
@@ -275,15 +274,42 @@ else:
         ) -> None:
             if self._timer is not None:
                 self._timer.cancel()
-            if self._has_expired:
-                self._cancels.count -= 1
-                if self._cancels.count <= self._before and kind is asyncio.CancelledError:
-                    raise TimeoutError from error
+            if self._outer is None:
+                del _innermost[self._task]
+            else:
+                _innermost[self._task] = self._outer
+            is_ours = self._has_expired and not self._is_cancelled
+            if is_ours and kind is asyncio.CancelledError and not _has_expired(self._outer):
+                raise TimeoutError from error
 
         def expired(self) -> bool:
             """Whether the time was up before the block was left."""
             return self._has_expired
 
         def _expire(self) -> None:
+            other = _has_expired(_innermost[self._task])
             self._has_expired = True
-            self._task.cancel()
+            if _has_cancel_ahead(self._task):
+                self._is_cancelled = not other
+                return
+            # Called just before the task learns of it.
+            asyncio.get_running_loop().call_soon(self._look_for_others)
+            self._task.cancel(self)
+
+        def _look_for_others(self) -> None:
+            if self._task._must_cancel and self._task._cancel_message is not self:
+                self._is_cancelled = True
+
+    _innermost: weakref.WeakKeyDictionary[asyncio.Task[Any], timeout]
+    _innermost = weakref.WeakKeyDictionary()
+
+    def _has_expired(block: timeout | None) -> bool:
+        """Whether the time of `block`, or of one around it, is up."""
+        return block is not None and (block._has_expired or _has_expired(block._outer))
+
+    def _has_cancel_ahead(task: Any) -> bool:
+        """Whether a task will be cancelled as soon as it goes on."""
+        waiter = task._fut_waiter
+        if isinstance(waiter, asyncio.Task):
+            return _has_cancel_ahead(waiter)
+        return task._must_cancel or (waiter is not None and waiter.cancelled())
