@@ -9,6 +9,7 @@ from contextlib import suppress
 
 import pytest
 
+from rshell.aio import timeout
 from rshell.execution.pipes import PipeSink, PipeSource, input_pipe, output_pipe
 from rshell.values import ExitStatus
 from tests.support.execution import (
@@ -29,7 +30,7 @@ async def test_all_bytes_arrive_and_then_the_end() -> None:
     with no_leak():
         async with piped(script("head -c 5000000 /dev/zero")) as (process, source, output):
             assert await finish(process, source, output) == ExitStatus(code=0)
-            async with asyncio.timeout(DEADLINE):
+            async with timeout(DEADLINE):
                 await output.ended.wait()
             assert output.text == bytes(5_000_000)
             assert source.bytes_read == 5_000_000
@@ -53,7 +54,7 @@ async def test_nothing_is_read_without_room() -> None:
         assert not output.ended.is_set()
         output.room = ROOM
         source.resume()
-        async with asyncio.timeout(DEADLINE):
+        async with timeout(DEADLINE):
             await output.ended.wait()
         assert output.text == b"abcdefgh"
         assert not source.held_open
@@ -214,7 +215,7 @@ async def test_a_write_waits_until_all_of_it_is_in_the_pipe() -> None:
         await asyncio.sleep(0)
         assert not writing.done()
         output.source(theirs)
-        async with asyncio.timeout(DEADLINE):
+        async with timeout(DEADLINE):
             await writing
             await sink.write(memoryview(b"last"))
             sink.close()
@@ -231,7 +232,7 @@ async def test_a_reader_that_goes_away_breaks_the_write() -> None:
         await asyncio.sleep(0)
         os.close(theirs)
         with pytest.raises(BrokenPipeError):
-            async with asyncio.timeout(DEADLINE):
+            async with timeout(DEADLINE):
                 await writing
         with pytest.raises(BrokenPipeError):
             await sink.write(b"x")
@@ -246,7 +247,7 @@ async def test_closing_breaks_the_write_that_waits() -> None:
         await asyncio.sleep(0)
         sink.close()
         with pytest.raises(BrokenPipeError):
-            async with asyncio.timeout(DEADLINE):
+            async with timeout(DEADLINE):
                 await writing
         with pytest.raises(BrokenPipeError):
             await sink.write(b"x")
@@ -268,7 +269,7 @@ async def test_a_cancelled_write_lets_the_next_one_in() -> None:
         os.set_blocking(theirs, False)
         output = Output()
         source = output.source(theirs)
-        async with asyncio.timeout(DEADLINE):
+        async with timeout(DEADLINE):
             await sink.write(b"end")
         await output.until(b"end")
         sink.close()
