@@ -21,6 +21,7 @@ from rshell.values import Limits
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from rshell.cli.report import Report
     from rshell.cli.streams import Leaving, OutputDescriptor
@@ -149,6 +150,8 @@ async def _serve(
     def tell(text: str) -> None:
         stderr.say(line_of_ours(text))
 
+    if options.way is not None:
+        _tell_log(tell)
     limits = _limits(options, limits)
     if options.wants_prompt:
         from rshell.cli.prompt.start import load_editor, run_prompt
@@ -183,6 +186,17 @@ async def _serve(
 
             report.status = await run_oneshot(client, options, leaving, report, stderr)
     return report.status
+
+
+def _tell_log(tell: Callable[[str], object]) -> None:
+    """Have `tell` say what is logged: a way in and its machine have something to say, too."""
+    import logging
+
+    class Told(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            tell(record.getMessage())
+
+    logging.getLogger("rshell").addHandler(Told(logging.WARNING))
 
 
 def _limits(options: Options, limits: Limits) -> Limits:

@@ -14,6 +14,7 @@ Hazards:
   that don't get it end. All then meet at the one that has it.
 - Whoever started us may wait until everything that holds its stderr has ended. The server holds a
   file instead.
+- A server may be stopped, or a file system may have no sockets. Nobody waits for either for ever.
 """
 
 from __future__ import annotations
@@ -25,14 +26,18 @@ import socket
 import stat
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Optional
 
 from rshell.errors import ConfigurationError
 
 TAKEN = b"+"
 _TRIES = 20
-_LONGEST_PATH = 100  # bytes; the kernel takes 107, and a lock has a longer name
-_SAID = 400  # bytes of what a server that did not start has said
+_FAILED_STARTS = 2  # that nobody else's start explains
+_PATIENCE = 10.0  # seconds for a server to take us
+_LONGEST_PATH = 94  # bytes; the kernel takes 107 (macOS 103), and a probe has a longer name
+_SAID = 64 * 1024  # bytes of what a server that did not start has said; the last line tells why
+_SHOWN = 400
 
 
 class NoBackground(ConfigurationError):
@@ -59,7 +64,8 @@ def enter(
         for fd in (0, 1):
             os.dup2(nothing, fd)
         os.close(nothing)
-        server.recv(1)  # it closes when it is done
+        with suppress(ConnectionResetError):  # it was killed
+            server.recv(1)  # it closes when it is done
     return 0
 
 
@@ -86,21 +92,42 @@ def join(argv: Sequence[str], path: str, idle_exit: float) -> socket.socket:
     Raises NoBackground.
     """
     said = ""
+    failed = 0
     for _ in range(_TRIES):
         server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        server.settimeout(_PATIENCE)
         try:
             server.connect(path)
             if server.recv(1) == TAKEN:
+                server.settimeout(None)
                 return server
         except (FileNotFoundError, ConnectionRefusedError):
             said = start(argv, path, idle_exit)
+            failed += bool(said) and not is_owned(path)
         except ConnectionResetError:
             pass  # it has just ended
         except OSError as error:
             server.close()
-            raise NoBackground(f"can't connect to {path}: {error.strerror}") from error
+            why = error.strerror or f"it does not answer within {_PATIENCE:g} s"
+            raise NoBackground(f"can't enter the server at {path}: {why}") from error
         server.close()
+        if failed == _FAILED_STARTS:
+            break
     raise NoBackground(f"no background server stays at {path}: {said or 'they end at once'}")
+
+
+def is_owned(path: str) -> bool:
+    """Whether a server lives whose socket is, or is about to be, at `path`."""
+    import fcntl
+
+    try:
+        with open(f"{path}.lock", "rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass  # nobody has begun
+    return False
 
 
 def start(argv: Sequence[str], path: str, idle_exit: float) -> str:
@@ -116,7 +143,7 @@ def start(argv: Sequence[str], path: str, idle_exit: float) -> str:
             started = subprocess.Popen(
                 [
                     *(*argv, "--background-at", path, "--idle-exit", f"{idle_exit:g}"),
-                    *("--state", os.path.join(os.path.dirname(path), "state")),
+                    *("--state", f"{path}.state"),  # another version's may live at the same time
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -132,7 +159,8 @@ def start(argv: Sequence[str], path: str, idle_exit: float) -> str:
         started.wait()
         with open(f"{path}.log", "rb") as log:
             log.seek(size)
-            return log.read(_SAID).decode(errors="replace").strip()
+            lines = log.read(_SAID).decode(errors="replace").strip().splitlines()
+        return lines[-1][:_SHOWN] if lines else "it says nothing"
     except OSError as error:
         raise NoBackground(f"can't start a background server: {error}") from error
 
@@ -149,10 +177,7 @@ def socket_path(name: str) -> str:
 
     The home directory comes first: it is there whatever the way in, and nobody tidies it.
     """
-    import hashlib
-
-    machine = hashlib.sha256(_machine().encode()).hexdigest()[:8]
-    file = f"{name[:16]}-{machine}"
+    file = f"{name[:16]}-{machine_name()}"
     why = "there is no place for its socket"
     for place in places():
         path = os.path.join(place, file)
@@ -165,15 +190,25 @@ def socket_path(name: str) -> str:
                 raise NotADirectoryError(20, "not a directory")
             if status.st_uid != os.geteuid() or status.st_mode & 0o077:
                 raise PermissionError(1, "it is not ours alone")
-            probe = f"{path}.{os.getpid()}"
-            with open(probe, "wb") as kept:
-                kept.write(b"room")
-            os.unlink(probe)
+            _try(f"{path}.{os.urandom(4).hex()}")
         except OSError as error:
             why = f"{place}: {error.strerror}"
             continue
         return path
     raise NoBackground(why)
+
+
+def _try(probe: str) -> None:
+    """Raise OSError where there is no room for a file, or there are no sockets."""
+    try:
+        with open(probe, "wb") as kept:
+            kept.write(b"room")
+        os.unlink(probe)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.bind(probe)
+    finally:
+        if os.path.lexists(probe):
+            os.unlink(probe)
 
 
 def places() -> list[str]:
@@ -185,8 +220,10 @@ def places() -> list[str]:
     return [own] + [f"{place}/rshell-{os.geteuid()}" for place in ("/tmp", "/dev/shm")]
 
 
-def _machine() -> str:
+def machine_name() -> str:
     """Return what tells this machine, or container, from others that may share our files."""
+    import hashlib
+
     boot = ""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
@@ -194,7 +231,7 @@ def _machine() -> str:
         boot += os.readlink("/proc/self/ns/pid")
     except OSError:
         pass
-    return f"{socket.gethostname()} {boot}"
+    return hashlib.sha256(f"{socket.gethostname()} {boot}".encode()).hexdigest()[:8]
 
 
 def peer_pid(server: socket.socket) -> int:

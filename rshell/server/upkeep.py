@@ -3,26 +3,39 @@
 It runs in the process that the way in has started, beside any background server. `stop` ends the
 servers of every version, and removes what is in directories of theirs alone: the state of a server
 that somebody installed is elsewhere.
+
+Hazards:
+- A home directory may be another machine's as well, or another container's. Their servers are not
+  ours to end, and what a living server has is left to it.
+- The first process of a container often waits for nobody: a server that has ended stays a zombie.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
 import stat
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
 
 from rshell.errors import ConfigurationError
-from rshell.server.enter import NoBackground, peer_pid, places, socket_path
+from rshell.server.enter import (
+    NoBackground,
+    is_owned,
+    machine_name,
+    peer_pid,
+    places,
+    socket_path,
+)
 
 _PATIENCE = 10.0  # seconds for a server to end by itself
 _AT_ONCE = 0.2  # seconds for one in which nothing runs
 _LOOK = 0.01  # seconds
+_BUNDLE = re.compile(r"[0-9a-f]{64}\.pyz")
 _SHELLS = ("bash", "zsh", "fish", "sh", "dash", "ksh", "busybox")
 
 
@@ -56,18 +69,22 @@ def _can_open(path: str) -> bool:
 
 
 def servers() -> Iterator[tuple[str, int]]:
-    """Yield the socket and the process of each background server of ours that listens."""
+    """Yield the socket and the process of each background server of ours that listens here."""
     for place in _ours():
         for file in sorted(os.listdir(place)):
             path = os.path.join(place, file)
-            if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            is_here = file.endswith(f"-{machine_name()}")
+            if not is_here or not stat.S_ISSOCK(os.lstat(path).st_mode):
                 continue
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
+                server.settimeout(_PATIENCE)
                 try:
                     server.connect(path)
-                    yield path, peer_pid(server)
                 except OSError:
-                    pass  # nobody listens
+                    continue  # nobody listens
+                pid = peer_pid(server)
+            if pid > 0:
+                yield path, pid
 
 
 def _ours() -> Iterator[str]:
@@ -89,22 +106,58 @@ def stop() -> dict[str, Any]:
     for _, pid in list(servers()):
         _end(pid)
         stopped.append(pid)
-    removed = []
+    removed: list[str] = []
+    left: list[str] = []
     try:
         for place in list(_ours()):
-            shutil.rmtree(place)
-            removed.append(place)
-            _remove_empty(os.path.dirname(place))
-        cache = os.path.dirname(sys.path[0])
-        if os.path.basename(cache) == "rshell":
-            for file in os.listdir(cache):
-                if file.endswith(".pyz"):
-                    os.unlink(os.path.join(cache, file))
-                    removed.append(os.path.join(cache, file))
-            _remove_empty(cache)
+            _clear(place, removed, left)
+        if not left:  # a server that lives loads parts of itself when their turn comes
+            _clear(cache_directory(), removed, left)
     except OSError as error:
         raise ConfigurationError(f"can't remove {error.filename}: {error.strerror}") from error
-    return {"stopped": stopped, "removed": removed}
+    return {"stopped": stopped, "removed": removed, "left": left}
+
+
+def cache_directory() -> str:
+    """Return where the bundle is kept (as reach/stage.py has it)."""
+    cache = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(cache):
+        cache = os.path.join(os.path.expanduser("~"), ".cache")
+    return os.path.join(cache, "rshell")
+
+
+def _clear(place: str, removed: list[str], left: list[str]) -> None:
+    """Remove what servers and bundles left in `place`, but for what a living server has."""
+    try:
+        files = sorted(os.listdir(place))
+    except FileNotFoundError:
+        return
+    is_cache = place == cache_directory()
+    for file in files:
+        path = os.path.join(place, file)
+        if is_cache and not _BUNDLE.match(file):
+            continue
+        server = os.path.join(place, file.partition(".")[0])
+        if is_owned(server):
+            if file.endswith(".lock"):
+                left.append(server)
+        elif os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
+    try:
+        os.rmdir(place)
+    except OSError:
+        if not left and not is_cache:
+            raise
+    else:
+        removed.append(place)
+    parent = os.path.dirname(place)
+    if os.path.basename(parent) == "rshell":
+        try:
+            os.rmdir(parent)
+        except OSError:
+            pass  # others have something there
 
 
 def _end(pid: int) -> None:
@@ -112,17 +165,21 @@ def _end(pid: int) -> None:
     for number, seconds in ((signal.SIGTERM, _AT_ONCE), (signal.SIGTERM, _PATIENCE), (9, _AT_ONCE)):
         try:
             os.kill(pid, number)
-            deadline = time.monotonic() + seconds
-            while time.monotonic() < deadline:
-                os.kill(pid, 0)
-                time.sleep(_LOOK)
         except ProcessLookupError:
             return
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if _has_ended(pid):
+                return
+            time.sleep(_LOOK)
 
 
-def _remove_empty(directory: str) -> None:
-    if os.path.basename(directory) == "rshell":
-        try:
-            os.rmdir(directory)
-        except OSError:
-            pass  # others have something there
+def _has_ended(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[:1] == [b"Z"]
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False

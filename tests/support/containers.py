@@ -19,8 +19,6 @@ import pwd
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +96,7 @@ class Machine:
             (root / name).mkdir(parents=True)
         for name in _LIBRARIES:
             if Path("/", name).is_symlink():
-                (root / name).symlink_to(os.readlink(f"/{name}"))
+                (root / name).symlink_to(Path("/", name).readlink())
             elif Path("/", name).is_dir():
                 (root / name).mkdir(parents=True, exist_ok=True)
         for name in ("null", "zero", "full", "random", "urandom", "tty"):
@@ -160,12 +158,12 @@ class Machine:
     def processes(self, name: str) -> list[str]:
         """Return the command lines of the processes in a container but the first, living ones."""
         first = self.containers[name]
-        space = os.readlink(f"/proc/{first}/ns/pid")
+        space = Path(f"/proc/{first}/ns/pid").readlink()
         found = []
         for directory in Path("/proc").iterdir():
             if directory.name.isdigit() and int(directory.name) != first:
                 with contextlib.suppress(OSError):
-                    if os.readlink(directory / "ns/pid") == space:
+                    if (directory / "ns/pid").readlink() == space:
                         words = (directory / "cmdline").read_bytes().split(b"\0")
                         if any(words):  # not a zombie
                             found.append(b" ".join(words).decode(errors="replace").strip())

@@ -16,6 +16,8 @@ import os
 import select
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 _BLOCK = 65536
 # What stands before the name, and whether a value follows. Anything else is refused.
@@ -24,17 +26,21 @@ _OPTIONS = {
     "podman": {"-i": False, "-u": True},
     "kubectl": {"-i": False, "-c": True},
 }
-_BEFORE_EXEC = {"docker": {}, "podman": {}, "kubectl": {"--context": True, "-n": True}}
+_BEFORE_EXEC: dict[str, dict[str, bool]] = {
+    "docker": {},
+    "podman": {},
+    "kubectl": {"--context": True, "-n": True},
+}
 _ENVIRONMENT = {"PATH": "/bin", "HOME": "/home/me", "WHERE": "over there"}
 
 
 def main() -> int:
     """Run the command; return its status, or the tool's own."""
-    here, tool, arguments = os.path.dirname(sys.argv[1]), os.path.basename(sys.argv[1]), sys.argv[2:]
-    with open(os.path.join(here, "calls"), "a") as calls:
+    path, arguments = Path(sys.argv[1]), sys.argv[2:]
+    tool = path.name
+    with path.with_name("calls").open("a") as calls:
         calls.write(json.dumps({"pid": os.getpid(), "argv": [tool, *arguments]}) + "\n")
-    with open(os.path.join(here, "containers.json")) as file:
-        containers = json.load(file)
+    containers = json.loads(path.with_name("containers.json").read_text())
     given, words = _options(_BEFORE_EXEC[tool], arguments)
     if words[:1] != ["exec"]:
         return _refuse(tool, 1, f"unknown command {words[:1]}")
@@ -64,7 +70,7 @@ def main() -> int:
     return _relay([*inside, "--", *command], env)
 
 
-def _options(known: dict, words: list) -> tuple:
+def _options(known: dict[str, bool], words: list[str]) -> tuple[dict[str, Any], list[str]]:
     """Return the options at the start of `words`, and what follows them."""
     given = {}
     while words and words[0] in known:
@@ -79,10 +85,11 @@ def _refuse(tool: str, status: int, why: str) -> int:
     return status
 
 
-def _relay(argv: list, env: dict) -> int:
+def _relay(argv: list[str], env: dict[str, str]) -> int:
     popen = subprocess.Popen(
         argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, bufsize=0
     )
+    assert popen.stdin is not None and popen.stdout is not None
     towards, back = popen.stdin.fileno(), popen.stdout.fileno()
     ends = {0: towards, back: 1}
     while back in ends:
