@@ -10,8 +10,9 @@ meet, and after the machine, for a home directory may be shared by several.
 Hazards:
 - A server may end because it is idle in the moment in which we come. What we hand over counts only
   when the server says so; otherwise we begin anew, and start the next one.
-- Several of us may find no server at once. Each starts one; the path is owned by a lock, and those
-  that don't get it end. All then meet at the one that has it.
+- Several of us may find no server at once. One starts it, and the others wait for their turn, in
+  which they find it. Where locks do nothing, each starts one; the path is owned by one of them, and
+  the others end.
 - Whoever started us may wait until everything that holds its stderr has ended. The server holds a
   file instead.
 - A server may be stopped, or a file system may have no sockets. Nobody waits for either for ever.
@@ -25,15 +26,14 @@ import signal
 import socket
 import stat
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Optional
 
 from rshell.errors import ConfigurationError
 
 TAKEN = b"+"
 _TRIES = 20
-_FAILED_STARTS = 2  # that nobody else's start explains
 _PATIENCE = 10.0  # seconds for a server to take us
 _LONGEST_PATH = 94  # bytes; the kernel takes 107 (macOS 103), and a probe has a longer name
 _SAID = 64 * 1024  # bytes of what a server that did not start has said; the last line tells why
@@ -92,28 +92,51 @@ def join(argv: Sequence[str], path: str, idle_exit: float) -> socket.socket:
     Raises NoBackground.
     """
     said = ""
-    failed = 0
-    for _ in range(_TRIES):
-        server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        server.settimeout(_PATIENCE)
-        try:
-            server.connect(path)
-            if server.recv(1) == TAKEN:
-                server.settimeout(None)
+    with ExitStack() as stack:
+        for attempt in range(_TRIES):
+            server = connect(path)
+            if server is not None:
                 return server
-        except (FileNotFoundError, ConnectionRefusedError):
+            if attempt == 0:
+                stack.enter_context(_turn(path))  # who was here before us may have started one
+                continue
             said = start(argv, path, idle_exit)
-            failed += bool(said) and not is_owned(path)
-        except ConnectionResetError:
-            pass  # it has just ended
-        except OSError as error:
-            server.close()
-            why = error.strerror or f"it does not answer within {_PATIENCE:g} s"
-            raise NoBackground(f"can't enter the server at {path}: {why}") from error
-        server.close()
-        if failed == _FAILED_STARTS:
-            break
+            if said and not is_owned(path):
+                break
     raise NoBackground(f"no background server stays at {path}: {said or 'they end at once'}")
+
+
+def connect(path: str) -> Optional[socket.socket]:
+    """Return a connection that the server at `path` has taken; None where none does.
+
+    Raises NoBackground where it will not change.
+    """
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        server.connect(path)
+        server.settimeout(_PATIENCE)
+        if server.recv(1) == TAKEN:
+            server.settimeout(None)
+            return server
+    except (FileNotFoundError, ConnectionRefusedError, ConnectionResetError):
+        pass  # there is none, or it has just ended
+    except OSError as error:
+        server.close()
+        why = error.strerror or f"it does not answer within {_PATIENCE:g} s"
+        raise NoBackground(f"can't enter the server at {path}: {why}") from error
+    server.close()
+    return None
+
+
+@contextmanager
+def _turn(path: str) -> Iterator[None]:
+    """Have those who find no server wait for one that starts it."""
+    import fcntl
+
+    with open(f"{path}.turn", "ab") as file:
+        with suppress(OSError):  # a file system without locks; the server's own path decides
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def is_owned(path: str) -> bool:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import shutil
 import signal
 import socket
@@ -35,6 +36,12 @@ from rshell.server.enter import (
 _PATIENCE = 10.0  # seconds for a server to end by itself
 _AT_ONCE = 0.2  # seconds for one in which nothing runs
 _LOOK = 0.01  # seconds
+# And for how long each is given; at the second SIGTERM a server waits for no command.
+_SIGNALS = (
+    (signal.SIGTERM, _AT_ONCE),
+    (signal.SIGTERM, _PATIENCE),
+    (signal.SIGKILL, _AT_ONCE),
+)
 _BUNDLE = re.compile(r"[0-9a-f]{64}\.pyz")
 _SHELLS = ("bash", "zsh", "fish", "sh", "dash", "ksh", "busybox")
 
@@ -77,7 +84,6 @@ def servers() -> Iterator[tuple[str, int]]:
             if not is_here or not stat.S_ISSOCK(os.lstat(path).st_mode):
                 continue
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
-                server.settimeout(_PATIENCE)
                 try:
                     server.connect(path)
                 except OSError:
@@ -161,25 +167,24 @@ def _clear(place: str, removed: list[str], left: list[str]) -> None:
 
 
 def _end(pid: int) -> None:
-    """End a server and wait until it has ended; the second SIGTERM has it wait for no command."""
-    for number, seconds in ((signal.SIGTERM, _AT_ONCE), (signal.SIGTERM, _PATIENCE), (9, _AT_ONCE)):
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
-            return
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            if _has_ended(pid):
-                return
-            time.sleep(_LOOK)
-
-
-def _has_ended(pid: int) -> bool:
+    """End a server and wait until it has ended."""
     try:
-        os.kill(pid, 0)
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[:1] == [b"Z"]
-    except ProcessLookupError:
-        return True
+        watched = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else -1
     except OSError:
-        return False
+        watched = -1  # it has gone, or this kernel has no such descriptors
+    try:
+        for number, seconds in _SIGNALS:
+            os.kill(pid, number)
+            deadline = time.monotonic() + seconds
+            while (left := deadline - time.monotonic()) > 0:
+                if watched >= 0:
+                    if select.select([watched], [], [], left)[0]:
+                        return
+                else:
+                    os.kill(pid, 0)
+                    time.sleep(_LOOK)
+    except ProcessLookupError:
+        pass
+    finally:
+        if watched >= 0:
+            os.close(watched)

@@ -17,12 +17,14 @@ import json
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from rshell.reach.stage import OLDEST
+from tests.support.commands import until
 
 _PROGRAMS = (
     *("cat", "sleep", "head", "id", "env", "stty", "ls", "rm", "touch", "sha256sum", "uname"),
@@ -33,7 +35,8 @@ _STAND_IN = Path(__file__).parent / "ways" / "stand_in.py"
 TOOLS = ("docker", "podman", "kubectl")
 DEADLINE = 30.0
 
-# What a container is made of. $1 is its root; the directory of its Python is $2.
+# What a container is made of. $1 is its root; the directory of its Python is $2, and that
+# of its library $3.
 _MAKE = """
 set -e
 mount --make-rprivate /
@@ -51,11 +54,27 @@ _HAS_PROC = 'mount -t proc none "$1/proc"\n'
 _HAS_TMP = 'mount -t tmpfs none "$1/tmp" -o mode=1777\n'
 _BEGIN = 'echo ready; exec chroot "$1" /bin/sleep 100000\n'
 
-# Of each, what else is said to the shell that makes it, by the name of the container.
+# Of each, what else is said to the shell that makes it.
 WEB = _HAS_PROC + _HAS_TMP
-READ_ONLY = WEB + 'mount -o remount,ro "$1/home"\n'
-FULL = WEB + 'mount -o remount,size=4k "$1/home"; cat /dev/zero >"$1/home/me/big" 2>&- || true\n'
-BARE = 'mount -o remount,ro "$1/home"; mount -o remount,bind,ro "$1"\n'
+FULL_HOME = (
+    WEB + 'mount -o remount,size=4k "$1/home"; cat /dev/zero >"$1/home/me/big" 2>&- || true\n'
+)
+READ_ONLY_ROOT = (
+    _HAS_PROC
+    + 'mount -t tmpfs none "$1/dev/shm" -o mode=1777\n'
+    + 'mount -o remount,ro "$1/home"; mount -o remount,bind,ro "$1"\n'
+)
+NO_PROC = _HAS_TMP
+NOTHING_TO_WRITE = 'mount -o remount,ro "$1/home"; mount -o remount,bind,ro "$1"\n'
+NO_PYTHON = (
+    WEB
+    + 'mkdir "$1/home/bin"; cp "$1/bin/sh" "$1/bin/sleep" "$1/home/bin"\n'
+    + 'mount --bind "$1/home/bin" "$1/bin"\n'
+)
+OLD_PYTHON = (
+    NO_PYTHON + 'printf "#!/bin/sh\\nexit 1\\n" >"$1/bin/python3"; chmod 755 "$1/bin/python3"\n'
+)
+NO_ASYNCIO = WEB + 'mount -t tmpfs none "$1$3/asyncio"\n'
 
 
 def find_pythons() -> dict[tuple[int, int], str]:
@@ -109,9 +128,12 @@ class Machine:
             if found := shutil.which(name):
                 shutil.copy(found, root / "bin" / name)
         version, path = next(iter(find_pythons().items()))
-        code = "import os, sys; print(sys.base_prefix); print(os.path.realpath(sys.executable))"
+        code = (
+            "import os, sys; print(sys.base_prefix); print(os.path.realpath(sys.executable)); "
+            "print(os.path.dirname(os.__file__))"
+        )
         done = subprocess.run([path, "-I", "-S", "-c", code], check=True, capture_output=True)
-        prefix, program = done.stdout.decode().splitlines()
+        prefix, program, self._library = done.stdout.decode().splitlines()
         self._prefix = "" if prefix == "/usr" else prefix
         if self._prefix:
             (root / prefix[1:]).mkdir(parents=True)
@@ -122,19 +144,19 @@ class Machine:
 
     def start(self, name: str, how: str = WEB) -> None:
         """Start a container. Raises OSError where this machine has no namespaces for us."""
-        own_user = [] if os.geteuid() == 0 else ["-U", "-r"]
-        argv = ["unshare", *own_user, "-m", "-p", "-f", "-n", "-u", "-i", "--kill-child", "sh"]
-        popen = subprocess.Popen(
-            [*argv, "-c", _MAKE + how + _BEGIN, "sh", str(self.root), self._prefix],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        self._stack.callback(_end, popen)
-        assert popen.stdout is not None
-        said = popen.stdout.readline()
-        if said != b"ready\n":
-            raise OSError(f"no container can be made here: {said.decode().strip()}")
-        children = Path(f"/proc/{popen.pid}/task/{popen.pid}/children").read_text().split()
+        own_user = "" if os.geteuid() == 0 else "-U -r"
+        said = self.bin / f"{name}.said"
+        # Not our child: those of a test are looked at when it ends.
+        script = f'unshare {own_user} -m -p -f -n -u -i --kill-child "$@" >{said} 2>&1 & echo $!'
+        words = [str(self.root), self._prefix, self._library]
+        made = ["sh", "-c", _MAKE + how + _BEGIN, "sh", *words]
+        done = subprocess.run(["sh", "-c", script, "sh", *made], check=True, stdout=subprocess.PIPE)
+        pid = int(done.stdout)
+        self._stack.callback(_end, pid)
+        until(lambda: b"ready" in said.read_bytes() or _has_ended(pid), "a root")
+        if b"ready" not in said.read_bytes():
+            raise OSError(f"no container can be made here: {said.read_text().strip()}")
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         self.containers[name] = int(children[0])
         (self.bin / "containers.json").write_text(json.dumps(self.containers))
 
@@ -169,13 +191,26 @@ class Machine:
                             found.append(b" ".join(words).decode(errors="replace").strip())
         return found
 
+    def files(self, name: str) -> list[str]:
+        """Return the files, sockets and whatever in the directories that can be written."""
+        root = Path(f"/proc/{self.containers[name]}/root")
+        places = [root / place for place in ("home", "tmp", "dev/shm")]
+        found = [path for place in places for path in place.rglob("*") if not path.is_dir()]
+        return sorted(str(path.relative_to(root)) for path in found)
+
     def close(self) -> None:
         """End all containers."""
         self._stack.close()
 
 
-def _end(popen: subprocess.Popen[bytes]) -> None:
-    popen.kill()
-    popen.wait()
-    assert popen.stdout is not None
-    popen.stdout.close()
+def _end(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: _has_ended(pid), "the end of a container")
+
+
+def _has_ended(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
