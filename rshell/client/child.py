@@ -91,6 +91,10 @@ class ChildLink:
                     stream.data_received(rest)
                 await link.attached
         except BaseException as error:
+            if not is_there:  # nobody else has them yet, and it waits for us to end
+                for pipe in (popen.stdin, popen.stdout):
+                    assert pipe is not None
+                    pipe.close()
             try:
                 explained = child._explain(error, argv[0], await child._end(), stream, is_there)
             finally:

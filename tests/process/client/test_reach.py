@@ -11,7 +11,10 @@ import os
 import random
 import shutil
 import signal
+import sys
+import unicodedata
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +22,7 @@ import rshell
 from rshell.client import reach
 from rshell.client.client import Client
 from rshell.client.reach import look_after
-from rshell.errors import ConnectError
+from rshell.errors import ChannelRefused, ConnectError
 from rshell.reach.ways import Way
 from rshell.values import Bounds
 from tests.support import containers
@@ -99,7 +102,7 @@ async def test_a_container_with_nothing_but_a_python_gives_everything(machine: M
         await try_everything(client)
     facts = await look_after(the_way("docker://web"), "look", Bounds())
     assert facts["home"] == "/home/me" and facts["there"] and len(facts["servers"]) == 1
-    assert facts["python"].startswith("3.%d." % machine.python[1])
+    assert facts["python"].startswith(".".join(map(str, machine.python)))
 
 
 async def test_a_way_in_that_is_killed_loses_nothing_and_repeats_nothing(machine: Machine) -> None:
@@ -184,3 +187,57 @@ def test_machines_that_can_not_serve_say_in_one_sentence_what_to_do(machine: Mac
         done = run(f"docker://{how}", "-c", "echo hi")
         line = only_line(done.stderr)
         assert done.returncode == 255 and wanted in line and f"docker://{how}" in line, line
+
+
+BANNER = "sh -c 'echo Welcome to box; printf more; exec \"$@\"' sh"
+LOGIN_SHELLS = (BANNER, "fish -c", "csh -c", "tcsh -c", "zsh -c", "dash -c")
+
+
+async def test_banners_and_login_shells_are_no_trouble() -> None:
+    for words in LOGIN_SHELLS:
+        if shutil.which(words.split()[0]):
+            facts = await look_after(Way.of_words(words), "look", Bounds())
+            assert facts["home"] == os.environ["HOME"], words
+    async with rshell.connect(via=BANNER, bootstrap=True, background=False) as client:
+        done = await client.run("echo hi; exit 3", text=True)
+        assert (done.stdout, done.exit_status) == ("hi\n", 3)
+        with pytest.raises(ChannelRefused, match="single session"):
+            await client.start_job("true")
+
+
+HOSTILE = r"""
+import re, sys, time
+text = ""
+while not (found := re.search("rshell-[0-9a-f]{16}", text)):
+    text += sys.stdin.readline()
+sys.stderr.write("\x1b]0;title\x07to stderr\n")
+sys.stdout.write(eval(sys.argv[1]).replace("WORD", found[0]))
+sys.stdout.flush()
+"""
+ANSWERS = (
+    ("'Welcome\\x1b[2J'", "having printed 'Welcome"),
+    ("'x' * 300_000", "having printed 'xxx"),
+    ("'\\nWORD none 3\\n'", "there is none at all"),
+    ("'\\nWORD none [{}, \"\\x9b31m\"]\\n'", "there is {}"),
+    ("'\\nWORD failed []\\n'", "can't start at"),
+    ('\'\\nWORD failed {"why": "\\\\u001b[2J"}\\n\'', "can't start at"),
+    ("'\\nWORD failed {\"why\": ' + '[' * 60_000 + '}\\n'", "can't start at"),
+    ("'\\nWORD \\x1b[2J {}\\n'", "answered"),
+    ("'\\nWORD ready {}\\n\\nWORD ready {}\\n'", "answered 'ready' where 'serving'"),
+    ('\'\\nWORD ready {}\\n\\nWORD serving {"why": "\\\\u001b[2J"}\\n\\x1b[2J\'', "printed"),
+)
+
+
+async def test_nothing_that_a_hostile_machine_answers_acts_on_a_terminal(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    script = tmp_path / "hostile.py"
+    script.write_text(HOSTILE)
+    for answer, wanted in ANSWERS:
+        way = [sys.executable, "-I", "-S", str(script), answer]
+        with pytest.raises(ConnectError) as caught:
+            await rshell.connect(via=way, bootstrap=True)
+        told = f"{caught.value}{caplog.text}"
+        assert wanted in told, answer
+        assert not [c for c in told if unicodedata.category(c) == "Cc" and c != "\n"], answer
+        assert len(str(caught.value)) < 2000
