@@ -3,7 +3,8 @@
 The server side is brought along by any program that runs a command there. Without a word the way in
 is `env`, which leads to this very machine, and nothing stays.
 
-Run: python examples/way_in.py [ssh://host | docker://name | podman://name | kubectl://pod]
+Run: python examples/way_in.py
+or:  python examples/way_in.py docker://name (ssh://host, podman://name, kubectl://pod)
 """
 
 from __future__ import annotations
