@@ -55,6 +55,7 @@ EXPECTED = {
         "and knows who asks: local",
         "the server and the work have ended",
     ],
+    "way_in": ["HELLO FROM THERE"],
     "ten_hosts": [f"host-{number}" for number in range(10)],
 }
 # Their last lines hold what differs from run to run.
