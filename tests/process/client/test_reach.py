@@ -23,6 +23,7 @@ from rshell.client import reach
 from rshell.client.client import Client
 from rshell.client.reach import look_after
 from rshell.errors import ChannelRefused, ConnectError
+from rshell.reach.bundle import build_bundle, identify
 from rshell.reach.ways import Way
 from rshell.values import Bounds
 from tests.support import containers
@@ -97,8 +98,8 @@ async def test_a_container_with_nothing_but_a_python_gives_everything(machine: M
     assert len(found) == 1  # one server for all of them
     async with rshell.connect("docker://me@web") as client:
         # What comes from whom: the environment is that of each way in.
-        done = await client.run("echo $USER_GIVEN, $WHERE; pwd", text=True)
-        assert done.stdout == "me, over there\n/home/me\n"
+        shown = await client.run("echo $USER_GIVEN, $WHERE; pwd", text=True)
+        assert shown.stdout == "me, over there\n/home/me\n"
         await try_everything(client)
     facts = await look_after(the_way("docker://web"), "look", Bounds())
     assert facts["home"] == "/home/me" and facts["there"] and len(facts["servers"]) == 1
@@ -113,10 +114,12 @@ async def test_a_way_in_that_is_killed_loses_nothing_and_repeats_nothing(machine
     async with rshell.connect("docker://web") as client:
         command = "cat | tee /proc/self/fd/2 | sha256sum; echo once"
         async with client.open_process(command, stdin=rshell.PIPE) as process:
+            assert process.stdin is not None
+            stdin = process.stdin
 
             async def feed() -> None:
-                await process.stdin.write(sent)
-                await process.stdin.close()
+                await stdin.write(sent)
+                await stdin.close()
 
             feeding = asyncio.ensure_future(feed())
             while block := await process.stderr.read(65536):
@@ -148,8 +151,8 @@ async def test_clients_of_two_versions_have_a_server_each(
     """The jobs of one were refused, for the other had them locked."""
     machine.start("two")
     async with rshell.connect("docker://two") as older:
-        other = reach.build_bundle() + b"\0"  # behind a zip may be anything
-        monkeypatch.setattr(reach, "bundle", lambda: (reach.identify(other), other))
+        other = build_bundle() + b"\0"  # behind a zip may be anything
+        monkeypatch.setattr(reach, "bundle", lambda: (identify(other), other))
         async with rshell.connect("docker://two") as newer:
             assert await background_pid(older) != await background_pid(newer)
             await asyncio.gather(try_everything(older), try_everything(newer))

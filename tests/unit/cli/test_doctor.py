@@ -56,7 +56,7 @@ def test_what_was_ended_and_removed(
     status, text = told(facts, monkeypatch, capfd, "--stop")
     assert status == 0 and len(text.splitlines()) == 3
     assert "process 7" in text and "runs elsewhere" in text
-    empty = {"stopped": [], "removed": [], "left": []}
+    empty: dict[str, Any] = {"stopped": [], "removed": [], "left": []}
     assert "nothing of rshell's" in told(empty, monkeypatch, capfd, "--stop")[1]
 
 
