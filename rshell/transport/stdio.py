@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import os
 import shutil
 import stat
@@ -28,6 +29,8 @@ from rshell.values import Bounds
 _QUOTED = 200  # bytes of what comes first
 _READ = 64 * 1024
 _REST = 16  # reads, which is what the kernel holds for a pipe
+_PIPE = 256 * 1024
+_F_SETPIPE_SZ = 1031  # of Linux; Python knows it from 3.10 on
 _DEAF = ["/bin/sh", "-c", 'trap "" INT; exec "$@"', "sh"]
 
 
@@ -51,6 +54,7 @@ class PipeStream(FrameWriter, asyncio.Protocol):
         loop = asyncio.get_running_loop()
         try:
             for pipe in (incoming, outgoing):
+                _widen(pipe.fileno())
                 # asyncio takes any device, and stumbles over /dev/null later.
                 if stat.S_ISCHR(os.fstat(pipe.fileno()).st_mode) and not pipe.isatty():
                     raise ValueError("a device that can't be waited for")
@@ -134,6 +138,15 @@ class PipeStream(FrameWriter, asyncio.Protocol):
         writing = self._transport
         if writing is not None and (not writing.is_closing() or writing.get_write_buffer_size()):
             writing.abort()
+
+
+def _widen(fd: int) -> None:
+    """Have a pipe hold more than 64 KiB: each fill of it costs two processes a switch.
+
+    But not much more: what is in it is before the next key.
+    """
+    with suppress(OSError):  # no pipe, no such system, or this user has enough of them
+        fcntl.fcntl(fd, _F_SETPIPE_SZ, _PIPE)
 
 
 def start_child(argv: Sequence[str], *, stderr: int | None = None) -> subprocess.Popen[bytes]:

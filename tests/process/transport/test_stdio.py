@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import random
 import signal
@@ -245,3 +246,16 @@ def test_stray_prints_and_reads_do_not_touch_a_link_on_our_stdio() -> None:
     )
     assert (done.stdout, done.stderr) == (b"<frames>", b"a stray print\n")
     assert done.returncode == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the size of a pipe")
+async def test_pipes_are_made_to_hold_more() -> None:
+    ends = [*pipe(), *pipe()]
+    driver = Nobody()
+    stream = PipeStream(cast(Driver, driver), Bounds())
+    await stream.connect(ends[0], ends[3])
+    assert [fcntl.fcntl(end, 1032) for end in ends] == [256 * 1024] * 4  # F_GETPIPE_SZ
+    stream.abort()
+    await driver.lost.wait()
+    ends[1].close()
+    ends[2].close()
