@@ -330,6 +330,8 @@ class PersistentShell:
         victim = self.running if self._is_told else None
         self._stop_timer()  # the next shell has not earned what was to come
         shell, self._shell = self._shell, None
+        if isinstance(shell, NativeProcess) and shell.keeps_line:
+            self._is_told, victim = False, None  # the next shell runs it
         has_reported = shell is not None and shell.has_reported
         if shell is not None:
             shell.close()

@@ -21,7 +21,12 @@ Hazards:
   does for `read -e` in a command. The probe, a key of ours, tells the two apart inside the shell:
   it puts hooks back and says so (`LOST`), or does nothing. An empty line brings the report then.
 - A question may be worked on when a line comes. If its answer takes long, it is interrupted, which
-  the shell answers with a report like after any command; only then is it given the line.
+  the shell answers with a report like after any command; only then is it given the line. `$?` is
+  that of the interrupt then: so a question that nobody waits for any more gets that time, too.
+- An interrupt that kills a program of bash's completion leaves the terminal as programs have it,
+  while the line editor believes that it is raw: it hears no key. It takes an interrupt more.
+- A completion that loops and hears no interrupt has the shell for good. It costs the shell its
+  life, once somebody wants a line run.
 - Forged marks and reports harm the shell that forges them, and nobody else.
 """
 
@@ -41,6 +46,7 @@ class State(enum.Enum):
     ASKING = "asking"  # its line editor works on a question
     REGAINING = "regaining"  # it is interrupted there
     DEAF = "deaf"  # and again, for it has not reported that
+    WAKING = "waking"  # it is back, but may not hear its keys
     LEFT = "left"
 
 
@@ -55,7 +61,10 @@ class Event(enum.Enum):
     LOST = "lost"  # the hooks were gone, and are back
     QUESTION = "question"
     ANSWER = "answer"
-    TIMEOUT = "timeout"  # nobody waits for the answer any more, or for what follows an interrupt
+    AWAKE = "awake"  # its line editor has the terminal raw
+    STALE = "stale"  # nobody waits for the answer any more
+    TIMEOUT = "timeout"  # there was no answer in time, nothing that follows an interrupt, or no
+    # raw terminal
     EXIT = "exit"
 
 
@@ -73,8 +82,10 @@ class Do(enum.Enum):
     ASK = "ask"
     ANSWER = "answer"
     NO_ANSWER = "no answer"
-    HURRY = "hurry"  # give the answer little time, for a line waits
+    HURRY = "hurry"  # give the answer little time, for a line waits, or nobody
     INTERRUPT = "interrupt"
+    LOOK = "look"  # after a moment, whether its line editor has the terminal raw
+    END = "end"  # the shell, if a line waits
     NEXT = "next"  # give it what waits
 
 
@@ -92,12 +103,19 @@ TABLE: dict[tuple[State, Event], tuple[State, tuple[Do, ...]]] = {
     (S.RUNNING, E.LOST): (S.SENDING, (Do.HAND_OVER_NOTHING,)),
     (S.ASKING, E.ANSWER): (S.IDLE, (Do.ANSWER, Do.NEXT)),
     (S.ASKING, E.LINE): (S.ASKING, (Do.HURRY,)),
+    (S.ASKING, E.STALE): (S.ASKING, (Do.HURRY,)),
     (S.ASKING, E.TIMEOUT): (S.REGAINING, (Do.NO_ANSWER, Do.INTERRUPT)),
     (S.ASKING, E.REPORT): (S.IDLE, (Do.NO_ANSWER, Do.RENEW, Do.GO, Do.NEXT)),
-    (S.REGAINING, E.REPORT): (S.IDLE, (Do.RENEW, Do.GO, Do.NEXT)),
+    (S.REGAINING, E.REPORT): (S.WAKING, (Do.RENEW, Do.GO, Do.LOOK)),
+    (S.REGAINING, E.ANSWER): (S.WAKING, (Do.LOOK,)),
     (S.REGAINING, E.TIMEOUT): (S.DEAF, (Do.INTERRUPT,)),  # only a program of the question ended
-    (S.DEAF, E.REPORT): (S.IDLE, (Do.RENEW, Do.GO, Do.NEXT)),
-    (S.DEAF, E.TIMEOUT): (S.IDLE, (Do.NEXT,)),  # a shell that does not report an interrupt
+    (S.DEAF, E.REPORT): (S.WAKING, (Do.RENEW, Do.GO, Do.LOOK)),
+    (S.DEAF, E.ANSWER): (S.WAKING, (Do.LOOK,)),
+    (S.DEAF, E.TIMEOUT): (S.DEAF, (Do.END,)),
+    (S.DEAF, E.LINE): (S.DEAF, (Do.HURRY,)),
+    (S.WAKING, E.REPORT): (S.WAKING, (Do.RENEW, Do.GO)),
+    (S.WAKING, E.AWAKE): (S.IDLE, (Do.NEXT,)),
+    (S.WAKING, E.TIMEOUT): (S.REGAINING, (Do.INTERRUPT,)),
 }
 
 
@@ -117,4 +135,4 @@ class ShellMachine:
     @property
     def is_at_prompt(self) -> bool:
         """Whether no command runs, nor a startup file."""
-        return self.state in (State.IDLE, State.ASKING, State.REGAINING, State.DEAF)
+        return self.state in (State.IDLE, State.ASKING, State.REGAINING, State.DEAF, State.WAKING)

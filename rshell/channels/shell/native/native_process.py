@@ -15,13 +15,14 @@ import signal
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from rshell.aio import on_failure, timeout
+from rshell.aio import on_failure
 from rshell.channels.base import Context
 from rshell.channels.process.messages import STDERR, STDOUT
 from rshell.channels.shell.messages import ShellPrompt
-from rshell.channels.shell.native.foreground import Foreground, Seen
+from rshell.channels.shell.native.foreground import LOOK_SECONDS, Foreground, Seen, is_raw
 from rshell.channels.shell.native.machine import Do, Event, ShellMachine, State
 from rshell.channels.shell.native.output import OutputFilter, RecordReader
+from rshell.channels.shell.native.questions import Questions
 from rshell.channels.shell.native.startup import (
     ASK,
     PROBE,
@@ -41,9 +42,9 @@ from rshell.terminal.pty import take_unread
 from rshell.values import ExitStatus, TerminalSize
 
 _BLOCK = 65536
-_ANSWER_SECONDS = 5.0
-_HURRY_SECONDS = 0.3  # for an answer, once a line waits
+_HURRY_SECONDS = 0.3  # for an answer, once it keeps something waiting
 _REGAIN_SECONDS = 1.0  # for the report of an interrupted question
+_WAKE_SECONDS = 0.05  # for the line editor to begin after it
 _CTRL_C = b"\x03"
 
 
@@ -55,12 +56,11 @@ class NativeProcess:
     """
 
     process: RunningProcess
-    stdin: PipeSink | None
     _piped: PipedProcess
 
     def __init__(self, kind: NativeKind, outlet: Outlet, meeting: Meeting | None) -> None:
         self.counts = {STDOUT: 0, STDERR: 0}
-        self.stdin = None
+        self.stdin: PipeSink | None = None
         self.has_reported = False
         self.on_report: Callable[[Report], None] = _ignore
         self.on_prompt: Callable[[ShellPrompt], None] = _ignore
@@ -70,6 +70,7 @@ class NativeProcess:
         self._outlet = outlet
         self._meeting = meeting
         self._machine = ShellMachine()
+        self._events: list[Event] = []  # the one at work, and those after it
         self._filter = OutputFilter(kind.between, kind.behind)
         self._records = RecordReader()
         self._number = 0
@@ -81,9 +82,7 @@ class NativeProcess:
         self._told: PipeSink | None = None
         self._said: PipeSource | None = None
         self._teller: asyncio.Task[None] | None = None
-        self._question: tuple[str, int, str] = ("", 0, "")
-        self._answer: asyncio.Future[list[str] | None] | None = None
-        self._turn = asyncio.Lock()
+        self._questions = Questions(self._machine, self._do)
         self._timer: asyncio.TimerHandle | None = None
         self._foreground: Foreground | None = None  # where it matters who has the terminal
         self._is_noted = False
@@ -148,33 +147,24 @@ class NativeProcess:
         self._may_type.clear()  # also while it waits for an answer: keys are the command's
         self._do(Event.LINE)
 
+    @property
+    def keeps_line(self) -> bool:
+        """Whether a line still waits for the shell, which has not heard of it."""
+        return self._line is not None
+
     async def may_type(self) -> None:
         """Wait until keys are a command's, or nobody's: not while a line is handed over."""
         await self._may_type.wait()
+        while self._foreground is not None and self._foreground.is_leaving:
+            await asyncio.sleep(LOOK_SECONDS)
+            await self._may_type.wait()
 
     def ask_again(self, number: int) -> None:
         """Do nothing: the report of this shell can't get lost."""
 
     async def ask(self, kind: str, number: int, text: str) -> list[str] | None:
-        """Ask the idle shell a question; None without an answer. Cancelling is safe.
-
-        Returns the fields of the answer behind its number.
-        """
-        async with self._turn:
-            if self._machine.state is not State.IDLE:
-                return None
-            self._question = kind, number, text
-            answer: asyncio.Future[list[str] | None] = asyncio.get_running_loop().create_future()
-            self._answer = answer
-            self._do(Event.QUESTION)
-            try:
-                async with timeout(_ANSWER_SECONDS):
-                    return await answer
-            except TimeoutError:
-                return None
-            finally:
-                if self._answer is answer:
-                    self._do(Event.TIMEOUT)
+        """Ask the idle shell; return the answer behind its number, if any. Cancelling is safe."""
+        return await self._questions.ask(kind, number, text)
 
     def interrupt(self, number: int) -> None:
         """Interrupt the running command, as Ctrl-C would."""
@@ -201,7 +191,7 @@ class NativeProcess:
     def close(self) -> None:
         """Stop telling anybody anything; the shell is told nothing any more."""
         self.on_report = self.on_prompt = self.on_death = self.on_notice = _ignore
-        self._forget_question()
+        self._questions.give_up()
         for handle in (self._teller, self._timer, self._foreground):
             if handle is not None:
                 handle.cancel()
@@ -237,7 +227,18 @@ class NativeProcess:
     # What follows from what happens.
 
     def _do(self, event: Event) -> None:
-        for action in self._machine.on(event):
+        """Do what follows from an event; what happens meanwhile comes after that."""
+        self._events.append(event)
+        if len(self._events) > 1:
+            return
+        try:
+            for each in self._events:  # which grows meanwhile
+                self._act(self._machine.on(each))
+        finally:
+            self._events.clear()
+
+    def _act(self, actions: tuple[Do, ...]) -> None:
+        for action in actions:
             if action is Do.TAKE:
                 source = self._piped.sources[STDOUT]
                 self._target = source.bytes_read + TERMINAL_DRAIN
@@ -259,21 +260,27 @@ class NativeProcess:
                 self._tell(text)
                 self._press(TAKE)
             elif action is Do.RELEASE:
+                if self._foreground is not None:
+                    self._foreground.begin_leaving()
                 self._may_type.set()
             elif action is Do.PROBE:
                 self._press(PROBE)
             elif action is Do.ASK:
-                kind, number, text = self._question
+                kind, number, text = self._questions.present
                 self._tell(kind, str(number), text)
                 self._press(ASK)
             elif action is Do.NO_ANSWER:
-                self._forget_question()
+                self._questions.give_up()
             elif action is Do.HURRY:
                 self._wait(_HURRY_SECONDS)
             elif action is Do.INTERRUPT:
                 self._filter.begin_interrupt()
                 self._press(_CTRL_C)
                 self._wait(_REGAIN_SECONDS)
+            elif action is Do.LOOK:
+                self._wait(_WAKE_SECONDS)
+            elif action is Do.END and self.keeps_line:
+                self.process.signal_group(signal.SIGKILL)
             elif action is Do.NEXT:
                 if self._timer is not None:
                     self._timer.cancel()
@@ -284,8 +291,11 @@ class NativeProcess:
         """Let so much time pass before the machine is told of it."""
         if self._timer is not None:
             self._timer.cancel()
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(seconds, self._do, Event.TIMEOUT)
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._pass)
+
+    def _pass(self) -> None:
+        is_awake = self._machine.state is State.WAKING and is_raw(self._piped.terminal)
+        self._do(Event.AWAKE if is_awake else Event.TIMEOUT)
 
     def _tell_ending(self) -> None:
         self.has_reported = True
@@ -303,11 +313,6 @@ class NativeProcess:
         except LocalProtocolError:  # it is too long to be shown, or no mode that we know
             self.on_prompt(ShellPrompt(""))
 
-    def _forget_question(self) -> None:
-        answer, self._answer = self._answer, None
-        if answer is not None and not answer.done():
-            answer.set_result(None)
-
     # What it says.
 
     def _hear(self, data: bytes) -> None:
@@ -318,15 +323,7 @@ class NativeProcess:
             elif tag == "L":
                 self._do(Event.LOST)
             elif tag in ("C", "N") and fields:
-                self._take_answer(fields)
-
-    def _take_answer(self, fields: list[str]) -> None:
-        if self._answer is None or fields[0] != str(self._question[1]):
-            return
-        answer, self._answer = self._answer, None
-        if not answer.done():
-            answer.set_result(fields[1:])
-        self._do(Event.ANSWER)
+                self._questions.take(fields)
 
     # The outlet of its terminal.
 
@@ -389,7 +386,7 @@ class NativeProcess:
         self._pass_on(self._filter.finish())
         self._do(Event.EXIT)
         self._may_type.set()
-        self._forget_question()
+        self._questions.give_up()
         self.on_death(status)
 
 
