@@ -147,10 +147,13 @@ class NativeProcess:
         self._may_type.clear()  # also while it waits for an answer: keys are the command's
         self._do(Event.LINE)
 
-    @property
-    def keeps_line(self) -> bool:
-        """Whether a line still waits for the shell, which has not heard of it."""
-        return self._line is not None
+    def withdraw(self, number: int) -> bool:
+        """Take back the line of this number, which waits for the shell; whether it still did."""
+        if self._line is None or self._line[0] != number:
+            return False
+        self._line = None
+        self._may_type.set()
+        return True
 
     async def may_type(self) -> None:
         """Wait until keys are a command's, or nobody's: not while a line is handed over."""
@@ -279,7 +282,7 @@ class NativeProcess:
                 self._wait(_REGAIN_SECONDS)
             elif action is Do.LOOK:
                 self._wait(_WAKE_SECONDS)
-            elif action is Do.END and self.keeps_line:
+            elif action is Do.END and self._line is not None:
                 self.process.signal_group(signal.SIGKILL)
             elif action is Do.NEXT:
                 if self._timer is not None:

@@ -99,9 +99,10 @@ class OutputFilter:
             return self._take_behind(data)
         if self._is_idle:
             return self._take_idle(data)
-        if _EDITOR_BEGINS in self._held + data:
+        kept = len(_EDITOR_BEGINS) - 1
+        if _EDITOR_BEGINS in data or _EDITOR_BEGINS in self._held + data[:kept]:
             self.sees_editor = True
-        self._held = data[1 - len(_EDITOR_BEGINS) :]
+        self._held = (self._held + data[-kept:])[-kept:]
         return data
 
     def finish(self) -> bytes:
