@@ -231,6 +231,8 @@ async def test_commands_paths_variables_and_users_are_completed(home: Path) -> N
         "only_my_function() { :; }\nalias only-my-alias=true\nonly_my_variable=1\n"
         "_mine() { COMPREPLY=($(compgen -W 'alpha beta' -- \"$2\")); }\n"
         'mine() { echo "mine: $*"; }; complete -F _mine mine\n'
+        "_here() { local IFS=$'\\n'; compopt -o filenames; COMPREPLY=($(compgen -f -- \"$2\")); }\n"
+        "complete -F _here here\n"
     )
     async with at_prompt() as person:
         await completed(person, "only_my_f", "only_my_function ")
@@ -238,6 +240,7 @@ async def test_commands_paths_variables_and_users_are_completed(home: Path) -> N
         await completed(person, "echo $only_my_v", "echo $only_my_variable")
         await completed(person, "echo ~roo", "echo ~root/")
         await completed(person, "mine al", "mine alpha ")
+        await completed(person, "here a", "here a\\ directory\\ with\\ blanks/")
         await completed(person, "ls a\\ dir", "ls a\\ directory\\ with\\ blanks/")
         await completed(person, "ls 'a dir", "ls 'a directory with blanks/")
         await completed(person, 'ls "a dir', 'ls "a directory with blanks/')

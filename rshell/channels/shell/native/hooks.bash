@@ -139,7 +139,7 @@ __rs_ask() {
   __rs_bind '"\e[7778~": insert-completions'  # again, where a question for names was interrupted
   __rs_options=-
   if ! builtin declare -F compopt; then
-    compopt() { __rs_options+=" $*"; builtin compopt "$@"; }
+    compopt() { builtin local 'IFS= '; __rs_options+=" $*"; builtin compopt "$@"; }
   fi
   __rs_hook __rs_unmute
   READLINE_LINE=$__rs_text READLINE_POINT=${#__rs_text}
