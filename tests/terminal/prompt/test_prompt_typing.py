@@ -286,6 +286,7 @@ async def test_a_slow_completion_neither_blocks_typing_nor_the_next_command(home
         await person.wait_for(lambda: person.line.endswith("slow ab"))
         person.send(ENTER)
         await person.wait_for("slow: ab")
+        assert not any("completing" in line or "^C" in line for line in person.display)
         await person.prompt(2)
         assert await person.run("echo $kept") == ["kept"]
         for _ in range(3):
