@@ -24,8 +24,9 @@ def pytest_runtestloop(session):
     return True
 """
 GOOD = {
-    "first": "def test_1(): print('said')\ndef test_2(): pass",
-    "second": "def test_3(tmp_path): pass\ndef test_4(): pass",
+    "deep/first": "def test_1(): print('said')\ndef test_2(): pass",
+    "deep/directory/second": "def test_3(tmp_path): pass\ndef test_4(): pass",
+    "elsewhere/third": "def test_5(): pass",
 }
 # It waits until the whole of the run is stopped, and notes that its fixture was left.
 LONG = """
@@ -44,7 +45,9 @@ def test_long(kept):
 def write(directory: Path, files: Mapping[str, str]) -> None:
     (directory / "conftest.py").write_text(CONFTEST)
     for name, text in files.items():
-        (directory / f"test_{name}.py").write_text(text)
+        path = directory / f"{name}_test.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
 
 
 def command(*options: str) -> list[str]:
@@ -88,8 +91,8 @@ def test_skipped(): pass
     assert status == 1
     for part in (
         *("on stdout", "on stderr", "assert 1 == 2", "in setup", "heed this", "no use"),
-        *("FAILED test_bad.py::test_assertion", "ERROR test_bad.py::test_error"),
-        "1 failed, 4 passed, 1 skipped, 1 warning, 1 error",
+        *("FAILED bad_test.py::test_assertion", "ERROR bad_test.py::test_error"),
+        "1 failed, 5 passed, 1 skipped, 1 warning, 1 error",
     ):
         assert part in text, (part, text)
 
@@ -97,11 +100,11 @@ def test_skipped(): pass
 def test_a_process_that_dies_or_a_part_that_breaks_fails_the_run(tmp_path: Path) -> None:
     dies = "import os\ndef test_dies(): os._exit(0)"
     status, text = run_tests(tmp_path, GOOD | {"dies": dies})
-    assert status == 1 and "died (0) in test_dies.py::test_dies" in text, text
+    assert status == 1 and "died (0) in dies_test.py::test_dies" in text, text
     # One that is raised where no test is any more.
     late = "class Late:\n    def __del__(self): raise OSError('too late')\nlate = Late()\n"
     late += "def test_late(): late.me = late; globals().pop('late')"
-    (tmp_path / "test_dies.py").unlink()
+    (tmp_path / "dies_test.py").unlink()
     status, text = run_tests(tmp_path, GOOD | {"late": late}, "-W", "error")
     assert status == 1 and "too late" in text, text
 

@@ -245,10 +245,10 @@ def _work(session: pytest.Session, connection: Connection, begin: Callable[[], N
     files = _files(session)
     try:
         while (number := _ask(connection)) is not None:
-            file = files[number]
-            # A test of any other file, as if it came next: what this file shares is torn down.
-            following = [*file[1:], files[number - 1][0]]
-            for item, next_item in zip(file, following):
+            # What comes next is not known yet: the session, as if it were a test, has pytest tear
+            # down all that the file shared, and keep what the session does.
+            following: list[Any] = [*files[number][1:], session]
+            for item, next_item in zip(files[number], following):
                 config.hook.pytest_runtest_protocol(item=item, nextitem=next_item)
     finally:
         # Not 0: what a run without failures removes at its end is the parent's.
