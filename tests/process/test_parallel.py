@@ -20,8 +20,10 @@ def pytest_addoption(parser):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session):
-    parallel.run(session, parallel.processes(session), lambda: None)
-    return True
+    count = parallel.processes(session)
+    if count > 1:
+        parallel.run(session, count, lambda: None)
+        return True
 """
 GOOD = {
     "deep/first": "def test_1(): print('said')\ndef test_2(): pass",
