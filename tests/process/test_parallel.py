@@ -45,6 +45,7 @@ def test_long(kept):
 
 
 def write(directory: Path, files: Mapping[str, str]) -> None:
+    (directory / "pytest.ini").touch()
     (directory / "conftest.py").write_text(CONFTEST)
     for name, text in files.items():
         path = directory / f"{name}_test.py"
@@ -60,10 +61,13 @@ def command(*options: str) -> list[str]:
 def run_tests(directory: Path, files: Mapping[str, str], *options: str) -> tuple[int, str]:
     """Return the exit status of a run and what it said."""
     write(directory, files)
-    (directory / "pytest.ini").touch()
-    with begin(command(*options), cwd=directory, stdout=subprocess.PIPE) as popen:
-        told, _ = popen.communicate(timeout=DEADLINE)
-    return popen.returncode, told.decode()
+    told = directory / "told"
+    with (
+        told.open("wb") as stdout,
+        begin(command(*options), cwd=directory, stdout=stdout) as popen,
+    ):
+        status = popen.wait(DEADLINE)
+    return status, told.read_text()
 
 
 def test_a_run_that_passes_says_what_one_process_says(tmp_path: Path) -> None:
@@ -100,8 +104,17 @@ def test_skipped(): pass
 
 
 def test_a_process_that_dies_or_a_part_that_breaks_fails_the_run(tmp_path: Path) -> None:
-    dies = "import os\ndef test_dies(): os._exit(0)"
+    dies = """
+import os, pathlib, time
+def test_dies():
+    if os.fork():
+        os._exit(0)
+    while not (pathlib.Path(__file__).parent / "over").exists():  # and holds the connection
+        time.sleep(0.01)
+    os._exit(0)
+"""
     status, text = run_tests(tmp_path, GOOD | {"dies": dies})
+    (tmp_path / "over").touch()
     assert status == 1 and "died (0) in dies_test.py::test_dies" in text, text
     # One that is raised where no test is any more.
     late = "class Late:\n    def __del__(self): raise OSError('too late')\nlate = Late()\n"
@@ -123,7 +136,6 @@ def test_the_first_failure_may_be_the_last_test_and_ends_the_others(tmp_path: Pa
 
 def test_an_interrupt_ends_all_of_it(tmp_path: Path) -> None:
     write(tmp_path, {"long": LONG} | GOOD)
-    (tmp_path / "pytest.ini").touch()
     with begin(command(), cwd=tmp_path, stdout=subprocess.PIPE) as popen:
         until((tmp_path / "began").exists, "the test")
         popen.send_signal(signal.SIGINT)

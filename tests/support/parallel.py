@@ -10,9 +10,11 @@ and so no terminal, wherever the tests were started.
 Whoever takes the place of a test must not hide its end: a child that dies, or a test of which
 nothing was heard, fails the run.
 
-Hazards: the children have the collected tests in common, and nothing else may be: what captures
-output is made anew, and what starts processes (tests/support/forked.py) begins after the fork.
-Which files one process runs, and after which, differs from run to run.
+Hazards: what a test forked may hold its end of a connection after the child itself has died, so
+the parent does not wait for that end alone. The children have the collected tests in common, and
+nothing else may be: what captures output is made anew, and what starts processes
+(tests/support/forked.py) begins after the fork. Which files one process runs, and after which,
+differs from run to run.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from typing import Any, NoReturn
 
 import pytest
 
+_LOOK = 1.0  # seconds without news until it is asked whether the children still live
 _PATIENCE = 20.0  # seconds for a child that is told to end
 
 
@@ -105,19 +108,27 @@ class _Parent:
 
     def hear(self) -> None:
         """Wait for children, and take one message, or the end, of each that has something."""
-        for connection in wait(list(self.children)):
+        ready = wait(list(self.children), _LOOK)
+        for connection in ready:
             assert isinstance(connection, Connection)
             try:
                 message = connection.recv()
             except (EOFError, ConnectionResetError):
-                self._bury(connection)
+                self._bury(connection, 0)
             else:
                 self._take(connection, *message)
+        if not ready:
+            for connection in list(self.children):
+                self._bury(connection, os.WNOHANG)
 
-    def _bury(self, connection: Connection) -> None:
-        child = self.children.pop(connection)
+    def _bury(self, connection: Connection, options: int) -> None:
+        """Take leave of a child that has ended; fail if that was too early."""
+        child = self.children[connection]
+        pid, status = os.waitpid(child.pid, options)
+        if not pid:
+            return
+        del self.children[connection]
         connection.close()
-        _, status = os.waitpid(child.pid, 0)
         if not child.is_over:
             code = os.waitstatus_to_exitcode(status)
             self.fail(f"a process of the tests died ({code}) in {child.running}")
