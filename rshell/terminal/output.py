@@ -88,11 +88,11 @@ class ModeTracker:
         if block.endswith(b"\n"):
             self.mid_line = False
         else:
-            end = block[-_STILL_SIZE:]
-            found = _STILL.search(end)
+            behind = block[-_STILL_SIZE:]
+            found = _STILL.search(behind)
             assert found is not None
             if found.start():
-                self.mid_line = end[found.start() - 1 : found.start()] != b"\n"
+                self.mid_line = behind[found.start() - 1 : found.start()] != b"\n"
             elif len(block) > _STILL_SIZE:
                 self.mid_line = True
         if self._tail:
