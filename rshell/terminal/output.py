@@ -85,16 +85,7 @@ class ModeTracker:
         """Look through the next block of output."""
         if not block:
             return
-        if block.endswith(b"\n"):
-            self.mid_line = False
-        else:
-            behind = block[-_STILL_SIZE:]
-            found = _STILL.search(behind)
-            assert found is not None
-            if found.start():
-                self.mid_line = behind[found.start() - 1 : found.start()] != b"\n"
-            elif len(block) > _STILL_SIZE:
-                self.mid_line = True
+        self._note_end(block)
         if self._tail:
             block = self._tail + block
             self._tail = b""
@@ -108,6 +99,15 @@ class ModeTracker:
         last = block.rfind(b"\x1b", max(end, len(block) - _TAIL))
         if last >= 0:
             self._tail = block[last:]
+
+    def _note_end(self, block: bytes) -> None:
+        end = block[-_STILL_SIZE:]
+        if b"\x1b" in end[end.rfind(b"\n") + 1 :]:
+            found = _STILL.search(end)
+            assert found is not None
+            end = end[: found.start()]
+        if end or len(block) > _STILL_SIZE:
+            self.mid_line = not end.endswith(b"\n")
 
     def _note(self, match: re.Match[bytes]) -> None:
         kind = match.lastgroup
