@@ -47,7 +47,7 @@ __rs_report() {
   if [[ $__rs_options ]]; then builtin unset -f compopt; __rs_options=; fi
   if [[ -v PS1 || ! $__rs_hidden ]]; then __rs_ps1=$PS1; fi
   __rs_number='\#' __rs_number=${__rs_number@P}
-  __rs_return "$__rs_now"
+  __rs_return "$__rs_now" "$__rs_arg"
   builtin printf '%s\0' S 6 "$__rs_now" "$__rs_flags" "$__rs_mode" "$PWD" "${__rs_ps1@P}" "" \
     >"$__rs_dir/out"
   while [[ $__rs_go != go ]]; do
@@ -215,6 +215,9 @@ if [[ ! -o posix && ${HISTFILE@a} != *x* && $HISTFILE == ~/.sh_history ]]; then
   HISTFILE=~/.bash_history
 fi
 if [[ ! -o posix && ${MAILCHECK@a} != *x* && $MAILCHECK == 600 ]]; then MAILCHECK=60; fi
+# Also before the user's files: they may be interrupted, or make PROMPT_COMMAND readonly.
+{ __rs_install; } >/dev/null 2>&1
+builtin printf 'H\0000\0' >"$__rs_dir/out"
 # One command, so that `set -v` in a startup file prints none of it; and no function, in which
 # their variables would be local. With `|| :` none of them ends the shell by `set -e`.
 {

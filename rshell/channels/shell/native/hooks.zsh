@@ -321,6 +321,7 @@ __rs_plain() {
   compadd -f -p "$hidden" -W "$place" -- "${names[@]}"
 }
 
+builtin printf 'H\0000\0' >$__rs_dir/out
 __rs_own() {
   if [[ -r ${ZDOTDIR-$HOME}/.zshenv ]]; then . "${ZDOTDIR-$HOME}/.zshenv"; fi
 }

@@ -89,7 +89,7 @@ class NativeProcess:
         self._turn = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
         self._foreground: Foreground | None = None  # where it matters who has the terminal
-        self._is_noted = False
+        self._is_noted = self._has_hooks = False
 
     @classmethod
     async def start(
@@ -321,6 +321,8 @@ class NativeProcess:
             if tag == "S" and len(fields) == 6 and fields[0].isdigit():
                 self._report = fields
                 self._do(Event.REPORT)
+            elif tag == "H":
+                self._has_hooks = True
             elif tag in ("L", "K"):
                 self._do(Event.LOST if tag == "L" else Event.KEPT)
             elif tag in ("C", "N") and fields:
@@ -393,7 +395,7 @@ class NativeProcess:
             return
         if seen is Seen.EDITOR and self.has_reported:
             self._do(Event.EDITOR)
-        else:
+        elif seen is Seen.OTHER or not self._has_hooks:  # else a startup file asks something
             self._note_unused()
 
     def _note_unused(self) -> None:
