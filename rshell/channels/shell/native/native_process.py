@@ -250,9 +250,10 @@ class NativeProcess:
                 self._tell_ending()
             elif action is Do.RENEW:
                 self._tell_prompt()
-            elif action is Do.GO:
+            elif action in (Do.GO, Do.LISTEN):
                 self._filter.begin_idle(self._report[4].encode(errors="surrogateescape"))
-                self._tell("go")
+                if action is Do.GO:
+                    self._tell("go")
             elif action in (Do.HAND_OVER, Do.HAND_OVER_NOTHING):
                 text = ""
                 if action is Do.HAND_OVER and self._line is not None:
@@ -278,7 +279,7 @@ class NativeProcess:
                 self._wait(_HURRY_SECONDS)
             elif action is Do.INTERRUPT:
                 self._filter.begin_interrupt()
-                self._press(_CTRL_C)
+                self._press(_CTRL_C + (b"" if self._kind.reports_interrupts else PROBE))
                 self._wait(_REGAIN_SECONDS)
             elif action is Do.NEXT:
                 if self._timer is not None:

@@ -32,13 +32,14 @@ _PLAIN = {"sh", "dash", "ash", "busybox", "ksh", "mksh", "pdksh", "oksh", "yash"
 
 @frozen
 class NativeKind:
-    """A shell whose line editor takes lines. All but its name is the `OutputFilter`'s."""
+    """A shell whose line editor takes lines. The patterns are the `OutputFilter`'s."""
 
     name: str
     between: bytes
     behind: bytes
     opening: bytes = b""
     unfinished: bytes = b""
+    reports_interrupts: bool = True  # of its line editor
 
 
 # What zsh draws before it has begun to edit, which is the whole prompt.
@@ -63,6 +64,7 @@ _KINDS = {
             rb"\r",
             _FISH_OPENING,
             _FISH_UNFINISHED,
+            reports_interrupts=False,
         ),
     )
 }
