@@ -151,6 +151,14 @@ class NativeProcess:
         self._may_type.clear()  # also while it waits for an answer: keys are the command's
         self._do(Event.LINE)
 
+    def withdraw(self, number: int) -> bool:
+        """Take back the line of this number, which waits for the shell; whether it still did."""
+        if self._line is None or self._line[0] != number:
+            return False
+        self._line = None
+        self._may_type.set()
+        return True
+
     async def may_type(self) -> None:
         """Wait until keys are a command's, or nobody's: not while a line is handed over."""
         await self._may_type.wait()
