@@ -86,7 +86,7 @@ UNKNOWN = NativeKind("", rb"(?!)", rb"(?!)")
 def native_kind(program: str) -> NativeKind | None:
     """Return how `program` is used on a terminal; None for a plain shell, which reads lines.
 
-    A bash before 4.4 is one: it can neither show its prompt to hooks nor keep options to a function.
+    A bash before 4.4 is one: hooks can't learn what its prompt shows.
     """
     name = PurePath(program).name
     if name in _PLAIN or (name == "bash" and (0, 0) < _bash_version(program) < (4, 4)):
@@ -100,7 +100,10 @@ def _bash_version(program: str) -> tuple[int, int]:
     That is sooner known than by running it, and by reading the file no startup file is read.
     """
     try:
-        with open(program, "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as text:
+        with (
+            Path(program).open("rb") as file,
+            mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as text,
+        ):
             found = _BASH_VERSION.search(text)
             return (0, 0) if found is None else (int(found[1]), int(found[2]))
     except (OSError, ValueError):  # nothing there to be read
