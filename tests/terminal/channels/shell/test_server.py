@@ -162,13 +162,18 @@ async def spoken_to(request: Json) -> AsyncIterator[Channel]:
         tls_session(limits=BRIEF) as client,
         client.open_channel("shell", request) as channel,
     ):
+        if channel.reply.get("starting"):
+            assert (await receive(channel))["number"] == 0
         yield channel
 
 
 async def receive(channel: Channel) -> Json:
-    message = await channel.receive_message()
-    assert message is not None
-    return message
+    """Return the next message that is not of the prompt."""
+    while True:
+        message = await channel.receive_message()
+        assert message is not None
+        if message["type"] != "prompt":
+            return message
 
 
 @either
