@@ -317,8 +317,7 @@ class NativeProcess:
             answer, self._answer = self._answer, None
             if answer is not None and not answer.done():
                 answer.set_result(fields[1:])
-            if answer is not None:
-                self._do(Event.ANSWER)
+            self._do(Event.ANSWER)  # a late one means nothing
 
     # The outlet of its terminal.
 
