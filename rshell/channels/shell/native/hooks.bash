@@ -23,7 +23,7 @@
 __rs_at=7770  # the first index in PROMPT_COMMAND that we use
 __rs_element='{ __rs_report; } >"/dev/${__rs_no:+;__rs_report;}null" 2>&1'
 __rs_has_array=$((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 501))
-__rs_hidden= __rs_err= __rs_traced= __rs_verify=
+__rs_hidden= __rs_err= __rs_off= __rs_verify=
 
 __rs_return() { builtin return "$1"; }
 
@@ -37,7 +37,7 @@ __rs_first() {
 # At the prompt: report, and wait until told to go on.
 __rs_report() {
   builtin local "__rs_now=$?" "__rs_last=$_"
-  if [[ $__rs_traced ]]; then __rs_traced=; builtin set -x; fi
+  __rs_restore
   builtin local "__rs_flags=$-" __rs_mode=emacs __rs_go=
   # Without a line editor there is nobody to take a line: it is used as it is until it has one.
   if [[ ! -o vi && ! -o emacs ]]; then builtin return 0; fi
@@ -48,7 +48,7 @@ __rs_report() {
   if [[ $__rs_options ]]; then builtin unset -f compopt; __rs_options=; fi
   if [[ -v PS1 || ! $__rs_hidden ]]; then __rs_ps1=$PS1; fi
   __rs_number='\#' __rs_number=${__rs_number@P}
-  __rs_return "$__rs_now"
+  __rs_return "$__rs_now" "$__rs_arg"
   builtin printf '%s\0' S 6 "$__rs_now" "$__rs_flags" "$__rs_mode" "$PWD" "${__rs_ps1@P}" "" \
     >"$__rs_dir/out"
   while [[ $__rs_go != go ]]; do
@@ -121,8 +121,10 @@ __rs_take() {
 # expansion of history has failed, so that no command has run. Else this is a `read -e`.
 __rs_probe() {
   builtin local - __rs_count='\#'; builtin set +efuvx
-  if ((BASH_SUBSHELL)); then builtin return 0; fi
-  if __rs_is_hooked && [[ ${__rs_count@P} != "$__rs_number" ]]; then builtin return 0; fi
+  if ((BASH_SUBSHELL)) || { __rs_is_hooked && [[ ${__rs_count@P} != "$__rs_number" ]]; }; then
+    builtin printf '%s\0' K 0 >"$__rs_dir/out"
+    builtin return 0
+  fi
   __rs_hook
   builtin printf '%s\0' L 0 >"$__rs_dir/out"
 }
@@ -130,8 +132,10 @@ __rs_probe() {
 # Keys: a question. The line editor itself completes what is put into its line; then the line is
 # the answer.
 __rs_ask() {
-  if [[ $- == *x* ]]; then __rs_traced=x; builtin set +x; fi
-  builtin local -; builtin set +efuv
+  # Completion functions are written without these; `set -e` would end the shell at one that fails.
+  __rs_off+=${-//[!eux]/}
+  if [[ $__rs_off ]]; then builtin set "+$__rs_off"; fi
+  builtin local -; builtin set +fv
   { IFS= builtin read -r -d '' __rs_kind; IFS= builtin read -r -d '' __rs_question
     IFS= builtin read -r -d '' __rs_text; } <"$__rs_dir/in"
   __rs_show
@@ -143,6 +147,11 @@ __rs_ask() {
   fi
   __rs_hook __rs_unmute
   READLINE_LINE=$__rs_text READLINE_POINT=${#__rs_text}
+}
+__rs_restore() {
+  builtin local "__rs_on=$__rs_off"
+  __rs_off=
+  if [[ $__rs_on ]]; then builtin set "-$__rs_on"; fi
 }
 __rs_mute() {
   if __rs_is_muting; then exec {__rs_out}>&1 {__rs_err}>&2 >/dev/null 2>&1; fi
@@ -203,7 +212,7 @@ __rs_install() {
 __rs_keep() { builtin return 0; }
 __rs_end() {
   __rs_unmute
-  if [[ $__rs_traced ]]; then __rs_traced=; builtin set -x; fi
+  __rs_restore
 }
 
 __rs_dir=$RSHELL_DIR
@@ -217,6 +226,9 @@ if [[ ! -o posix && ${HISTFILE@a} != *x* && $HISTFILE == ~/.sh_history ]]; then
   HISTFILE=~/.bash_history
 fi
 if [[ ! -o posix && ${MAILCHECK@a} != *x* && $MAILCHECK == 600 ]]; then MAILCHECK=60; fi
+# Also before the user's files: they may be interrupted, or make PROMPT_COMMAND readonly.
+{ __rs_install; } >/dev/null 2>&1
+builtin printf 'H\0000\0' >"$__rs_dir/out"
 # One command, so that `set -v` in a startup file prints none of it; and no function, in which
 # their variables would be local. With `|| :` none of them ends the shell by `set -e`.
 {

@@ -16,6 +16,7 @@
 set -q RSHELL_DIR; and set -g __rs_dir $RSHELL_DIR
 set -e RSHELL_DIR
 set -g __rs_idle
+set -g __rs_start 1
 
 function __rs_status
     return $argv[1]
@@ -29,6 +30,7 @@ end
 function __rs_report --on-event fish_prompt
     set -g __rs_last $status
     set -g __rs_pipes $pipestatus
+    set -q __rs_start; and __rs_reorder
     if test -z "$__rs_idle"
         for name in fish_prompt fish_right_prompt fish_mode_prompt
             functions -e __rs_$name
@@ -47,7 +49,7 @@ function __rs_report --on-event fish_prompt
     string match -q '*vi*' -- "$fish_key_bindings"; or string match -q '*hybrid*' -- "$fish_key_bindings"
     and set mode vi
     __rs_bind
-    printf '%s\0' S 6 $__rs_last i $mode "$PWD" "$shown" "$right" >$__rs_dir/out
+    printf '%s\0' S 6 $__rs_last im $mode "$PWD" "$shown" "$right" >$__rs_dir/out
     set -l go
     begin
         while test "$go" != go
@@ -63,6 +65,17 @@ function __rs_report --on-event fish_prompt
         function fish_mode_prompt
         end
         set -g __rs_idle 1
+    end
+end
+
+# The end of an echo is what fish's own handler prints: what other handlers print is behind that.
+function __rs_reorder
+    set -e __rs_start
+    for line in (functions --handlers-type generic)
+        set -l words (string split ' ' -- $line)
+        if test "$words[1]" = fish_preexec -a "$words[2]" != __fish_disable_bracketed_paste
+            functions -- $words[2] | source
+        end
     end
 end
 
@@ -120,7 +133,9 @@ end
 
 # An editor begins. Only what is not ours any more is put back: the event may have lost its hook.
 function __rs_probe
-    functions -q __rs_report; or begin
+    if functions -q __rs_report
+        printf 'K\0000\0' >$__rs_dir/out
+    else
         source $__rs_dir/hooks.fish
         printf 'L\0000\0' >$__rs_dir/out
     end

@@ -42,6 +42,16 @@ def test_hooks_that_were_lost_are_asked_for_a_report_by_an_empty_line() -> None:
     assert machine.on(E.REPORT) == (Do.TAKE,)
 
 
+def test_what_may_be_a_prompt_is_shown_unless_it_is_one() -> None:
+    for event in (E.KEPT, E.TIMEOUT):
+        machine = after(E.REPORT, E.TAKEN, E.LINE, E.ECHOED, E.EDITOR)
+        assert machine.on(event) == (Do.SHOW,)
+        assert machine.on(E.REPORT) == (Do.TAKE,)
+    machine = after(E.REPORT, E.TAKEN, E.QUESTION, E.TIMEOUT)
+    assert machine.on(E.KEPT) == (Do.LISTEN, Do.NEXT)  # fish, which reports no such interrupt
+    assert machine.is_at_prompt
+
+
 def test_a_line_waits_for_an_answer_a_moment_only() -> None:
     machine = after(E.REPORT, E.TAKEN, E.QUESTION)
     assert machine.on(E.LINE) == (Do.HURRY,)
@@ -49,7 +59,7 @@ def test_a_line_waits_for_an_answer_a_moment_only() -> None:
     assert machine.on(E.REPORT) == (Do.RENEW, Do.GO, Do.LOOK)
     assert machine.on(E.TIMEOUT) == (Do.INTERRUPT,)  # its line editor hears no keys
     assert machine.on(E.REPORT) == (Do.RENEW, Do.GO, Do.LOOK)
-    assert machine.on(E.AWAKE) == (Do.NEXT,)
+    assert machine.on(E.AWAKE) == (Do.LISTEN, Do.NEXT)
     assert machine.on(E.LINE) == (Do.HAND_OVER,)
 
 
@@ -67,7 +77,7 @@ def test_a_question_that_hears_no_interrupt_costs_the_shell_once_a_line_waits() 
     assert machine.on(E.LINE) == (Do.HURRY,)
     assert machine.on(E.TIMEOUT) == (Do.END,)
     assert machine.on(E.ANSWER) == (Do.LOOK,)  # it was only slow
-    assert machine.on(E.AWAKE) == (Do.NEXT,)
+    assert machine.on(E.AWAKE) == (Do.LISTEN, Do.NEXT)
 
 
 @pytest.mark.parametrize("state", [state for state in State if state is not State.LEFT])
