@@ -108,18 +108,22 @@ class ShellLine:
         self.close()
 
     async def run(self, command: str, *, timeout: float | None = None) -> ShellEnding:
-        """Run a command and return its ending.
+        """Run a command, once the startup files have ended, and return its ending.
 
         Its `unread` holds what was sent by `write_nowait` and no command got (`os.fsdecode`).
-        Cancelling leaves it running: `cancel` it. Raises what cuts the channel short, and
-        ValueError for a command that is too long, holds a NUL or is no text (a lone surrogate),
-        and for a timeout that is none.
+        Cancelling leaves it running: `cancel` it. Raises what cuts the channel short, ChannelReset
+        for a shell that left before its first prompt, and ValueError for a command that is too
+        long, holds a NUL or is no text (a lone surrogate), and for a timeout that is none.
         """
         if "\0" in command:
             raise ValueError("a command can't hold a NUL character")
         check_timeout(timeout)
         if len(command) > COMMAND_LIMIT:
             raise ValueError(f"a command can't be longer than {COMMAND_LIMIT} characters")
+        if self.is_starting:
+            started = await self.follow()
+            if started.left:
+                raise ChannelReset("failed", f"the shell {started.status} before its first prompt")
         try:
             self.channel.send_message(RunCommand(self._number + 1, command, timeout).encode())
         except LocalProtocolError as error:  # too long, as characters may take six bytes each

@@ -19,9 +19,7 @@ context's, and looks whether its shell still is the present one.
 from __future__ import annotations
 
 import asyncio
-import re
 import signal
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -37,9 +35,9 @@ from rshell.channels.shell.messages import (
     ShellRequest,
 )
 from rshell.channels.shell.native.native_process import NativeProcess
-from rshell.channels.shell.processes import AnyProcess, start_process
-from rshell.channels.shell.recipe import Report
-from rshell.channels.shell.shell_process import ShellProcess
+from rshell.channels.shell.processes import AnyProcess, end_process, start_process
+from rshell.channels.shell.recipe import Report, is_exit
+from rshell.channels.shell.running_command import RunningCommand
 from rshell.errors import SpawnError
 from rshell.execution.piped_process import Outlet
 from rshell.execution.spawn import NOT_EXECUTABLE
@@ -48,11 +46,8 @@ from rshell.values import ExitStatus, TerminalSize
 
 _INTERRUPT = b"\x03"
 _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGKILL)
+_Counts = dict[int, int]  # bytes of each stream
 _NOTHING = {STDOUT: 0, STDERR: 0}
-_EXITS = re.compile(r"\s*\\?(?:exit|logout)(?:\s+\d+)?\s*\Z")
-_SETS_ERREXIT = re.compile(r"\bset\s+-\w*e|\berrexit\b")
-
-
 _STARTUP = RunCommand(0, "")  # what startup files do
 
 
@@ -78,7 +73,7 @@ class PersistentShell:
         self.program = user_shell(context.environment)
         self.cwd, self.environment = context.place(request)
         self.has_terminal = request.terminal is not None
-        self.running: RunCommand | None = None
+        self.running: RunningCommand | None = None
         self.taken = 0
         self.prompt: ShellPrompt | None = None
         self._outlet = outlet
@@ -92,14 +87,8 @@ class PersistentShell:
         self._shell: AnyProcess | None = None
         self._revived: Callable[[], None] | None = None  # when the next shell is at its prompt
         self._ready = asyncio.Event()
-        self._is_told = False  # the shell knows of the running command
-        self._was_exit = False
-        self._started = 0.0
         self._last = 0
         self._flags = ""
-        self._timed_out = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._is_cancelled = False
         self._reported = dict(_NOTHING)
         self._is_closed = False
 
@@ -113,7 +102,7 @@ class PersistentShell:
         that there was none.
         """
         self._ready.clear()
-        # A directory that was asked for has to be there; one that has gone since need not.
+        # A directory that was asked for has to be there; one that has gone since need not be.
         is_there = unreported is None or Path(self.cwd).is_dir()
         shell = await start_process(
             self._context,
@@ -137,23 +126,20 @@ class PersistentShell:
         if isinstance(shell, NativeProcess):
             self._ready.set()
             if unreported is None:
-                self.running, self._is_told = _STARTUP, True
-                self._started = time.monotonic()
+                self.running = RunningCommand(_STARTUP, is_told=True)
             return
         seconds = self._context.limits.open_timeout
         try:
             async with timeout(seconds):
                 await self._ready.wait()
         except TimeoutError as error:
-            why = (
-                f"it is not ready after {seconds:g} s, as when its startup files wait for something"
-            )
+            why = f"it is not ready after {seconds:g} s; its startup files may wait for something"
             raise SpawnError(NOT_EXECUTABLE, why) from error
 
     @property
     def is_starting(self) -> bool:
         """Whether its startup files run, or what they or nobody made of it."""
-        return self.running is _STARTUP
+        return self.running is not None and self.running.number == 0
 
     async def write(self, data: bytes) -> bytes:
         """Give commands input. What a shell that died has not read died with it.
@@ -161,11 +147,12 @@ class PersistentShell:
         Returns what comes too late for the terminal: no command runs that could read it.
         """
         self.taken += len(data)
-        is_waiting = self.running is not None and not self._is_told
-        if self.has_terminal and is_waiting and _INTERRUPT in data:
-            self._is_cancelled = True  # the shell has yet to hear of what this is meant for
+        running = self.running
+        if self.has_terminal and running is not None and not running.is_told:
+            # The shell has yet to hear of what an interrupt is meant for.
+            running.is_cancelled = running.is_cancelled or _INTERRUPT in data
         await self._ready.wait()
-        if self._shell is not None:
+        if self._shell is not None and not (_INTERRUPT in data and self._withdraw(self._shell)):
             await self._shell.may_type()
         shell = self._shell
         if self.has_terminal and self.running is None:
@@ -176,8 +163,9 @@ class PersistentShell:
             await shell.stdin.write(data)
         except BrokenPipeError:
             return b""
-        if self.has_terminal and self.running is not None and self._is_told and _INTERRUPT in data:
-            shell.ask_again(self.running.number)
+        running = self.running
+        if self.has_terminal and running is not None and running.is_told and _INTERRUPT in data:
+            shell.ask_again(running.number)
         return b""
 
     def end_input(self) -> None:
@@ -200,8 +188,8 @@ class PersistentShell:
         """End the shell and what runs in it, without waiting."""
         cut = None if self._is_closed else self.running
         self._is_closed = True
-        self._stop_timer()
-        if cut is not None and not self._is_told:
+        self._stop_waiting()
+        if cut is not None and not cut.is_told:
             self._on_cut({"number": cut.number, "cut_short": True, "started": False})
             cut = None
         sent = self._count()
@@ -211,17 +199,10 @@ class PersistentShell:
             self._context.clean_up(self._end(shell, cut, sent))
         self._ready.set()  # nobody waits for a shell any more
 
-    async def _end(self, shell: AnyProcess, cut: RunCommand | None, sent: dict[int, int]) -> None:
-        process = shell.process
-        try:
-            # An interactive shell ignores SIGTERM; SIGHUP ends it, and its jobs, at once.
-            process.signal_group(signal.SIGHUP)
-            await process.end(self._context.limits.kill_grace)
-            self._cut(cut, await process.wait(), sent)
-        finally:
-            shell.release()
+    async def _end(self, shell: AnyProcess, cut: RunningCommand | None, sent: _Counts) -> None:
+        self._cut(cut, await end_process(shell, self._context.limits.kill_grace), sent)
 
-    def _cut(self, victim: RunCommand | None, status: ExitStatus, sent: dict[int, int]) -> None:
+    def _cut(self, victim: RunningCommand | None, status: ExitStatus, sent: _Counts) -> None:
         """Say of a command whose ending nobody gets that it ended with its shell."""
         if victim is not None and self.running is victim:
             self.running = None  # also where the next shell is closed while it starts: said once
@@ -232,31 +213,18 @@ class PersistentShell:
     def run(self, command: RunCommand) -> None:
         """Run a command; `on_done` follows. The shell must be idle."""
         assert self.running is None
-        self.running = command
-        self._is_told = self._is_cancelled = False
-        self._started = time.monotonic()
-        self._timed_out = False
+        self.running = RunningCommand(command)
         shell = self._ready_shell()
-        if shell is not None:
-            self._tell(shell, command)
-        # Else it is being started anew, and takes the command then.
+        if shell is not None:  # else it is being started anew, and takes the command then
+            self._tell(shell, self.running)
 
     def _ready_shell(self) -> AnyProcess | None:
         """Return the shell, None while it is being started, again: signals aren't for that one."""
         return self._shell if self._ready.is_set() else None
 
-    def _tell(self, shell: AnyProcess, command: RunCommand) -> None:
-        self._is_told = True  # never twice
-        text = command.command
-        is_exit = self.has_terminal and _EXITS.match(text) is not None
-        if is_exit and self._was_exit and isinstance(shell, ShellProcess):
-            # With stopped jobs, shells leave only for two of them in a row; our lines come between.
-            text = f"{text} 2>/dev/null\n{text}"
-        self._was_exit = is_exit
-        shell.run(command.number, text, self._last)
-        if command.timeout is not None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(command.timeout, self._time_out)
+    def _tell(self, shell: AnyProcess, running: RunningCommand) -> None:
+        running.begin(self.cancel)  # never twice
+        shell.run(running.number, running.text, self._last)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the running command, if one runs.
@@ -266,29 +234,29 @@ class PersistentShell:
         if self.running is None:
             return
         shell = self._ready_shell()
-        if shell is not None and self._is_told:
+        is_ending = number in _ENDING_SIGNALS
+        if shell is None or not self.running.is_told:
+            self.running.is_cancelled = self.running.is_cancelled or is_ending
+        elif not (is_ending and self._withdraw(shell)):
             shell.signal(number, self.running.number)
-        elif number in _ENDING_SIGNALS:
-            self._is_cancelled = True
+
+    def _withdraw(self, shell: AnyProcess) -> bool:
+        """End the command before it begins, if the shell has not been given it; whether it was."""
+        is_early = self.running is not None and shell.withdraw(self.running.number)
+        if is_early:
+            self._finish(ExitStatus.from_returncode(-signal.SIGINT))
+        return is_early
 
     def cancel(self) -> None:
         """Interrupt the command; a shell that does not yield is ended."""
         if self.running is None:
             return
         shell = self._ready_shell()
-        if shell is None or not self._is_told:
-            self._is_cancelled = True
-            return
-        self._stop_timer()
-        # A signal that hits a child between fork and exec is lost: halfway there is a second one.
-        self._interrupt(partial(self._interrupt, self._kill))
-
-    def _interrupt(self, otherwise: Callable[[], None]) -> None:
-        """Interrupt the command; call `otherwise` after half the grace if it does not yield."""
-        if self.running is not None and self._shell is not None:
-            self._shell.interrupt(self.running.number)
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(self._context.limits.kill_grace / 2, otherwise)
+        if shell is None or not self.running.is_told:
+            self.running.is_cancelled = True
+        elif not self._withdraw(shell):
+            interrupt = partial(shell.interrupt, self.running.number)
+            self.running.cancel(interrupt, self._kill, self._context.limits.kill_grace)
 
     async def ask(self, kind: str, number: int, text: str) -> list[str] | None:
         """Ask the idle shell a question; None without an answer in time. Cancelling is safe."""
@@ -317,9 +285,9 @@ class PersistentShell:
 
     def _tell_waiting(self) -> None:
         """Have the idle shell run the command that came while it was not."""
-        if self.running is None or self._shell is None or self._is_told:
+        if self.running is None or self._shell is None or self.running.is_told:
             return
-        if self._is_cancelled:
+        if self.running.is_cancelled:
             self._finish(ExitStatus.from_returncode(-signal.SIGINT))
         else:
             self._tell(self._shell, self.running)
@@ -327,14 +295,14 @@ class PersistentShell:
     def _died(self, status: ExitStatus) -> None:
         """The shell ended: by `exit`, `exec`, a signal, or because it could not go on."""
         sent = self._count()
-        victim = self.running if self._is_told else None
-        self._stop_timer()  # the next shell has not earned what was to come
+        victim = self.running if self.running is not None and self.running.is_told else None
+        self._stop_waiting()  # the next shell has not earned what was to come
         shell, self._shell = self._shell, None
         has_reported = shell is not None and shell.has_reported
         if shell is not None:
             shell.close()
             shell.release()
-        was_exit = victim is not None and self._was_exit
+        was_exit = victim is not None and is_exit(victim.text)
         was_asked = has_reported and (was_exit or not self._has_errexit())
         # The user's own shell would go on dying where it died before its first prompt.
         is_hopeless = self.is_starting or (isinstance(shell, NativeProcess) and not has_reported)
@@ -348,11 +316,11 @@ class PersistentShell:
 
     def _has_errexit(self) -> bool:
         """Whether the shell was told to end at the first failure, as far as can be known."""
-        command = "" if self.running is None else self.running.command
-        return "e" in self._flags or _SETS_ERREXIT.search(command) is not None
+        may_be_set = self.running is not None and self.running.may_set_errexit
+        return "e" in self._flags or may_be_set
 
     async def _restart(
-        self, status: ExitStatus, sent: dict[int, int], victim: RunCommand | None
+        self, status: ExitStatus, sent: _Counts, victim: RunningCommand | None
     ) -> None:
         if not self._ready.is_set():
             # It died before its first report: the next one would, too.
@@ -375,7 +343,7 @@ class PersistentShell:
         else:
             self._revived = partial(self._revive, status, victim)
 
-    def _revive(self, status: ExitStatus, victim: RunCommand | None) -> None:
+    def _revive(self, status: ExitStatus, victim: RunningCommand | None) -> None:
         """Tell that a shell has taken the place of one that died; it is at its prompt."""
         if victim is not None:
             self._finish(status, restarted=True)
@@ -390,18 +358,18 @@ class PersistentShell:
         self,
         status: ExitStatus,
         *,
-        sent: dict[int, int] | None = None,
+        sent: _Counts | None = None,
         restarted: bool = False,
         left: bool = False,
     ) -> None:
-        assert self.running is not None
-        self._stop_timer()
-        number = self.running.number
+        running = self.running
+        assert running is not None
+        running.stop_waiting()
         unread = self._shell.take_unread() if self._shell is not None else b""
-        ending = self._ending(number, status, self._count() if sent is None else sent)
+        ending = self._ending(running.number, status, self._count() if sent is None else sent)
         done = ending.replace(
-            duration=time.monotonic() - self._started,
-            timed_out=self._timed_out,
+            duration=running.duration,
+            timed_out=running.timed_out,
             restarted=restarted,
             left=left,
             unread=unread.decode(errors="surrogateescape"),
@@ -411,10 +379,10 @@ class PersistentShell:
         self._last = 0 if restarted else status.shell_status
         self._on_done(done)
 
-    def _ending(self, number: int, status: ExitStatus, sent: dict[int, int]) -> ShellEnding:
+    def _ending(self, number: int, status: ExitStatus, sent: _Counts) -> ShellEnding:
         return ShellEnding(number, status, self.cwd, sent[STDOUT], sent[STDERR], duration=0.0)
 
-    def _count(self) -> dict[int, int]:
+    def _count(self) -> _Counts:
         """Return the bytes sent since the last ending, and begin to count the next."""
         if self._shell is None:
             return dict(_NOTHING)
@@ -423,15 +391,10 @@ class PersistentShell:
         self._reported = now
         return sent
 
-    def _time_out(self) -> None:
-        self._timed_out = True
-        self.cancel()
-
     def _kill(self) -> None:
         if self._shell is not None:
             self._context.clean_up(self._shell.process.end(0))
 
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _stop_waiting(self) -> None:
+        if self.running is not None:
+            self.running.stop_waiting()

@@ -1,7 +1,8 @@
-"""Which process is behind a persistent shell: one that reads lines, or the user's own."""
+"""The process behind a persistent shell: one that reads lines, or the user's own on a terminal."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from typing import Union
 
@@ -12,7 +13,7 @@ from rshell.channels.shell.native.startup import native_kind
 from rshell.channels.shell.recipe import ShellRecipe
 from rshell.channels.shell.shell_process import ShellProcess
 from rshell.execution.piped_process import Outlet
-from rshell.values import TerminalSize
+from rshell.values import ExitStatus, TerminalSize
 
 AnyProcess = Union[ShellProcess, NativeProcess]
 
@@ -44,3 +45,16 @@ async def start_process(
         stdin=request.stdin,
         terminal=size,
     )
+
+
+async def end_process(shell: AnyProcess, grace: float) -> ExitStatus:
+    """End a shell that was closed, and what runs in it; release all of it.
+
+    An interactive shell ignores SIGTERM; SIGHUP ends it, and its jobs, at once.
+    """
+    try:
+        shell.process.signal_group(signal.SIGHUP)
+        await shell.process.end(grace)
+        return await shell.process.wait()
+    finally:
+        shell.release()

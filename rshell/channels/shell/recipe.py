@@ -59,6 +59,7 @@ _REFUSAL = (
 )
 # How a text ends that would go on with our line behind it, and where that would be seen.
 _GOES_ON = re.compile(r"(?:\\|\||&&|\(\s*\)|\bfunction\s+\S+)\Z|(?:^|[\s;&|()])#")
+_EXITS = re.compile(r"\s*\\?(?:exit|logout)(?:\s+\d+)?\s*\Z")
 _SHOWS_LINES = re.compile(r"\bset\s+-\w*v|(?:\bset\s+-\w*o|\bshopt\s+-\w+|\bsetopt)\s+verbose\b")
 _TRACES = re.compile(r"\bset\s+-\w*x|\bxtrace\b", re.IGNORECASE)
 
@@ -201,6 +202,11 @@ class ShellRecipe:
 def quote(text: str) -> str:
     """Quote `text` as one word for every shell; unlike shlex.quote, always."""
     return "'" + text.replace("'", "'\\''") + "'"
+
+
+def is_exit(text: str) -> bool:
+    """Whether `text` asks the shell to leave, and no more."""
+    return _EXITS.match(text) is not None
 
 
 def shows_lines(command: str) -> bool:

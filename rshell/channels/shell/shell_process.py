@@ -35,6 +35,7 @@ from rshell.channels.shell.recipe import (
     Report,
     ReportReader,
     ShellRecipe,
+    is_exit,
     shows_lines,
 )
 from rshell.execution.piped_process import Outlet, PipedProcess
@@ -76,6 +77,7 @@ class ShellProcess:
         self._writer: asyncio.Task[None] | None = None
         self._parts: tuple[int, ...] = ()  # the statuses of the last pipeline's parts
         self._keeps = True
+        self._was_exit = False
         self._was_interrupted = False
         self._rest_timer: asyncio.TimerHandle | None = None
         self._discards = True  # what it prints before its first line prompts for that
@@ -148,9 +150,17 @@ class ShellProcess:
 
     def run(self, number: int, text: str, last: int) -> None:
         """Have the shell run `text`; its report has this number. `last` is the status before."""
+        was_exit, self._was_exit = self._was_exit, self._has_terminal and is_exit(text)
+        if was_exit and self._was_exit:
+            # With stopped jobs, shells leave only for two of them in a row; our lines come between.
+            text = f"{text} 2>/dev/null\n{text}"
         if shows_lines(text):
             self._keeps = False  # from now on: it may have put it into a function
         self.say(self.recipe.run(number, text, last, self._parts, keeps=self._keeps))
+
+    def withdraw(self, number: int) -> bool:
+        """Return False: a line has been given to the shell at once."""
+        return False
 
     async def may_type(self) -> None:
         """Return at once: keys are always the command's."""

@@ -138,7 +138,7 @@ class NamedShell:
             shell=self.shell.program,
             cwd=self.shell.cwd,
             size=self._size,
-            running=None if running is None else running.command,
+            running=None if running is None else running.text,
         )
 
     # Who comes and goes.
@@ -245,7 +245,7 @@ class NamedShell:
             size=self._size,
             kept=0,
             dropped=0,
-            running=None if running is None else running.command,
+            running=None if running is None else running.text,
             modes=self._modes.restore().decode(),
         )
 

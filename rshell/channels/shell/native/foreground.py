@@ -68,13 +68,17 @@ class Foreground:
         if program and is_other:
             self._on_seen(Seen.OTHER)
             return
+        if self._sees_editor and self.is_editor():
+            self._on_seen(Seen.EDITOR)
+
+    def is_editor(self) -> bool:
+        """Whether the shell itself reads the terminal key by key now."""
+        master = self._piped.terminal
         try:
             is_shell = os.tcgetpgrp(master) == self._piped.process.pid
-            is_reading = not termios.tcgetattr(master)[3] & termios.ICANON
+            return is_shell and not termios.tcgetattr(master)[3] & termios.ICANON
         except (OSError, termios.error):
-            return  # the terminal has gone
-        if self._sees_editor and is_shell and is_reading:
-            self._on_seen(Seen.EDITOR)
+            return False  # the terminal has gone
 
     def _what_runs(self) -> bytes:
         """Return what the kernel says of the program in the shell's process; b"" if it does not."""

@@ -118,8 +118,10 @@ __rs_take() {
 # expansion of history has failed, so that no command has run. Else this is a `read -e`.
 __rs_probe() {
   builtin local - __rs_count='\#'; builtin set +efuvx
-  if ((BASH_SUBSHELL)); then builtin return 0; fi
-  if __rs_is_hooked && [[ ${__rs_count@P} != "$__rs_number" ]]; then builtin return 0; fi
+  if ((BASH_SUBSHELL)) || { __rs_is_hooked && [[ ${__rs_count@P} != "$__rs_number" ]]; }; then
+    builtin printf '%s\0' K 0 >"$__rs_dir/out"
+    builtin return 0
+  fi
   __rs_hook
   builtin printf '%s\0' L 0 >"$__rs_dir/out"
 }

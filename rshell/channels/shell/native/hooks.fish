@@ -47,7 +47,7 @@ function __rs_report --on-event fish_prompt
     string match -q '*vi*' -- "$fish_key_bindings"; or string match -q '*hybrid*' -- "$fish_key_bindings"
     and set mode vi
     __rs_bind
-    printf '%s\0' S 6 $__rs_last i $mode "$PWD" "$shown" "$right" >$__rs_dir/out
+    printf '%s\0' S 6 $__rs_last im $mode "$PWD" "$shown" "$right" >$__rs_dir/out
     set -l go
     begin
         while test "$go" != go
@@ -119,7 +119,9 @@ end
 
 # An editor begins. Only what is not ours any more is put back: the event may have lost its hook.
 function __rs_probe
-    functions -q __rs_report; or begin
+    if functions -q __rs_report
+        printf 'K\0000\0' >$__rs_dir/out
+    else
         source $__rs_dir/hooks.fish
         printf 'L\0000\0' >$__rs_dir/out
     end

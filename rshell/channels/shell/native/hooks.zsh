@@ -148,6 +148,8 @@ __rs_probe() {
     if [[ $CONTEXT == start && -z $__rs_idle ]]; then
       __rs_hook
       builtin printf 'L\0000\0' >$__rs_dir/out
+    else
+      builtin printf 'K\0000\0' >$__rs_dir/out
     fi
   } >/dev/null 2>&1
 }

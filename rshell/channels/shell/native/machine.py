@@ -19,7 +19,8 @@ Hazards:
   after. The filter goes on until all that was on its way has been read.
 - A command may take the hooks away. Its line editor begins all the same (`EDITOR`), as it also
   does for `read -e` in a command. The probe, a key of ours, tells the two apart inside the shell:
-  it puts hooks back and says so (`LOST`), or does nothing. An empty line brings the report then.
+  it puts hooks back and says so (`LOST`), and an empty line brings the report then; or it says
+  that nothing is amiss (`KEPT`). What the editor draws is held until then, for it may be a prompt.
 - A question may be worked on when a line comes. If its answer takes long, it is interrupted, which
   the shell answers with a report like after any command; only then is it given the line.
 - Forged marks and reports harm the shell that forges them, and nobody else.
@@ -37,6 +38,7 @@ class State(enum.Enum):
     IDLE = "idle"
     SENDING = "sending"  # a line is handed over, its echo not at its end
     RUNNING = "running"
+    PROBING = "probing"  # and a line editor reads, which may be that of a shell without hooks
     REPORTING = "reporting"  # it waits while output and keys are taken
     ASKING = "asking"  # its line editor works on a question
     REGAINING = "regaining"  # it is interrupted there
@@ -53,9 +55,10 @@ class Event(enum.Enum):
     ECHOED = "echoed"  # the line editor has accepted it
     EDITOR = "editor"  # a line editor of the shell's own begins to read
     LOST = "lost"  # the hooks were gone, and are back
+    KEPT = "kept"  # they were not
     QUESTION = "question"
     ANSWER = "answer"
-    TIMEOUT = "timeout"  # nobody waits for the answer any more, or for what follows an interrupt
+    TIMEOUT = "timeout"  # nobody waits any more for an answer, or for what follows an interrupt
     EXIT = "exit"
 
 
@@ -70,6 +73,7 @@ class Do(enum.Enum):
     HAND_OVER_NOTHING = "hand over nothing"  # give it an empty one
     RELEASE = "release"  # the keys that were held back
     PROBE = "probe"
+    SHOW = "show"  # what was held is output after all
     ASK = "ask"
     ANSWER = "answer"
     NO_ANSWER = "no answer"
@@ -88,8 +92,12 @@ TABLE: dict[tuple[State, Event], tuple[State, tuple[Do, ...]]] = {
     (S.SENDING, E.ECHOED): (S.RUNNING, (Do.RELEASE,)),
     (S.SENDING, E.REPORT): (S.REPORTING, (Do.RELEASE, Do.TAKE)),
     (S.RUNNING, E.REPORT): (S.REPORTING, (Do.TAKE,)),
-    (S.RUNNING, E.EDITOR): (S.RUNNING, (Do.PROBE,)),
+    (S.RUNNING, E.EDITOR): (S.PROBING, (Do.PROBE,)),
     (S.RUNNING, E.LOST): (S.SENDING, (Do.HAND_OVER_NOTHING,)),
+    (S.PROBING, E.LOST): (S.SENDING, (Do.HAND_OVER_NOTHING,)),
+    (S.PROBING, E.KEPT): (S.RUNNING, (Do.SHOW,)),
+    (S.PROBING, E.TIMEOUT): (S.RUNNING, (Do.SHOW,)),
+    (S.PROBING, E.REPORT): (S.REPORTING, (Do.TAKE,)),
     (S.ASKING, E.ANSWER): (S.IDLE, (Do.ANSWER, Do.NEXT)),
     (S.ASKING, E.LINE): (S.ASKING, (Do.HURRY,)),
     (S.ASKING, E.TIMEOUT): (S.REGAINING, (Do.NO_ANSWER, Do.INTERRUPT)),

@@ -43,6 +43,7 @@ from rshell.values import ExitStatus, TerminalSize
 _BLOCK = 65536
 _ANSWER_SECONDS = 5.0
 _HURRY_SECONDS = 0.3  # for an answer, once a line waits
+_PROBE_SECONDS = 0.3
 _REGAIN_SECONDS = 1.0  # for the report of an interrupted question
 _CTRL_C = b"\x03"
 
@@ -70,7 +71,9 @@ class NativeProcess:
         self._outlet = outlet
         self._meeting = meeting
         self._machine = ShellMachine()
-        self._filter = OutputFilter(kind.between, kind.behind)
+        self._filter = OutputFilter(
+            kind.between, kind.behind, kind.opening, kind.unfinished, self._may_be_prompt
+        )
         self._records = RecordReader()
         self._number = 0
         self._line: tuple[int, str] | None = None  # that waits for the shell
@@ -147,6 +150,14 @@ class NativeProcess:
         self._line = number, text
         self._may_type.clear()  # also while it waits for an answer: keys are the command's
         self._do(Event.LINE)
+
+    def withdraw(self, number: int) -> bool:
+        """Take back the line of this number, which waits for the shell; whether it still did."""
+        if self._line is None or self._line[0] != number:
+            return False
+        self._line = None
+        self._may_type.set()
+        return True
 
     async def may_type(self) -> None:
         """Wait until keys are a command's, or nobody's: not while a line is handed over."""
@@ -262,6 +273,9 @@ class NativeProcess:
                 self._may_type.set()
             elif action is Do.PROBE:
                 self._press(PROBE)
+                self._wait(_PROBE_SECONDS)
+            elif action is Do.SHOW:
+                self._pass_on(self._filter.show())
             elif action is Do.ASK:
                 kind, number, text = self._question
                 self._tell(kind, str(number), text)
@@ -315,8 +329,8 @@ class NativeProcess:
             if tag == "S" and len(fields) == 6 and fields[0].isdigit():
                 self._report = fields
                 self._do(Event.REPORT)
-            elif tag == "L":
-                self._do(Event.LOST)
+            elif tag in ("L", "K"):
+                self._do(Event.LOST if tag == "L" else Event.KEPT)
             elif tag in ("C", "N") and fields:
                 self._take_answer(fields)
 
@@ -346,10 +360,12 @@ class NativeProcess:
 
     def write_nowait(self, data: bytes, stream: int = 0) -> None:
         """Pass on what is the output of commands."""
-        was_echoing = self._filter.is_echoing
+        was_echoing, was_holding = self._filter.is_echoing, self._filter.is_holding
         self._pass_on(self._filter.take(data))
         if was_echoing and not self._filter.is_echoing:
             self._do(Event.ECHOED)
+        if self._filter.is_holding and not was_holding:
+            self._do(Event.EDITOR)
         self._check_taken()
         self._look_soon()
 
@@ -363,6 +379,16 @@ class NativeProcess:
             source = self._piped.sources[STDOUT]
             if source.bytes_read >= self._target or not source.is_readable():
                 self._do(Event.TAKEN)
+
+    def _may_be_prompt(self) -> bool:
+        """Whether a line editor that begins is that of the shell, which runs a command."""
+        return (
+            self._foreground is not None
+            and self.has_reported
+            and self._machine.state in (State.SENDING, State.RUNNING)
+            and "m" in self._report[1]  # else programs are in its group, too
+            and self._foreground.is_editor()
+        )
 
     def _look_soon(self) -> None:
         """Have it looked at soon who reads the terminal, where that is for the shell to say."""

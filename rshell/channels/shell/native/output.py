@@ -6,10 +6,13 @@ All of it is fed in pieces of any size, and pure.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 _RECORD = 1 << 20  # bytes of an unfinished record that are kept
 _ECHO_ENDS = b"\x1b[?2004l"
 _EDITOR_BEGINS = b"\x1b[?2004h"
+_HOLD_LIMIT = 64 * 1024  # bytes; no prompt is as long
+_OPENING_LIMIT = 4096  # bytes
 _ECHO_LIMIT = 4 * 1024 * 1024  # bytes; an editor draws a line again and again
 # What a line editor writes where there is nothing to draw.
 _NOTHING = re.compile(
@@ -19,6 +22,14 @@ _NOTHING = re.compile(
 # Keys of ours that came before the editor had switched the terminal's echo off.
 _KEYS_ECHO = re.compile(rb"\^\[\[777[1-3]~")
 _PIECE = re.compile(rb"\x1b(?:\[\??[0-9;]*|\][^\x07\x1b]*|\()?\Z")  # of a sequence
+
+
+def beginnings(*atoms: bytes) -> bytes:
+    """Return a pattern that matches the first of `atoms` and any number of those behind it."""
+    pattern = b""
+    for atom in reversed(atoms):
+        pattern = atom + (b"(?:" + pattern + b")?" if pattern else b"")
+    return pattern
 
 
 class RecordReader:
@@ -53,16 +64,37 @@ class OutputFilter:
     """Tells the output of commands from what the shell's line editor draws.
 
     `behind` is the last of what the editor writes behind the end of its echo, and `between` what
-    may stand before that. `take` returns what is output. `sees_editor` is set by the beginning of
-    a line editor in there, and `is_echoing` while an echo is not at its end.
+    may stand before that. `opening` is what the shell draws before its editor begins, some before
+    its report, and `unfinished` that as far as it may have come. All are patterns.
+
+    `take` returns what is output. `sees_editor` is set by the beginning of a line editor in there,
+    and `is_echoing` while an echo is not at its end. Where `may_be_prompt` says that the editor is
+    the shell's own, what it draws is held until `show`; `is_holding` then.
     """
 
-    def __init__(self, between: bytes, behind: bytes) -> None:
+    def __init__(
+        self,
+        between: bytes,
+        behind: bytes,
+        opening: bytes = b"",
+        unfinished: bytes = b"",
+        may_be_prompt: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._between = re.compile(between, re.DOTALL)
         self._behind = re.compile(behind)
+        begins = re.escape(_EDITOR_BEGINS)
+        self._opening = re.compile(b"(?:%b)?%b" % (opening, begins), re.DOTALL)
+        self._opened = re.compile(b"(?:%b)?(?:%b)?" % (opening, begins), re.DOTALL)
+        self._unfinished: re.Pattern[bytes] | None = None
+        if unfinished:
+            self._unfinished = re.compile(
+                rb"(?:%b|(?:%b)?(?:%b)?)\Z" % (unfinished, opening, begins)
+            )
+        self._may_be_prompt = may_be_prompt
         self.is_echoing = False
         self.sees_editor = False
-        self._is_behind = False
+        self._open = b""
+        self._is_behind = self.is_holding = False
         self._is_idle = self._is_interrupted = False
         self._drawn = b""  # the prompt, where the shell draws it all the same
         self._held = b""
@@ -75,12 +107,12 @@ class OutputFilter:
     def begin_echo(self) -> None:
         """A line is about to be handed over."""
         self.is_echoing = True
-        self._is_behind = self._is_idle = self._is_interrupted = False
+        self._is_behind = self._is_idle = self._is_interrupted = self.is_holding = False
         self._held = b""
 
     def begin_idle(self, prompt: bytes) -> None:
         """The shell is about to show its prompt, which is known to be `prompt`."""
-        self.is_echoing = self._is_behind = self._is_interrupted = False
+        self.is_echoing = self._is_behind = self._is_interrupted = self.is_holding = False
         self._is_idle = True
         self._drawn = prompt.translate(None, b"\1\2").replace(b"\n", b"\r\n")
         self._held = b""
@@ -99,14 +131,44 @@ class OutputFilter:
             return self._take_behind(data)
         if self._is_idle:
             return self._take_idle(data)
+        if self.is_holding:
+            self._held += data
+            return b"" if len(self._held) < _HOLD_LIMIT else self.show()
+        data = self._open + data
         if _EDITOR_BEGINS in self._held + data:
             self.sees_editor = True
+            if self._may_be_prompt():
+                self.is_holding = True
+                found = self._opening.search(data)
+                at = 0 if found is None else found.start()
+                self._held, self._open = data[at:], b""
+                return data[:at]
+        if self._unfinished is not None:
+            found = self._unfinished.search(data[-_OPENING_LIMIT:])
+            assert found is not None
+            at = len(data) - len(found[0])
+            data, self._open = data[:at], data[at:]
         self._held = data[1 - len(_EDITOR_BEGINS) :]
         return data
+
+    def show(self) -> bytes:
+        """Return what was held, which is output after all."""
+        if not self.is_holding:
+            return b""
+        self.is_holding = False
+        held, self._held = self._held, b""
+        return held
 
     def finish(self) -> bytes:
         """All has been read: return what was held back and is output after all."""
         held, self._held = self._held, b""
+        if self.is_holding:
+            self.is_holding = False
+            found = self._opening.match(held)  # a report has come after all
+            return held if found is None else held[found.end() :]
+        opened, self._open = self._open, b""
+        if opened:
+            return b"" if self._opened.fullmatch(opened) else opened
         if self.is_echoing:
             # It never ended, as in an editor without bracketed paste. It fills the first line.
             self.is_echoing = False
@@ -145,9 +207,11 @@ class OutputFilter:
     def _take_idle(self, data: bytes) -> bytes:
         data = self._held + data
         self._held = b""
-        if piece := _PIECE.search(data[-256:]):
-            cut = len(data) - len(piece[0])
-            data, self._held = data[:cut], data[cut:]
+        for pattern in (_PIECE, self._unfinished):
+            if pattern is not None and (piece := pattern.search(data[-_OPENING_LIMIT:])):
+                cut = len(data) - len(piece[0])
+                data, self._held = data[:cut], data[cut:] + self._held
+        data = self._opening.sub(b"", data)
         data = data.replace(_EDITOR_BEGINS, b"").replace(_ECHO_ENDS, b"")
         data = _KEYS_ECHO.sub(b"", data)
         if self._drawn and self._drawn in data:

@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path, PurePath
 
+from rshell.channels.shell.native.output import beginnings
 from rshell.values import frozen
 
 TAKE, PROBE, ASK = b"\x1b[7771~", b"\x1b[7772~", b"\x1b[7773~"  # the keys that the hooks bind
@@ -31,22 +32,37 @@ _PLAIN = {"sh", "dash", "ash", "busybox", "ksh", "mksh", "pdksh", "oksh", "yash"
 
 @frozen
 class NativeKind:
-    """A shell whose line editor takes lines. `between` and `behind` are the `OutputFilter`'s."""
+    """A shell whose line editor takes lines. All but its name is the `OutputFilter`'s."""
 
     name: str
     between: bytes
     behind: bytes
+    opening: bytes = b""
+    unfinished: bytes = b""
+
+
+# What zsh draws before it has begun to edit, which is the whole prompt.
+_ZSH_OPENING = rb"\r\x1b\[[0-9;]*m(?:\x1b\(B|\x0f)?\x1b\[27m\x1b\[24m\x1b\[J(?:(?!\x1b\[27m).)*"
+# fish begins on a fresh line: its sign is overwritten, or the line before is full.
+_SIGN = "⏎".encode()
+_FISH_OPENING = rb"\x1b\[[0-9;]*m%b(?:\x1b\[[0-9;]*m|\x1b\(B)* *\r%b *\r\x1b\[K" % (_SIGN, _SIGN)
+_FISH_UNFINISHED = beginnings(
+    *(rb"\x1b", rb"\[", rb"[0-9;]+", b"m", b"\xe2", b"\x8f", b"\x8e", rb"[\x1b\[(0-9;mB \r]*"),
+    *(b"\xe2", b"\x8f", b"\x8e", rb"[ \r]*", rb"\x1b", rb"\[", b"K", rb"\x1b", rb"\[\??2?0*4?"),
+)
 
 
 _KINDS = {
     kind.name: kind
     for kind in (
         NativeKind("bash", rb"(?!)", rb"\r"),
-        NativeKind("zsh", rb"\r", rb"\n"),
+        NativeKind("zsh", rb"\r", rb"\n", _ZSH_OPENING),
         NativeKind(
             "fish",
             rb"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b\[[0-9;]*m|\x1b\(B",
             rb"\r",
+            _FISH_OPENING,
+            _FISH_UNFINISHED,
         ),
     )
 }

@@ -139,9 +139,9 @@ async def test_a_command_that_is_stopped_while_the_shell_is_taken_back_does_not_
     stop: Callable[[ShellLine], None], bash: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # It must not pass before the shell has asked and is deaf.
-    monkeypatch.setattr("rshell.channels.shell.completion._ANSWER_SECONDS", 20.0)
+    monkeypatch.setattr("rshell.channels.shell.native.native_process._ANSWER_SECONDS", 20.0)
     home = Path(os.environ["HOME"])
-    (home / ".bashrc").write_text(STUCK)
+    (home / ".bash_profile").write_text(STUCK)
     async with tls_session() as client, client.open_line(SIZE, term="xterm") as line:
         await line.run(":")
         asking = asyncio.create_task(line.complete("foo a"))
@@ -159,7 +159,7 @@ async def test_a_command_that_is_stopped_while_the_shell_is_taken_back_does_not_
 
 async def test_the_time_limit_of_a_dead_shell_does_not_hit_the_next_one(bash: None) -> None:
     home = Path(os.environ["HOME"])
-    (home / ".bashrc").write_text("[ -e again ] && sleep 1.5\n: > again\nloaded=whole\n")
+    (home / ".bash_profile").write_text("[ -e again ] && sleep 1.5\n: > again\nloaded=whole\n")
     async with tls_session() as client, client.open_line(SIZE, term="xterm") as line:
         done = await line.run("kill -9 $$", timeout=1.2)  # passes while the next one starts
         assert (done.status.signal, done.restarted) == ("SIGKILL", True)

@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rshell.channels.shell.recipe import Report, ReportReader, ShellRecipe, quote, shows_lines
+from rshell.channels.shell.recipe import (
+    Report,
+    ReportReader,
+    ShellRecipe,
+    is_exit,
+    quote,
+    shows_lines,
+)
 
 WORDS = st.binary(max_size=60).map(lambda raw: os.fsdecode(raw.replace(b"\0", b"")))
 
@@ -169,3 +176,11 @@ def test_endless_noise_takes_no_memory() -> None:
         assert reader.feed(noise) == []
     assert len(reader._rest) <= 1 << 20
     assert reader.feed(b"\0" + b"0 1 i /\0")[-1] == Report(1, 0, "i", "/")
+
+
+@pytest.mark.parametrize(
+    ("text", "leaves"),
+    [("exit", True), (" \\logout 3\n", True), ("exit 1; ls", False), ("exitfoo", False)],
+)
+def test_what_only_asks_the_shell_to_leave_is_known(text: str, leaves: bool) -> None:
+    assert is_exit(text) is leaves
