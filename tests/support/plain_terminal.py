@@ -56,7 +56,9 @@ class PlainShell:
         echo_ends, begins = ENDS[name]
         self._echo_ends = re.compile(echo_ends)
         self._begins = re.compile(begins)
-        self._at_prompt = re.compile(begins + _CLEAR + _PROMPT + rb"(?:\x1b\[[?0-9;]*[a-zA-Z]|\r)*\Z")
+        self._at_prompt = re.compile(
+            rb"(?:%b%b)?" % (begins, _CLEAR) + _PROMPT + rb"(?:\x1b\[[?0-9;]*[a-zA-Z]|\r)*\Z"
+        )
         self._data = bytearray()
         self._news = asyncio.Event()
 
@@ -124,17 +126,19 @@ class PlainShell:
 
     async def _until_prompt(self, keys: Sequence[str]) -> Ran:
         left = list(keys)
+        typed = -1  # how much there was when the last key was
         until = asyncio.get_running_loop().time() + LONGEST
         while True:
             if self._end.done():
                 await self._quiet()
                 code = self._end.result()
                 return Ran(self._output(len(self._data)), None, code if code >= 0 else 128 - code)
-            if not left and (found := self._at_prompt.search(self._data)):
+            if not left and len(self._data) > typed and (found := self._at_prompt.search(self._data)):
                 prompt = found["prompt"].decode(errors="surrogateescape")
                 return Ran(self._output(found.start()), prompt)
             if await self._quiet():
                 if left:
+                    typed = len(self._data)
                     await self._type(left.pop(0))
                 elif found := self._editing():
                     return Ran(self._output(found.start()))
@@ -167,4 +171,4 @@ class PlainShell:
     def _output(self, end: int) -> bytes:
         data = bytes(self._data[:end])
         found = self._echo_ends.search(data)
-        return data[found.end() :] if found else data
+        return data[found.end() :] if found else data.partition(b"\n")[2]

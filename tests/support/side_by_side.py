@@ -50,42 +50,44 @@ _RC = {
 }
 _LOOK_BASH = r"""
 {
-builtin printf '%s\n' "== status" "$1" "== last argument" "$2" "== pipe" "$3"
-builtin printf '== %s\n' variables; builtin declare -p
-builtin printf '== %s\n' functions; builtin declare -F
-builtin printf '== %s\n' options; builtin set -o; builtin shopt -p; builtin echo "$-"
-builtin printf '== %s\n' traps; builtin trap -p
-builtin printf '== %s\n' jobs; builtin jobs
-builtin printf '== %s\n' directory; builtin pwd; builtin umask; builtin dirs
-builtin printf '== %s\n' aliases; builtin alias
-builtin printf '== %s\n' history; builtin history 2
-builtin printf '== %s\n' limits; builtin ulimit -a
-builtin printf '== %s\n' builtins; builtin enable -n
-builtin printf '== %s\n' keys; builtin bind -s; builtin bind -X; builtin bind -v
-builtin printf '== %s\n' completions; builtin complete -p
-builtin printf '== %s\n' descriptors; /bin/ls /proc/$$/fd
-builtin printf '== %s\n' environment; /usr/bin/env
-builtin printf '== %s\n' terminal; /usr/bin/stty -a </dev/tty
+builtin echo "== status"; builtin echo "$1"; builtin echo "== pipe"; builtin echo "$3"
+builtin echo "== last argument"; builtin echo "$2"
+builtin echo == variables; builtin declare -p
+builtin echo == functions; builtin declare -F
+builtin echo == options; builtin set -o; builtin shopt -p; builtin echo "$-"
+builtin echo == traps; builtin trap -p
+builtin echo == jobs; builtin jobs
+builtin echo == directory; builtin pwd; builtin umask; builtin dirs
+builtin echo == aliases; builtin alias
+builtin echo == history; builtin history 2
+builtin echo == limits; builtin ulimit -a
+builtin echo == builtins; builtin enable -n
+builtin echo == keys; builtin bind -s; builtin bind -X; builtin bind -v
+builtin echo == completions; builtin complete -p
+builtin echo == descriptors; /bin/ls /proc/$$/fd
+builtin echo == environment; /usr/bin/env
+builtin echo == terminal; /usr/bin/stty -a </dev/tty
 } >|"$ODD/state" 2>&1
 builtin return "$1"
 """
 _LOOK_ZSH = r"""
 {
-builtin printf '%s\n' "== status" "$1" "== last argument" "$2" "== pipe" "$3"
-builtin printf '== %s\n' variables; builtin typeset -p
-builtin printf '== %s\n' functions; builtin print -l ${(ok)functions}
-builtin printf '== %s\n' options; builtin setopt; builtin echo "$-"
-builtin printf '== %s\n' traps; builtin trap
-builtin printf '== %s\n' jobs; builtin jobs
-builtin printf '== %s\n' directory; builtin pwd; builtin umask; builtin dirs
-builtin printf '== %s\n' aliases; builtin alias -L
-builtin printf '== %s\n' history; builtin fc -ln -2
-builtin printf '== %s\n' limits; builtin ulimit -a
-builtin printf '== %s\n' builtins; builtin print -l ${(ok)dis_builtins}
-builtin printf '== %s\n' keys; builtin bindkey -L
-builtin printf '== %s\n' descriptors; /bin/ls /proc/$$/fd
-builtin printf '== %s\n' environment; /usr/bin/env
-builtin printf '== %s\n' terminal; /usr/bin/stty -a </dev/tty
+builtin echo "== status"; builtin echo "$1"; builtin echo "== pipe"; builtin echo "$3"
+builtin echo "== last argument"; builtin echo "$2"
+builtin echo == variables; builtin typeset -p
+builtin echo == functions; builtin print -l ${(ok)functions}
+builtin echo == options; builtin setopt; builtin echo "$-"
+builtin echo == traps; builtin trap
+builtin echo == jobs; builtin jobs
+builtin echo == directory; builtin pwd; builtin umask; builtin dirs
+builtin echo == aliases; builtin alias -L
+builtin echo == history; builtin fc -ln -2
+builtin echo == limits; builtin ulimit -a
+builtin echo == builtins; builtin print -l ${(ok)dis_builtins}
+builtin echo == keys; builtin bindkey -L
+builtin echo == descriptors; /bin/ls /proc/$$/fd
+builtin echo == environment; /usr/bin/env
+builtin echo == terminal; /usr/bin/stty -a </dev/tty
 } >|"$ODD/state" 2>&1
 builtin return "$1"
 """
@@ -111,7 +113,9 @@ _CHANGING = (
     "|CMD_DURATION|fish_pid|TTYIDLE|sysparams|funcsourcetrace|status_generation|history|COLUMNS|LINES"
 )
 _DROPPED = re.compile(rf"(?:declare|typeset|export)(?: -g)? (?:-\S+ )*(?:{_CHANGING})(?:=.*)?|(?:{_CHANGING})[ =].*")
-_OURS = re.compile(r".*\b__rs_|.*\\e\[777[1-9]~|.*\^\[\[777[1-9]~")
+_OURS = re.compile(r".*\b__rs_|declare \S+ PROMPT_COMMAND\b|.*\\e\[777[1-9]~|.*\^\[\[777[1-9]~")
+# A probe has the line editor draw again what it has drawn.
+_REDRAWN = re.compile(r"([^\r\n]*)(?:\r\x1b\[K\r\1)+")
 
 
 @dataclass
@@ -276,19 +280,23 @@ def compare(group: Group, ours: Side, theirs: Side) -> list[str]:
     for at, (one, other) in enumerate(zip(ours.ran, theirs.ran, strict=False), -1):
         note(at, "printed", *(_shown(ran) for ran in (one, other)))
         for what in ("prompt", "ended", "is_stuck"):
-            values = [str(getattr(ran, what)) for ran in (one, other)]
-            note(at, what, values[:1], values[1:])
+            note(at, what, *(_plain(str(getattr(ran, what))) for ran in (one, other)))
     if len(ours.ran) != len(theirs.ran):
         found.append(f"{group.name}: {len(ours.ran) - 1} lines ran, not {len(theirs.ran) - 1}")
     for at, (state, their_state) in enumerate(zip(ours.states, theirs.states, strict=False)):
         sections, others = _sections(state), _sections(their_state)
         for name in {**sections, **others}:
-            note(at, name, sections.get(name, []), others.get(name, []))
+            if name in sections and name in others:
+                note(at, name, sections[name], others[name])
+            else:
+                note(at, name, [str(name in sections)], [str(name in others)])
     return found
 
 
 def _shown(ran: Ran) -> list[str]:
     text = ran.output.decode(errors="backslashreplace")
+    text = _REDRAWN.sub(r"\1", text)
+    text = re.sub(r"\x1b\[\?2004h\Z", "", text)
     return [repr(line)[1:-1] for line in _plain(text)]
 
 

@@ -74,6 +74,8 @@ class Foreground:
     def is_editor(self) -> bool:
         """Whether the shell itself reads the terminal key by key now."""
         master = self._piped.terminal
+        if self._known and self._what_runs() != self._known:
+            return False
         try:
             is_shell = os.tcgetpgrp(master) == self._piped.process.pid
             return is_shell and not termios.tcgetattr(master)[3] & termios.ICANON

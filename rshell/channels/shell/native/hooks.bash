@@ -145,6 +145,7 @@ __rs_is_unfinished() {
 # expansion of history has failed, so that no command has run. Else this is a `read -e`, or the
 # prompt for more.
 __rs_probe() {
+  __rs_arg=$_
   builtin local - "__rs_count=\#"; builtin set +efkuvx
   if ((BASH_SUBSHELL)) || { __rs_is_hooked && [[ ${__rs_count@P} != "$__rs_number" ]]; } ||
     __rs_is_unfinished; then
