@@ -57,7 +57,7 @@ class PlainShell:
         self._echo_ends = re.compile(echo_ends)
         self._begins = re.compile(begins)
         self._at_prompt = re.compile(
-            rb"(?:%b%b)?" % (begins, _CLEAR) + _PROMPT + rb"(?:\x1b\[[?0-9;]*[a-zA-Z]|\r)*\Z"
+            rb"(?:%b%b)?" % (begins, _CLEAR) + _PROMPT + rb"(?:\x1b\[[?0-9;]*[a-zA-Z]|\x1b[=>]|\r)*\Z"
         )
         self._data = bytearray()
         self._news = asyncio.Event()

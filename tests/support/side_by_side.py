@@ -52,21 +52,21 @@ _LOOK_BASH = r"""
 {
 builtin echo "== status"; builtin echo "$1"; builtin echo "== pipe"; builtin echo "$3"
 builtin echo "== last argument"; builtin echo "$2"
-builtin echo == variables; builtin declare -p
-builtin echo == functions; builtin declare -F
-builtin echo == options; builtin set -o; builtin shopt -p; builtin echo "$-"
-builtin echo == traps; builtin trap -p
-builtin echo == jobs; builtin jobs
-builtin echo == directory; builtin pwd; builtin umask; builtin dirs
-builtin echo == aliases; builtin alias
-builtin echo == history; builtin history 2
-builtin echo == limits; builtin ulimit -a
-builtin echo == builtins; builtin enable -n
-builtin echo == keys; builtin bind -s; builtin bind -X; builtin bind -v
-builtin echo == completions; builtin complete -p
-builtin echo == descriptors; /bin/ls /proc/$$/fd
-builtin echo == environment; /usr/bin/env
-builtin echo == terminal; /usr/bin/stty -a </dev/tty
+builtin echo "== variables"; builtin declare -p
+builtin echo "== functions"; builtin declare -F
+builtin echo "== options"; builtin set -o; builtin shopt -p; builtin echo "$-"
+builtin echo "== traps"; builtin trap -p
+builtin echo "== jobs"; builtin jobs
+builtin echo "== directory"; builtin pwd; builtin umask; builtin dirs
+builtin echo "== aliases"; builtin alias
+builtin echo "== history"; builtin history 2
+builtin echo "== limits"; builtin ulimit -a
+builtin echo "== builtins"; builtin enable -n
+builtin echo "== keys"; builtin bind -s; builtin bind -X; builtin bind -v
+builtin echo "== completions"; builtin complete -p
+builtin echo "== descriptors"; /bin/ls /proc/$$/fd
+builtin echo "== environment"; /usr/bin/env
+builtin echo "== terminal"; /usr/bin/stty -a </dev/tty
 } >|"$ODD/state" 2>&1
 builtin return "$1"
 """
@@ -74,20 +74,20 @@ _LOOK_ZSH = r"""
 {
 builtin echo "== status"; builtin echo "$1"; builtin echo "== pipe"; builtin echo "$3"
 builtin echo "== last argument"; builtin echo "$2"
-builtin echo == variables; builtin typeset -p
-builtin echo == functions; builtin print -l ${(ok)functions}
-builtin echo == options; builtin setopt; builtin echo "$-"
-builtin echo == traps; builtin trap
-builtin echo == jobs; builtin jobs
-builtin echo == directory; builtin pwd; builtin umask; builtin dirs
-builtin echo == aliases; builtin alias -L
-builtin echo == history; builtin fc -ln -2
-builtin echo == limits; builtin ulimit -a
-builtin echo == builtins; builtin print -l ${(ok)dis_builtins}
-builtin echo == keys; builtin bindkey -L
-builtin echo == descriptors; /bin/ls /proc/$$/fd
-builtin echo == environment; /usr/bin/env
-builtin echo == terminal; /usr/bin/stty -a </dev/tty
+builtin echo "== variables"; builtin typeset -p
+builtin echo "== functions"; builtin print -l ${(ok)functions}
+builtin echo "== options"; builtin setopt; builtin echo "$-"
+builtin echo "== traps"; builtin trap
+builtin echo "== jobs"; builtin jobs
+builtin echo "== directory"; builtin pwd; builtin umask; builtin dirs
+builtin echo "== aliases"; builtin alias -L
+builtin echo "== history"; builtin fc -ln -2
+builtin echo "== limits"; builtin ulimit -a
+builtin echo "== builtins"; builtin print -l ${(ok)dis_builtins}
+builtin echo "== keys"; builtin bindkey -L
+builtin echo "== descriptors"; /bin/ls /proc/$$/fd
+builtin echo "== environment"; /usr/bin/env
+builtin echo "== terminal"; /usr/bin/stty -a </dev/tty
 } >|"$ODD/state" 2>&1
 builtin return "$1"
 """

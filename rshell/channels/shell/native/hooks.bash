@@ -68,7 +68,7 @@ __rs_report() {
     __rs_shown=${__rs_shown//'\#'/$((__rs_number + 1))}
     __rs_shown=${__rs_shown//'\!'/${HISTCMD-'\!'}}
   fi
-  __rs_return "$__rs_now"
+  __rs_return "$__rs_now" "$__rs_arg"
   { __rs_shown=${__rs_shown@P}; } 2>&0
   builtin printf '%s\0' S 6 "$__rs_now" "$__rs_flags" "$__rs_mode" "$PWD" "$__rs_shown" "" \
     >"$__rs_dir/out"
@@ -245,6 +245,9 @@ if [[ ! -o posix && ${HISTFILE@a} != *x* && $HISTFILE == ~/.sh_history ]]; then
   HISTFILE=~/.bash_history
 fi
 if [[ ! -o posix && ${MAILCHECK@a} != *x* && $MAILCHECK == 600 ]]; then MAILCHECK=60; fi
+# Also before the user's files: they may be interrupted, or make PROMPT_COMMAND readonly.
+{ __rs_install; } >/dev/null 2>&1
+builtin printf 'H\0000\0' >"$__rs_dir/out"
 # One command, so that `set -v` in a startup file prints none of it; and no function, in which
 # their variables would be local. With `|| :` none of them ends the shell by `set -e`.
 {

@@ -68,7 +68,8 @@ class Do(enum.Enum):
     TAKE = "take"  # what was printed, then say TAKEN
     TELL = "tell"  # how the command ended
     RENEW = "renew"  # tell the prompt, for nothing ran
-    GO = "go"  # let the shell show its prompt
+    GO = "go"  # let the shell show its prompt, and listen
+    LISTEN = "listen"  # to what it prints at its prompt
     HAND_OVER = "hand over"  # give it the line
     HAND_OVER_NOTHING = "hand over nothing"  # give it an empty one
     RELEASE = "release"  # the keys that were held back
@@ -105,7 +106,9 @@ TABLE: dict[tuple[State, Event], tuple[State, tuple[Do, ...]]] = {
     (S.REGAINING, E.REPORT): (S.IDLE, (Do.RENEW, Do.GO, Do.NEXT)),
     (S.REGAINING, E.TIMEOUT): (S.DEAF, (Do.INTERRUPT,)),  # only a program of the question ended
     (S.DEAF, E.REPORT): (S.IDLE, (Do.RENEW, Do.GO, Do.NEXT)),
-    (S.DEAF, E.TIMEOUT): (S.IDLE, (Do.NEXT,)),  # a shell that does not report an interrupt
+    (S.REGAINING, E.KEPT): (S.IDLE, (Do.LISTEN, Do.NEXT)),  # fish reports no such interrupt
+    (S.DEAF, E.KEPT): (S.IDLE, (Do.LISTEN, Do.NEXT)),
+    (S.DEAF, E.TIMEOUT): (S.IDLE, (Do.LISTEN, Do.NEXT)),
 }
 
 

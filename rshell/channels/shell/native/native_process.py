@@ -89,7 +89,7 @@ class NativeProcess:
         self._turn = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
         self._foreground: Foreground | None = None  # where it matters who has the terminal
-        self._is_noted = False
+        self._is_noted = self._has_hooks = False
 
     @classmethod
     async def start(
@@ -258,9 +258,10 @@ class NativeProcess:
                 self._tell_ending()
             elif action is Do.RENEW:
                 self._tell_prompt()
-            elif action is Do.GO:
+            elif action in (Do.GO, Do.LISTEN):
                 self._filter.begin_idle(self._report[4].encode(errors="surrogateescape"))
-                self._tell("go")
+                if action is Do.GO:
+                    self._tell("go")
             elif action in (Do.HAND_OVER, Do.HAND_OVER_NOTHING):
                 text = ""
                 if action is Do.HAND_OVER and self._line is not None:
@@ -286,7 +287,7 @@ class NativeProcess:
                 self._wait(_HURRY_SECONDS)
             elif action is Do.INTERRUPT:
                 self._filter.begin_interrupt()
-                self._press(_CTRL_C)
+                self._press(_CTRL_C + (b"" if self._kind.reports_interrupts else PROBE))
                 self._wait(_REGAIN_SECONDS)
             elif action is Do.NEXT:
                 if self._timer is not None:
@@ -329,6 +330,8 @@ class NativeProcess:
             if tag == "S" and len(fields) == 6 and fields[0].isdigit():
                 self._report = fields
                 self._do(Event.REPORT)
+            elif tag == "H":
+                self._has_hooks = True
             elif tag in ("L", "K"):
                 self._do(Event.LOST if tag == "L" else Event.KEPT)
             elif tag in ("C", "N") and fields:
@@ -401,7 +404,7 @@ class NativeProcess:
             return
         if seen is Seen.EDITOR and self.has_reported:
             self._do(Event.EDITOR)
-        else:
+        elif seen is Seen.OTHER or not self._has_hooks:  # else a startup file asks something
             self._note_unused()
 
     def _note_unused(self) -> None:
