@@ -62,6 +62,8 @@ __rs_report() {
     if [[ -z $__rs_idle || -n ${RPS1-} ]]; then __rs_rps1=${RPS1-}; fi
     __rs_render
     __rs_exchange "$-"
+    # From the next prompt on behind those that were added: they may print.
+    if [[ ${precmd_functions[-1]-} != __rs_report ]]; then __rs_hook; fi
     if [[ -n $__rs_verify ]]; then __rs_verify=; builtin setopt hist_verify; fi
     builtin unsetopt prompt_sp
     builtin setopt zle
