@@ -64,7 +64,7 @@ EVERY = (
             "echo after",
             "^after^before",
             "^nothing^there",
-            "echo '!!' \"a!\"",
+            "echo '!!' a!",
             "history | tail -n 4",
         ),
         each=False,
@@ -427,7 +427,7 @@ ZSH = (
     Group("vared", ("x=old", ("vared x", "er\r"), "echo $x")),
     Group("correct", ("setopt histverify", "echo a", "unsetopt histverify", "setopt printexitvalue", "false", "unsetopt printexitvalue")),
     Group("read -q", (("read -q x", "y"), ("read -k 1 x", "z"), "echo $x")),
-    Group("globs", ("echo *(.)", "echo *(/)", "echo **/er", "echo ${(U)HOME:t}", "echo $'x'", "ls *(oN[1])", "echo =ls", "echo ~nosuch")),
+    Group("globs", ("echo *(.)", "echo *(/)", "echo **/er", "echo ${(U)SHELL:t}", "echo $'x'", "ls *(oN[1])", "echo =ls", "echo ~nosuch")),
     Group("always", ("{ false } always { echo always }", "repeat 2 echo r", "for x (a b) echo $x", "() { echo anonymous $1 } arg", "function { return 3 }", "noglob echo *", "print -P '%?'")),
     Group("zle", ("zle -la | grep -v rs_ | wc -l", "bindkey '^X^Y' beep", "bindkey '^X^Y'", "zle nosuch", "bindkey -v; bindkey -e", "echo x")),
 )

@@ -75,7 +75,7 @@ _LOOK_ZSH = r"""
 builtin echo "== status"; builtin echo "$1"; builtin echo "== pipe"; builtin echo "$3"
 builtin echo "== last argument"; builtin echo "$2"
 builtin echo "== variables"; builtin typeset -p
-builtin echo "== functions"; builtin print -l ${(ok)functions}
+builtin echo "== functions"; builtin print -l ${(ok)functions} | /bin/cat
 builtin echo "== options"; builtin setopt; builtin echo "$-"
 builtin echo "== traps"; builtin trap
 builtin echo "== jobs"; builtin jobs
@@ -85,7 +85,7 @@ builtin echo "== history"; builtin fc -ln -2
 builtin echo "== limits"; builtin ulimit -a
 builtin echo "== builtins"; builtin print -l ${(ok)dis_builtins}
 builtin echo "== keys"; builtin bindkey -L
-builtin echo "== descriptors"; /bin/ls /proc/$$/fd
+builtin echo "== descriptors"; (cd /proc/$$/fd; builtin print -l *)
 builtin echo "== environment"; /usr/bin/env
 builtin echo "== terminal"; /usr/bin/stty -a </dev/tty
 } >|"$ODD/state" 2>&1
@@ -279,7 +279,8 @@ def compare(group: Group, ours: Side, theirs: Side) -> list[str]:
 
     for at, (one, other) in enumerate(zip(ours.ran, theirs.ran, strict=False), -1):
         note(at, "printed", *(_shown(ran) for ran in (one, other)))
-        for what in ("prompt", "ended", "is_stuck"):
+        is_told = one.prompt is not None and other.prompt is not None
+        for what in ("prompt",) * is_told + ("ended", "is_stuck"):
             note(at, what, *(_plain(str(getattr(ran, what))) for ran in (one, other)))
     if len(ours.ran) != len(theirs.ran):
         found.append(f"{group.name}: {len(ours.ran) - 1} lines ran, not {len(theirs.ran) - 1}")
@@ -308,6 +309,8 @@ def _sections(state: str) -> Mapping[str, list[str]]:
             name = line[3:]
         else:
             parts.setdefault(name, []).append(line)
+    for name in ("environment", "variables"):
+        parts.get(name, []).sort()
     return parts
 
 
