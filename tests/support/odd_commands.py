@@ -417,6 +417,7 @@ BASH = (
 )
 
 ZSH = (
+    Group("disable", ("disable printf read", "printf 'x\\n'", "enable printf read")),
     Group("options", ("setopt extendedglob; echo ^c.txt", "setopt nomatch; echo *.nothing", "unsetopt nomatch; echo *.nothing", "setopt shwordsplit; x='a b'; printf '<%s>' $x", "setopt nosuch", "setopt | head -n 30")),
     Group("hooks", ("precmd() { echo precmd $?; }", "(exit 3)", "preexec() { echo preexec $1; }", "echo x", "chpwd() { echo moved; }; cd deep", "unfunction precmd preexec chpwd", "echo y")),
     Group("hook arrays", ("mine() { echo mine; }; precmd_functions+=(mine)", "echo x", "precmd_functions=()", "echo y", "unset precmd_functions", "echo z")),
@@ -437,13 +438,13 @@ FISH = (
     Group("pipes", ("false | true | false", "echo $pipestatus $status", "echo a | cat"), each=False),
     Group("many lines", ("echo 1\necho 2", "for i in a b\n  echo $i\nend", "function f\n  echo in f $argv\nend\nf x", "begin; echo b; end", "if test 1 = 1; echo one; end")),
     Group("not whole", (("echo 'one", "two'\r"), ("for i in 1 2", "echo $i\r", "end\r"), ("echo a |", "cat\r"), "echo after")),
-    Group("wrong", ("echo )", "end", "echo $?", "| cat", "echo $x[", "if", "echo ok")),
+    Group("wrong", ("cat /nosuch", "test a b c", "set", "cd a b c", "return 3", "string nosuch", "echo ok")),
     Group("variables", ("set x 1 2 3; echo $x[2]", "set -e x; echo $x", "set -x E 1; env | grep ^E=", "set -l l 1; echo $l", "echo $HOME $PWD", "math 1 + 2", "string length 日本", "env | grep -i rshell")),
     Group("globs", ("echo *", "echo *.nothing", "echo {a,b}c", "cat 'a b'", "ls")),
     Group("output", ("printf 'no newline'", "printf 'a\\0b\\n'", "printf '\\e[31mred\\e[0m\\n'", "echo err >&2", "printf '\\xff\\n'", "seq 300 | tail -n 1", "printf 'x\\e'")),
     Group("jobs", ("sleep 0.1 &", "sleep 0.4", "sleep 30 & ; jobs", "kill (jobs -p)[1]; sleep 0.1", ("sleep 5", "\x03"), "echo $status", ("sleep 30", "\x1a"), "jobs -c", "kill -KILL (jobs -p); sleep 0.1")),
     Group("functions", ("function ls; echo my ls; end", "ls", "functions -e ls", "function fish_prompt; echo -n 'new> '; end", "echo x", "function cd; echo my cd; end", "cd deep", "functions -e cd")),
-    Group("shadows", ("function read; echo my read; end", "read x", "function string; echo mine; end", "echo x", "functions -e read string")),
+    Group("shadows", ("function read; end", "function printf; echo my printf; end", "echo x", "functions -e printf", "function functions; echo mine; end", "echo x", "function commandline; end; function bind; end; function math; end; function count; end", "echo y")),
     Group("events", ("function p --on-event fish_postexec; echo post $status; end", "false", "functions -e p", "function q --on-variable Z; echo changed; end; set Z 1", "emit nothing", "echo x")),
     Group("read", (("read x", "answer\r"), "echo $x", ("cat", "in\r", "\x04"), ("sh", "echo inner\r", "exit 4\r"), "echo $status")),
     Group("vi", ("fish_vi_key_bindings", "echo in vi", "fish_default_key_bindings", "echo back")),

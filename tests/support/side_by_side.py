@@ -85,7 +85,7 @@ builtin echo "== history"; builtin fc -ln -2
 builtin echo "== limits"; builtin ulimit -a
 builtin echo "== builtins"; builtin print -l ${(ok)dis_builtins}
 builtin echo "== keys"; builtin bindkey -L
-builtin echo "== descriptors"; (cd /proc/$$/fd; builtin print -l *)
+builtin echo "== descriptors"; builtin print -l /proc/$$/fd/*
 builtin echo "== environment"; /usr/bin/env
 builtin echo "== terminal"; /usr/bin/stty -a </dev/tty
 } >|"$ODD/state" 2>&1
@@ -109,7 +109,7 @@ return $argv[1]
 _LOOKS = {"bash": _LOOK_BASH, "zsh": _LOOK_ZSH, "fish": _LOOK_FISH}
 # Told by no two runs alike.
 _CHANGING = (
-    "BASHPID|BASH_SUBSHELL|BASH_COMMAND|EPOCH\\w*|LINENO|PPID|RANDOM|SECONDS|SRANDOM|TTY|_|HISTCMD|BASH_LINENO"
+    "BASHPID|argv|__fish_last_bind_mode|BASH_SUBSHELL|BASH_COMMAND|EPOCH\\w*|LINENO|PPID|RANDOM|SECONDS|SRANDOM|TTY|_|HISTCMD|BASH_LINENO"
     "|CMD_DURATION|fish_pid|TTYIDLE|sysparams|funcsourcetrace|status_generation|history|COLUMNS|LINES"
 )
 _DROPPED = re.compile(rf"(?:declare|typeset|export)(?: -g)? (?:-\S+ )*(?:{_CHANGING})(?:=.*)?|(?:{_CHANGING})[ =].*")
@@ -257,6 +257,7 @@ def _plain(text: str) -> list[str]:
     """Return the lines of a state or an output without what no two runs have alike."""
     text = re.sub(r"/(\d\d\d)-theirs", r"/\1-prompt", text)
     text = "\n".join(line for line in text.split("\n") if not _OURS.match(line))
+    text = re.sub(r"/proc/\d+/", "/proc/PID/", text)
     text = re.sub(r"(\[\d+\][-+]? *)\d+", r"\1PID", text)
     text = re.sub(r"\b\d+m\d+\.\d+s|\b\d+[.,]\d+( total|s user|s system)?", "TIME", text)
     text = re.sub(r"(?<!\w)\d{4,7}\b", "NUMBER", text)
@@ -309,7 +310,7 @@ def _sections(state: str) -> Mapping[str, list[str]]:
             name = line[3:]
         else:
             parts.setdefault(name, []).append(line)
-    for name in ("environment", "variables"):
+    for name in ("environment", "variables", "functions"):
         parts.get(name, []).sort()
     return parts
 
