@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pyte
 
-COLUMNS, ROWS = 78, 20
+COLUMNS, ROWS = 78, 23
 CELL_WIDTH, CELL_HEIGHT, MARGIN = 8.4, 18, 12
 ROOT = Path(__file__).resolve().parent.parent
 QUIET = 0.4  # seconds without output after which the screen is taken to be complete
@@ -38,10 +38,16 @@ COLOURS = {
     "brightblack": "#7b8394",
 }
 
+# Somebody's own prompt: where they are, on which branch, and a red arrow after a failure.
+PROFILE = r"""
+branch() { git branch --show-current 2>/dev/null | sed 's/^/ on /'; }
+PS1='\n\[\e[1;34m\]web \[\e[0;36m\]\w\[\e[35m\]$(branch)'
+PS1+='\n\[\e[$(($? ? 31 : 32))m\]$ \[\e[0m\]'
+"""
+
 # What is typed, a step at a time.
 STEPS = (
     "cd site\r",
-    "git status --short\r",
     "for page in *.html; do\r",
     "  wc -c $page\r",
     "done\r",
@@ -63,6 +69,7 @@ def record(directory: Path) -> pyte.Screen:
     """Run the steps in a real client; return the screen they leave."""
     site = directory / "srv" / "site"
     prepare_site(site)
+    (site.parent / ".bash_profile").write_text(PROFILE)
     environment = dict(os.environ) | {
         "XDG_STATE_HOME": str(directory / "state"),
         "XDG_CONFIG_HOME": str(directory / "config"),
@@ -71,7 +78,6 @@ def record(directory: Path) -> pyte.Screen:
         "SHELL": "/bin/bash",
         "TERM": "xterm-256color",
         "GIT_CONFIG_GLOBAL": os.devnull,
-        "PS1": "",
     }
     environment.pop("NO_COLOR", None)
     screen = pyte.Screen(COLUMNS, ROWS)

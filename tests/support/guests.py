@@ -71,12 +71,19 @@ class Guest:
         return self.seen
 
 
+async def join(
+    client: Client, name: str = "work", *, terminal: TerminalSize = SIZE, **request: Any
+) -> Guest:
+    """Attach to a named shell, or make it, which may be starting then."""
+    asked = ShellRequest(name=name, terminal=Terminal(terminal), **request)
+    return Guest(await client.open_channel("shell", asked.encode()))
+
+
 async def attach(
     client: Client, name: str = "work", *, terminal: TerminalSize = SIZE, **request: Any
 ) -> Guest:
-    """Attach to a named shell, or make it and wait until it is at its prompt."""
-    asked = ShellRequest(name=name, terminal=Terminal(terminal), **request)
-    guest = Guest(await client.open_channel("shell", asked.encode()))
+    """Attach to a named shell, or make it, and wait until it is at its prompt."""
+    guest = await join(client, name, terminal=terminal, **request)
     if guest.channel.reply.get("starting"):
         assert (await guest.done()).number == 0
     return guest

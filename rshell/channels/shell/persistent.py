@@ -186,7 +186,7 @@ class PersistentShell:
 
     def close(self) -> None:
         """End the shell and what runs in it, without waiting."""
-        cut = None if self._is_closed else self.running
+        cut = None if self._is_closed or self.is_starting else self.running
         self._is_closed = True
         self._stop_waiting()
         if cut is not None and not cut.is_told:

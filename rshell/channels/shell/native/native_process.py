@@ -1,10 +1,6 @@
 """One process of the user's own shell on a terminal: the I/O around `ShellMachine`.
 
 It has what `ShellProcess` has for shells that read lines: `PersistentShell` uses either.
-
-Hazards:
-- The hooks open the pipes for each use, and the server may have to wait for a long line to be
-  taken. Whoever tells the shell something is a task; one begins where the one before has ended.
 """
 
 from __future__ import annotations
@@ -15,13 +11,14 @@ import signal
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from rshell.aio import on_failure, timeout
+from rshell.aio import timeout
 from rshell.channels.base import Context
 from rshell.channels.process.messages import STDERR, STDOUT
 from rshell.channels.shell.messages import ShellPrompt
 from rshell.channels.shell.native.foreground import Foreground, Seen
 from rshell.channels.shell.native.machine import Do, Event, ShellMachine, State
-from rshell.channels.shell.native.output import OutputFilter, RecordReader
+from rshell.channels.shell.native.output import OutputFilter
+from rshell.channels.shell.native.records import RecordPipes
 from rshell.channels.shell.native.startup import (
     ASK,
     PROBE,
@@ -34,13 +31,12 @@ from rshell.channels.shell.native.startup import (
 from rshell.channels.shell.recipe import Report
 from rshell.errors import LocalProtocolError
 from rshell.execution.piped_process import Outlet, PipedProcess
-from rshell.execution.pipes import TERMINAL_DRAIN, PipeSink, PipeSource
+from rshell.execution.pipes import TERMINAL_DRAIN, PipeSink
 from rshell.execution.running_process import RunningProcess
 from rshell.execution.spawn import Command
 from rshell.terminal.pty import take_unread
 from rshell.values import ExitStatus, TerminalSize
 
-_BLOCK = 65536
 _ANSWER_SECONDS = 5.0
 _HURRY_SECONDS = 0.3  # for an answer, once a line waits
 _PROBE_SECONDS = 0.3
@@ -59,7 +55,7 @@ class NativeProcess:
     stdin: PipeSink | None
     _piped: PipedProcess
 
-    def __init__(self, kind: NativeKind, outlet: Outlet, meeting: Meeting | None) -> None:
+    def __init__(self, kind: NativeKind, outlet: Outlet) -> None:
         self.counts = {STDOUT: 0, STDERR: 0}
         self.stdin = None
         self.has_reported = False
@@ -69,21 +65,18 @@ class NativeProcess:
         self.on_notice: Callable[[str], None] = _ignore
         self._kind = kind
         self._outlet = outlet
-        self._meeting = meeting
         self._machine = ShellMachine()
         self._filter = OutputFilter(
             kind.between, kind.behind, kind.opening, kind.unfinished, self._may_be_prompt
         )
-        self._records = RecordReader()
         self._number = 0
         self._line: tuple[int, str] | None = None  # that waits for the shell
         self._report: list[str] = []
         self._target = 0  # bytes read by when all before the report is here
         self._may_type = asyncio.Event()
         self._may_type.set()
-        self._told: PipeSink | None = None
-        self._said: PipeSource | None = None
-        self._teller: asyncio.Task[None] | None = None
+        self._pipes: RecordPipes | None = None
+        self._tell: Callable[..., None] = _ignore
         self._question: tuple[str, int, str] = ("", 0, "")
         self._answer: asyncio.Future[list[str] | None] | None = None
         self._turn = asyncio.Lock()
@@ -112,7 +105,7 @@ class NativeProcess:
         if kind is not UNKNOWN:
             with suppress(OSError):  # no room for files: it is used as it is
                 meeting = Meeting(kind)
-        self = cls(kind, outlet, meeting)
+        self = cls(kind, outlet)
         where = None if meeting is None else meeting.directory
         argv, env = start_command(kind, program, environment, where, login=login)
         try:
@@ -133,10 +126,11 @@ class NativeProcess:
         self.process = self._piped.process
         self.stdin = self._piped.sinks[0]
         if meeting is not None:
-            self._told = PipeSink(meeting.told)
-            self._said = PipeSource(
-                meeting.said, self._hear, _ignore, block=_BLOCK, room=lambda: _BLOCK
+            # A shell that can't be told what to do must not be waited for: its death is its report.
+            self._pipes = RecordPipes(
+                meeting, self._hear, lambda: self.process.signal_group(signal.SIGKILL)
             )
+            self._tell = self._pipes.tell
             self._foreground = Foreground(self._piped, kind.name, self._looked)
         else:
             asyncio.get_running_loop().call_soon(self._note_unused)
@@ -213,7 +207,7 @@ class NativeProcess:
         """Stop telling anybody anything; the shell is told nothing any more."""
         self.on_report = self.on_prompt = self.on_death = self.on_notice = _ignore
         self._forget_question()
-        for handle in (self._teller, self._timer, self._foreground):
+        for handle in (self._pipes, self._timer, self._foreground):
             if handle is not None:
                 handle.cancel()
         self._may_type.set()
@@ -221,23 +215,8 @@ class NativeProcess:
     def release(self) -> None:
         """Close every descriptor, once the process has ended, and remove its directory."""
         self._piped.close()
-        if self._said is not None and self._told is not None and self._meeting is not None:
-            self._said.close()
-            self._told.close()
-            self._meeting.remove()
-
-    def _tell(self, *records: str) -> None:
-        data = b"".join(text.encode(errors="surrogateescape") + b"\0" for text in records)
-        self._teller = asyncio.create_task(self._write(data, self._teller))
-        # A shell that can't be told what to do must not be waited for: its death is its report.
-        on_failure(self._teller, lambda _: self.process.signal_group(signal.SIGKILL))
-
-    async def _write(self, data: bytes, before: asyncio.Task[None] | None) -> None:
-        if before is not None:
-            await before
-        if self._told is not None:
-            with suppress(BrokenPipeError):  # we have closed it
-                await self._told.write(data)
+        if self._pipes is not None:
+            self._pipes.close()
 
     def _press(self, keys: bytes) -> None:
         """Press keys that nobody typed; where the terminal's queue is full, a later look does."""
@@ -325,25 +304,21 @@ class NativeProcess:
 
     # What it says.
 
-    def _hear(self, data: bytes) -> None:
-        for tag, *fields in self._records.feed(data):
-            if tag == "S" and len(fields) == 6 and fields[0].isdigit():
-                self._report = fields
-                self._do(Event.REPORT)
-            elif tag == "H":
-                self._has_hooks = True
-            elif tag in ("L", "K"):
-                self._do(Event.LOST if tag == "L" else Event.KEPT)
-            elif tag in ("C", "N") and fields:
-                self._take_answer(fields)
-
-    def _take_answer(self, fields: list[str]) -> None:
-        if self._answer is None or fields[0] != str(self._question[1]):
-            return
-        answer, self._answer = self._answer, None
-        if not answer.done():
-            answer.set_result(fields[1:])
-        self._do(Event.ANSWER)
+    def _hear(self, record: list[str]) -> None:
+        tag, *fields = record
+        if tag == "S" and len(fields) == 6 and fields[0].isdigit():
+            self._report = fields
+            self._do(Event.REPORT)
+        elif tag == "H":
+            self._has_hooks = True
+        elif tag in ("L", "K"):
+            self._do(Event.LOST if tag == "L" else Event.KEPT)
+        elif tag in ("C", "N") and fields and fields[0] == str(self._question[1]):
+            answer, self._answer = self._answer, None
+            if answer is not None and not answer.done():
+                answer.set_result(fields[1:])
+            if answer is not None:
+                self._do(Event.ANSWER)
 
     # The outlet of its terminal.
 

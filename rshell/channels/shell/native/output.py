@@ -1,6 +1,6 @@
-"""What the user's own shell says: output of commands among what its editor draws, and reports.
+"""What the user's own shell prints: output of commands among what its editor draws.
 
-All of it is fed in pieces of any size, and pure.
+It is fed in pieces of any size, and all here is pure.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-_RECORD = 1 << 20  # bytes of an unfinished record that are kept
 _ECHO_ENDS = b"\x1b[?2004l"
 _EDITOR_BEGINS = b"\x1b[?2004h"
 _HOLD_LIMIT = 64 * 1024  # bytes; no prompt is as long
@@ -30,34 +29,6 @@ def beginnings(*atoms: bytes) -> bytes:
     for atom in reversed(atoms):
         pattern = atom + (b"(?:" + pattern + b")?" if pattern else b"")
     return pattern
-
-
-class RecordReader:
-    """Cuts what the hooks report into records: a tag, the number of fields, and the fields.
-
-    What is none is skipped: commands may write to any pipe they can find.
-    """
-
-    def __init__(self) -> None:
-        self._rest = b""
-        self._record: list[str] = []
-
-    def feed(self, data: bytes) -> list[list[str]]:
-        """Return the records that `data` completes, each a tag and its fields."""
-        *whole, rest = (self._rest + data).split(b"\0")
-        self._rest = rest[-_RECORD:]
-        found = []
-        for item in whole:
-            record = self._record
-            record.append(item.decode(errors="surrogateescape"))
-            if (len(record) == 1 and len(record[0]) != 1) or (
-                len(record) > 1 and not (record[1].isascii() and record[1].isdigit())
-            ):
-                record.clear()
-            elif len(record) > 1 and len(record) - 2 == int(record[1][:9]):
-                found.append([record[0], *record[2:]])
-                self._record = []
-        return found
 
 
 class OutputFilter:
@@ -135,7 +106,8 @@ class OutputFilter:
             self._held += data
             return b"" if len(self._held) < _HOLD_LIMIT else self.show()
         data = self._open + data
-        if _EDITOR_BEGINS in self._held + data:
+        kept = len(_EDITOR_BEGINS) - 1
+        if _EDITOR_BEGINS in data or _EDITOR_BEGINS in self._held + data[:kept]:
             self.sees_editor = True
             if self._may_be_prompt():
                 self.is_holding = True
@@ -143,12 +115,13 @@ class OutputFilter:
                 at = 0 if found is None else found.start()
                 self._held, self._open = data[at:], b""
                 return data[:at]
+        self._open = b""
         if self._unfinished is not None:
             found = self._unfinished.search(data[-_OPENING_LIMIT:])
             assert found is not None
             at = len(data) - len(found[0])
             data, self._open = data[:at], data[at:]
-        self._held = data[1 - len(_EDITOR_BEGINS) :]
+        self._held = (self._held + data[-kept:])[-kept:]
         return data
 
     def show(self) -> bytes:

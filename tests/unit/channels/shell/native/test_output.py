@@ -1,36 +1,99 @@
-"""What of a shell's terminal is output: the bytes are fed whole, and cut at each place."""
+"""What the user's own shell draws is told from what its commands print, however it comes cut."""
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Iterator
 
-from rshell.channels.shell.native.output import OutputFilter, RecordReader
-from rshell.channels.shell.native.startup import NativeKind, native_kind
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rshell.channels.shell.native.output import OutputFilter
+from rshell.channels.shell.native.startup import UNKNOWN, native_kind
+
+# What each draws around a line, as it was recorded: until the echo is at its end, and behind it.
+ECHOES = {
+    "bash": b"$ echo hi\r\n\x1b[?2004l\r",
+    "zsh": b"\x1b[1m\x1b[0mecho hi\x1b[?1l\x1b>\x1b[?2004l\r\r\n",
+    "fish": b"echo hi\r\n\x1b[30m\x1b(B\x1b[m\x1b[?2004l\x1b]0;echo hi\x07\x1b[30m\x1b(B\x1b[m\r",
+}
 
 EDITOR = b"\x1b[?2004h"
 SIGN = "\x1b[2m⏎\x1b(B\x1b[m".encode() + b" " * 19 + "\r⏎ \r\x1b[K".encode()
 ZSH_PROMPT = b"\r\x1b[0m\x1b[27m\x1b[24m\x1b[Jtwo\r\nlines> \x1b[K\x1b[?1h\x1b=" + EDITOR
 
 
-def kind(name: str) -> NativeKind:
-    found = native_kind("/bin/" + name)
-    assert found is not None
-    return found
+def every_split(data: bytes) -> Iterator[list[bytes]]:
+    """Yield `data` in two pieces cut at each place, and byte by byte."""
+    for at in range(len(data) + 1):
+        yield [data[:at], data[at:]]
+    yield [data[at : at + 1] for at in range(len(data))]
+
+
+def new_filter(shell: str, *, may_be_prompt: bool = False) -> OutputFilter:
+    kind = native_kind("/bin/" + shell)
+    assert kind is not None
+    return OutputFilter(
+        kind.between, kind.behind, kind.opening, kind.unfinished, lambda: may_be_prompt
+    )
+
+
+def passed(shell: str, pieces: list[bytes]) -> bytes:
+    """Return what is output of a line whose echo begins with these pieces."""
+    output = new_filter(shell)
+    output.begin_echo()
+    return b"".join(map(output.take, pieces)) + output.finish()
+
+
+@pytest.mark.parametrize("shell", ECHOES)
+@pytest.mark.parametrize("said", [b"", b"hi\r\n", b"\r50 %\r", b"\x1b[31mred\x1b[m\r\n", b"\x1b"])
+def test_the_echo_is_dropped_and_the_output_whole_at_every_cut(shell: str, said: bytes) -> None:
+    for pieces in every_split(ECHOES[shell] + said):
+        assert passed(shell, pieces) == said, pieces
+
+
+def test_an_editor_without_bracketed_paste_fills_the_first_line() -> None:
+    for pieces in every_split(b"$ echo hi\r\nhi\r\n"):
+        assert passed("bash", pieces) == b"hi\r\n"
+
+
+def test_an_echo_of_any_length_is_not_kept() -> None:
+    output = new_filter("bash")
+    output.begin_echo()
+    for _ in range(100):
+        assert output.take(bytes(1 << 20)) == b""
+    assert output.is_echoing
+    assert output.take(b"\x1b[?2004l\rhi") == b"hi"
+
+
+def test_what_a_job_prints_at_the_prompt_is_output_and_the_prompt_is_not() -> None:
+    output = new_filter("bash")
+    output.begin_idle(b"\1\x1b[32m\2me$ ")
+    assert output.take(b"\x1b[?2004h\x1b[32mme$ ") == b""
+    assert output.take(b"job done\r\n") == b"job done\r\n"
+    assert output.take(b"\x07\x1b[K\r") == b""
+
+
+def test_a_line_editor_of_a_command_is_seen_at_every_cut() -> None:
+    for pieces in every_split(b"name? \x1b[?2004h"):
+        output = new_filter("bash")
+        assert b"".join(map(output.take, pieces)) == b"name? \x1b[?2004h"
+        assert output.sees_editor
+
+
+@given(st.lists(st.binary(max_size=20)))
+def test_a_program_that_is_no_shell_of_ours_is_passed_as_it_is(pieces: list[bytes]) -> None:
+    output = OutputFilter(UNKNOWN.between, UNKNOWN.behind)
+    assert b"".join(map(output.take, pieces)) + output.finish() == b"".join(pieces)
 
 
 class Run:
     """A filter that has seen the echo of a line."""
 
     def __init__(self, name: str, *, may_be_prompt: bool = False) -> None:
-        the = kind(name)
-        self.filter = OutputFilter(
-            the.between, the.behind, the.opening, the.unfinished, lambda: may_be_prompt
-        )
+        self.filter = new_filter(name, may_be_prompt=may_be_prompt)
         self.filter.begin_echo()
-        assert (
-            self.filter.take(b"\x1b[7mecho\x1b[?2004l" + (b"\r\r\n" if name == "zsh" else b"\r"))
-            == b""
-        )
+        assert self.feed(ECHOES[name]) == b""
 
     def feed(self, *pieces: bytes) -> bytes:
         return b"".join(map(self.filter.take, pieces))
@@ -77,11 +140,3 @@ def test_a_prompt_without_hooks_is_held_until_it_is_known_for_one() -> None:
     run = Run("bash", may_be_prompt=True)
     flood = b"x" * 70_000
     assert run.feed(EDITOR, flood) == EDITOR + flood  # no prompt is as long
-
-
-def test_of_what_is_written_to_the_reports_the_records_are_taken() -> None:
-    data = b"noise\0S\x001\0\xff\0K\x000\0L\0x\0C\x002\0a\0\0"
-    wanted = [["S", "\udcff"], ["K"], ["C", "a", ""]]
-    for at in range(len(data)):
-        reader = RecordReader()
-        assert reader.feed(data[:at]) + reader.feed(data[at:]) == wanted
