@@ -21,9 +21,12 @@ function __rs_status
     return $argv[1]
 end
 
-# $pipestatus can't be set but by a pipeline, which starts no process here.
+# $pipestatus can't be set but by a pipeline, which starts no process here. Where $status is not
+# that of its last part, there was a `not` in front.
 function __rs_render
-    eval (string join ' | ' '__rs_status '$__rs_pipes)\n$argv[1]
+    set -l not ''
+    test $__rs_last = $__rs_pipes[-1]; or set not 'not '
+    eval $not(string join ' | ' '__rs_status '$__rs_pipes)\n$argv[1]
 end
 
 function __rs_report --on-event fish_prompt

@@ -71,7 +71,7 @@ _KINDS = {
         NativeKind("zsh", rb"\r", rb"\n", _ZSH_OPENING),
         NativeKind(
             "fish",
-            rb"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b\[[0-9;]*m|\x1b\(B",
+            rb"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b\[(?:30|0)?m|\x1b\(B|\x0f",
             rb"\r",
             _FISH_OPENING,
             _FISH_UNFINISHED,
