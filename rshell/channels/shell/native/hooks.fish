@@ -50,7 +50,7 @@ function __rs_report --on-event fish_prompt
     string match -q '*vi*' -- "$fish_key_bindings"; or string match -q '*hybrid*' -- "$fish_key_bindings"
     and set mode vi
     __rs_bind
-    printf '%s\0' S 6 $__rs_last im $mode "$PWD" "$shown" "$right" >$__rs_dir/out
+    builtin printf '%s\0' S 6 $__rs_last im $mode "$PWD" "$shown" "$right" >$__rs_dir/out
     set -l go
     begin
         while test "$go" != go
@@ -94,13 +94,13 @@ function __rs_take
     switch $status
         case 1  # or empty
             commandline -r ''
-            printf '\n\e[?2004l\r'
+            builtin printf '\n\e[?2004l\r'
             test -n "$text"; and __rs_refuse $text
             __rs_status $last
             __rs_report
             commandline -f repaint
         case 2
-            printf '\e[?2004l\r\e[?2004h'
+            builtin printf '\e[?2004l\r\e[?2004h'
             commandline -f repaint execute
         case '*'
             commandline -f execute
@@ -111,7 +111,7 @@ end
 function __rs_refuse
     set -l fish fish
     status fish-path >/dev/null 2>&1; and set fish (status fish-path)
-    printf '%s' $argv[1] | command $fish --no-config --no-execute 2>&1 |
+    builtin printf '%s' $argv[1] | command $fish --no-config --no-execute 2>&1 |
         string replace -r '^<stdin> \(line \d+\): |^\S*Standard input \(line \d+\): ' 'fish: ' |
         string match -v 'warning: Error while reading*'
 end
@@ -123,10 +123,10 @@ end
 # An editor begins. Only what is not ours any more is put back: the event may have lost its hook.
 function __rs_probe
     if functions -q __rs_report
-        printf 'K\0000\0' >$__rs_dir/out
+        builtin printf 'K\0000\0' >$__rs_dir/out
     else
         source $__rs_dir/hooks.fish
-        printf 'L\0000\0' >$__rs_dir/out
+        builtin printf 'L\0000\0' >$__rs_dir/out
     end
 end
 
@@ -146,7 +146,7 @@ function __rs_ask
             set files $files $directory/*
         end
         set names $names (string replace -r '.*/' '' -- $files)
-        printf '%s\0' N (math (count $names) + 1) $number $names >$__rs_dir/out
+        builtin printf '%s\0' N (math (count $names) + 1) $number $names >$__rs_dir/out
         return
     end
     commandline -r -- $text
@@ -162,7 +162,7 @@ function __rs_ask
         string match -q '*/*' -- $label; and set label (string match -r '[^/]*/?$' -- $label)
         set fields $fields $parts[1]$after (string unescape -- $label) "$parts[2]"
     end
-    printf '%s\0' C (math (count $fields) + 2) $number $start $fields >$__rs_dir/out
+    builtin printf '%s\0' C (math (count $fields) + 2) $number $start $fields >$__rs_dir/out
 end
 
 __rs_bind
