@@ -30,7 +30,7 @@ _CLEAR = rb"(?:\x1b\[[0-9;]*[mJK]|\x1b\(B|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\r)*
 ENDS = {
     "bash": (rb"\x1b\[\?2004l\r", rb"\x1b\[\?2004h"),
     "zsh": (rb"\x1b\[\?2004l\r\r\n", rb"\r\x1b\[0m\x1b\[27m\x1b\[24m\x1b\[J"),
-    "fish": (rb"\x1b\[\?2004l" + _CLEAR, rb"\x1b\[2m\xe2\x8f\x8e" + _CLEAR + rb" *\r\xe2\x8f\x8e \r\x1b\[K(?:\x1b\[\?2004h)?"),
+    "fish": (rb"\x1b\[\?2004l(?:\x1b\[(?:30)?m|\x1b\(B)*", rb"\x1b\[2m\xe2\x8f\x8e" + _CLEAR + rb" *\r\xe2\x8f\x8e \r\x1b\[K(?:\x1b\[\?2004h)?"),
 }
 _PROMPT = rb"\{(?P<prompt>[^{}\r\n]*)\}\$ "
 

@@ -99,8 +99,6 @@ printf '== %s\n' jobs; jobs
 printf '== %s\n' directory; pwd; umask; dirs
 printf '== %s\n' limits; ulimit -a
 printf '== %s\n' keys; bind --user
-printf '== %s\n' completions; complete
-printf '== %s\n' descriptors; /bin/ls /proc/$fish_pid/fd
 printf '== %s\n' environment; /usr/bin/env
 printf '== %s\n' terminal; /usr/bin/stty -a </dev/tty
 end >$ODD/state 2>&1
