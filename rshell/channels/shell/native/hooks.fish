@@ -34,16 +34,16 @@ function __rs_report --on-event fish_prompt
     set -g __rs_pipes $pipestatus
     if test -z "$__rs_idle"
         for name in fish_prompt fish_right_prompt fish_mode_prompt
-            functions -e __rs_$name
-            functions -q $name; and functions -c $name __rs_$name
+            builtin functions -e __rs_$name
+            builtin functions -q $name; and builtin functions -c $name __rs_$name
         end 2>/dev/null
     end
     set -l shown
-    if functions -q __rs_fish_prompt
+    if builtin functions -q __rs_fish_prompt
         set shown (__rs_render __rs_fish_prompt | string collect -N)
     end
     set -l right
-    if functions -q __rs_fish_right_prompt
+    if builtin functions -q __rs_fish_right_prompt
         set right (__rs_render __rs_fish_right_prompt | string collect -N)
     end
     set -l mode emacs
@@ -60,7 +60,7 @@ function __rs_report --on-event fish_prompt
     if test -z "$__rs_idle"
         function fish_prompt
         end
-        functions -q __rs_fish_right_prompt; and function fish_right_prompt
+        builtin functions -q __rs_fish_right_prompt; and function fish_right_prompt
         end
         function fish_mode_prompt
         end
@@ -70,16 +70,16 @@ end
 
 function __rs_bind
     for map in default insert visual replace replace_one
-        bind -M $map \e\[7771~ __rs_take
-        bind -M $map \e\[7772~ __rs_probe
-        bind -M $map \e\[7773~ __rs_ask
+        builtin bind -M $map \e\[7771~ __rs_take
+        builtin bind -M $map \e\[7772~ __rs_probe
+        builtin bind -M $map \e\[7773~ __rs_ask
     end
 end
 
 function __rs_fill
     for name in fish_prompt fish_right_prompt fish_mode_prompt
-        functions -e $name
-        functions -q __rs_$name; and functions -c __rs_$name $name
+        builtin functions -e $name
+        builtin functions -q __rs_$name; and builtin functions -c __rs_$name $name
     end 2>/dev/null
     set -g __rs_idle
 end
@@ -89,21 +89,21 @@ function __rs_take
     set -l text
     read -z text <$__rs_dir/in
     __rs_fill
-    commandline -r -- $text
-    commandline --is-valid
+    builtin commandline -r -- $text
+    builtin commandline --is-valid
     switch $status
         case 1  # or empty
-            commandline -r ''
+            builtin commandline -r ''
             builtin printf '\n\e[?2004l\r'
             test -n "$text"; and __rs_refuse $text
             __rs_status $last
             __rs_report
-            commandline -f repaint
+            builtin commandline -f repaint
         case 2
             builtin printf '\e[?2004l\r\e[?2004h'
-            commandline -f repaint execute
+            builtin commandline -f repaint execute
         case '*'
-            commandline -f execute
+            builtin commandline -f execute
     end
 end
 
@@ -122,10 +122,10 @@ end
 
 # An editor begins. Only what is not ours any more is put back: the event may have lost its hook.
 function __rs_probe
-    if functions -q __rs_report
+    if builtin functions -q __rs_report
         builtin printf 'K\0000\0' >$__rs_dir/out
     else
-        source $__rs_dir/hooks.fish
+        builtin source $__rs_dir/hooks.fish
         builtin printf 'L\0000\0' >$__rs_dir/out
     end
 end
@@ -140,21 +140,21 @@ function __rs_ask
         read -z text
     end <$__rs_dir/in
     if test "$kind" = names
-        set -l names (builtin -n) (functions -an | string match -v '__rs_*') (abbr --list)
+        set -l names (builtin -n) (builtin functions -an | string match -v '__rs_*') (abbr --list)
         set -l files
         for directory in $PATH
             set files $files $directory/*
         end
         set names $names (string replace -r '.*/' '' -- $files)
-        builtin printf '%s\0' N (math (count $names) + 1) $number $names >$__rs_dir/out
+        builtin printf '%s\0' N (builtin math (builtin count $names) + 1) $number $names >$__rs_dir/out
         return
     end
-    commandline -r -- $text
-    set -l token (commandline -ct | string collect)
-    commandline -r ''
-    set -l start (math (string length -- "$text") - (string length -- "$token"))
+    builtin commandline -r -- $text
+    set -l token (builtin commandline -ct | string collect)
+    builtin commandline -r ''
+    set -l start (builtin math (string length -- "$text") - (string length -- "$token"))
     set -l fields
-    for line in (complete -C "$text" --escape 2>/dev/null)
+    for line in (builtin complete -C "$text" --escape 2>/dev/null)
         set -l parts (string split -m 1 \t -- $line)
         set -l after ' '
         string match -qr '[/=@:.,-]$' -- $parts[1]; and set after ''
@@ -162,7 +162,7 @@ function __rs_ask
         string match -q '*/*' -- $label; and set label (string match -r '[^/]*/?$' -- $label)
         set fields $fields $parts[1]$after (string unescape -- $label) "$parts[2]"
     end
-    builtin printf '%s\0' C (math (count $fields) + 2) $number $start $fields >$__rs_dir/out
+    builtin printf '%s\0' C (builtin math (builtin count $fields) + 2) $number $start $fields >$__rs_dir/out
 end
 
 __rs_bind
