@@ -19,6 +19,7 @@ import re
 import shutil
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +29,7 @@ from rshell.channels.shell.client import ShellLine
 from rshell.client.client import Client
 from rshell.errors import RshellError
 from rshell.values import Bounds, TerminalSize
-from tests.support.odd_commands import ODD, Group
+from tests.support.odd_commands import ODD, Group, why
 from tests.support.plain_terminal import LONGEST, QUIET, SIZE, PlainShell, Ran
 
 TERM = "xterm-256color"
@@ -113,7 +114,7 @@ _CHANGING = (
 _DROPPED = re.compile(rf"(?:declare|typeset|export)(?: -g)? (?:-\S+ )*(?:{_CHANGING})(?:=.*)?|(?:{_CHANGING})[ =].*")
 _OURS = re.compile(r".*\b__rs_|declare \S+ PROMPT_COMMAND\b|.*\\e\[777[1-9]~|.*\^\[\[777[1-9]~")
 # A probe has the line editor draw again what it has drawn.
-_REDRAWN = re.compile(r"([^\r\n]*)(?:\r\x1b\[K\r\1)+")
+_REDRAWN = re.compile(r"([^\r\n]{0,200})(?:\r\x1b\[K\r\1)+")
 
 
 @dataclass
@@ -308,7 +309,7 @@ def _sections(state: str) -> Mapping[str, list[str]]:
             name = line[3:]
         else:
             parts.setdefault(name, []).append(line)
-    for name in ("environment", "variables", "functions"):
+    for name in ("environment", "variables", "functions", ""):
         parts.get(name, []).sort()
     return parts
 
@@ -353,16 +354,22 @@ async def side_by_side(name: str, groups: Sequence[Group]) -> AsyncIterator[list
 
 async def main(arguments: Sequence[str]) -> int:
     """Compare, print what differs, return the exit status."""
-    count = 0
+    unknown = 0
     for name in arguments[:1] or [name for name in ODD if shutil.which(name)]:
         groups = [group for group in ODD[name] if group.name in arguments[1:] or not arguments[1:]]
+        reasons: Counter[str] = Counter()
         async for found in side_by_side(name, groups):
-            count += len(found)
             for line in found:
-                print(line, flush=True)
+                reason = why(name, line)
+                reasons[reason] += 1
+                if not reason:
+                    print(line, flush=True)
         lines = sum(len(group.lines) for group in groups)
-        print(f"{name}: {lines} lines in {len(groups)} groups; {count} differences", flush=True)
-    return 1 if count else 0
+        unknown += reasons[""]
+        print(f"{name}: {lines} lines in {len(groups)} groups; {reasons.pop('', 0)} differences")
+        for reason, count in reasons.items():
+            print(f"{name}: {count} more: {reason}")
+    return 1 if unknown else 0
 
 
 if __name__ == "__main__":

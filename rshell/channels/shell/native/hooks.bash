@@ -25,7 +25,7 @@
 __rs_at=7770  # the first index in PROMPT_COMMAND that we use
 __rs_element='{ __rs_report; } >"/dev/${__rs_no:+;__rs_report;}null" 2>&1'
 __rs_has_array=$((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 501))
-__rs_hidden= __rs_err= __rs_traced=
+__rs_hidden= __rs_err= __rs_off=
 
 __rs_return() { builtin return "$1"; }
 
@@ -52,7 +52,7 @@ __rs_report() {
   __rs_now=$? __rs_last=$_
   __rs_enable
   builtin local "__rs_now=$__rs_now" "__rs_last=$__rs_last"
-  if [[ $__rs_traced ]]; then __rs_traced=; builtin set -x; fi
+  __rs_restore
   builtin local "__rs_flags=$-" "__rs_mode=emacs" "__rs_go=" "__rs_shown"  # see `set -k`
   # Without a line editor there is nobody to take a line: it is used as it is until it has one.
   if [[ ! -o vi && ! -o emacs ]]; then builtin return 0; fi
@@ -159,8 +159,10 @@ __rs_probe() {
 # Keys: a question. The line editor itself completes what is put into its line; then the line is
 # the answer.
 __rs_ask() {
-  if [[ $- == *x* ]]; then __rs_traced=x; builtin set +x; fi
-  builtin local -; builtin set +efkuv
+  # Completion functions are written without these; `set -e` would end the shell at one that fails.
+  __rs_off+=${-//[!eux]/}
+  if [[ $__rs_off ]]; then builtin set "+$__rs_off"; fi
+  builtin local -; builtin set +fkv
   { IFS= builtin read -r -d '' __rs_kind; IFS= builtin read -r -d '' __rs_question
     IFS= builtin read -r -d '' __rs_text; } <"$__rs_dir/in"
   __rs_show
@@ -171,6 +173,11 @@ __rs_ask() {
   fi
   __rs_hook __rs_unmute
   READLINE_LINE=$__rs_text READLINE_POINT=${#__rs_text}
+}
+__rs_restore() {
+  builtin local "__rs_on=$__rs_off"
+  __rs_off=
+  if [[ $__rs_on ]]; then builtin set "-$__rs_on"; fi
 }
 __rs_mute() {
   if __rs_is_muting; then exec {__rs_out}>&1 {__rs_err}>&2 >/dev/null 2>&1; fi
@@ -231,7 +238,7 @@ __rs_install() {
 __rs_keep() { builtin return 0; }
 __rs_end() {
   __rs_unmute
-  if [[ $__rs_traced ]]; then __rs_traced=; builtin set -x; fi
+  __rs_restore
 }
 
 __rs_dir=$RSHELL_DIR

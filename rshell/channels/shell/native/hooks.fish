@@ -16,6 +16,7 @@
 set -q RSHELL_DIR; and set -g __rs_dir $RSHELL_DIR
 set -e RSHELL_DIR
 set -g __rs_idle
+set -g __rs_start 1
 
 function __rs_status
     return $argv[1]
@@ -32,6 +33,7 @@ end
 function __rs_report --on-event fish_prompt
     set -g __rs_last $status
     set -g __rs_pipes $pipestatus
+    set -q __rs_start; and __rs_reorder
     if test -z "$__rs_idle"
         for name in fish_prompt fish_right_prompt fish_mode_prompt
             builtin functions -e __rs_$name
@@ -65,6 +67,17 @@ function __rs_report --on-event fish_prompt
         function fish_mode_prompt
         end
         set -g __rs_idle 1
+    end
+end
+
+# The end of an echo is what fish's own handler prints: what other handlers print is behind that.
+function __rs_reorder
+    set -e __rs_start
+    for line in (functions --handlers-type generic)
+        set -l words (string split ' ' -- $line)
+        if test "$words[1]" = fish_preexec -a "$words[2]" != __fish_disable_bracketed_paste
+            functions -- $words[2] | source
+        end
     end
 end
 

@@ -67,7 +67,7 @@ class NativeProcess:
         self._outlet = outlet
         self._machine = ShellMachine()
         self._filter = OutputFilter(
-            kind.between, kind.behind, kind.opening, kind.unfinished, self._may_be_prompt
+            kind.between, kind.behind, kind.mark, kind.unfinished, kind.prompt, self._may_be_prompt
         )
         self._number = 0
         self._line: tuple[int, str] | None = None  # that waits for the shell
@@ -317,8 +317,7 @@ class NativeProcess:
             answer, self._answer = self._answer, None
             if answer is not None and not answer.done():
                 answer.set_result(fields[1:])
-            if answer is not None:
-                self._do(Event.ANSWER)
+            self._do(Event.ANSWER)  # a late one means nothing
 
     # The outlet of its terminal.
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 _ECHO_ENDS = b"\x1b[?2004l"
 _EDITOR_BEGINS = b"\x1b[?2004h"
 _HOLD_LIMIT = 64 * 1024  # bytes; no prompt is as long
-_OPENING_LIMIT = 4096  # bytes
+_MARK_LIMIT, _MARK_SEQUENCES = 4096, 8  # bytes of a mark, and so many sequences
 _ECHO_LIMIT = 4 * 1024 * 1024  # bytes; an editor draws a line again and again
 # What a line editor writes where there is nothing to draw.
 _NOTHING = re.compile(
@@ -35,8 +35,8 @@ class OutputFilter:
     """Tells the output of commands from what the shell's line editor draws.
 
     `behind` is the last of what the editor writes behind the end of its echo, and `between` what
-    may stand before that. `opening` is what the shell draws before its editor begins, some before
-    its report, and `unfinished` that as far as it may have come. All are patterns.
+    may stand before that. `mark` is what the shell draws before its report, `unfinished` that as
+    far as it may have come, and `prompt` what it draws before its editor begins. All are patterns.
 
     `take` returns what is output. `sees_editor` is set by the beginning of a line editor in there,
     and `is_echoing` while an echo is not at its end. Where `may_be_prompt` says that the editor is
@@ -47,20 +47,17 @@ class OutputFilter:
         self,
         between: bytes,
         behind: bytes,
-        opening: bytes = b"",
-        unfinished: bytes = b"",
+        mark: bytes = b"(?!)",
+        unfinished: bytes = b"(?!)",
+        prompt: bytes = b"",
         may_be_prompt: Callable[[], bool] = lambda: False,
     ) -> None:
         self._between = re.compile(between, re.DOTALL)
         self._behind = re.compile(behind)
         begins = re.escape(_EDITOR_BEGINS)
-        self._opening = re.compile(b"(?:%b)?%b" % (opening, begins), re.DOTALL)
-        self._opened = re.compile(b"(?:%b)?(?:%b)?" % (opening, begins), re.DOTALL)
-        self._unfinished: re.Pattern[bytes] | None = None
-        if unfinished:
-            self._unfinished = re.compile(
-                rb"(?:%b|(?:%b)?(?:%b)?)\Z" % (unfinished, opening, begins)
-            )
+        self._opening = re.compile(b"(?:%b)?(?:%b)?%b" % (mark, prompt, begins), re.DOTALL)
+        self._mark = re.compile(mark)
+        self._unfinished = re.compile(rb"(?:%b|%b)\Z" % (unfinished, mark))
         self._may_be_prompt = may_be_prompt
         self.is_echoing = False
         self.sees_editor = False
@@ -116,13 +113,22 @@ class OutputFilter:
                 self._held, self._open = data[at:], b""
                 return data[:at]
         self._open = b""
-        if self._unfinished is not None:
-            found = self._unfinished.search(data[-_OPENING_LIMIT:])
-            assert found is not None
-            at = len(data) - len(found[0])
+        at = self._find_mark(data)
+        if at < len(data):
             data, self._open = data[:at], data[at:]
         self._held = (self._held + data[-kept:])[-kept:]
         return data
+
+    def _find_mark(self, data: bytes) -> int:
+        """Return where, at the end of `data`, what may be the mark begins."""
+        at = start = len(data)
+        for _ in range(_MARK_SEQUENCES):
+            start = data.rfind(b"\x1b", max(len(data) - _MARK_LIMIT, 0), start)
+            if start < 0:
+                break
+            if self._unfinished.match(data, start):
+                at = start
+        return at
 
     def show(self) -> bytes:
         """Return what was held, which is output after all."""
@@ -141,7 +147,7 @@ class OutputFilter:
             return held if found is None else held[found.end() :]
         opened, self._open = self._open, b""
         if opened:
-            return b"" if self._opened.fullmatch(opened) else opened
+            return b"" if self._mark.fullmatch(opened) else opened
         if self.is_echoing:
             # It never ended, as in an editor without bracketed paste. It fills the first line.
             self.is_echoing = False
@@ -169,7 +175,7 @@ class OutputFilter:
                 return self.take(data[found.end() :]) if found.end() < len(data) else b""
             if found := self._between.match(data):
                 data = data[found.end() :]
-            elif _PIECE.match(data):
+            elif _PIECE.match(data) or data in (b"\r", b"\r\r"):
                 self._held = data
                 return b""
             else:
@@ -180,10 +186,11 @@ class OutputFilter:
     def _take_idle(self, data: bytes) -> bytes:
         data = self._held + data
         self._held = b""
-        for pattern in (_PIECE, self._unfinished):
-            if pattern is not None and (piece := pattern.search(data[-_OPENING_LIMIT:])):
-                cut = len(data) - len(piece[0])
-                data, self._held = data[:cut], data[cut:] + self._held
+        if piece := _PIECE.search(data[-256:]):
+            cut = len(data) - len(piece[0])
+            data, self._held = data[:cut], data[cut:]
+        cut = self._find_mark(data)
+        data, self._held = data[:cut], data[cut:] + self._held
         data = self._opening.sub(b"", data)
         data = data.replace(_EDITOR_BEGINS, b"").replace(_ECHO_ENDS, b"")
         data = _KEYS_ECHO.sub(b"", data)

@@ -48,16 +48,26 @@ class NativeKind:
     name: str
     between: bytes
     behind: bytes
-    opening: bytes = b""
-    unfinished: bytes = b""
+    mark: bytes = b"(?!)"
+    unfinished: bytes = b"(?!)"
+    prompt: bytes = b""
     reports_interrupts: bool = True  # of its line editor
 
 
-# What zsh draws before it has begun to edit, which is the whole prompt.
-_ZSH_OPENING = rb"\r\x1b\[[0-9;]*m(?:\x1b\(B|\x0f)?\x1b\[27m\x1b\[24m\x1b\[J(?:(?!\x1b\[27m).)*"
+# zsh has a mark behind output without a newline, where a command has set PROMPT_SP.
+_ZSH_MARK = (
+    *(re.escape(bytes([byte])) for byte in b"\x1b[1m\x1b[7m"),
+    rb"[%#]",
+    *(re.escape(bytes([byte])) for byte in b"\x1b[27m\x1b[1m\x1b[0m"),
+    *(rb" *", rb"\r", rb" ", rb"\r"),
+)
+_ZSH_PROMPT = rb"\r\x1b\[[0-9;]*m(?:\x1b\(B|\x0f)?\x1b\[27m\x1b\[24m\x1b\[J(?:(?!\x1b\[27m).)*"
 # fish begins on a fresh line: its sign is overwritten, or the line before is full.
 _SIGN = "⏎".encode()
-_FISH_OPENING = rb"\x1b\[[0-9;]*m%b(?:\x1b\[[0-9;]*m|\x1b\(B)* *\r%b *\r\x1b\[K" % (_SIGN, _SIGN)
+_FISH_MARK = (
+    rb"(?:\x1b\[[0-9;]*m%b(?:\x1b\[[0-9;]*m|\x1b\(B)* *\r%b *\r\x1b\[K)?(?:\x1b\[\?2004h)?"
+    % (_SIGN, _SIGN)
+)
 _FISH_UNFINISHED = beginnings(
     *(rb"\x1b", rb"\[", rb"[0-9;]+", b"m", b"\xe2", b"\x8f", b"\x8e", rb"[\x1b\[(0-9;mB \r]*"),
     *(b"\xe2", b"\x8f", b"\x8e", rb"[ \r]*", rb"\x1b", rb"\[", b"K", rb"\x1b", rb"\[\??2?0*4?"),
@@ -68,12 +78,20 @@ _KINDS = {
     kind.name: kind
     for kind in (
         NativeKind("bash", rb"(?!)", rb"\r"),
-        NativeKind("zsh", rb"\r", rb"\n", _ZSH_OPENING),
+        # A plugin may have it draw the line once more, in colours.
+        NativeKind(
+            "zsh",
+            rb"[^\r]+|\r\n|\r\r?(?=[^\r\n])|\r(?=\r\r)",
+            rb"\r\r\n",
+            b"".join(_ZSH_MARK),
+            beginnings(*_ZSH_MARK),
+            _ZSH_PROMPT,
+        ),
         NativeKind(
             "fish",
             rb"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b\[(?:30|0)?m|\x1b\(B|\x0f",
             rb"\r",
-            _FISH_OPENING,
+            _FISH_MARK,
             _FISH_UNFINISHED,
             reports_interrupts=False,
         ),

@@ -152,7 +152,7 @@ async def test_a_shell_that_ends_in_its_startup_files_leaves_no_entry(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / ".bash_profile").write_text("echo no; exit 3\n")
+    (tmp_path / ".bashrc").write_text("echo no; exit 3\n")
     monkeypatch.setenv("SHELL", "/bin/bash")
     async with inn() as server, guest(server) as client:
         for _ in range(2):

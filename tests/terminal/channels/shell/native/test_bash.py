@@ -83,18 +83,24 @@ async def test_bash_completes_in_its_own_editor(
         "two() { echo printed; compopt -o nospace; COMPREPLY=(one= two=); }; complete -F two two\n"
         "load() { complete -W 'late later' $1; return 124; }\n"
         "slow() { sleep 60; }; complete -F slow slow\n"
+        "fails() { false; COMPREPLY=($nothing done); false; }; complete -F fails fails\n"
+        # As bash-completion does it.
+        "files() { local IFS=$'\\n'; compopt -o filenames; COMPREPLY=('a b'); }\n"
+        "complete -F files files\n"
     )
     for name in ("a b", "日本 語"):
         (home / name).touch()
     (home / "dir").mkdir()
     async with shell("bash", monkeypatch) as bash:
-        await bash.run("cd; set -x; (exit 3)")
+        await bash.run("cd; set -x; set -u; set -e; (exit 3) || :")
         for text, start, texts in (
             ("ls a", 3, ("a\\ b ",)),
             ('ls "a', 3, ('"a b" ',)),
             ("ls ~/d", 3, ("~/dir/",)),
             ("x=日; ls 日", 8, ("日本\\ 語 ",)),
             ("two ", 4, ("one=", "two=")),
+            ("fails ", 6, ("done ",)),
+            ('files "a', 6, ('"a b" ',)),
             ("nothing-like-it x", 16, ()),
         ):
             found = await ask(bash, text)
@@ -102,7 +108,8 @@ async def test_bash_completes_in_its_own_editor(
         names = await asyncio.wait_for(bash.line.names(), 30)
         assert {"echo", "while", "ls", "two"} < set(names)
         assert not any(name.startswith("__rs") for name in names)
-        await bash.run("set +x; complete -D -F load; (exit 4)")
+        assert set("eux") < set((await bash.run("echo $-"))[1].splitlines()[-1])
+        await bash.run("set +xeu; complete -D -F load; (exit 4)")
         assert (await ask(bash, "new l")).texts == ("late ", "later ")
         said = "4 load\r\ncompopt is a shell builtin\r\n"
         assert await bash.run("echo $? $_; type compopt") == (0, said)

@@ -20,6 +20,7 @@ ECHOES = {
 
 EDITOR = b"\x1b[?2004h"
 SIGN = "\x1b[2m⏎\x1b(B\x1b[m".encode() + b" " * 19 + "\r⏎ \r\x1b[K".encode()
+ZSH_MARK = b"\x1b[1m\x1b[7m%\x1b[27m\x1b[1m\x1b[0m" + b" " * 19 + b"\r \r"
 ZSH_PROMPT = b"\r\x1b[0m\x1b[27m\x1b[24m\x1b[Jtwo\r\nlines> \x1b[K\x1b[?1h\x1b=" + EDITOR
 
 
@@ -34,7 +35,7 @@ def new_filter(shell: str, *, may_be_prompt: bool = False) -> OutputFilter:
     kind = native_kind("/bin/" + shell)
     assert kind is not None
     return OutputFilter(
-        kind.between, kind.behind, kind.opening, kind.unfinished, lambda: may_be_prompt
+        kind.between, kind.behind, kind.mark, kind.unfinished, kind.prompt, lambda: may_be_prompt
     )
 
 
@@ -50,6 +51,13 @@ def passed(shell: str, pieces: list[bytes]) -> bytes:
 def test_the_echo_is_dropped_and_the_output_whole_at_every_cut(shell: str, said: bytes) -> None:
     for pieces in every_split(ECHOES[shell] + said):
         assert passed(shell, pieces) == said, pieces
+
+
+def test_a_line_that_is_drawn_again_behind_its_echo_is_dropped() -> None:
+    """As zsh does where a plugin colours lines."""
+    again = b"\x1b[0m\x1b[39m\r\x1b[32me\x1b[39mcho\r\n\x1b[A\rcho\n\r\r\n"
+    for pieces in every_split(ECHOES["zsh"][:-3] + again + b"\r\nhi\r\r\n"):
+        assert passed("zsh", pieces) == b"\r\nhi\r\r\n", pieces
 
 
 def test_an_editor_without_bracketed_paste_fills_the_first_line() -> None:
@@ -110,6 +118,8 @@ class Run:
         ("fish", "dim\x1b[2m⏎ ".encode(), "dim\x1b[2m⏎ ".encode()),
         ("fish", EDITOR + b">>> ", EDITOR + b">>> "),
         ("zsh", ZSH_PROMPT, ZSH_PROMPT),
+        ("zsh", b"no newline" + ZSH_MARK, b"no newline"),
+        ("zsh", b"\x1b[1m\x1b[7mbright", b"\x1b[1m\x1b[7mbright"),
         ("bash", b"a" + EDITOR + b"read> ", b"a" + EDITOR + b"read> "),
     ],
 )
