@@ -1,10 +1,9 @@
 """A person's shell on a terminal of its own, without rshell: what it prints for each line, and how
 it ends.
 
-Lines are pasted and accepted as a person would. The line editor's echo ends, as it does for everybody,
-where the editor switches bracketed paste off; the output ends where it is switched on for the next
-prompt. Waiting is for what the shell prints: `QUIET` seconds without anything count as "it waits
-for keys".
+Lines are pasted and accepted as a person would. The line editor's echo ends where the editor
+switches bracketed paste off, and the output where the next prompt begins. Waiting is for what the
+shell prints: `QUIET` seconds without anything count as "it waits for keys".
 """
 
 from __future__ import annotations
@@ -30,7 +29,10 @@ _CLEAR = rb"(?:\x1b\[[0-9;]*[mJK]|\x1b\(B|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\r)*
 ENDS = {
     "bash": (rb"\x1b\[\?2004l\r", rb"\x1b\[\?2004h"),
     "zsh": (rb"\x1b\[\?2004l\r\r\n", rb"\r\x1b\[0m\x1b\[27m\x1b\[24m\x1b\[J"),
-    "fish": (rb"\x1b\[\?2004l(?:\x1b\[(?:30)?m|\x1b\(B)*", rb"\x1b\[2m\xe2\x8f\x8e" + _CLEAR + rb" *\r\xe2\x8f\x8e \r\x1b\[K(?:\x1b\[\?2004h)?"),
+    "fish": (
+        rb"\x1b\[\?2004l(?:\x1b\[(?:30)?m|\x1b\(B)*",
+        rb"\x1b\[2m\xe2\x8f\x8e" + _CLEAR + rb" *\r\xe2\x8f\x8e \r\x1b\[K(?:\x1b\[\?2004h)?",
+    ),
 }
 _PROMPT = rb"\{(?P<prompt>[^{}\r\n]*)\}\$ "
 
@@ -57,7 +59,9 @@ class PlainShell:
         self._echo_ends = re.compile(echo_ends)
         self._begins = re.compile(begins)
         self._at_prompt = re.compile(
-            rb"(?:%b%b)?" % (begins, _CLEAR) + _PROMPT + rb"(?:\x1b\[[?0-9;]*[a-zA-Z]|\x1b[=>]|\r)*\Z"
+            rb"(?:%b%b)?" % (begins, _CLEAR)
+            + _PROMPT
+            + rb"(?:\x1b\[[?0-9;]*[a-zA-Z]|\x1b[=>]|\r)*\Z"
         )
         self._data = bytearray()
         self._news = asyncio.Event()
@@ -133,7 +137,11 @@ class PlainShell:
                 await self._quiet()
                 code = self._end.result()
                 return Ran(self._output(len(self._data)), None, code if code >= 0 else 128 - code)
-            if not left and len(self._data) > typed and (found := self._at_prompt.search(self._data)):
+            if (
+                not left
+                and len(self._data) > typed
+                and (found := self._at_prompt.search(self._data))
+            ):
                 prompt = found["prompt"].decode(errors="surrogateescape")
                 return Ran(self._output(found.start()), prompt)
             if await self._quiet():
@@ -150,7 +158,7 @@ class PlainShell:
         self._news.clear()
         try:
             await asyncio.wait_for(self._news.wait(), QUIET)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             return True
         return False
 
@@ -163,10 +171,8 @@ class PlainShell:
                 return None
         except (OSError, termios.error):
             return None
-        found = None
-        for found in self._begins.finditer(self._data):
-            pass
-        return found
+        prompts = list(self._begins.finditer(self._data))
+        return prompts[-1] if prompts else None
 
     def _output(self, end: int) -> bytes:
         data = bytes(self._data[:end])

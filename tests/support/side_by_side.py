@@ -3,10 +3,11 @@
 `python -m tests.support.side_by_side [bash|zsh|fish [GROUP...]]` types each line of `odd_commands`
 in both and prints what differs: what was printed, the status, the prompt, and the state of the
 shell after it (variables, options, traps, jobs, descriptors, the terminal's modes, and so on).
-`DIFFERS` are the differences that docs/commands.md explains; all others make it exit with 1.
+Differences that are meant (docs/commands.md, "What differs from a terminal of one's own") are
+counted; any other makes it exit with 1.
 
-Both shells have the same home, one after the other, and the same environment. Numbers of processes and
-times are taken out.
+Both shells have homes and environments that are alike. Numbers of processes and times are taken
+out. A line may end a shell, and then its group ends at both sides.
 """
 
 from __future__ import annotations
@@ -20,20 +21,24 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import rshell
 from rshell.channels.shell.client import ShellLine
+from rshell.channels.shell.messages import ShellEnding
 from rshell.client.client import Client
 from rshell.errors import RshellError
 from rshell.values import Bounds, TerminalSize
 from tests.support.odd_commands import ODD, Group, why
 from tests.support.plain_terminal import LONGEST, QUIET, SIZE, PlainShell, Ran
 
+Run = Callable[[str, Sequence[str]], Awaitable[Ran]]
+
 TERM = "xterm-256color"
-_PROBES = {"bash": "probe.sh", "zsh": "probe.sh", "fish": "probe.fish"}
+_AT_ONCE = 3  # groups
 _LOOK = {
     "bash": '. "$ODD/probe" "$?" "$_" "${PIPESTATUS[*]}"',
     "zsh": '. "$ODD/probe" "$?" "$_" "$pipestatus"',
@@ -108,10 +113,12 @@ return $argv[1]
 _LOOKS = {"bash": _LOOK_BASH, "zsh": _LOOK_ZSH, "fish": _LOOK_FISH}
 # Told by no two runs alike.
 _CHANGING = (
-    "BASHPID|argv|__fish_last_bind_mode|BASH_SUBSHELL|BASH_COMMAND|EPOCH\\w*|LINENO|PPID|RANDOM|SECONDS|SRANDOM|TTY|_|HISTCMD|BASH_LINENO"
-    "|CMD_DURATION|fish_pid|TTYIDLE|sysparams|funcsourcetrace|status_generation|history|COLUMNS|LINES"
+    r"BASHPID|BASH_SUBSHELL|BASH_COMMAND|BASH_LINENO|EPOCH\w*|LINENO|PPID|RANDOM|SECONDS|SRANDOM|TTY"
+    r"|_|argv|HISTCMD|CMD_DURATION|__fish\w*|fish_pid|TTYIDLE|sysparams|funcsourcetrace"
+    r"|status_generation|history|COLUMNS|LINES"
 )
-_DROPPED = re.compile(rf"(?:declare|typeset|export)(?: -g)? (?:-\S+ )*(?:{_CHANGING})(?:=.*)?|(?:{_CHANGING})[ =].*")
+_DECLARED = r"(?:declare|typeset|export)(?: -g)? (?:-\S+ )*"
+_DROPPED = re.compile(rf"{_DECLARED}(?:{_CHANGING})(?:=.*)?|(?:{_CHANGING})[ =].*|__fish\w*")
 _OURS = re.compile(r".*\b__rs_|declare \S+ PROMPT_COMMAND\b|.*\\e\[777[1-9]~|.*\^\[\[777[1-9]~")
 # A probe has the line editor draw again what it has drawn.
 _REDRAWN = re.compile(r"([^\r\n]{0,200})(?:\r\x1b\[K\r\1)+")
@@ -136,7 +143,12 @@ class World:
         self.odd.mkdir()
         (self.odd / "probe").write_text(_LOOKS[name])
         (home / "deep/er").mkdir(parents=True)
-        for file, text in (("a b", "a and b\n"), ("c.txt", "c\n"), ("日本", "Japan\n"), (".hidden", "")):
+        for file, text in (
+            ("a b", "a and b\n"),
+            ("c.txt", "c\n"),
+            ("日本", "Japan\n"),
+            (".hidden", ""),
+        ):
             (home / file).write_text(text)
         file, text = _RC[name]
         (home / file).parent.mkdir(parents=True, exist_ok=True)
@@ -176,7 +188,7 @@ async def on_terminal(world: World, group: Group, base: Mapping[str, str]) -> Si
     return side
 
 
-async def _run_all(group: Group, world: World, side: Side, run) -> None:  # type: ignore[no-untyped-def]
+async def _run_all(group: Group, world: World, side: Side, run: Run) -> None:
     look = _LOOK[world.name]
     typed = group.typed()
     for at, (text, keys) in enumerate(typed):
@@ -187,7 +199,9 @@ async def _run_all(group: Group, world: World, side: Side, run) -> None:  # type
         state = ""
         if group.each or at == len(typed) - 1:
             looked = await run(look, ())
-            state = world.state() + "== printed by looking\n" + looked.output.decode(errors="replace")
+            state = (
+                world.state() + "== printed by looking\n" + looked.output.decode(errors="replace")
+            )
             if looked.ended is not None or looked.is_stuck:
                 side.states.append(state + f"\n== ended by looking\n{looked.ended}")
                 return
@@ -229,14 +243,14 @@ class _Typist:
                 self._news.clear()
                 try:
                     await asyncio.wait_for(self._news.wait(), QUIET)
-                except asyncio.TimeoutError:
+                except TimeoutError:
                     break
             self._line.write_nowait(text.encode())
 
-    async def _finish(self, ending) -> Ran:  # type: ignore[no-untyped-def]
+    async def _finish(self, ending: Coroutine[Any, Any, ShellEnding]) -> Ran:
         try:
             done = await asyncio.wait_for(ending, LONGEST)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             return Ran(bytes(self._data), is_stuck=True)
         except RshellError as error:
             return Ran(bytes(self._data) + str(error).encode(), ended=-1)
@@ -260,15 +274,11 @@ def _plain(text: str) -> list[str]:
     text = re.sub(r"(\[\d+\][-+]? *)\d+", r"\1PID", text)
     text = re.sub(r"\b\d+m\d+\.\d+s|\b\d+[.,]\d+( total|s user|s system)?", "TIME", text)
     text = re.sub(r"(?<!\w)\d{4,7}\b", "NUMBER", text)
-    return [
-        line
-        for line in text.replace("\r\n", "\n").split("\n")
-        if not _DROPPED.fullmatch(line)
-    ]
+    return [line for line in text.replace("\r\n", "\n").split("\n") if not _DROPPED.fullmatch(line)]
 
 
 def compare(group: Group, ours: Side, theirs: Side) -> list[str]:
-    """Return what differs, each as "GROUP: LINE: WHAT: HOW"; + is the prompt's, - the terminal's."""
+    """Return what differs, as "GROUP: LINE: WHAT: HOW"; + is the prompt's, - the terminal's."""
     found = []
 
     def note(at: int, what: str, one: Sequence[str], other: Sequence[str]) -> None:
@@ -297,7 +307,7 @@ def compare(group: Group, ours: Side, theirs: Side) -> list[str]:
 def _shown(ran: Ran) -> list[str]:
     text = ran.output.decode(errors="backslashreplace")
     text = _REDRAWN.sub(r"\1", text)
-    text = re.sub(r"\x1b\[\?2004h\Z", "", text)
+    text = re.sub(r"\x1b\[\?2004h(?=\x1b\[\?2004l|\Z)", "", text)
     return [repr(line)[1:-1] for line in _plain(text)]
 
 
@@ -340,13 +350,26 @@ async def side_by_side(name: str, groups: Sequence[Group]) -> AsyncIterator[list
                     server.addresses[0], limits=Bounds(witness_after=math.inf)
                 ) as client,
             ):
-                for at, group in enumerate(groups):
-                    home = Path(directory, f"{at:03}-prompt")
-                    ours, theirs = await asyncio.gather(
-                        at_prompt(client, World(name, home), group),
-                        on_terminal(World(name, home.with_name(f"{at:03}-theirs")), group, base),
-                    )
-                    yield compare(group, ours, theirs)
+                turns = asyncio.Semaphore(_AT_ONCE)
+
+                async def compared(at: int, group: Group) -> list[str]:
+                    async with turns:
+                        home = Path(directory, f"{at:03}-prompt")
+                        other = World(name, home.with_name(f"{at:03}-theirs"))
+                        ours, theirs = await asyncio.gather(
+                            at_prompt(client, World(name, home), group),
+                            on_terminal(other, group, base),
+                        )
+                        return compare(group, ours, theirs)
+
+                tasks = [asyncio.create_task(compared(*each)) for each in enumerate(groups)]
+                try:
+                    for task in tasks:
+                        yield await task
+                finally:
+                    for task in tasks:
+                        task.cancel()
+                    await asyncio.gather(*tasks, return_exceptions=True)
         finally:
             os.environ.clear()
             os.environ.update(before)
