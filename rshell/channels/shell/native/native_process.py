@@ -66,9 +66,7 @@ class NativeProcess:
         self._kind = kind
         self._outlet = outlet
         self._machine = ShellMachine()
-        self._filter = OutputFilter(
-            kind.between, kind.behind, kind.mark, kind.unfinished, kind.prompt, self._may_be_prompt
-        )
+        self._filter = OutputFilter(kind.drawing, self._may_be_prompt)
         self._number = 0
         self._line: tuple[int, str] | None = None  # that waits for the shell
         self._report: list[str] = []

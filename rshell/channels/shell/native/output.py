@@ -8,8 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from rshell.values import frozen
+
 _ECHO_ENDS = b"\x1b[?2004l"
-_EDITOR_BEGINS = b"\x1b[?2004h"
+EDITOR_BEGINS = b"\x1b[?2004h"
 _HOLD_LIMIT = 64 * 1024  # bytes; no prompt is as long
 _MARK_LIMIT, _MARK_SEQUENCES = 4096, 8  # bytes of a mark, and so many sequences
 _ECHO_LIMIT = 4 * 1024 * 1024  # bytes; an editor draws a line again and again
@@ -23,7 +25,24 @@ _KEYS_ECHO = re.compile(rb"\^\[\[777[1-3]~")
 _PIECE = re.compile(rb"\x1b(?:\[\??[0-9;]*|\][^\x07\x1b]*|\()?\Z")  # of a sequence
 
 
-def beginnings(*atoms: bytes) -> bytes:
+@frozen
+class Drawing:
+    """What the line editor of a kind of shell draws. All but `begins` are patterns.
+
+    `behind` is the last of what it writes behind the end of its echo, and `between` what may stand
+    before that. `mark` is what the shell draws before its report, `unfinished` that as far as it
+    may have come, and `before` what may stand before the bytes with which its line editor begins.
+    """
+
+    between: bytes
+    behind: bytes
+    mark: bytes = b"(?!)"
+    unfinished: bytes = b"(?!)"
+    before: bytes = b""
+    begins: bytes = EDITOR_BEGINS
+
+
+def _beginnings(*atoms: bytes) -> bytes:
     """Return a pattern that matches the first of `atoms` and any number of those behind it."""
     pattern = b""
     for atom in reversed(atoms):
@@ -31,33 +50,60 @@ def beginnings(*atoms: bytes) -> bytes:
     return pattern
 
 
+# zsh has a mark behind output without a newline, where a command has set PROMPT_SP.
+_ZSH_MARK = (
+    *(re.escape(bytes([byte])) for byte in b"\x1b[1m\x1b[7m"),
+    rb"[%#]",
+    *(re.escape(bytes([byte])) for byte in b"\x1b[27m\x1b[1m\x1b[0m"),
+    *(rb" *", rb"\r", rb" ", rb"\r"),
+)
+# It shows its prompt first, and begins bracketed paste then.
+_ZSH_BEFORE, _ZSH_BEGINS = rb"\r\x1b\[[0-9;]*m(?:\x1b\(B|\x0f)?\x1b\[27m", b"\x1b[24m\x1b[J"
+# fish begins on a fresh line: its sign is overwritten, or the line before is full.
+_SIGN = "⏎".encode()
+_FISH_MARK = (
+    rb"(?:\x1b\[[0-9;]*m%b(?:\x1b\[[0-9;]*m|\x1b\(B)* *\r%b *\r\x1b\[K)?(?:\x1b\[\?2004h)?"
+    % (_SIGN, _SIGN)
+)
+_FISH_UNFINISHED = _beginnings(
+    *(rb"\x1b", rb"\[", rb"[0-9;]+", b"m", b"\xe2", b"\x8f", b"\x8e", rb"[\x1b\[(0-9;mB \r]*"),
+    *(b"\xe2", b"\x8f", b"\x8e", rb"[ \r]*", rb"\x1b", rb"\[", b"K", rb"\x1b", rb"\[\??2?0*4?"),
+)
+
+BASH_DRAWING = Drawing(rb"(?!)", rb"\r")
+# A plugin may have zsh draw the line once more, in colours.
+ZSH_DRAWING = Drawing(
+    rb"[^\r]+|\r\n|\r\r?(?=[^\r\n])|\r(?=\r\r)",
+    rb"\r\r\n",
+    b"".join(_ZSH_MARK),
+    _beginnings(*_ZSH_MARK),
+    _ZSH_BEFORE,
+    _ZSH_BEGINS,
+)
+FISH_DRAWING = Drawing(
+    rb"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b\[(?:30|0)?m|\x1b\(B|\x0f",
+    rb"\r",
+    _FISH_MARK,
+    _FISH_UNFINISHED,
+)
+
+
 class OutputFilter:
     """Tells the output of commands from what the shell's line editor draws.
-
-    `behind` is the last of what the editor writes behind the end of its echo, and `between` what
-    may stand before that. `mark` is what the shell draws before its report, `unfinished` that as
-    far as it may have come, and `prompt` what it draws before its editor begins. All are patterns.
 
     `take` returns what is output. `sees_editor` is set by the beginning of a line editor in there,
     and `is_echoing` while an echo is not at its end. Where `may_be_prompt` says that the editor is
     the shell's own, what it draws is held until `show`; `is_holding` then.
     """
 
-    def __init__(
-        self,
-        between: bytes,
-        behind: bytes,
-        mark: bytes = b"(?!)",
-        unfinished: bytes = b"(?!)",
-        prompt: bytes = b"",
-        may_be_prompt: Callable[[], bool] = lambda: False,
-    ) -> None:
-        self._between = re.compile(between, re.DOTALL)
-        self._behind = re.compile(behind)
-        begins = re.escape(_EDITOR_BEGINS)
-        self._opening = re.compile(b"(?:%b)?(?:%b)?%b" % (mark, prompt, begins), re.DOTALL)
-        self._mark = re.compile(mark)
-        self._unfinished = re.compile(rb"(?:%b|%b)\Z" % (unfinished, mark))
+    def __init__(self, drawing: Drawing, may_be_prompt: Callable[[], bool] = lambda: False) -> None:
+        self._between = re.compile(drawing.between, re.DOTALL)
+        self._behind = re.compile(drawing.behind)
+        self._begins = drawing.begins
+        self._mark = re.compile(drawing.mark)
+        self._unfinished = re.compile(rb"(?:%b|%b)\Z" % (drawing.unfinished, drawing.mark))
+        begins = re.escape(drawing.begins)
+        self._opening = re.compile(b"(?:%b)?(?:%b)?%b" % (drawing.mark, drawing.before, begins))
         self._may_be_prompt = may_be_prompt
         self.is_echoing = False
         self.sees_editor = False
@@ -103,8 +149,8 @@ class OutputFilter:
             self._held += data
             return b"" if len(self._held) < _HOLD_LIMIT else self.show()
         data = self._open + data
-        kept = len(_EDITOR_BEGINS) - 1
-        if _EDITOR_BEGINS in data or _EDITOR_BEGINS in self._held + data[:kept]:
+        kept = len(self._begins) - 1
+        if self._begins in data or self._begins in self._held + data[:kept]:
             self.sees_editor = True
             if self._may_be_prompt():
                 self.is_holding = True
@@ -192,7 +238,7 @@ class OutputFilter:
         cut = self._find_mark(data)
         data, self._held = data[:cut], data[cut:] + self._held
         data = self._opening.sub(b"", data)
-        data = data.replace(_EDITOR_BEGINS, b"").replace(_ECHO_ENDS, b"")
+        data = data.replace(EDITOR_BEGINS, b"").replace(_ECHO_ENDS, b"")
         data = _KEYS_ECHO.sub(b"", data)
         if self._drawn and self._drawn in data:
             before, _, after = data.partition(self._drawn)

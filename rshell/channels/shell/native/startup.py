@@ -29,7 +29,12 @@ from contextlib import suppress
 from importlib import resources
 from pathlib import Path, PurePath
 
-from rshell.channels.shell.native.output import beginnings
+from rshell.channels.shell.native.output import (
+    BASH_DRAWING,
+    FISH_DRAWING,
+    ZSH_DRAWING,
+    Drawing,
+)
 from rshell.errors import ConfigurationError
 from rshell.security.files import private_directory, state_directory
 from rshell.values import frozen
@@ -43,62 +48,20 @@ _PLAIN = {"sh", "dash", "ash", "busybox", "ksh", "mksh", "pdksh", "oksh", "yash"
 
 @frozen
 class NativeKind:
-    """A shell whose line editor takes lines. The patterns are the `OutputFilter`'s."""
+    """A shell whose line editor takes lines."""
 
     name: str
-    between: bytes
-    behind: bytes
-    mark: bytes = b"(?!)"
-    unfinished: bytes = b"(?!)"
-    prompt: bytes = b""
+    drawing: Drawing
     reports_interrupts: bool = True  # of its line editor
 
 
-# zsh has a mark behind output without a newline, where a command has set PROMPT_SP.
-_ZSH_MARK = (
-    *(re.escape(bytes([byte])) for byte in b"\x1b[1m\x1b[7m"),
-    rb"[%#]",
-    *(re.escape(bytes([byte])) for byte in b"\x1b[27m\x1b[1m\x1b[0m"),
-    *(rb" *", rb"\r", rb" ", rb"\r"),
-)
-_ZSH_PROMPT = rb"\r\x1b\[[0-9;]*m(?:\x1b\(B|\x0f)?\x1b\[27m\x1b\[24m\x1b\[J(?:(?!\x1b\[27m).)*"
-# fish begins on a fresh line: its sign is overwritten, or the line before is full.
-_SIGN = "⏎".encode()
-_FISH_MARK = (
-    rb"(?:\x1b\[[0-9;]*m%b(?:\x1b\[[0-9;]*m|\x1b\(B)* *\r%b *\r\x1b\[K)?(?:\x1b\[\?2004h)?"
-    % (_SIGN, _SIGN)
-)
-_FISH_UNFINISHED = beginnings(
-    *(rb"\x1b", rb"\[", rb"[0-9;]+", b"m", b"\xe2", b"\x8f", b"\x8e", rb"[\x1b\[(0-9;mB \r]*"),
-    *(b"\xe2", b"\x8f", b"\x8e", rb"[ \r]*", rb"\x1b", rb"\[", b"K", rb"\x1b", rb"\[\??2?0*4?"),
-)
-
-
 _KINDS = {
-    kind.name: kind
-    for kind in (
-        NativeKind("bash", rb"(?!)", rb"\r"),
-        # A plugin may have it draw the line once more, in colours.
-        NativeKind(
-            "zsh",
-            rb"[^\r]+|\r\n|\r\r?(?=[^\r\n])|\r(?=\r\r)",
-            rb"\r\r\n",
-            b"".join(_ZSH_MARK),
-            beginnings(*_ZSH_MARK),
-            _ZSH_PROMPT,
-        ),
-        NativeKind(
-            "fish",
-            rb"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b\[(?:30|0)?m|\x1b\(B|\x0f",
-            rb"\r",
-            _FISH_MARK,
-            _FISH_UNFINISHED,
-            reports_interrupts=False,
-        ),
-    )
+    "bash": NativeKind("bash", BASH_DRAWING),
+    "zsh": NativeKind("zsh", ZSH_DRAWING),
+    "fish": NativeKind("fish", FISH_DRAWING, reports_interrupts=False),
 }
 # Any other program: it has the terminal until it ends.
-UNKNOWN = NativeKind("", rb"(?!)", rb"(?!)")
+UNKNOWN = NativeKind("", Drawing(rb"(?!)", rb"(?!)"))
 
 
 def native_kind(program: str) -> NativeKind | None:

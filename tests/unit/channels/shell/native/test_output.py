@@ -34,9 +34,7 @@ def every_split(data: bytes) -> Iterator[list[bytes]]:
 def new_filter(shell: str, *, may_be_prompt: bool = False) -> OutputFilter:
     kind = native_kind("/bin/" + shell)
     assert kind is not None
-    return OutputFilter(
-        kind.between, kind.behind, kind.mark, kind.unfinished, kind.prompt, lambda: may_be_prompt
-    )
+    return OutputFilter(kind.drawing, lambda: may_be_prompt)
 
 
 def passed(shell: str, pieces: list[bytes]) -> bytes:
@@ -91,7 +89,7 @@ def test_a_line_editor_of_a_command_is_seen_at_every_cut() -> None:
 
 @given(st.lists(st.binary(max_size=20)))
 def test_a_program_that_is_no_shell_of_ours_is_passed_as_it_is(pieces: list[bytes]) -> None:
-    output = OutputFilter(UNKNOWN.between, UNKNOWN.behind)
+    output = OutputFilter(UNKNOWN.drawing)
     assert b"".join(map(output.take, pieces)) + output.finish() == b"".join(pieces)
 
 
@@ -140,6 +138,10 @@ def test_a_prompt_without_hooks_is_held_until_it_is_known_for_one() -> None:
         ("zsh", ZSH_PROMPT),
         ("fish", SIGN + EDITOR + b"two\r\nlines> "),
     ):
+        for at in range(len(prompt)):
+            run = Run(name, may_be_prompt=True)
+            shown = run.feed(b"out\r\n", prompt[:at], prompt[at:])
+            assert shown.rstrip(b"\r\n\x1b[?0247mh") == b"out", (name, at)  # no more than a piece
         run = Run(name, may_be_prompt=True)
         assert run.feed(b"out\r\n", prompt) == b"out\r\n", name
         assert run.filter.is_holding and run.filter.show() == prompt
