@@ -319,6 +319,8 @@ def _sections(state: str) -> Mapping[str, list[str]]:
             name = line[3:]
         else:
             parts.setdefault(name, []).append(line)
+    if "last argument" in parts:  # it may be the number of a process
+        parts["last argument"] = [re.sub(r"^\d{3,}$", "PID", x) for x in parts["last argument"]]
     for name in ("environment", "variables", "functions", ""):
         parts.get(name, []).sort()
     return parts
