@@ -144,3 +144,21 @@ async def test_bash_completes_in_its_own_editor(
         slow.cancel()
         await asyncio.gather(slow, return_exceptions=True)
         assert (await ask(bash, "two ")).texts == ("one=", "two=")
+
+
+async def test_no_key_of_ours_is_pressed_in_a_shell_that_took_the_place_of_bash(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / ".bash_profile").write_text("readonly PROMPT_COMMAND='pc=$?'; PS1='$pc> '\n")
+    async with shell("bash", monkeypatch) as bash:
+        assert await bash.run("(exit 3)") == (3, "")  # its hooks were there before it
+        assert bash.line.prompt is not None and bash.line.prompt.text == "3> "
+        running = asyncio.create_task(bash.line.run("exec bash --norc"))
+        seen = b""
+        while not seen.endswith(b"# ") and not seen.endswith(b"$ "):
+            seen += await asyncio.wait_for(bash.reader.read(1024), 30)
+        bash.line.write_nowait(b"exit 5\r")
+        done = await asyncio.wait_for(running, 30)
+        assert (done.status.code, done.left) == (5, True)
+        seen += await bash.take(done.stdout - len(seen))
+        assert b"exit 5" in seen and b"777" not in seen and b"~" not in seen
