@@ -243,6 +243,7 @@ class OutputFilter:
         if self._drawn and self._drawn in data:
             before, _, after = data.partition(self._drawn)
             data = before + after
-        found = _NOTHING.match(data)
-        assert found is not None
-        return b"" if found.end() == len(data) else data
+        if _NOTHING.fullmatch(data):
+            return b""
+        said, newline, drawn = data.rpartition(b"\n")
+        return said + newline if newline and _NOTHING.fullmatch(drawn) else data

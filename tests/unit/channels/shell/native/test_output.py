@@ -77,6 +77,7 @@ def test_what_a_job_prints_at_the_prompt_is_output_and_the_prompt_is_not() -> No
     output.begin_idle(b"\1\x1b[32m\2me$ ")
     assert output.take(b"\x1b[?2004h\x1b[32mme$ ") == b""
     assert output.take(b"job done\r\n") == b"job done\r\n"
+    assert output.take(b"again\r\n\x1b[?2004h\x1b[K") == b"again\r\n"
     assert output.take(b"\x07\x1b[K\r") == b""
 
 
