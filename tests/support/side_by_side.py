@@ -121,7 +121,7 @@ _DECLARED = r"(?:declare|typeset|export)(?: -g)? (?:-\S+ )*"
 _DROPPED = re.compile(rf"{_DECLARED}(?:{_CHANGING})(?:=.*)?|(?:{_CHANGING})[ =].*|__fish\w*")
 _OURS = re.compile(r".*\b__rs_|declare \S+ PROMPT_COMMAND\b|.*\\e\[777[1-9]~|.*\^\[\[777[1-9]~")
 # A probe has the line editor draw again what it has drawn.
-_REDRAWN = re.compile(r"([^\r\n]{0,200})(?:\r\x1b\[K\r\1)+")
+_REDRAWN = re.compile(r"([^\r\n]{1,200})(?:\r\x1b\[K\r\1)+")
 
 
 @dataclass
@@ -306,7 +306,9 @@ def compare(group: Group, ours: Side, theirs: Side) -> list[str]:
 
 def _shown(ran: Ran) -> list[str]:
     text = ran.output.decode(errors="backslashreplace")
-    text = _REDRAWN.sub(r"\1", text)
+    while (once := _REDRAWN.sub(r"\1", text)) != text:
+        text = once
+    text = text.replace("\r\x1b[K\r", "")
     text = re.sub(r"\x1b\[\?2004h(?=\x1b\[\?2004l|\Z)", "", text)
     return [repr(line)[1:-1] for line in _plain(text)]
 
