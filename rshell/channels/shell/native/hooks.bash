@@ -25,7 +25,7 @@
 __rs_at=7770  # the first index in PROMPT_COMMAND that we use
 __rs_element='{ __rs_report; } >"/dev/${__rs_no:+;__rs_report;}null" 2>&1'
 __rs_has_array=$((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 501))
-__rs_hidden= __rs_err= __rs_off=
+__rs_hidden= __rs_err= __rs_off= __rs_verify=
 
 __rs_return() { builtin return "$1"; }
 
@@ -59,6 +59,7 @@ __rs_report() {
   builtin local -; builtin set +efkuvx
   if ((__rs_has_array)); then __rs_arg=$__rs_last; else __rs_now=$__rs_status; fi
   if [[ -o vi ]]; then __rs_mode=vi; fi
+  if [[ $__rs_verify ]]; then __rs_verify=; builtin shopt -s histverify; fi
   if [[ $__rs_options ]]; then builtin unset -f compopt; __rs_options=; fi
   if [[ -v PS1 || ! $__rs_hidden ]]; then __rs_ps1=$PS1; fi
   __rs_number='\#' __rs_number=${__rs_number@P}
@@ -132,6 +133,8 @@ __rs_is_hooked() {
 __rs_take() {
   builtin local -; builtin set +efkuvx
   __rs_show
+  # An expanded line would come back to an editor that nobody sees.
+  if builtin shopt -q histverify; then builtin shopt -u histverify; __rs_verify=x; fi
   IFS= builtin read -r -d '' READLINE_LINE <"$__rs_dir/in"
   READLINE_POINT=${#READLINE_LINE} __rs_line=$READLINE_LINE
 }
@@ -167,9 +170,10 @@ __rs_ask() {
     IFS= builtin read -r -d '' __rs_text; } <"$__rs_dir/in"
   __rs_show
   if [[ $__rs_kind != complete ]]; then __rs_bind '"\e[7778~": set-mark'; builtin return 0; fi
+  __rs_bind '"\e[7778~": insert-completions'  # again, where a question for names was interrupted
   __rs_options=-
   if ! builtin declare -F compopt; then
-    compopt() { __rs_options+=" $*"; builtin compopt "$@"; }
+    compopt() { builtin local 'IFS= '; __rs_options+=" $*"; builtin compopt "$@"; }
   fi
   __rs_hook __rs_unmute
   READLINE_LINE=$__rs_text READLINE_POINT=${#__rs_text}

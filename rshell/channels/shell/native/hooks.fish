@@ -60,7 +60,8 @@ function __rs_report --on-event fish_prompt
         end
     end <$__rs_dir/in
     if test -z "$__rs_idle"
-        function fish_prompt
+        function fish_prompt  # of one line without a width: fish repeats so many, less one
+            printf '\e[m'
         end
         builtin functions -q __rs_fish_right_prompt; and function fish_right_prompt
         end

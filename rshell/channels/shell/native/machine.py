@@ -22,7 +22,12 @@ Hazards:
   it puts hooks back and says so (`LOST`), and an empty line brings the report then; or it says
   that nothing is amiss (`KEPT`). What the editor draws is held until then, for it may be a prompt.
 - A question may be worked on when a line comes. If its answer takes long, it is interrupted, which
-  the shell answers with a report like after any command; only then is it given the line.
+  the shell answers with a report like after any command; only then is it given the line. `$?` is
+  that of the interrupt then: so a question that nobody waits for any more gets that time, too.
+- An interrupt that kills a program of bash's completion leaves the terminal as programs have it,
+  while the line editor believes that it is raw: it hears no key. It takes an interrupt more.
+- A completion that loops and hears no interrupt has the shell for good. It costs the shell its
+  life, once somebody wants a line run.
 - Forged marks and reports harm the shell that forges them, and nobody else.
 """
 
@@ -43,6 +48,7 @@ class State(enum.Enum):
     ASKING = "asking"  # its line editor works on a question
     REGAINING = "regaining"  # it is interrupted there
     DEAF = "deaf"  # and again, for it has not reported that
+    WAKING = "waking"  # it is back, but may not hear its keys
     LEFT = "left"
 
 
@@ -58,7 +64,10 @@ class Event(enum.Enum):
     KEPT = "kept"  # they were not
     QUESTION = "question"
     ANSWER = "answer"
-    TIMEOUT = "timeout"  # nobody waits any more for an answer, or for what follows an interrupt
+    AWAKE = "awake"  # its line editor has the terminal raw
+    STALE = "stale"  # nobody waits for the answer any more
+    TIMEOUT = "timeout"  # there was no answer in time, nothing that follows an interrupt, or no
+    # raw terminal
     EXIT = "exit"
 
 
@@ -78,8 +87,10 @@ class Do(enum.Enum):
     ASK = "ask"
     ANSWER = "answer"
     NO_ANSWER = "no answer"
-    HURRY = "hurry"  # give the answer little time, for a line waits
+    HURRY = "hurry"  # give the answer little time, for a line waits, or nobody
     INTERRUPT = "interrupt"
+    LOOK = "look"  # after a moment, whether its line editor has the terminal raw
+    END = "end"  # the shell, if a line waits
     NEXT = "next"  # give it what waits
 
 
@@ -101,14 +112,21 @@ TABLE: dict[tuple[State, Event], tuple[State, tuple[Do, ...]]] = {
     (S.PROBING, E.REPORT): (S.REPORTING, (Do.TAKE,)),
     (S.ASKING, E.ANSWER): (S.IDLE, (Do.ANSWER, Do.NEXT)),
     (S.ASKING, E.LINE): (S.ASKING, (Do.HURRY,)),
+    (S.ASKING, E.STALE): (S.ASKING, (Do.HURRY,)),
     (S.ASKING, E.TIMEOUT): (S.REGAINING, (Do.NO_ANSWER, Do.INTERRUPT)),
     (S.ASKING, E.REPORT): (S.IDLE, (Do.NO_ANSWER, Do.RENEW, Do.GO, Do.NEXT)),
-    (S.REGAINING, E.REPORT): (S.IDLE, (Do.RENEW, Do.GO, Do.NEXT)),
+    (S.REGAINING, E.REPORT): (S.WAKING, (Do.RENEW, Do.GO, Do.LOOK)),
+    (S.REGAINING, E.ANSWER): (S.WAKING, (Do.LOOK,)),
     (S.REGAINING, E.TIMEOUT): (S.DEAF, (Do.INTERRUPT,)),  # only a program of the question ended
-    (S.DEAF, E.REPORT): (S.IDLE, (Do.RENEW, Do.GO, Do.NEXT)),
     (S.REGAINING, E.KEPT): (S.IDLE, (Do.LISTEN, Do.NEXT)),  # fish reports no such interrupt
+    (S.DEAF, E.REPORT): (S.WAKING, (Do.RENEW, Do.GO, Do.LOOK)),
+    (S.DEAF, E.ANSWER): (S.WAKING, (Do.LOOK,)),
     (S.DEAF, E.KEPT): (S.IDLE, (Do.LISTEN, Do.NEXT)),
-    (S.DEAF, E.TIMEOUT): (S.IDLE, (Do.LISTEN, Do.NEXT)),
+    (S.DEAF, E.TIMEOUT): (S.DEAF, (Do.END,)),
+    (S.DEAF, E.LINE): (S.DEAF, (Do.HURRY,)),
+    (S.WAKING, E.REPORT): (S.WAKING, (Do.RENEW, Do.GO)),
+    (S.WAKING, E.AWAKE): (S.IDLE, (Do.LISTEN, Do.NEXT)),
+    (S.WAKING, E.TIMEOUT): (S.REGAINING, (Do.INTERRUPT,)),
 }
 
 
@@ -128,4 +146,4 @@ class ShellMachine:
     @property
     def is_at_prompt(self) -> bool:
         """Whether no command runs, nor a startup file."""
-        return self.state in (State.IDLE, State.ASKING, State.REGAINING, State.DEAF)
+        return self.state in (State.IDLE, State.ASKING, State.REGAINING, State.DEAF, State.WAKING)

@@ -11,13 +11,13 @@ import signal
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from rshell.aio import timeout
 from rshell.channels.base import Context
 from rshell.channels.process.messages import STDERR, STDOUT
 from rshell.channels.shell.messages import ShellPrompt
-from rshell.channels.shell.native.foreground import Foreground, Seen
+from rshell.channels.shell.native.foreground import LOOK_SECONDS, Foreground, Seen, is_raw
 from rshell.channels.shell.native.machine import Do, Event, ShellMachine, State
 from rshell.channels.shell.native.output import OutputFilter
+from rshell.channels.shell.native.questions import Questions
 from rshell.channels.shell.native.records import RecordPipes
 from rshell.channels.shell.native.startup import (
     ASK,
@@ -37,10 +37,10 @@ from rshell.execution.spawn import Command
 from rshell.terminal.pty import take_unread
 from rshell.values import ExitStatus, TerminalSize
 
-_ANSWER_SECONDS = 5.0
-_HURRY_SECONDS = 0.3  # for an answer, once a line waits
+_HURRY_SECONDS = 0.3  # for an answer, once it keeps something waiting
 _PROBE_SECONDS = 0.3
 _REGAIN_SECONDS = 1.0  # for the report of an interrupted question
+_WAKE_SECONDS = 0.05  # for the line editor to begin after it
 _CTRL_C = b"\x03"
 
 
@@ -52,12 +52,11 @@ class NativeProcess:
     """
 
     process: RunningProcess
-    stdin: PipeSink | None
     _piped: PipedProcess
 
     def __init__(self, kind: NativeKind, outlet: Outlet) -> None:
         self.counts = {STDOUT: 0, STDERR: 0}
-        self.stdin = None
+        self.stdin: PipeSink | None = None
         self.has_reported = False
         self.on_report: Callable[[Report], None] = _ignore
         self.on_prompt: Callable[[ShellPrompt], None] = _ignore
@@ -66,6 +65,7 @@ class NativeProcess:
         self._kind = kind
         self._outlet = outlet
         self._machine = ShellMachine()
+        self._events: list[Event] = []  # the one at work, and those after it
         self._filter = OutputFilter(kind.drawing, self._may_be_prompt)
         self._number = 0
         self._line: tuple[int, str] | None = None  # that waits for the shell
@@ -75,9 +75,7 @@ class NativeProcess:
         self._may_type.set()
         self._pipes: RecordPipes | None = None
         self._tell: Callable[..., None] = _ignore
-        self._question: tuple[str, int, str] = ("", 0, "")
-        self._answer: asyncio.Future[list[str] | None] | None = None
-        self._turn = asyncio.Lock()
+        self._questions = Questions(self._machine, self._do)
         self._timer: asyncio.TimerHandle | None = None
         self._foreground: Foreground | None = None  # where it matters who has the terminal
         self._is_noted = self._has_hooks = False
@@ -154,30 +152,16 @@ class NativeProcess:
     async def may_type(self) -> None:
         """Wait until keys are a command's, or nobody's: not while a line is handed over."""
         await self._may_type.wait()
+        while self._foreground is not None and self._foreground.is_leaving:
+            await asyncio.sleep(LOOK_SECONDS)
+            await self._may_type.wait()
 
     def ask_again(self, number: int) -> None:
         """Do nothing: the report of this shell can't get lost."""
 
     async def ask(self, kind: str, number: int, text: str) -> list[str] | None:
-        """Ask the idle shell a question; None without an answer. Cancelling is safe.
-
-        Returns the fields of the answer behind its number.
-        """
-        async with self._turn:
-            if self._machine.state is not State.IDLE:
-                return None
-            self._question = kind, number, text
-            answer: asyncio.Future[list[str] | None] = asyncio.get_running_loop().create_future()
-            self._answer = answer
-            self._do(Event.QUESTION)
-            try:
-                async with timeout(_ANSWER_SECONDS):
-                    return await answer
-            except TimeoutError:
-                return None
-            finally:
-                if self._answer is answer:
-                    self._do(Event.TIMEOUT)
+        """Ask the idle shell; return the answer behind its number, if any. Cancelling is safe."""
+        return await self._questions.ask(kind, number, text)
 
     def interrupt(self, number: int) -> None:
         """Interrupt the running command, as Ctrl-C would."""
@@ -204,7 +188,7 @@ class NativeProcess:
     def close(self) -> None:
         """Stop telling anybody anything; the shell is told nothing any more."""
         self.on_report = self.on_prompt = self.on_death = self.on_notice = _ignore
-        self._forget_question()
+        self._questions.give_up()
         for handle in (self._pipes, self._timer, self._foreground):
             if handle is not None:
                 handle.cancel()
@@ -225,7 +209,18 @@ class NativeProcess:
     # What follows from what happens.
 
     def _do(self, event: Event) -> None:
-        for action in self._machine.on(event):
+        """Do what follows from an event; what happens meanwhile comes after that."""
+        self._events.append(event)
+        if len(self._events) > 1:
+            return
+        try:
+            for each in self._events:  # which grows meanwhile
+                self._act(self._machine.on(each))
+        finally:
+            self._events.clear()
+
+    def _act(self, actions: tuple[Do, ...]) -> None:
+        for action in actions:
             if action is Do.TAKE:
                 source = self._piped.sources[STDOUT]
                 self._target = source.bytes_read + TERMINAL_DRAIN
@@ -248,6 +243,8 @@ class NativeProcess:
                 self._tell(text)
                 self._press(TAKE)
             elif action is Do.RELEASE:
+                if self._foreground is not None:
+                    self._foreground.begin_leaving()
                 self._may_type.set()
             elif action is Do.PROBE:
                 self._press(PROBE)
@@ -255,17 +252,21 @@ class NativeProcess:
             elif action is Do.SHOW:
                 self._pass_on(self._filter.show())
             elif action is Do.ASK:
-                kind, number, text = self._question
+                kind, number, text = self._questions.present
                 self._tell(kind, str(number), text)
                 self._press(ASK)
             elif action is Do.NO_ANSWER:
-                self._forget_question()
+                self._questions.give_up()
             elif action is Do.HURRY:
                 self._wait(_HURRY_SECONDS)
             elif action is Do.INTERRUPT:
                 self._filter.begin_interrupt()
                 self._press(_CTRL_C + (b"" if self._kind.reports_interrupts else PROBE))
                 self._wait(_REGAIN_SECONDS)
+            elif action is Do.LOOK:
+                self._wait(_WAKE_SECONDS)
+            elif action is Do.END and self._line is not None:
+                self.process.signal_group(signal.SIGKILL)
             elif action is Do.NEXT:
                 if self._timer is not None:
                     self._timer.cancel()
@@ -276,8 +277,11 @@ class NativeProcess:
         """Let so much time pass before the machine is told of it."""
         if self._timer is not None:
             self._timer.cancel()
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(seconds, self._do, Event.TIMEOUT)
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._pass)
+
+    def _pass(self) -> None:
+        is_awake = self._machine.state is State.WAKING and is_raw(self._piped.terminal)
+        self._do(Event.AWAKE if is_awake else Event.TIMEOUT)
 
     def _tell_ending(self) -> None:
         self.has_reported = True
@@ -295,11 +299,6 @@ class NativeProcess:
         except LocalProtocolError:  # it is too long to be shown, or no mode that we know
             self.on_prompt(ShellPrompt(""))
 
-    def _forget_question(self) -> None:
-        answer, self._answer = self._answer, None
-        if answer is not None and not answer.done():
-            answer.set_result(None)
-
     # What it says.
 
     def _hear(self, record: list[str]) -> None:
@@ -311,11 +310,8 @@ class NativeProcess:
             self._has_hooks = True
         elif tag in ("L", "K"):
             self._do(Event.LOST if tag == "L" else Event.KEPT)
-        elif tag in ("C", "N") and fields and fields[0] == str(self._question[1]):
-            answer, self._answer = self._answer, None
-            if answer is not None and not answer.done():
-                answer.set_result(fields[1:])
-            self._do(Event.ANSWER)  # a late one means nothing
+        elif tag in ("C", "N") and fields:
+            self._questions.take(fields)
 
     # The outlet of its terminal.
 
@@ -390,7 +386,7 @@ class NativeProcess:
         self._pass_on(self._filter.finish())
         self._do(Event.EXIT)
         self._may_type.set()
-        self._forget_question()
+        self._questions.give_up()
         self.on_death(status)
 
 

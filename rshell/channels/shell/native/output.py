@@ -22,6 +22,7 @@ _NOTHING = re.compile(
 )
 # Keys of ours that came before the editor had switched the terminal's echo off.
 _KEYS_ECHO = re.compile(rb"\^\[\[777[1-3]~")
+_INTERRUPT_ECHO = re.compile(rb"\^C(?:\r*\n)?")
 _PIECE = re.compile(rb"\x1b(?:\[\??[0-9;]*|\][^\x07\x1b]*|\()?\Z")  # of a sequence
 
 
@@ -110,6 +111,7 @@ class OutputFilter:
         self._open = b""
         self._is_behind = self.is_holding = False
         self._is_idle = self._is_interrupted = False
+        self._may_echo_interrupt = False  # behind the report of it
         self._drawn = b""  # the prompt, where the shell draws it all the same
         self._held = b""
 
@@ -126,6 +128,7 @@ class OutputFilter:
 
     def begin_idle(self, prompt: bytes) -> None:
         """The shell is about to show its prompt, which is known to be `prompt`."""
+        self._may_echo_interrupt = self._is_interrupted
         self.is_echoing = self._is_behind = self._is_interrupted = self.is_holding = False
         self._is_idle = True
         self._drawn = prompt.translate(None, b"\1\2").replace(b"\n", b"\r\n")
@@ -240,6 +243,9 @@ class OutputFilter:
         data = self._opening.sub(b"", data)
         data = data.replace(EDITOR_BEGINS, b"").replace(_ECHO_ENDS, b"")
         data = _KEYS_ECHO.sub(b"", data)
+        if self._may_echo_interrupt and (echo := _INTERRUPT_ECHO.search(data)):
+            self._may_echo_interrupt = False
+            data = data[: echo.start()] + data[echo.end() :]
         if self._drawn and self._drawn in data:
             before, _, after = data.partition(self._drawn)
             data = before + after

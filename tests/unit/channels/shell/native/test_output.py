@@ -81,6 +81,18 @@ def test_what_a_job_prints_at_the_prompt_is_output_and_the_prompt_is_not() -> No
     assert output.take(b"\x07\x1b[K\r") == b""
 
 
+def test_the_echo_of_an_interrupt_is_dropped_before_its_report_and_behind_it() -> None:
+    output = new_filter("bash")
+    output.begin_idle(b"")
+    output.begin_interrupt()
+    assert output.take(b"^C\r\n") == b""
+    output.begin_idle(b"")
+    assert output.take(b"^C\r\nsaid by a job\r\n") == b"said by a job\r\n"
+    assert output.take(b"^C is said by another\r\n") == b"^C is said by another\r\n"
+    output.begin_idle(b"")  # without an interrupt
+    assert output.take(b"^C\r\n") == b"^C\r\n"
+
+
 def test_a_line_editor_of_a_command_is_seen_at_every_cut() -> None:
     for pieces in every_split(b"name? \x1b[?2004h"):
         output = new_filter("bash")
