@@ -56,17 +56,25 @@ __rs_hook() {
 __rs_report() {
   {
     builtin typeset -g __rs_status=$? __rs_pipes="${(j: :)pipestatus[@]}"
+    # Have back what nothing can be reported without.
+    if [[ -z $__rs_status ]]; then
+      unset -f builtin
+      __rs_status=0 __rs_pipes=0
+    fi
+    builtin enable printf read
     if [[ -z $__rs_idle || -n ${PS1-} ]]; then __rs_ps1=${PS1-}; fi
     # Two names of one variable, but each counts as unset until it is assigned to.
     if [[ -z ${RPS1-} && -n ${RPROMPT-} ]]; then RPS1=$RPROMPT; fi
     if [[ -z $__rs_idle || -n ${RPS1-} ]]; then __rs_rps1=${RPS1-}; fi
     __rs_render
     __rs_exchange "$-"
+    # From the next prompt on behind those that were added: they may print.
+    if [[ ${precmd_functions[-1]-} != __rs_report ]]; then __rs_hook; fi
     if [[ -n $__rs_verify ]]; then __rs_verify=; builtin setopt hist_verify; fi
     builtin unsetopt prompt_sp
     builtin setopt zle
     __rs_empty
-    __rs_idle=1
+    __rs_idle=1 __rs_status=
   } >/dev/null 2>&1
 }
 

@@ -82,7 +82,7 @@ ZSH_DRAWING = Drawing(
     _ZSH_BEGINS,
 )
 FISH_DRAWING = Drawing(
-    rb"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b\[[0-9;]*m|\x1b\(B",
+    rb"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b\[(?:30|0)?m|\x1b\(B|\x0f",
     rb"\r",
     _FISH_MARK,
     _FISH_UNFINISHED,

@@ -76,6 +76,30 @@ async def test_bash_says_what_it_can_not_expand_and_keeps_the_prompt(
         assert bash.line.prompt is not None and bash.line.prompt.text == "0> "
 
 
+async def test_bash_is_left_alone_where_a_text_wants_more(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The probe for lost hooks was a syntax error there, and an empty line was run."""
+    (home / ".bash_profile").write_text("PS2='more '\n")
+    async with shell("bash", monkeypatch) as bash:
+        for text, rest, output in (
+            ('echo "one', 'two"', "one\r\ntwo"),
+            ("echo a |", "cat", "a"),
+            ("echo x\\", "y", "xy"),
+            ("cat <<E", "b\rE", "b"),
+            ("echo !!:0 `", "echo c`", "cat c"),
+        ):
+            running = asyncio.create_task(bash.line.run(text))
+            seen = b""
+            while not seen.endswith(b"\r\x1b[K\rmore "):  # drawn again by the probe
+                seen += await bash.take(1)
+            bash.line.write_nowait(rest.encode() + b"\r")
+            done = await asyncio.wait_for(running, 30)
+            assert done.status.code == 0
+            last = (await bash.take(done.stdout - len(seen))).decode()
+            assert last.rpartition("\x1b[?2004l\r")[2] == output + "\r\n", text
+
+
 async def test_bash_completes_in_its_own_editor(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
