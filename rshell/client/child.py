@@ -13,16 +13,26 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from rshell.aio import timeout
 from rshell.client.links import ClientLink
-from rshell.errors import AuthenticationFailed, ConnectError, OpenTimeout, VersionMismatch
+from rshell.errors import (
+    AuthenticationFailed,
+    ConnectError,
+    OpenTimeout,
+    ResumeFailed,
+    VersionMismatch,
+)
 from rshell.execution.running_process import ExitWatch
 from rshell.transport.live_session import LiveSession
 from rshell.transport.stdio import PipeStream, start_child
 from rshell.values import Bounds
+
+_BLOCK = 64 * 1024
+_QUOTED = 300  # bytes of what a program has said on stderr
 
 
 class ChildLink:
@@ -54,7 +64,24 @@ class ChildLink:
         read.
         """
         link = ClientLink(None, None, limits, live, is_kept=is_kept)
-        popen = start_child(argv)
+        with ExitStack() as stack:
+            said = None
+            if live is not None:  # somebody may be at the prompt: what the program says is kept
+                from tempfile import TemporaryFile
+
+                said = stack.enter_context(TemporaryFile(buffering=0))
+            return await cls._start(argv, said, link, limits, talk)
+
+    @classmethod
+    async def _start(
+        cls,
+        argv: Sequence[str],
+        said: BinaryIO | None,
+        link: ClientLink,
+        limits: Bounds,
+        talk: Callable[[subprocess.Popen[bytes]], Awaitable[bytes]] | None,
+    ) -> ChildLink:
+        popen = start_child(argv, said)
         child = cls(link, popen, limits)
         stream = PipeStream(link.driver, limits)
         try:
@@ -77,12 +104,14 @@ class ChildLink:
                     f"{argv[0]!r} opened no session within {limits.open_timeout:g} s",
                     timeout=limits.open_timeout,
                 ) from error
-            if isinstance(error, (AuthenticationFailed, VersionMismatch)) or not isinstance(
-                error, ConnectError
-            ):
+            is_clear = isinstance(error, (AuthenticationFailed, VersionMismatch))
+            if is_clear or not isinstance(error, ConnectError):
+                raise
+            if isinstance(error.__cause__, ResumeFailed):
                 raise
             raise ConnectError(
-                f"{argv[0]!r} opened no session and ended with status {status}: {error}"
+                f"{argv[0]!r} opened no session and ended with status {status}: "
+                f"{error}{_quote(said)}"
             ) from error
         return child
 
@@ -110,6 +139,14 @@ class ChildLink:
                 await self._exited.wait()
         except TimeoutError:
             pass  # close() kills it
+
+
+def _quote(said: BinaryIO | None) -> str:
+    if said is None:
+        return ""
+    said.seek(0)
+    words = " ".join(said.read(_BLOCK)[-_QUOTED:].decode(errors="replace").split())
+    return f" ({words})" if words else ""
 
 
 class ChildLinks:

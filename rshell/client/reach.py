@@ -7,7 +7,6 @@ dialled by the same way, and nobody is asked for a password meanwhile.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import secrets
 import subprocess
@@ -21,13 +20,13 @@ from rshell.execution.running_process import ExitWatch
 from rshell.reach.bundle import build_bundle, identify
 from rshell.reach.stage import Answers, script, wanted
 from rshell.reach.ways import Way
+from rshell.terminal.output import printable
 from rshell.transport.live_session import LiveSession
 from rshell.transport.stdio import start_child
 from rshell.values import Bounds
 
 _BLOCK = 65536
 _SHOWN = 300  # characters of what was said instead of an answer
-_log = logging.getLogger("rshell")
 
 
 @lru_cache(maxsize=1)
@@ -46,6 +45,14 @@ class WayIn:
         self._limits = limits
         self._wanted = {"do": "serve", "background": background}
 
+    @property
+    def notice(self) -> str:
+        """What people should know of it; "" if nothing."""
+        if self.facts.get("background") or not self._wanted["background"]:
+            return ""
+        why = printable(str(self.facts.get("why")))
+        return f"no background server can run there ({why}): a cut link ends the session"
+
     async def open(self, live: Optional[LiveSession] = None) -> ChildLink:
         """Return an attached link, which carries `live` on where that is given.
 
@@ -59,13 +66,6 @@ class WayIn:
         """Bring the server over there to serve on this program's stdio; return its first bytes."""
         conversation = Conversation(popen, self._way.name)
         self.facts = await conversation.begin(self._wanted)
-        if not self.facts.get("background") and self._wanted["background"]:
-            _log.warning(
-                "%s: a cut link ends the session, and nothing stays: there is no background server "
-                "(%s)",
-                self._way.name,
-                self.facts.get("why"),
-            )
         return conversation.rest
 
 
@@ -132,13 +132,15 @@ class Conversation:
             found = self._answers.feed(data)
         said, facts = found
         if said == "none":
-            pythons = " ".join(facts).split()
+            pythons = printable(", ".join(" ".join(facts).split()))
             raise ConnectError(
-                f"{self._name} has no Python 3.9 or later on its PATH (there is "
-                f"{', '.join(pythons) or 'none at all'}). Install one there: rshell needs no more."
+                f"{self._name} has no Python 3.9 or later (there is "
+                f"{pythons or 'none at all'}). Install one there: rshell needs no more."
             )
         if said == "failed":
-            raise ConnectError(f"the server can't start at {self._name}: {facts.get('why')}")
+            raise ConnectError(
+                f"the server can't start at {self._name}: {printable(str(facts.get('why')))}"
+            )
         if said != kind or not isinstance(facts, dict):
             raise ConnectError(f"{self._name} answered {said!r} where {kind!r} was to come")
         return facts

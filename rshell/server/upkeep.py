@@ -12,13 +12,12 @@ import shutil
 import signal
 import socket
 import stat
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
 
 from rshell.errors import ConfigurationError
-from rshell.server.enter import NoBackground, peer_pid, places, socket_path
+from rshell.server.enter import NoBackground, machine_mark, peer_pid, places, socket_path
 
 _PATIENCE = 10.0  # seconds for a server to end by itself
 _AT_ONCE = 0.2  # seconds for one in which nothing runs
@@ -28,12 +27,13 @@ _SHELLS = ("bash", "zsh", "fish", "sh", "dash", "ksh", "busybox")
 
 def look(name: str) -> dict[str, Any]:
     """Return what there is: Python, shells, home, and the background servers, each with its pid."""
+    from rshell.channels.process.server import user_shell
     from rshell.execution.inheritance import for_commands
 
     facts: dict[str, Any] = {
         "user": os.geteuid(),
         "home": os.path.expanduser("~"),
-        "shell": for_commands(os.environ).get("SHELL", ""),
+        "shell": user_shell(for_commands(os.environ)),
         "shells": [shell for shell in _SHELLS if shutil.which(shell)],
         "terminals": _can_open("/dev/ptmx"),
         "proc": os.path.isdir("/proc/self"),
@@ -44,6 +44,7 @@ def look(name: str) -> dict[str, Any]:
         facts["socket"] = socket_path(name)
     except NoBackground as error:
         facts["no_socket"] = str(error)
+    _remove_empty()
     return facts
 
 
@@ -56,28 +57,30 @@ def _can_open(path: str) -> bool:
 
 
 def servers() -> Iterator[tuple[str, int]]:
-    """Yield the socket and the process of each background server of ours that listens."""
-    for place in _ours():
-        for file in sorted(os.listdir(place)):
-            path = os.path.join(place, file)
-            if not stat.S_ISSOCK(os.lstat(path).st_mode):
-                continue
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
-                try:
-                    server.connect(path)
-                    yield path, peer_pid(server)
-                except OSError:
-                    pass  # nobody listens
+    """Yield the socket and the process of each background server of ours that listens here."""
+    for path in _left():
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            continue
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
+            try:
+                server.connect(path)
+                yield path, peer_pid(server)
+            except OSError:
+                pass  # nobody listens
 
 
-def _ours() -> Iterator[str]:
+def _left() -> Iterator[str]:
+    """Yield what servers on this machine have left; another may have its own beside it."""
+    mark = f"-{machine_mark()}"
     for place in places():
         try:
             status = os.lstat(place)
         except OSError:
             continue
         if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid():
-            yield place
+            for file in sorted(os.listdir(place)):
+                if file.partition(".")[0].endswith(mark):
+                    yield os.path.join(place, file)
 
 
 def stop() -> dict[str, Any]:
@@ -89,22 +92,48 @@ def stop() -> dict[str, Any]:
     for _, pid in list(servers()):
         _end(pid)
         stopped.append(pid)
+    bundles = [*_bundles(cache_directory()), *_bundles("/dev/shm", "rshell-")]
     removed = []
     try:
-        for place in list(_ours()):
-            shutil.rmtree(place)
-            removed.append(place)
-            _remove_empty(os.path.dirname(place))
-        cache = os.path.dirname(sys.path[0])
-        if os.path.basename(cache) == "rshell":
-            for file in os.listdir(cache):
-                if file.endswith(".pyz"):
-                    os.unlink(os.path.join(cache, file))
-                    removed.append(os.path.join(cache, file))
-            _remove_empty(cache)
+        for path in [*_left(), *bundles]:
+            if os.path.isdir(path):
+                shutil.rmtree(path)
+            else:
+                os.unlink(path)
+            removed.append(path)
     except OSError as error:
         raise ConfigurationError(f"can't remove {error.filename}: {error.strerror}") from error
+    _remove_empty()
     return {"stopped": stopped, "removed": removed}
+
+
+def cache_directory() -> str:
+    """Return where bundles are kept (reach/stage.py)."""
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(home):
+        home = os.path.join(os.path.expanduser("~"), ".cache")
+    return os.path.join(home, "rshell")
+
+
+def _bundles(directory: str, prefix: str = "") -> list[str]:
+    """Return the bundles of ours in a directory, which may be everybody's."""
+    try:
+        files = [f for f in os.listdir(directory) if f.startswith(prefix) and f.endswith(".pyz")]
+        paths = [os.path.join(directory, file) for file in files]
+        return [path for path in paths if os.lstat(path).st_uid == os.geteuid()]
+    except OSError:
+        return []
+
+
+def _remove_empty() -> None:
+    """Remove directories that are ours alone, where nothing is in them any more."""
+    for place in places():
+        for directory in (place, os.path.dirname(place), cache_directory()):
+            if os.path.basename(directory).startswith(("rshell", "background")):
+                try:
+                    os.rmdir(directory)
+                except OSError:
+                    pass  # it is not there, or somebody has something in it
 
 
 def _end(pid: int) -> None:
@@ -118,11 +147,3 @@ def _end(pid: int) -> None:
                 time.sleep(_LOOK)
         except ProcessLookupError:
             return
-
-
-def _remove_empty(directory: str) -> None:
-    if os.path.basename(directory) == "rshell":
-        try:
-            os.rmdir(directory)
-        except OSError:
-            pass  # others have something there

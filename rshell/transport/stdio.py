@@ -136,10 +136,10 @@ class PipeStream(FrameWriter, asyncio.Protocol):
             writing.abort()
 
 
-def start_child(argv: Sequence[str]) -> subprocess.Popen[bytes]:
+def start_child(argv: Sequence[str], stderr: BinaryIO | None = None) -> subprocess.Popen[bytes]:
     """Start a program whose stdio will carry a link. Raises ConnectError.
 
-    Its stderr is ours. The caller waits for it.
+    Its stderr is ours, or the file that is given. The caller waits for it.
     """
     from rshell.execution.inheritance import given_environment
     from rshell.execution.spawn import restore_names
@@ -157,6 +157,7 @@ def start_child(argv: Sequence[str]) -> subprocess.Popen[bytes]:
             [*_DEAF, *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=stderr,
             bufsize=0,
             env=environment,
         )

@@ -71,6 +71,7 @@ class Prompt:
     ) -> None:
         reply = line.reply
         self._client = client
+        self._way_back = options.way_back
         self._line = line
         self._status = Status(
             user=reply.user,
@@ -152,9 +153,7 @@ class Prompt:
             return done.status.shell_status
         except Detached as left:
             name = self._line.name
-            self._farewell = (
-                f"detached from {name}; rshell {self._status.where} -S {name} comes back"
-            )
+            self._farewell = f"detached from {name}; rshell {self._way_back} -S {name} comes back"
             return left.status
         except Broken as broken:
             raise broken.error from None
