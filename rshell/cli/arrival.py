@@ -24,9 +24,9 @@ def main(code: str, name: str, wanted: Mapping[str, Any], greet: Callable[..., N
     if wanted.get("do") != "serve":
         from rshell.server import upkeep
 
-        if was_sent and not code.startswith("/proc"):
-            os.unlink(code)  # it was not there, and is not to stay
-        greet(**(upkeep.stop() if wanted.get("do") == "stop" else upkeep.look(name)))
+        # What was sent for this alone is not to stay.
+        sent = code if was_sent and not code.startswith("/proc") else None
+        greet(**(upkeep.stop(sent) if wanted.get("do") == "stop" else upkeep.look(name, sent)))
         return 0
     if was_sent:
         _remove_old(os.path.dirname(code))

@@ -116,7 +116,7 @@ try:
     from rshell.cli.arrival import main
     status = main(code, name, wanted, lambda **facts: say("serving", **facts))
 except Exception as error:
-    say("failed", why=str(error) or repr(error), kind=type(error).__name__)
+    say("failed", why=str(error) or repr(error), name=type(error).__name__)
     status = 1
 sys.exit(status)
 """

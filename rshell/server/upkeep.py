@@ -14,7 +14,7 @@ import socket
 import stat
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Optional
 
 from rshell.errors import ConfigurationError
 from rshell.server.enter import NoBackground, machine_mark, peer_pid, places, socket_path
@@ -25,8 +25,11 @@ _LOOK = 0.01  # seconds
 _SHELLS = ("bash", "zsh", "fish", "sh", "dash", "ksh", "busybox")
 
 
-def look(name: str) -> dict[str, Any]:
-    """Return what there is: Python, shells, home, and the background servers, each with its pid."""
+def look(name: str, sent: Optional[str] = None) -> dict[str, Any]:
+    """Return what there is: Python, shells, home, and the background servers, each with its pid.
+
+    A bundle that was `sent` for this alone is removed.
+    """
     from rshell.channels.process.server import user_shell
     from rshell.execution.inheritance import for_commands
 
@@ -44,6 +47,8 @@ def look(name: str) -> dict[str, Any]:
         facts["socket"] = socket_path(name)
     except NoBackground as error:
         facts["no_socket"] = str(error)
+    if sent is not None:
+        os.unlink(sent)
     _remove_empty()
     return facts
 
@@ -83,8 +88,10 @@ def _left() -> Iterator[str]:
                     yield os.path.join(place, file)
 
 
-def stop() -> dict[str, Any]:
+def stop(sent: Optional[str] = None) -> dict[str, Any]:
     """End every background server of ours and remove what they left; return what that was.
+
+    A bundle that was `sent` for this alone is removed, and was not left by anybody.
 
     Raises ConfigurationError for what can't be removed.
     """
@@ -100,7 +107,8 @@ def stop() -> dict[str, Any]:
                 shutil.rmtree(path)
             else:
                 os.unlink(path)
-            removed.append(path)
+            if path != sent:
+                removed.append(path)
     except OSError as error:
         raise ConfigurationError(f"can't remove {error.filename}: {error.strerror}") from error
     _remove_empty()

@@ -146,7 +146,7 @@ NONSENSE = [
     (["--jobs", "--via", "x"], "the server of --via ends with this client"),
     (["h", "--background"], "--background goes with --local and --via"),
     (["h", "--no-background"], "--no-background is for a way in"),
-    (["--local", "--doctor"], "--doctor is for a way in"),
+    (["h", "--doctor"], "--doctor is for a way in"),
     (["h", "--bootstrap"], "--bootstrap goes with --via"),
     (["ssh://h", "-p", "22"], "--port goes with a host"),
     (["ssh://h", "--ca", "system"], "a way in 'ssh://h' does not go with --ca"),
