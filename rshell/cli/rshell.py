@@ -14,8 +14,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rshell.cli.options import HELP, Options, parse, require_terminal
+from rshell.cli.options import Options, parse, require_terminal
 from rshell.cli.standard import keep_standard_descriptors, line_of_ours, print_text, read_line, say
+from rshell.cli.usage import HELP
 from rshell.errors import ConfigurationError
 from rshell.values import Limits
 
@@ -167,6 +168,8 @@ async def _serve(
         limits=limits,
     ) as client:
         report.has_begun = True
+        if client.notice:
+            tell(client.notice)
         if options.tells_link:
             from rshell.cli.report import tell_link
 

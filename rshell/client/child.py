@@ -24,7 +24,13 @@ from typing import BinaryIO, Optional, cast
 
 from rshell.aio import timeout
 from rshell.client.links import ClientLink
-from rshell.errors import AuthenticationFailed, ConnectError, OpenTimeout, VersionMismatch
+from rshell.errors import (
+    AuthenticationFailed,
+    ConnectError,
+    OpenTimeout,
+    ResumeFailed,
+    VersionMismatch,
+)
 from rshell.execution.running_process import ExitWatch
 from rshell.terminal.output import printable
 from rshell.transport.live_session import LiveSession
@@ -78,6 +84,8 @@ class ChildLink:
         read, and raises EOFError where the program ends instead. `words` takes its stderr.
         """
         link = ClientLink(None, None, limits, live, is_kept=is_kept)
+        if words is None and live is not None:
+            words = Words(argv[0], is_shown=False)  # somebody may be at the prompt
         popen = start_child(argv, stderr=None if words is None else subprocess.PIPE)
         child = cls(link, popen, limits, words)
         stream = PipeStream(link.driver, limits)
@@ -127,7 +135,13 @@ class ChildLink:
         is_plain = isinstance(error, ConnectError) and is_there
         if not is_plain or isinstance(error, (AuthenticationFailed, VersionMismatch)):
             return error
-        return ConnectError(f"{name!r} opened no session and ended with status {status}: {error}")
+        if isinstance(error.__cause__, ResumeFailed):
+            return error
+        said = "" if self._words is None else self._words.take()
+        return ConnectError(
+            f"{name!r} opened no session and ended with status {status}: "
+            f"{error}{f' ({said})' if said else ''}"
+        )
 
     async def close(self) -> None:
         """Wait for the program, ending it if it stays."""
@@ -195,16 +209,20 @@ class Words:
 
     def explain(self, status: int, came: str) -> ConnectError:
         """Return the error of a program that has ended, after it printed no more than `came`."""
-        self._read()
-        said = "; ".join(self._lines()[-_LINES:])
+        said = self.take()
         advice = f" {_ADVICE[status]}" if status in _ADVICE else ""
-        self._kept = b""  # it is in the error
-        shown = f": {quote(said)}" if said else ""
+        shown = f": {said}" if said else ""
         printed = f", having printed {quote(came)!r}" if came else ""
         return ConnectError(
             f"{self._name} ended with status {status} before it ran anything there{printed}"
             f"{shown}.{advice}"
         )
+
+    def take(self) -> str:
+        """Return the last of what was said, as it may be shown in an error, and nowhere else."""
+        self._read()
+        lines, self._kept = self._lines(), b""
+        return quote("; ".join(lines[-_LINES:]))
 
     def close(self) -> None:
         """Show what is left, and let go of the pipe. Does nothing when it is closed."""

@@ -10,7 +10,6 @@ acts on no terminal.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import secrets
 import subprocess
@@ -24,13 +23,13 @@ from rshell.execution.running_process import ExitWatch
 from rshell.reach.bundle import build_bundle, identify
 from rshell.reach.stage import Answers, script, wanted
 from rshell.reach.ways import Way
+from rshell.terminal.output import printable
 from rshell.transport.live_session import LiveSession
 from rshell.transport.stdio import start_child
 from rshell.values import Bounds
 
 _BLOCK = 65536
 _SHOWN = 300  # characters of what was said instead of an answer
-_log = logging.getLogger("rshell")
 
 
 @lru_cache(maxsize=1)
@@ -49,6 +48,14 @@ class WayIn:
         self._limits = limits
         self._wanted = {"do": "serve", "background": background}
 
+    @property
+    def notice(self) -> str:
+        """What people should know of it; "" if nothing."""
+        if self.facts.get("background") or not self._wanted["background"]:
+            return ""
+        why = printable(str(self.facts.get("why")))
+        return f"no background server can run there ({why}): a cut link ends the session"
+
     async def open(self, live: Optional[LiveSession] = None) -> ChildLink:
         """Return an attached link, which carries `live` on where that is given.
 
@@ -65,13 +72,6 @@ class WayIn:
         """Bring the server over there to serve on this program's stdio; return its first bytes."""
         conversation = Conversation(popen, self._way.name)
         self.facts = await conversation.begin(self._wanted)
-        if not self.facts.get("background") and self._wanted["background"]:
-            _log.warning(
-                "%s: a cut link ends the session, and nothing stays: there is no background server "
-                "(%s)",
-                self._way.name,
-                quote(str(self.facts.get("why"))),
-            )
         return conversation.rest
 
 
@@ -148,7 +148,7 @@ class Conversation:
         if said == "none":
             pythons = " ".join(map(str, facts)).split() if isinstance(facts, list) else []
             raise ConnectError(
-                f"{self._name} has no Python 3.9 or later on its PATH (there is "
+                f"{self._name} has no Python 3.9 or later (there is "
                 f"{quote(', '.join(pythons)) or 'none at all'}). Install one there: rshell needs "
                 "no more."
             )

@@ -31,6 +31,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Optional
 
 from rshell.errors import ConfigurationError
+from rshell.execution.inheritance import given_environment
 
 TAKEN = b"+"
 _TRIES = 20
@@ -52,6 +53,8 @@ def enter(
     `argv` starts one where none runs, which ends after `idle_exit` seconds with nothing to do.
     Raises NoBackground.
     """
+    if not all(stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) for mode in map(_mode, (0, 1))):
+        raise ConfigurationError("a link needs pipes or sockets as standard input and output")
     # Ctrl-C is for the remote command; the terminal sends it to us as well.
     for number in (signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, lambda *_: None)  # what we start does not ignore it
@@ -59,7 +62,7 @@ def enter(
     with join(argv, path, idle_exit) as server:
         if greet is not None:
             greet(background=True, pid=peer_pid(server))
-        hand_over(server, (0, 1), dict(os.environ))
+        hand_over(server, (0, 1), given_environment(os.environ))
         nothing = os.open(os.devnull, os.O_RDWR)
         for fd in (0, 1):
             os.dup2(nothing, fd)
@@ -84,6 +87,10 @@ def installed() -> tuple[list[str], str]:
                 parts.append(f"{place}/{file} {status.st_size} {status.st_mtime_ns}")
     name = hashlib.sha256("\n".join(parts).encode(errors="surrogateescape")).hexdigest()
     return [sys.executable, "-I", "-c", start, root], name
+
+
+def _mode(fd: int) -> int:
+    return os.fstat(fd).st_mode
 
 
 def join(argv: Sequence[str], path: str, idle_exit: float) -> socket.socket:
@@ -166,7 +173,7 @@ def start(argv: Sequence[str], path: str, idle_exit: float) -> str:
             started = subprocess.Popen(
                 [
                     *(*argv, "--background-at", path, "--idle-exit", f"{idle_exit:g}"),
-                    *("--state", f"{path}.state"),  # another version's may live at the same time
+                    *("--state", state_of(path)),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -200,7 +207,7 @@ def socket_path(name: str) -> str:
 
     The home directory comes first: it is there whatever the way in, and nobody tidies it.
     """
-    file = f"{name[:16]}-{machine_name()}"
+    file = f"{name[:16]}-{machine_mark()}"
     why = "there is no place for its socket"
     for place in places():
         path = os.path.join(place, file)
@@ -219,6 +226,11 @@ def socket_path(name: str) -> str:
             continue
         return path
     raise NoBackground(why)
+
+
+def state_of(path: str) -> str:
+    """Return where the server at the socket `path` keeps its audit log and its jobs."""
+    return f"{path}.state"
 
 
 def _try(probe: str) -> None:
@@ -243,7 +255,7 @@ def places() -> list[str]:
     return [own] + [f"{place}/rshell-{os.geteuid()}" for place in ("/tmp", "/dev/shm")]
 
 
-def machine_name() -> str:
+def machine_mark() -> str:
     """Return what tells this machine, or container, from others that may share our files."""
     import hashlib
 

@@ -21,13 +21,13 @@ import socket
 import stat
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Optional
 
 from rshell.errors import ConfigurationError
 from rshell.server.enter import (
     NoBackground,
     is_owned,
-    machine_name,
+    machine_mark,
     peer_pid,
     places,
     socket_path,
@@ -46,14 +46,18 @@ _BUNDLE = re.compile(r"[0-9a-f]{64}\.pyz")
 _SHELLS = ("bash", "zsh", "fish", "sh", "dash", "ksh", "busybox")
 
 
-def look(name: str) -> dict[str, Any]:
-    """Return what there is: Python, shells, home, and the background servers, each with its pid."""
+def look(name: str, sent: Optional[str] = None) -> dict[str, Any]:
+    """Return what there is: Python, shells, home, and the background servers, each with its pid.
+
+    A bundle that was `sent` for this alone is removed.
+    """
+    from rshell.channels.process.server import user_shell
     from rshell.execution.inheritance import for_commands
 
     facts: dict[str, Any] = {
         "user": os.geteuid(),
         "home": os.path.expanduser("~"),
-        "shell": for_commands(os.environ).get("SHELL", ""),
+        "shell": user_shell(for_commands(os.environ)),
         "shells": [shell for shell in _SHELLS if shutil.which(shell)],
         "terminals": _can_open("/dev/ptmx"),
         "proc": os.path.isdir("/proc/self"),
@@ -64,6 +68,9 @@ def look(name: str) -> dict[str, Any]:
         facts["socket"] = socket_path(name)
     except NoBackground as error:
         facts["no_socket"] = str(error)
+    if sent is not None:
+        os.unlink(sent)
+    _remove_empty()
     return facts
 
 
@@ -77,11 +84,11 @@ def _can_open(path: str) -> bool:
 
 def servers() -> Iterator[tuple[str, int]]:
     """Yield the socket and the process of each background server of ours that listens here."""
+    mark = f"-{machine_mark()}"
     for place in _ours():
         for file in sorted(os.listdir(place)):
             path = os.path.join(place, file)
-            is_here = file.endswith(f"-{machine_name()}")
-            if not is_here or not stat.S_ISSOCK(os.lstat(path).st_mode):
+            if not file.endswith(mark) or not stat.S_ISSOCK(os.lstat(path).st_mode):
                 continue
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
                 try:
@@ -103,8 +110,10 @@ def _ours() -> Iterator[str]:
             yield place
 
 
-def stop() -> dict[str, Any]:
+def stop(sent: Optional[str] = None) -> dict[str, Any]:
     """End every background server of ours and remove what they left; return what that was.
+
+    A bundle that was `sent` for this alone is removed, and was not left by anybody.
 
     Raises ConfigurationError for what can't be removed.
     """
@@ -116,54 +125,64 @@ def stop() -> dict[str, Any]:
     left: list[str] = []
     try:
         for place in list(_ours()):
-            _clear(place, removed, left)
-        if not left:  # a server that lives loads parts of itself when their turn comes
-            _clear(cache_directory(), removed, left)
+            _clear(place, sent, removed, left)
+        for path in _bundles():
+            # A server that lives loads parts of itself when their turn comes.
+            if not left or path == sent:
+                os.unlink(path)
+                if path != sent:
+                    removed.append(path)
     except OSError as error:
         raise ConfigurationError(f"can't remove {error.filename}: {error.strerror}") from error
+    _remove_empty()
     return {"stopped": stopped, "removed": removed, "left": left}
 
 
-def cache_directory() -> str:
-    """Return where the bundle is kept (as reach/stage.py has it)."""
-    cache = os.environ.get("XDG_CACHE_HOME", "")
-    if not os.path.isabs(cache):
-        cache = os.path.join(os.path.expanduser("~"), ".cache")
-    return os.path.join(cache, "rshell")
-
-
-def _clear(place: str, removed: list[str], left: list[str]) -> None:
-    """Remove what servers and bundles left in `place`, but for what a living server has."""
-    try:
-        files = sorted(os.listdir(place))
-    except FileNotFoundError:
-        return
-    is_cache = place == cache_directory()
-    for file in files:
+def _clear(place: str, sent: Optional[str], removed: list[str], left: list[str]) -> None:
+    """Remove what servers left in a directory of theirs, but for what a living one has."""
+    has_removed = False
+    for file in sorted(os.listdir(place)):
         path = os.path.join(place, file)
-        if is_cache and not _BUNDLE.match(file):
-            continue
         server = os.path.join(place, file.partition(".")[0])
         if is_owned(server):
-            if file.endswith(".lock"):
+            if path == server:
                 left.append(server)
-        elif os.path.isdir(path) and not os.path.islink(path):
+            continue
+        if os.path.isdir(path) and not os.path.islink(path):
             shutil.rmtree(path)
         else:
             os.unlink(path)
-    try:
-        os.rmdir(place)
-    except OSError:
-        if not left and not is_cache:
-            raise
-    else:
+        has_removed = has_removed or path != sent
+    if has_removed:
         removed.append(place)
-    parent = os.path.dirname(place)
-    if os.path.basename(parent) == "rshell":
-        try:
-            os.rmdir(parent)
-        except OSError:
-            pass  # others have something there
+
+
+def _bundles() -> list[str]:
+    """Return the bundles in the cache."""
+    try:
+        files = sorted(os.listdir(cache_directory()))
+    except OSError:
+        return []
+    return [os.path.join(cache_directory(), file) for file in files if _BUNDLE.match(file)]
+
+
+def cache_directory() -> str:
+    """Return where bundles are kept (reach/stage.py)."""
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(home):
+        home = os.path.join(os.path.expanduser("~"), ".cache")
+    return os.path.join(home, "rshell")
+
+
+def _remove_empty() -> None:
+    """Remove directories that are ours alone, where nothing is in them any more."""
+    for place in places():
+        for directory in (place, os.path.dirname(place), cache_directory()):
+            if os.path.basename(directory).startswith(("rshell", "background")):
+                try:
+                    os.rmdir(directory)
+                except OSError:
+                    pass  # it is not there, or somebody has something in it
 
 
 def _end(pid: int) -> None:

@@ -177,8 +177,8 @@ async def test_odd_machines_give_everything(machine: Machine, how: str) -> None:
 
 
 WITHOUT = (
-    ("NO_PYTHON", "has no Python 3.9 or later on its PATH (there is none at all). Install one"),
-    ("OLD_PYTHON", "has no Python 3.9 or later on its PATH (there is /bin/python3). Install one"),
+    ("NO_PYTHON", "has no Python 3.9 or later (there is none at all). Install one"),
+    ("OLD_PYTHON", "has no Python 3.9 or later (there is /bin/python3). Install one"),
     ("NO_ASYNCIO", "is not whole: No module named asyncio"),
     ("NOTHING_TO_WRITE", "Give it a home, a /tmp or a /dev/shm that it can write"),
 )

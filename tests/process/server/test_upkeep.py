@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rshell.server import enter, upkeep
-from rshell.server.enter import machine_name
+from rshell.server.enter import machine_mark
 
 NAME = "a" * 64
 LISTENS = """
@@ -51,7 +51,7 @@ def test_all_that_is_ours_goes_and_nothing_else(
     (place / "old-00000000.lock").write_text("")
     processes = []
     for number, how in enumerate(("", "deaf")):
-        path = place / f"{number}-{machine_name()}"
+        path = place / f"{number}-{machine_mark()}"
         argv = [sys.executable, "-I", "-S", "-c", LISTENS, str(path), how]
         popen = subprocess.Popen(argv, stdout=subprocess.PIPE)
         assert popen.stdout is not None
@@ -63,7 +63,8 @@ def test_all_that_is_ours_goes_and_nothing_else(
     facts = upkeep.stop()
     assert [popen.wait() for popen in processes] == [-15, -9]
     assert facts["stopped"] == [popen.pid for popen in processes]
-    assert facts["removed"] == [str(place)] and not place.parent.exists()
+    files = [str(cache / f"{NAME}.pyz{end}") for end in ("", ".1234")]
+    assert facts["removed"] == [str(place), *files] and not place.parent.exists()
     assert [path.name for path in cache.iterdir()] == ["mine"]
     assert upkeep.stop() == {"stopped": [], "removed": [], "left": []}
 
@@ -85,7 +86,7 @@ def test_what_another_machine_has_in_the_same_home_is_left_to_it(
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert list(upkeep.servers()) == []
         facts = upkeep.stop()
-        assert facts == {"stopped": [], "removed": [], "left": [str(theirs)]}
+        assert facts == {"stopped": [], "removed": [str(place)], "left": [str(theirs)]}
         names = {path.name for path in place.iterdir()}
         assert names == {"v-00000000", "v-00000000.state", "v-00000000.lock"} and bundle.exists()
 
