@@ -140,8 +140,10 @@ def _turn(path: str) -> Iterator[None]:
     """Have those who find no server wait for one that starts it."""
     import fcntl
 
-    with open(f"{path}.turn", "ab") as file:
-        with suppress(OSError):  # a file system without locks; the server's own path decides
+    with ExitStack() as stack:
+        # Where there is no room for it, or no lock, the server's own path decides.
+        with suppress(OSError):
+            file = stack.enter_context(open(f"{path}.turn", "ab"))
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -203,29 +205,46 @@ def hand_over(server: socket.socket, fds: Sequence[int], environment: Mapping[st
 
 
 def socket_path(name: str) -> str:
-    """Return where the server called `name` listens, in a directory of ours. Raises NoBackground.
+    """Return where the server called `name` listens, or would, in a directory of ours.
 
-    The home directory comes first: it is there whatever the way in, and nobody tidies it.
+    The home directory comes first: it is there whatever the way in, and nobody tidies it. But where
+    a server listens, it stays: a disk may have filled up meanwhile. Raises NoBackground.
     """
     file = f"{name[:16]}-{machine_mark()}"
     why = "there is no place for its socket"
+    found = ""
     for place in places():
         path = os.path.join(place, file)
         if len(os.fsencode(path)) > _LONGEST_PATH:
             continue
         try:
-            os.makedirs(place, 0o700, exist_ok=True)
-            status = os.lstat(place)
-            if not stat.S_ISDIR(status.st_mode):
-                raise NotADirectoryError(20, "not a directory")
-            if status.st_uid != os.geteuid() or status.st_mode & 0o077:
-                raise PermissionError(1, "it is not ours alone")
-            _try(f"{path}.{os.urandom(4).hex()}")
+            if not found:
+                os.makedirs(place, 0o700, exist_ok=True)
+            _check_place(place)
+            if _listens(path):
+                return path
+            if not found:
+                _try(f"{path}.{os.urandom(4).hex()}")
+                found = path
         except OSError as error:
             why = f"{place}: {error.strerror}"
-            continue
-        return path
-    raise NoBackground(why)
+    if not found:
+        raise NoBackground(why)
+    return found
+
+
+def _check_place(place: str) -> None:
+    """Raise OSError for a directory that is not ours alone."""
+    status = os.lstat(place)
+    if not stat.S_ISDIR(status.st_mode):
+        raise NotADirectoryError(20, "not a directory")
+    if status.st_uid != os.geteuid() or status.st_mode & 0o077:
+        raise PermissionError(1, "it is not ours alone")
+
+
+def _listens(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
+        return server.connect_ex(path) == 0
 
 
 def state_of(path: str) -> str:
@@ -271,6 +290,8 @@ def machine_mark() -> str:
 
 def peer_pid(server: socket.socket) -> int:
     """Return the process that listens at the other end; 0 where the system does not tell."""
+    if sys.platform == "darwin":
+        return server.getsockopt(0, 2)  # SOL_LOCAL, LOCAL_PEERPID
     option = getattr(socket, "SO_PEERCRED", None)
     if option is None:
         return 0

@@ -196,7 +196,8 @@ BANNER = "sh -c 'echo Welcome to box; printf more; exec \"$@\"' sh"
 LOGIN_SHELLS = (BANNER, "fish -c", "csh -c", "tcsh -c", "zsh -c", "dash -c")
 
 
-async def test_banners_and_login_shells_are_no_trouble() -> None:
+async def test_banners_and_login_shells_are_no_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     for words in LOGIN_SHELLS:
         if shutil.which(words.split()[0]):
             facts = await look_after(Way.of_words(words), "look", Bounds())

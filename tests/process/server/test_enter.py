@@ -149,3 +149,25 @@ def test_a_socket_is_in_the_first_directory_that_is_ours_alone_and_can_have_one(
         found = Path(socket_path("name"))
         assert found.parent == fine and fine.stat().st_mode & 0o777 == 0o700
         assert found.name.startswith("name-") and not list(fine.iterdir())
+
+
+def test_a_server_is_found_again_where_it_is_when_another_place_has_become_better(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A home that had been full was not any more, and the session was sought at another server."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    monkeypatch.setattr(enter, "places", lambda: [str(first), str(second)])
+    first.write_text("no directory")
+    path = socket_path("name")
+    assert Path(path).parent == second
+    first.unlink()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        server.listen()
+        assert socket_path("name") == path
+    assert Path(socket_path("name")).parent == first
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(socket_path("name"))
+        server.listen()
+        monkeypatch.setattr(enter, "_try", lambda probe: pytest.fail("there is no room"))
+        assert Path(socket_path("name")).parent == first
