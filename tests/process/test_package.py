@@ -12,6 +12,7 @@ import pytest
 
 import rshell
 from tests.support.commands import ROOT, run
+from tests.support.stdlib import STDLIB
 
 _REFUSE = (
     "import sys\n"
@@ -143,4 +144,4 @@ def test_what_serves_loads_the_standard_library_alone(module: str) -> None:
         + "print(*{name.split('.')[0] for name in set(sys.modules) - before})\n"
     )
     loaded = set(python(program, str(ROOT), options=("-I", "-S")).split())
-    assert loaded - sys.stdlib_module_names == {"rshell"}
+    assert loaded - STDLIB == {"rshell"}
