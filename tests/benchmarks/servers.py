@@ -99,8 +99,9 @@ def rshell_server(
     foreign = ("RSHELL_", "PYTHON")
     env = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     env |= {"XDG_STATE_HOME": f"{directory}/state", "XDG_CONFIG_HOME": f"{directory}/config"}
-    # An installed program has its bytecode, whatever this checkout keeps.
-    env["PYTHONPYCACHEPREFIX"] = f"{directory}/bytecode"
+    # An installed program has its bytecode, whatever this checkout keeps. Servers side by side
+    # share it, or each would be compiled anew.
+    env["PYTHONPYCACHEPREFIX"] = f"{directory.parent}/bytecode"
     argv = [*inside, *_program("rshell-server")]
     argv += ["--host", host, "--port", "0", "--unix", str(unix)]
     with _running(argv, lambda: _told_port(log, host) is not None, env, log) as process:

@@ -288,7 +288,7 @@ class Prompt:
 
     def _hear_notice(self, text: str) -> None:
         """Say what the server says, but not on the screen of a program that starts there."""
-        if not self._line.is_starting:
+        if not (self._line.is_starting or self._pump.has_terminal):
             self._say_above(text)
         elif not self._terminal.modes.is_alternate:
             self._terminal.say(text, is_faint=True)

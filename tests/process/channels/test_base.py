@@ -120,7 +120,7 @@ async def test_a_stopping_server_waits_for_what_a_handler_notes_as_work(tmp_path
     async with (
         timeout(DEADLINE),
         rshell.serve(None, unix=path, handlers={"own": serve}) as server,
-        rshell.connect(f"unix:{path}") as client,
+        rshell.connect(f"unix:{path}", limits=Bounds(ack_seconds=0.05)) as client,
         client.open_channel("own") as channel,
     ):
         draining = asyncio.ensure_future(server.drain())

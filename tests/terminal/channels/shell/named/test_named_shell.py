@@ -63,7 +63,7 @@ async def test_a_named_shell_is_made_and_goes_on_without_its_client() -> None:
     async with inn() as server, guest(server) as client:
         first = await attach(client)
         assert not first.joined.attached
-        assert (first.joined.number, first.joined.running, first.joined.size) == (0, None, SIZE)
+        assert (first.joined.number, first.joined.running, first.joined.size) == (0, "", SIZE)
         assert (first.joined.kept, first.joined.dropped, first.joined.last) == (0, 0, None)
         done = await first.run("cd /; x=5; echo one")
         assert (done.status, done.stdout) == (ExitStatus(0), 5)

@@ -30,8 +30,10 @@ from tests.support.guests import (
     attach,
     guest,
     inn,
+    join,
     listed,
     until_listed,
+    until_none,
     watch,
 )
 from tests.support.processes import gone, is_running
@@ -84,7 +86,7 @@ async def test_of_many_who_ask_at_once_one_makes_it() -> None:
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(inn())
         clients = [await stack.enter_async_context(guest(server)) for _ in range(5)]
-        guests = await asyncio.gather(*(attach(client) for client in clients))
+        guests = await asyncio.gather(*(join(client) for client in clients))
         assert sorted(guest.joined.attached for guest in guests) == [False] + [True] * 4
         assert len(await listed(clients[0])) == 1
         # The last one has it; the others were moved away.
@@ -93,6 +95,8 @@ async def test_of_many_who_ask_at_once_one_makes_it() -> None:
             await asyncio.sleep(0)
             moved = [guest for guest in guests if guest.channel.is_over]
         [left] = [guest for guest in guests if guest not in moved]
+        if left.channel.reply.get("starting"):
+            assert (await left.done()).number == 0
         assert (await left.run(":")).number == 1
 
 
@@ -132,7 +136,7 @@ async def test_who_waits_for_a_maker_that_gives_up_makes_it() -> None:
 async def test_a_shell_that_does_not_start_leaves_no_entry(
     program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shell = tmp_path / "shell"
+    shell = tmp_path / "dash"  # which reads lines, and is started when it does
     shell.write_text(f"#!/bin/sh\nexec {program}\n")
     shell.chmod(0o700)
     monkeypatch.setenv("SHELL", str(shell))
@@ -143,6 +147,22 @@ async def test_a_shell_that_does_not_start_leaves_no_entry(
             assert caught.value.code == "failed"
             assert ("not ready after 0.4 s" in str(caught.value)) == (program != "false")
             assert await listed(client) == []
+
+
+async def test_a_shell_that_ends_in_its_startup_files_leaves_no_entry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".bashrc").write_text("echo no; exit 3\n")
+    monkeypatch.setenv("SHELL", "/bin/bash")
+    async with inn() as server, guest(server) as client:
+        for _ in range(2):
+            first = await join(client)
+            done = await first.done()
+            assert (done.number, done.status.code, done.left) == (0, 3, True)
+            assert await first.see(b"\n") == b"no\r\n"
+            await first.channel.wait_closed()
+            await until_none(client)
 
 
 async def test_so_many_are_open_at_once() -> None:
