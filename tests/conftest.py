@@ -51,6 +51,9 @@ _OUTSIDE = {
     *("socket.bind", "socket.connect", "os.openpty"),
 }
 
+if sys.version_info < (3, 10):
+    asyncio.set_event_loop(None)  # or pytest-asyncio would make one, which nobody closes
+
 pytest_plugins = ["tests.support.fixtures"]
 _left = pytest.StashKey["_Belongings"]()
 

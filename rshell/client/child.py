@@ -178,7 +178,8 @@ def local_server_argv(*, background: bool) -> tuple[str, ...]:
     With `background` it is one that stays, and is shared by all who ask for that.
     """
     root = str(Path(__file__).resolve().parents[2])
-    start = "import sys; sys.path.insert(0, sys.argv.pop(1)); "
+    # The directory we are in is no place to import from, and Python 3.10 has no -P that says so.
+    start = "import sys; sys.path[:] = [sys.argv.pop(1), *filter(None, sys.path)]; "
     start += "from rshell.cli.server import run; run()"
     more = ("--background",) if background else ()
-    return (sys.executable, "-P", "-c", start, root, "--stdio", *more)
+    return (sys.executable, "-c", start, root, "--stdio", *more)

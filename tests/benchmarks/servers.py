@@ -46,7 +46,7 @@ class Unavailable(Exception):
     """A peer can't be measured here; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RshellServer:
     """A running rshell-server. `token` is a line for `rshell.connect`."""
 
@@ -67,7 +67,7 @@ class RshellServer:
         return [*_program("rshell"), "-c", command, address or self.address]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Sshd:
     """A running sshd and the options of an ssh that may log in."""
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import rshell
+from rshell.aio import timeout
 from rshell.channels.process.messages import Terminal
 from rshell.channels.shell.messages import Joined, ShellEnding, ShellRequest
 from rshell.client.client import Client
@@ -104,7 +104,7 @@ async def inn(limits: Bounds | None = None) -> AsyncIterator[Server]:
     """Serve on a Unix socket, within a deadline."""
     path = private_directory(server_directory()) / "socket"
     async with (
-        asyncio.timeout(DEADLINE),
+        timeout(DEADLINE),
         rshell.serve(None, unix=path, limits=limits or BRIEF) as server,
     ):
         yield server

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from rshell.aio import timeout
 from tests.support.commands import ROOT
 
 EXAMPLES = ROOT / "examples"
@@ -69,7 +70,7 @@ async def run_example(name: str) -> list[str]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(LONGEST):
+    async with timeout(LONGEST):
         stdout, stderr = await process.communicate()
     assert (process.returncode, stderr.decode()) == (0, ""), name
     return stdout.decode().splitlines()

@@ -13,6 +13,7 @@ import pytest
 
 import rshell
 from rshell import ChannelRefused, ChannelReset
+from rshell.aio import timeout
 from rshell.channels.process.messages import Terminal
 from rshell.channels.shell.messages import NamedShellInfo, ShellRequest
 from rshell.client.client import Client
@@ -56,7 +57,7 @@ async def pid_of(guest: Guest) -> int:
 
 @needs_openssl
 async def test_an_identity_reaches_its_own_shells_only() -> None:
-    async with asyncio.timeout(DEADLINE), rshell.serve("127.0.0.1", 0, limits=BRIEF) as server:
+    async with timeout(DEADLINE), rshell.serve("127.0.0.1", 0, limits=BRIEF) as server:
         where = server.addresses[0]
         async with (
             rshell.connect(where) as one,
@@ -195,7 +196,7 @@ async def test_they_end_with_the_token_that_made_them(
     monkeypatch.setattr("rshell.server.server._LOOK", 0.05)
     path = private_directory(tmp_path / "u") / "s"
     async with (
-        asyncio.timeout(DEADLINE),
+        timeout(DEADLINE),
         rshell.serve("127.0.0.1", 0, unix=path, limits=BRIEF) as server,
         rshell.connect(f"unix:{path}") as trusted,
         rshell.connect(server.addresses[0]) as local,
@@ -216,7 +217,7 @@ async def test_they_end_with_the_token_that_made_them(
 async def test_a_token_of_a_users_name_does_not_end_what_the_user_made(tmp_path: Path) -> None:
     path = private_directory(tmp_path / "u") / "s"
     async with (
-        asyncio.timeout(DEADLINE),
+        timeout(DEADLINE),
         rshell.serve("127.0.0.1", 0, unix=path, limits=BRIEF) as server,
         rshell.connect(f"unix:{path}") as trusted,
     ):
