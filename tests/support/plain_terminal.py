@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from rshell.aio import timeout
 from rshell.terminal.pty import open_pty
 from rshell.values import TerminalSize
 
@@ -157,7 +158,8 @@ class PlainShell:
         """Whether nothing happens for a while."""
         self._news.clear()
         try:
-            await asyncio.wait_for(self._news.wait(), QUIET)
+            async with timeout(QUIET):
+                await self._news.wait()
         except TimeoutError:
             return True
         return False

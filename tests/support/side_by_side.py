@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import rshell
+from rshell.aio import timeout
 from rshell.channels.shell.client import ShellLine
 from rshell.channels.shell.messages import ShellEnding
 from rshell.client.client import Client
@@ -242,14 +243,16 @@ class _Typist:
             while True:
                 self._news.clear()
                 try:
-                    await asyncio.wait_for(self._news.wait(), QUIET)
+                    async with timeout(QUIET):
+                        await self._news.wait()
                 except TimeoutError:
                     break
             self._line.write_nowait(text.encode())
 
     async def _finish(self, ending: Coroutine[Any, Any, ShellEnding]) -> Ran:
         try:
-            done = await asyncio.wait_for(ending, LONGEST)
+            async with timeout(LONGEST):
+                done = await ending
         except TimeoutError:
             return Ran(bytes(self._data), is_stuck=True)
         except RshellError as error:
@@ -287,14 +290,14 @@ def compare(group: Group, ours: Side, theirs: Side) -> list[str]:
             if not line.startswith(("---", "+++", "@@")):
                 found.append(f"{group.name}: {text[:60]!r}: {what}: {line[:300]}")
 
-    for at, (one, other) in enumerate(zip(ours.ran, theirs.ran, strict=False), -1):
+    for at, (one, other) in enumerate(zip(ours.ran, theirs.ran), -1):
         note(at, "printed", *(_shown(ran) for ran in (one, other)))
         is_told = one.prompt is not None and other.prompt is not None
         for what in ("prompt",) * is_told + ("ended", "is_stuck"):
             note(at, what, *(_plain(str(getattr(ran, what))) for ran in (one, other)))
     if len(ours.ran) != len(theirs.ran):
         found.append(f"{group.name}: {len(ours.ran) - 1} lines ran, not {len(theirs.ran) - 1}")
-    for at, (state, their_state) in enumerate(zip(ours.states, theirs.states, strict=False)):
+    for at, (state, their_state) in enumerate(zip(ours.states, theirs.states)):
         sections, others = _sections(state), _sections(their_state)
         for name in {**sections, **others}:
             if name in sections and name in others:

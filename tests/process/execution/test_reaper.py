@@ -114,8 +114,8 @@ def test_a_number_that_was_reaped_is_nobodys() -> None:
 
 def test_members_are_found_in_other_groups_and_zombies_are_not() -> None:
     program = (
-        "import subprocess\n"
-        "job = subprocess.Popen(['sleep', '100'], process_group=0)\n"
+        "import os, subprocess\n"
+        "job = subprocess.Popen(['sleep', '100'], preexec_fn=os.setpgrp)\n"
         "print(job.pid, flush=True)\n"
         "job.wait()\n"
     )

@@ -240,7 +240,7 @@ def test_without_a_home_there_is_no_config_and_the_rest_works(
 ) -> None:
     for name in ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"):
         monkeypatch.delenv(name)
-    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as with no passwd entry
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)  # as with no passwd entry
     with pytest.raises(ConfigurationError, match="Set HOME"):
         config_directory()
     assert parse([]).address == Address("localhost", 7000)
