@@ -102,7 +102,7 @@ class Machine:
         self.root = directory / "root"
         self.containers: dict[str, int] = {}
         self._stack = contextlib.ExitStack()
-        self.bin.mkdir()
+        self.bin.mkdir(parents=True)
         for tool in TOOLS:
             path = self.bin / tool
             path.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S {_STAND_IN} "$0" "$@"\n')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import shutil
 import socket
 import weakref
@@ -265,3 +266,25 @@ async def test_what_is_over_does_not_wait_for_a_garbage_collector(tmp_path: Path
             await until_async(lambda: not [ref() for ref in gone if ref() is not None])
     finally:
         gc.enable()
+
+
+async def test_a_server_is_idle_once_nobody_and_nothing_needs_it(tmp_path: Path) -> None:
+    """One with a job, or with a shell that somebody will come back to, must not end."""
+    path = private_directory(tmp_path / "u") / "s"
+    os.mkfifo(tmp_path / "pipe")
+    async with rshell.serve(None, unix=path) as server:
+        assert server.is_idle
+        async with rshell.connect(f"unix:{path}") as client:
+            assert not server.is_idle
+            await client.start_job("read line < pipe", cwd=str(tmp_path))
+        await until_async(lambda: not server.sessions)
+        assert not server.is_idle
+        await asyncio.to_thread((tmp_path / "pipe").write_text, "go on\n")
+        await until_async(lambda: server.is_idle)
+        async with (
+            rshell.connect(f"unix:{path}") as client,
+            client.open_line(rshell.TerminalSize(80, 24), term="xterm", name="work"),
+        ):
+            pass
+        await until_async(lambda: not server.sessions)
+        assert not server.is_idle
