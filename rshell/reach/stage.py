@@ -51,12 +51,14 @@ if not os.path.isabs(home):
     home = os.path.join(os.path.expanduser("~"), ".cache")
 cache = os.path.join(home, "rshell")
 others = ["%s/rshell-%d" % (place, os.geteuid()) for place in ("/tmp", "/dev/shm")]
+def own(path):
+    status = os.lstat(path)
+    if status.st_uid != os.geteuid() or status.st_mode & 0o22:
+        raise OSError(1, "it is not ours alone", path)
 def check(place, path):
     import hashlib
-    for part in (place, path):
-        status = os.lstat(part)
-        if status.st_uid != os.geteuid() or status.st_mode & 0o22:
-            raise OSError(1, "it is not ours alone", part)
+    own(place)
+    own(path)
     with open(path, "rb") as file:
         if hashlib.sha256(file.read()).hexdigest() != name:
             raise OSError(5, "it is not what was sent", path)
@@ -81,6 +83,7 @@ def keep_in(place, data):
     path = os.path.join(place, name + ".pyz")
     new = path + "." + os.urandom(8).hex()
     os.makedirs(place, 0o700, exist_ok=True)
+    own(place)
     try:
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(data)
