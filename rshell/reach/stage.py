@@ -51,17 +51,19 @@ if not os.path.isabs(home):
     home = os.path.join(os.path.expanduser("~"), ".cache")
 cache = os.path.join(home, "rshell")
 others = ["%s/rshell-%d" % (place, os.geteuid()) for place in ("/tmp", "/dev/shm")]
+def is_sent(data):
+    import hashlib
+    return hashlib.sha256(data).hexdigest() == name
 def own(path):
     status = os.lstat(path)
     if status.st_uid != os.geteuid() or status.st_mode & 0o22:
         raise OSError(1, "it is not ours alone", path)
 def check(place, path):
-    import hashlib
     own(place)
     own(path)
     with open(path, "rb") as file:
-        if hashlib.sha256(file.read()).hexdigest() != name:
-            raise OSError(5, "it is not what was sent", path)
+        if not is_sent(file.read()):
+            raise OSError(5, "it is not what was written", path)
     return path
 def there():
     for place in [cache] + others:
@@ -71,6 +73,8 @@ def there():
             pass
     return ""
 def keep(data):
+    if not is_sent(data):
+        raise ValueError("what has come is not what was sent")
     why = None
     for place in (cache, "", *others):
         try:
@@ -97,7 +101,6 @@ def keep_in(place, data):
         raise
     return check(place, path)
 def in_memory(data):
-    import hashlib
     fd = os.memfd_create("rshell-server")
     kept = "/proc/self/fd/%d" % fd
     try:
@@ -105,7 +108,7 @@ def in_memory(data):
             file.write(data)
         os.set_inheritable(fd, True)
         with open(kept, "rb") as file:
-            if hashlib.sha256(file.read()).hexdigest() == name:
+            if is_sent(file.read()):
                 return kept
     except OSError:
         pass

@@ -106,5 +106,6 @@ def test_what_goes_wrong_is_said_in_one_line(tmp_path: Path) -> None:
         assert why in found[1][1]["why"] and found[1][1]["why"].isprintable()
     assert json.loads(json.dumps(found[1][1]))
     # What is not what it is called can't come to be run.
-    found, status = arrive(tmp_path, name="0" * 64)
-    assert status == 1 and "it is not what was sent" in found[1][1]["why"]
+    found, status = arrive(tmp_path / "new", name="0" * 64)
+    assert status == 1 and not (tmp_path / "new").exists()
+    assert "what has come is not what was sent" in found[1][1]["why"]

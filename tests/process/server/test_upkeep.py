@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import socket
 import subprocess
 import sys
@@ -49,6 +50,10 @@ def test_all_that_is_ours_goes_and_nothing_else(
     (cache / "mine").write_text("")
     (place / "old-00000000.state" / "jobs").mkdir(parents=True)
     (place / "old-00000000.lock").write_text("")
+    shells = Path(os.environ["XDG_STATE_HOME"]) / "rshell" / "shells"
+    killed = shells / f"{os.uname().nodename}-killed"
+    killed.mkdir(parents=True)
+    os.utime(killed, (1.0, 1.0))
     processes = []
     for number, how in enumerate(("", "deaf")):
         path = place / f"{number}-{machine_mark()}"
@@ -62,6 +67,7 @@ def test_all_that_is_ours_goes_and_nothing_else(
     assert len(upkeep.look(NAME)["servers"]) == 2
     facts = upkeep.stop()
     assert [popen.wait() for popen in processes] == [-15, -9]
+    assert not shells.exists()
     assert facts["stopped"] == [popen.pid for popen in processes]
     files = [str(cache / f"{NAME}.pyz{end}") for end in ("", ".1234")]
     assert facts["removed"] == [str(place), *files] and not place.parent.exists()

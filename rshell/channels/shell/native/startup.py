@@ -101,7 +101,7 @@ class Meeting:
         self.told = self.said = -1
         try:
             place = private_directory(state_directory() / "shells")
-            _sweep(place)
+            sweep(place)
             self._make(kind, place)
         except (OSError, ConfigurationError):  # such as a file system without pipes
             self._make(kind, Path(tempfile.gettempdir()))
@@ -142,7 +142,7 @@ def _prefix() -> str:
     return os.uname().nodename.replace("/", "") + "-"
 
 
-def _sweep(place: Path) -> None:
+def sweep(place: Path) -> None:
     """Remove what servers that were killed have left: nobody reads from its pipe."""
     for directory in place.glob(glob.escape(_prefix()) + "*"):
         with suppress(OSError):
