@@ -196,7 +196,10 @@ BANNER = "sh -c 'echo Welcome to box; printf more; exec \"$@\"' sh"
 LOGIN_SHELLS = (BANNER, "fish -c", "csh -c", "tcsh -c", "zsh -c", "dash -c")
 
 
-async def test_banners_and_login_shells_are_no_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_banners_and_login_shells_are_no_trouble(
+    monkeypatch: pytest.MonkeyPatch, short_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(short_path))  # or a socket's name is too long
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     for words in LOGIN_SHELLS:
         if shutil.which(words.split()[0]):
