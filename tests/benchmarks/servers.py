@@ -99,6 +99,10 @@ def rshell_server(
     foreign = ("RSHELL_", "PYTHON")
     env = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     env |= {"XDG_STATE_HOME": f"{directory}/state", "XDG_CONFIG_HOME": f"{directory}/config"}
+    # The prompt's figures are to be rshell's, not those of somebody's startup files.
+    home = directory / "home"
+    home.mkdir()
+    env["HOME"] = str(home)
     # An installed program has its bytecode, whatever this checkout keeps. Servers side by side
     # share it, or each would be compiled anew.
     env["PYTHONPYCACHEPREFIX"] = f"{directory.parent}/bytecode"
