@@ -35,15 +35,15 @@ async def main() -> None:
     counter = Counter()
     handlers = {"status": counter.serve_status}
     with tempfile.TemporaryDirectory() as directory:
-        async with (
-            asyncio.TaskGroup() as work,
-            rshell.serve(
+        counting = asyncio.create_task(counter.work())
+        try:
+            async with rshell.serve(
                 "localhost", 0, handlers=handlers, commands=True, state=directory
-            ) as server,
-        ):
-            counting = work.create_task(counter.work())
-            await look_inside(server)  # a real program: await server.serve_forever()
+            ) as server:
+                await look_inside(server)  # a real program: await server.serve_forever()
+        finally:
             counting.cancel()
+            await asyncio.wait([counting])
     print("the server and the work have ended")
 
 

@@ -1,18 +1,25 @@
 """What asyncio lacks and several layers need, once each: who waits, who owns, who opens.
 
-Nothing here knows anything of rshell. `timeout` is asyncio's own.
+Nothing here knows anything of rshell. What asyncio lacked before Python 3.11 is at the end, under
+the names and with the meaning that it has there; it goes when no older Python is served.
+
+Hazards:
+- `asyncio.TimeoutError` is not the built-in `TimeoutError` before Python 3.11. `timeout` raises the
+  built-in one everywhere; `asyncio.wait_for` does not, and before Python 3.12 it may also lose a
+  cancellation: nobody here uses it.
+- Before Python 3.10 events, locks and queues belong to the loop that runs where they are made.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, TypeVar
-
-timeout = asyncio.timeout
 
 Result = TypeVar("Result")
 
@@ -202,3 +209,107 @@ class Opening(Generic[Opened]):
     async def __aexit__(self, *exc_info: Any) -> None:
         assert self._opened is not None
         await self._opened.__aexit__(*exc_info)
+
+
+if sys.version_info >= (3, 11):
+    timeout = asyncio.timeout
+
+    def start_task(
+        loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Result]
+    ) -> asyncio.Task[Result]:
+        """Run `work` as a task of which `was_cancelled` knows."""
+        return loop.create_task(work)
+
+    def was_cancelled(task: asyncio.Task[Any]) -> bool:
+        """Whether anybody has cancelled a task that `start_task` made, which may still clean up."""
+        return task.cancelling() > 0
+
+else:
+
+    class _Task(asyncio.Task):  # type: ignore[type-arg]
+        was_cancelled = False
+
+        def cancel(self, msg: Any = None) -> bool:
+            self.was_cancelled = True
+            return super().cancel(msg)
+
+    def start_task(
+        loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Result]
+    ) -> asyncio.Task[Result]:
+        """Run `work` as a task of which `was_cancelled` knows."""
+        return _Task(work, loop=loop)
+
+    def was_cancelled(task: asyncio.Task[Any]) -> bool:
+        """Whether anybody has cancelled a task that `start_task` made, which may still clean up."""
+        return isinstance(task, _Task) and task.was_cancelled
+
+    class timeout:
+        """Cancels the block that it guards after `delay` seconds, which raises TimeoutError then.
+
+        A cancel from elsewhere in that very moment is not lost where the task waits for no other
+        task: then the block is cancelled. One that comes while the block cleans up after its time
+        was up ends as TimeoutError too.
+        """
+
+        def __init__(self, delay: float | None) -> None:
+            self._delay = delay
+            self._timer: asyncio.TimerHandle | None = None
+            self._has_expired = False
+            self._is_cancelled = False
+
+        async def __aenter__(self) -> timeout:
+            task = asyncio.current_task()
+            if task is None:
+                raise RuntimeError("a timeout is for the inside of a task")
+            self._task: Any = task
+            self._outer = _innermost.get(task)
+            _innermost[task] = self
+            if self._delay is not None:
+                loop = asyncio.get_running_loop()
+                self._timer = loop.call_later(max(self._delay, 0), self._expire)
+            return self
+
+        async def __aexit__(
+            self, kind: type[BaseException] | None, error: BaseException | None, trace: object
+        ) -> None:
+            if self._timer is not None:
+                self._timer.cancel()
+            if self._outer is None:
+                del _innermost[self._task]
+            else:
+                _innermost[self._task] = self._outer
+            is_ours = self._has_expired and not self._is_cancelled
+            if is_ours and kind is asyncio.CancelledError and not _has_expired(self._outer):
+                raise TimeoutError from error
+
+        def expired(self) -> bool:
+            """Whether the time was up before the block was left."""
+            return self._has_expired
+
+        def _expire(self) -> None:
+            other = _has_expired(_innermost[self._task])
+            self._has_expired = True
+            if _has_cancel_ahead(self._task):
+                self._is_cancelled = not other
+                return
+            # Called just before the task learns of it.
+            asyncio.get_running_loop().call_soon(self._look_for_others)
+            self._task.cancel(self)
+
+        def _look_for_others(self) -> None:
+            if self._task._must_cancel and self._task._cancel_message is not self:
+                self._is_cancelled = True
+
+    _innermost: weakref.WeakKeyDictionary[asyncio.Task[Any], timeout]
+    _innermost = weakref.WeakKeyDictionary()
+
+    def _has_expired(block: timeout | None) -> bool:
+        """Whether the time of `block`, or of one around it, is up."""
+        return block is not None and (block._has_expired or _has_expired(block._outer))
+
+    def _has_cancel_ahead(task: Any) -> bool:
+        """Whether a task will be cancelled as soon as it goes on."""
+        waiter = task._fut_waiter
+        if isinstance(waiter, asyncio.Task):
+            return _has_cancel_ahead(waiter)
+        return task._must_cancel or (waiter is not None and waiter.cancelled())

@@ -31,6 +31,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.support import parallel
 from tests.support.forked import start_zygote, stop_zygote, zygote_pid
 
 settings.register_profile("same every time", derandomize=True, deadline=None, database=None)
@@ -49,6 +50,9 @@ _OUTSIDE = {
     *("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "os.exec"),
     *("socket.bind", "socket.connect", "os.openpty"),
 }
+
+if sys.version_info < (3, 10):
+    asyncio.set_event_loop(None)  # or pytest-asyncio would make one, which nobody closes
 
 pytest_plugins = ["tests.support.fixtures"]
 _left = pytest.StashKey["_Belongings"]()
@@ -210,13 +214,34 @@ def pytest_configure() -> None:
             signal.signal(number, signal.default_int_handler if is_ours else signal.SIG_DFL)
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Start what forks commands. Spare what is there now, and stays, from later collections."""
-    is_run = not session.config.option.collectonly
-    if is_run and any(_tier(item) != "unit" for item in session.items):
-        start_zygote()
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let whoever looks for what tests do to each other say in how many processes they run."""
+    parser.addoption(
+        "--processes",
+        type=int,
+        metavar="N",
+        help="run files in N processes; 1 for one after another",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """Start what forks commands, and run the files side by side if there are several."""
     gc.collect()
-    gc.freeze()
+    gc.freeze()  # what is there now, and stays, is spared from later collections
+    if session.config.option.collectonly or session.testsfailed:
+        return None
+
+    def begin() -> None:
+        if any(_tier(item) != "unit" for item in session.items):
+            start_zygote()
+
+    count = parallel.processes(session)
+    if count < 2:
+        begin()
+        return None
+    parallel.run(session, count, begin)
+    return True
 
 
 def pytest_sessionfinish() -> None:

@@ -2,12 +2,16 @@
 
 An absent file is an empty one. Anything in it that is not understood is an error: a typing mistake
 is never a silent default.
+
+The file is TOML, of which it has what its keys need: comments, texts on one line, true and false.
+That much is read here, alike on every Python; `tomllib` came with 3.11.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rshell.errors import ConfigurationError
 from rshell.values import frozen
@@ -49,6 +53,18 @@ _KEYS: dict[str, tuple[Callable[[object], bool], str]] = {
     "up_searches": _BOOLEAN,
 }
 
+_LINE = re.compile(
+    r"""[ \t]*
+    (?:(?P<key>[A-Za-z0-9_-]+)[ \t]*=[ \t]*
+        (?: "(?P<basic>(?:[^"\\\x00-\x08\x0a-\x1f\x7f] | \\["\\bfnrt])*)"
+          | '(?P<literal>[^'\x00-\x08\x0a-\x1f\x7f]*)'
+          | (?P<bare>[^\s"'\#]+)
+        )[ \t]*)?
+    (?:\#.*)?""",
+    re.VERBOSE,
+)
+_ESCAPED = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+
 
 def load_config(path: Path | None = None) -> Config:
     """Read the config file. Raises ConfigurationError naming the line or key that is wrong."""
@@ -64,16 +80,36 @@ def load_config(path: Path | None = None) -> Config:
         return Config()
     except OSError as error:
         raise ConfigurationError(f"can't read {where}: {error.strerror}") from error
-    import tomllib
-
     try:
-        values = tomllib.loads(data.decode())
+        lines = data.decode().split("\n")
     except ValueError as error:
-        raise ConfigurationError(f"{where} is not TOML: {error}") from error
-    for key, value in sorted(values.items()):
+        raise ConfigurationError(f"{where} is not UTF-8 text: {error}") from error
+    values: dict[str, Any] = {}
+    for number, line in enumerate(lines, 1):
+        found = _LINE.fullmatch(line.rstrip("\r"))
+        if found is None:
+            raise ConfigurationError(
+                f"line {number} of {where} is not understood: {line.strip()!r}. Write KEY = VALUE, "
+                "where VALUE is true, false or a text in quotes"
+            )
+        key, value = found["key"], _value(found)
+        if key is None:
+            continue
         if key not in _KEYS:
             raise ConfigurationError(f"{where} has the unknown key {key!r}")
+        if key in values:
+            raise ConfigurationError(f"{where} has the key {key!r} twice")
         is_right, wanted = _KEYS[key]
         if not is_right(value):
             raise ConfigurationError(f"{key} in {where} {wanted}")
+        values[key] = value
     return Config(**values)
+
+
+def _value(line: re.Match[str]) -> object:
+    """Return what a line gives its key: True, False, a text, or None for what no key takes."""
+    if line["basic"] is not None:
+        return re.sub(r"\\(.)", lambda it: _ESCAPED.get(it[1], it[1]), line["basic"])
+    if line["literal"] is not None:
+        return line["literal"]
+    return {"true": True, "false": False}.get(line["bare"])

@@ -27,10 +27,10 @@ def run_doctor(options: Options, limits: Limits) -> int:
 
 
 def _stopped(facts: dict[str, Any]) -> list[str]:
-    stopped, removed = facts.get("stopped", []), facts.get("removed", [])
     return [
-        *(f"ended   the background server, process {pid}" for pid in stopped),
-        *(f"removed {path}" for path in removed),
+        *(f"ended   the background server, process {pid}" for pid in _items(facts.get("stopped"))),
+        *(f"removed {path}" for path in _items(facts.get("removed"))),
+        *(f"left    {path}, of a server that runs elsewhere" for path in _items(facts.get("left"))),
     ] or ["there was nothing of rshell's"]
 
 
@@ -52,7 +52,11 @@ def _found(name: str, facts: dict[str, Any]) -> list[str]:
         )
     else:
         lines.append(f"background  its socket is {facts.get('socket')}")
-    running = [f"process {each['pid']} at {each['path']}" for each in facts.get("servers", [])]
+    running = [
+        f"process {each.get('pid')} at {each.get('path')}"
+        for each in _items(facts.get("servers"))
+        if isinstance(each, dict)
+    ]
     lines.append(f"running     {_list(running) or 'no background server'}")
     if not facts.get("terminals"):
         lines.append("terminals   there are none (/dev/ptmx): no prompt, no -t; -c works")
@@ -62,4 +66,9 @@ def _found(name: str, facts: dict[str, Any]) -> list[str]:
 
 
 def _list(items: Any) -> str:
-    return ", ".join(map(str, items)) if items else ""
+    return ", ".join(map(str, _items(items)))
+
+
+def _items(value: Any) -> list[Any]:
+    """Return a list of theirs; they may have said anything."""
+    return value if isinstance(value, list) else []

@@ -9,95 +9,13 @@ from __future__ import annotations
 
 import getopt
 import os
+import shlex
 
 from rshell.cli.config import PROMPTS, load_config
-from rshell.cli.conflicts import SHORTER, find_conflict
+from rshell.cli.usage import LONG, SHORT, SHORTER, find_conflict
 from rshell.errors import ConfigurationError
 from rshell.reach.ways import Way
 from rshell.values import DEFAULT_PORT, NAME_RULE, Address, frozen, is_name
-
-HELP = """\
-usage: rshell [OPTIONS] [HOST[:PORT]] [OPTIONS] [COMMAND...]
-
-Open a prompt on another machine, run a command there, or its shell on a script from stdin.
-
-  rshell host:7000                  a prompt; Ctrl-D or exit leaves, ~. at once
-  rshell -c "ls -l"                 on $RSHELL_HOST, default_host, or localhost:7000
-  rshell host:7000 -S work          a prompt that outlives this terminal, or back to it
-  rshell host:7000 make test        words are joined by blanks and run by the remote shell
-  rshell host < script.sh           the remote shell runs the script
-  rshell docker://web               nothing is installed there but a Python
-  rshell --local -c "uname -a"      no server needed
-
-where:
-  HOST[:PORT], [IPv6]:PORT, unix:/path
-  ssh://[USER@]HOST[:PORT], docker://NAME, podman://NAME, kubectl://[NAMESPACE/]POD:
-                        a way in; the server is brought along, and ends when idle
-      --doctor          say what is found there, and what works
-      --stop            end and remove all that rshell left there
-      --no-background   leave no server there: the session ends with its link
-      --background      with --local or --via: have it stay, and keep shells and jobs
-  -p, --port PORT       the port, where HOST names none (7000)
-      --local           start a server of our own, for this session alone
-      --via CMD         reach a server through the stdio of CMD
-      --bootstrap       with --via: CMD runs the words behind it over there, as a way in
-
-what:
-  -c, --command CMD     run CMD in the remote shell
-  -n                    read no stdin
-  -t                    give the command a terminal; without a command, the remote shell
-      --resume-window S try for S seconds to come back after a cut (300); 0 gives up at once
-      --timeout S       end the command after S seconds, with status 124
-      --json            print one JSON object that says how it ended and what it printed
-
-at the prompt:
-      --prompt own|rshell   show the shell's own prompt, as without it, or rshell's
-      --no-login        don't have the shell read what a login shell reads
-
-named shells, prompts which outlive the client:
-  -S NAME               make the shell NAME, or attach to it; ~d while a command runs, or
-                        Ctrl-X Ctrl-D at the prompt, leaves it running
-  -S NAME --share       watch it, without touching it
-      --shells          list the shells; --json too
-      --kill-shell NAME end a shell and what runs in it
-
-jobs, which outlive the client (with -c CMD or words for --detach):
-      --detach          start a job, print its name and leave; --name NAME chooses the name
-      --jobs            list the jobs; --json too
-      --logs NAME       print what is kept of a job's output; -f, --follow goes on to its end
-      --wait NAME       wait for a job and exit with its status
-      --kill-job NAME   end a job
-
-trust:
-      --login           store a token line from 'rshell-token add', read from the terminal
-      --fingerprint F   accept this certificate only
-      --ca FILE|system  check the certificate against an authority, and the host's name
-
-  -v, --verbose         say who you are to the server, and the round trip
-      --version, --help
-
-The status is the command's own; 128 and the signal's number; 124 after a timeout; and 255, with
-one line that says why, for whatever went wrong between here and there.
-"""
-
-_SHORT = "c:np:tvhl:fS:"
-_OF_WAY = ["bootstrap", "doctor", "stop", "no-background", "background"]
-_OF_LINK = ["port=", "local", "via=", "resume-window=", "fingerprint=", "ca=", "login"]
-_OF_COMMAND = ["command=", "timeout=", "json"]
-_OF_PROMPT = ["prompt=", "no-login"]
-_OF_SHELLS = ["share", "shells", "kill-shell="]
-_OF_JOBS = ["detach", "name=", "jobs", "logs=", "follow", "wait=", "kill-job="]
-_LONG = [
-    *_OF_LINK,
-    *_OF_WAY,
-    *_OF_COMMAND,
-    *_OF_PROMPT,
-    *_OF_SHELLS,
-    *_OF_JOBS,
-    "verbose",
-    "version",
-    "help",
-]
 
 _JOB_VERBS = {
     "--detach": "start",
@@ -165,6 +83,15 @@ class Options:
         return self.via or ("local" if self.local else str(self.address))
 
     @property
+    def way_back(self) -> str:
+        """The words of a command line that lead to the same server again."""
+        if self.via is not None:
+            return f"--via {shlex.quote(self.via)} --background"
+        if self.way is not None and "://" not in self.way.name:
+            return f"--via {shlex.quote(self.way.name)} --bootstrap"
+        return "--local" if self.local else self.where
+
+    @property
     def wants_prompt(self) -> bool:
         """Whether this is for somebody at a terminal who gave no command."""
         from rshell.terminal.pty import is_terminal
@@ -219,12 +146,16 @@ def parse(arguments: list[str]) -> Options:
         del given["--via"], given["--bootstrap"]  # it is a way in, like others
     named = _find_named_shell(given)
     asked = given if command is None else {**given, "CMD": command}
+    if "--background" in given:  # such a link can be made anew
+        asked = {option: value for option, value in asked.items() if option != "--resume-window"}
     _refuse_conflicts(asked if host is None else {**asked, "HOST": host})
     if "--login" in given:
         return Options(action="login")
     address, way = None, None
     if via is not None and has_way:
         way, via = Way.of_words(via), None
+    elif local and ("--doctor" in given or "--stop" in given):
+        way = Way("this machine", ("env",))
     elif via is None and not local:
         address, way = find_place(host, given.get("-p"))
         if address is not None and address.path is not None:
@@ -342,7 +273,7 @@ def _split(arguments: list[str]) -> tuple[dict[str, str], str | None, list[str]]
 def _take_options(arguments: list[str], given: dict[str, str]) -> list[str]:
     """Add the options at the start of `arguments` to `given`; return what follows them."""
     try:
-        pairs, words = getopt.getopt(arguments, _SHORT, _LONG)
+        pairs, words = getopt.getopt(arguments, SHORT, LONG)
     except getopt.GetoptError as error:
         raise UsageError(f"{error.msg}. See rshell --help.") from None
     for name, value in pairs:

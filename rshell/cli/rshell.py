@@ -14,13 +14,15 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rshell.cli.options import HELP, Options, parse, require_terminal
+from rshell.cli.options import Options, parse, require_terminal
 from rshell.cli.standard import keep_standard_descriptors, line_of_ours, print_text, read_line, say
+from rshell.cli.usage import HELP
 from rshell.errors import ConfigurationError
 from rshell.values import Limits
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from rshell.cli.report import Report
     from rshell.cli.streams import Leaving, OutputDescriptor
@@ -149,6 +151,8 @@ async def _serve(
     def tell(text: str) -> None:
         stderr.say(line_of_ours(text))
 
+    if options.way is not None:
+        _tell_log(tell)
     limits = _limits(options, limits)
     if options.wants_prompt:
         from rshell.cli.prompt.start import load_editor, run_prompt
@@ -164,6 +168,8 @@ async def _serve(
         limits=limits,
     ) as client:
         report.has_begun = True
+        if client.notice:
+            tell(client.notice)
         if options.tells_link:
             from rshell.cli.report import tell_link
 
@@ -183,6 +189,17 @@ async def _serve(
 
             report.status = await run_oneshot(client, options, leaving, report, stderr)
     return report.status
+
+
+def _tell_log(tell: Callable[[str], object]) -> None:
+    """Have `tell` say what is logged: a way in and its machine have something to say, too."""
+    import logging
+
+    class Told(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            tell(record.getMessage())
+
+    logging.getLogger("rshell").addHandler(Told(logging.WARNING))
 
 
 def _limits(options: Options, limits: Limits) -> Limits:

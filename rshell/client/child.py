@@ -5,31 +5,60 @@ banner, a profile that says hello) is quoted in the error; its stderr is ours.
 
 On a way in nothing is installed, and the conversation of reach/stage.py comes first. A link that
 is cut there is made anew by the same way: the server over there has outlived it.
+
+Hazard: on the stderr of a way in, a machine over there has its say too. It is shown as text that
+acts on no terminal: in the error, if there is one; otherwise, and where it takes its time (a
+program that asks people to do something), it is logged.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, Optional, cast
 
 from rshell.aio import timeout
 from rshell.client.links import ClientLink
-from rshell.errors import AuthenticationFailed, ConnectError, OpenTimeout, VersionMismatch
+from rshell.errors import (
+    AuthenticationFailed,
+    ConnectError,
+    OpenTimeout,
+    ResumeFailed,
+    VersionMismatch,
+)
 from rshell.execution.running_process import ExitWatch
+from rshell.terminal.output import printable
 from rshell.transport.live_session import LiveSession
 from rshell.transport.stdio import PipeStream, start_child
 from rshell.values import Bounds
+
+_BLOCK = 65536
+_SHOWN = 300  # characters of what was said
+_LINES = 3  # of what a program says that an error repeats
+_HELD = 1.0  # seconds for which an error may follow what a program says
+_ADVICE = {126: "Is there a shell, sh?", 127: "Is there a shell, sh?"}  # for a status
+_log = logging.getLogger("rshell")
 
 
 class ChildLink:
     """A link over the stdio of a program, which ends with the link."""
 
-    def __init__(self, link: ClientLink, popen: subprocess.Popen[bytes], limits: Bounds) -> None:
+    def __init__(
+        self,
+        link: ClientLink,
+        popen: subprocess.Popen[bytes],
+        limits: Bounds,
+        words: Words | None = None,
+    ) -> None:
         self.link = link
+        self._words = words
+        if words is not None:
+            words.listen(popen)
         self._popen = popen
         self._limits = limits
         self._exited = asyncio.Event()
@@ -46,47 +75,87 @@ class ChildLink:
         *,
         is_kept: bool = False,
         talk: Callable[[subprocess.Popen[bytes]], Awaitable[bytes]] | None = None,
+        words: Words | None = None,
     ) -> ChildLink:
         """Start the program and return the attached link. Raises ConnectError.
 
         It carries a new session, or resumes `live`; with `is_kept` the session outlives the link.
         `talk` is what comes before the frames; it returns the first bytes of theirs that it has
-        read.
+        read, and raises EOFError where the program ends instead. `words` takes its stderr.
         """
         link = ClientLink(None, None, limits, live, is_kept=is_kept)
-        popen = start_child(argv)
-        child = cls(link, popen, limits)
+        if words is None and live is not None:
+            words = Words(argv[0], is_shown=False)  # somebody may be at the prompt
+        popen = start_child(argv, stderr=None if words is None else subprocess.PIPE)
+        child = cls(link, popen, limits, words)
         stream = PipeStream(link.driver, limits)
+        is_there = talk is None  # what speaks the protocol
         try:
             async with timeout(limits.open_timeout):
                 rest = b"" if talk is None else await talk(popen)
+                is_there = True
                 await stream.connect(cast(BinaryIO, popen.stdout), cast(BinaryIO, popen.stdin))
                 if rest:
                     stream.data_received(rest)
                 await link.attached
         except BaseException as error:
-            status = await child.close()
-            if stream.foreign_words and isinstance(error, (ConnectError, TimeoutError)):
-                raise ConnectError(
-                    f"{argv[0]!r} printed {stream.foreign_words} where a server's first words "
-                    f"should be, and ended with status {status}. Only rshell-server may write "
-                    "there: look for a banner, or a profile of the shell that starts it."
-                ) from error
-            if isinstance(error, TimeoutError):
-                raise OpenTimeout(
-                    f"{argv[0]!r} opened no session within {limits.open_timeout:g} s",
-                    timeout=limits.open_timeout,
-                ) from error
-            if isinstance(error, (AuthenticationFailed, VersionMismatch)) or not isinstance(
-                error, ConnectError
-            ):
+            if not is_there:  # nobody else has them yet, and it waits for us to end
+                for pipe in (popen.stdin, popen.stdout):
+                    assert pipe is not None
+                    pipe.close()
+            try:
+                explained = child._explain(error, argv[0], await child._end(), stream, is_there)
+            finally:
+                child._release()
+            if explained is error:
                 raise
-            raise ConnectError(
-                f"{argv[0]!r} opened no session and ended with status {status}: {error}"
-            ) from error
+            raise explained from error
+        if words is not None:
+            words.attached()
         return child
 
-    async def close(self) -> int:
+    def _explain(
+        self, error: BaseException, name: str, status: int, stream: PipeStream, is_there: bool
+    ) -> BaseException:
+        """Return the error for one that came before there was a session.
+
+        `is_there` says that what speaks the protocol had begun.
+        """
+        if self._words is not None and isinstance(error, EOFError):
+            return self._words.explain(status, str(error))
+        if stream.foreign_words and isinstance(error, (ConnectError, TimeoutError)):
+            return ConnectError(
+                f"{name!r} printed {stream.foreign_words} where a server's first words "
+                f"should be, and ended with status {status}. Only rshell-server may write "
+                "there: look for a banner, or a profile of the shell that starts it."
+            )
+        if isinstance(error, TimeoutError):
+            seconds = self._limits.open_timeout
+            return OpenTimeout(f"{name!r} opened no session within {seconds:g} s", timeout=seconds)
+        is_plain = isinstance(error, ConnectError) and is_there
+        if not is_plain or isinstance(error, (AuthenticationFailed, VersionMismatch)):
+            return error
+        if isinstance(error.__cause__, ResumeFailed):
+            return error
+        said = "" if self._words is None else self._words.take()
+        return ConnectError(
+            f"{name!r} opened no session and ended with status {status}: "
+            f"{error}{f' ({said})' if said else ''}"
+        )
+
+    async def close(self) -> None:
+        """Wait for the program, ending it if it stays."""
+        try:
+            await self._end()
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        """Let go of what the program says."""
+        if self._words is not None:
+            self._words.close()
+
+    async def _end(self) -> int:
         """Wait for the program, ending it if it stays; return its returncode."""
         self.link.attached.cancel()
         self.link.driver.abort()
@@ -110,6 +179,84 @@ class ChildLink:
                 await self._exited.wait()
         except TimeoutError:
             pass  # close() kills it
+
+
+class Words:
+    """What a way in says on its stderr. With `is_shown`, people see it as it comes, or nearly so.
+
+    `listen` begins it, and `close` ends it, which is the owner's to call.
+    """
+
+    def __init__(self, name: str, *, is_shown: bool = True) -> None:
+        self._name = name
+        self._is_shown = is_shown
+        self._loop = asyncio.get_running_loop()
+        self._pipe: Optional[BinaryIO] = None
+        self._kept = b""
+        self._timer: Optional[asyncio.TimerHandle] = None
+
+    def listen(self, popen: subprocess.Popen[bytes]) -> None:
+        """Begin to read the stderr of a program."""
+        assert popen.stderr is not None
+        self._pipe = cast(BinaryIO, popen.stderr)
+        os.set_blocking(self._pipe.fileno(), False)
+        self._loop.add_reader(self._pipe, self._read)
+
+    def attached(self) -> None:
+        """Show what was said; from here on nothing is: there is a prompt, or a command's output."""
+        self._show()
+        self._is_shown = False
+
+    def explain(self, status: int, came: str) -> ConnectError:
+        """Return the error of a program that has ended, after it printed no more than `came`."""
+        said = self.take()
+        advice = f" {_ADVICE[status]}" if status in _ADVICE else ""
+        shown = f": {said}" if said else ""
+        printed = f", having printed {quote(came)!r}" if came else ""
+        return ConnectError(
+            f"{self._name} ended with status {status} before it ran anything there{printed}"
+            f"{shown}.{advice}"
+        )
+
+    def take(self) -> str:
+        """Return the last of what was said, as it may be shown in an error, and nowhere else."""
+        self._read()
+        lines, self._kept = self._lines(), b""
+        return quote("; ".join(lines[-_LINES:]))
+
+    def close(self) -> None:
+        """Show what is left, and let go of the pipe. Does nothing when it is closed."""
+        self._read()
+        self._show()
+        if self._pipe is not None:
+            self._loop.remove_reader(self._pipe)
+            self._pipe.close()
+            self._pipe = None
+
+    def _read(self) -> None:
+        if self._pipe is None:
+            return
+        data = self._pipe.read(_BLOCK)
+        if data is None:
+            return
+        if not data:
+            self._loop.remove_reader(self._pipe)
+            return
+        self._kept = (self._kept + data)[-_BLOCK:]
+        if self._is_shown and self._timer is None:
+            self._timer = self._loop.call_later(_HELD, self._show)
+
+    def _show(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        lines, self._kept = self._lines(), b""
+        for line in lines if self._is_shown else ():
+            _log.warning("%s: %s", self._name, printable(line))
+
+    def _lines(self) -> list[str]:
+        lines = self._kept.decode(errors="replace").splitlines()
+        return [line.strip() for line in lines if line.strip()]
 
 
 class ChildLinks:
@@ -141,7 +288,13 @@ def local_server_argv(*, background: bool) -> tuple[str, ...]:
     With `background` it is one that stays, and is shared by all who ask for that.
     """
     root = str(Path(__file__).resolve().parents[2])
-    start = "import sys; sys.path.insert(0, sys.argv.pop(1)); "
+    # The directory we are in is no place to import from, and Python 3.10 has no -P that says so.
+    start = "import sys; sys.path[:] = [sys.argv.pop(1), *filter(None, sys.path)]; "
     start += "from rshell.cli.server import run; run()"
     more = ("--background",) if background else ()
-    return (sys.executable, "-P", "-c", start, root, "--stdio", *more)
+    return (sys.executable, "-c", start, root, "--stdio", *more)
+
+
+def quote(text: str) -> str:
+    """Return what came from the other side, as it may be shown."""
+    return printable(text, limit=_SHOWN)

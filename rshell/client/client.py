@@ -61,7 +61,8 @@ class Client(FilesOfClient):
     """An open session with a server. Leaving its `async with` block closes it.
 
     `links` tells whether a link carries it now and lets one wait for that: a cut is a pause, as
-    long as the link comes back within `Limits.resume_window`.
+    long as the link comes back within `Limits.resume_window`. `notice` is what people should know
+    of the way there, "" if nothing.
     """
 
     def __init__(
@@ -69,7 +70,9 @@ class Client(FilesOfClient):
         reconnector: Reconnector,
         limits: Bounds,
         close_child: Callable[[], Awaitable[object]] | None = None,
+        notice: str = "",
     ) -> None:
+        self.notice = notice
         self.links = reconnector
         self._limits = limits
         self._close_child = close_child

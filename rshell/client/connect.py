@@ -77,6 +77,8 @@ def connect(
     bounds = Bounds.of(limits)
     if sum((address is not None, local, via is not None)) != 1:
         raise AddressError("give one of an address, local=True and via=...")
+    if bootstrap and via is None:
+        raise AddressError("bootstrap=True goes with via=...")
 
     async def start() -> Client:
         way = Way.parse(address) if isinstance(address, str) else None
@@ -89,12 +91,14 @@ def connect(
             if way is not None:
                 from rshell.client.reach import WayIn
 
-                links = ChildLinks(WayIn(way, bounds, background=is_kept).open)
+                way_in = WayIn(way, bounds, background=is_kept)
+                links = ChildLinks(way_in.open)
             else:
                 argv = local_server_argv(background=is_kept) if via is None else split_words(via)
                 links = ChildLinks(partial(ChildLink.open, argv, bounds, is_kept=is_kept))
             first, again = await links.dial(), links.dial if is_kept else None
-            return Client(Reconnector(first, again, bounds), bounds, links.close)
+            notice = "" if way is None else way_in.notice
+            return Client(Reconnector(first, again, bounds), bounds, links.close, notice)
         assert address is not None and not isinstance(address, Way)
         where = Address.parse(address) if isinstance(address, str) else address
         authority: CertificateAuthority = None

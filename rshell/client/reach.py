@@ -2,12 +2,14 @@
 
 The bundle is built once in a process. A session goes on where its way in was cut: the next link is
 dialled by the same way, and nobody is asked for a password meanwhile.
+
+Hazard: whoever answers may be anybody. What is said is bounded, checked, and shown as text that
+acts on no terminal.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import secrets
 import subprocess
@@ -15,19 +17,19 @@ from functools import lru_cache
 from typing import Any, Optional
 
 from rshell.aio import timeout
-from rshell.client.child import ChildLink
+from rshell.client.child import ChildLink, Words, quote
 from rshell.errors import ConnectError, OpenTimeout
 from rshell.execution.running_process import ExitWatch
 from rshell.reach.bundle import build_bundle, identify
 from rshell.reach.stage import Answers, script, wanted
 from rshell.reach.ways import Way
+from rshell.terminal.output import printable
 from rshell.transport.live_session import LiveSession
 from rshell.transport.stdio import start_child
 from rshell.values import Bounds
 
 _BLOCK = 65536
 _SHOWN = 300  # characters of what was said instead of an answer
-_log = logging.getLogger("rshell")
 
 
 @lru_cache(maxsize=1)
@@ -46,6 +48,14 @@ class WayIn:
         self._limits = limits
         self._wanted = {"do": "serve", "background": background}
 
+    @property
+    def notice(self) -> str:
+        """What people should know of it; "" if nothing."""
+        if self.facts.get("background") or not self._wanted["background"]:
+            return ""
+        why = printable(str(self.facts.get("why")))
+        return f"no background server can run there ({why}): a cut link ends the session"
+
     async def open(self, live: Optional[LiveSession] = None) -> ChildLink:
         """Return an attached link, which carries `live` on where that is given.
 
@@ -53,19 +63,15 @@ class WayIn:
         """
         argv = self._way.command("sh", again=live is not None)
         is_kept = bool(self._wanted["background"])
-        return await ChildLink.open(argv, self._limits, live, is_kept=is_kept, talk=self._talk)
+        words = Words(self._way.name, is_shown=live is None)
+        return await ChildLink.open(
+            argv, self._limits, live, is_kept=is_kept, talk=self._talk, words=words
+        )
 
     async def _talk(self, popen: subprocess.Popen[bytes]) -> bytes:
         """Bring the server over there to serve on this program's stdio; return its first bytes."""
         conversation = Conversation(popen, self._way.name)
         self.facts = await conversation.begin(self._wanted)
-        if not self.facts.get("background") and self._wanted["background"]:
-            _log.warning(
-                "%s: a cut link ends the session, and nothing stays: there is no background server "
-                "(%s)",
-                self._way.name,
-                self.facts.get("why"),
-            )
         return conversation.rest
 
 
@@ -74,12 +80,19 @@ async def look_after(way: Way, what: str, limits: Bounds) -> dict[str, Any]:
 
     Raises ConnectError. Cancelling ends the way in.
     """
-    popen = start_child(way.command("sh"))
+    popen = start_child(way.command("sh"), stderr=subprocess.PIPE)
+    loop = asyncio.get_running_loop()
     exited = asyncio.Event()
-    watch = ExitWatch(asyncio.get_running_loop(), popen, lambda _: exited.set())
+    watch = ExitWatch(loop, popen, lambda _: exited.set())
+    words = Words(way.name)
+    words.listen(popen)
     try:
         async with timeout(limits.open_timeout):
-            facts = await Conversation(popen, way.name).begin({"do": what})
+            try:
+                facts = await Conversation(popen, way.name).begin({"do": what})
+            except EOFError as error:
+                await exited.wait()
+                raise words.explain(popen.wait(), str(error)) from error
             await exited.wait()
     except TimeoutError as error:
         raise OpenTimeout(
@@ -88,6 +101,7 @@ async def look_after(way: Way, what: str, limits: Bounds) -> dict[str, Any]:
         ) from error
     finally:
         watch.close()
+        words.close()
         popen.kill()
         popen.wait()
         for pipe in (popen.stdin, popen.stdout):
@@ -114,7 +128,7 @@ class Conversation:
     async def begin(self, what: dict[str, Any]) -> dict[str, Any]:
         """Say what is wanted, and send the bundle if it is not there; return the last answer.
 
-        Raises ConnectError.
+        Raises ConnectError, and EOFError with what came instead of an answer.
         """
         name, data = bundle()
         await self._write(script(self._word, name))
@@ -128,25 +142,24 @@ class Conversation:
         while found is None:
             data = await self._read()
             if not data:
-                raise ConnectError(self._explain_silence())
+                raise EOFError(self._answers.rest.decode(errors="replace").strip()[-_SHOWN:])
             found = self._answers.feed(data)
         said, facts = found
         if said == "none":
-            pythons = " ".join(facts).split()
+            pythons = " ".join(map(str, facts)).split() if isinstance(facts, list) else []
             raise ConnectError(
-                f"{self._name} has no Python 3.9 or later on its PATH (there is "
-                f"{', '.join(pythons) or 'none at all'}). Install one there: rshell needs no more."
+                f"{self._name} has no Python 3.9 or later (there is "
+                f"{quote(', '.join(pythons)) or 'none at all'}). Install one there: rshell needs "
+                "no more."
             )
+        if not isinstance(facts, dict):
+            facts = {}
         if said == "failed":
-            raise ConnectError(f"the server can't start at {self._name}: {facts.get('why')}")
-        if said != kind or not isinstance(facts, dict):
-            raise ConnectError(f"{self._name} answered {said!r} where {kind!r} was to come")
+            why = quote(str(facts.get("why")))
+            raise ConnectError(f"the server can't start at {self._name}: {why}")
+        if said != kind:
+            raise ConnectError(f"{self._name} answered {quote(said)!r} where {kind!r} was to come")
         return facts
-
-    def _explain_silence(self) -> str:
-        words = self._answers.rest.decode(errors="replace").strip()
-        shown = f", and printed {words[-_SHOWN:]!r}" if words else ""
-        return f"{self._name} ended before it ran anything there{shown}"
 
     async def _read(self) -> bytes:
         loop = asyncio.get_running_loop()

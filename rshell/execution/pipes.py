@@ -20,10 +20,13 @@ import asyncio
 import fcntl
 import os
 import select
+import sys
 from collections.abc import Callable
 
 from rshell.terminal.pty import bytes_waiting
 
+# `fcntl` names it from Python 3.10 on.
+_F_SETPIPE_SZ = 1031
 _USUAL_PIPE = 64 * 1024
 TERMINAL_DRAIN = 1024 * 1024  # more than a kernel keeps for one terminal
 _WRITE_BLOCK = 256 * 1024
@@ -298,9 +301,8 @@ def _look(fd: int) -> tuple[bool, bool]:
 
 def grow_pipe(fd: int, size: int) -> None:
     """Grow what may be a pipe; a refusal (the user's limit, another system) costs only speed."""
-    command = getattr(fcntl, "F_SETPIPE_SZ", None)
-    if command is not None:
+    if sys.platform == "linux":
         try:
-            fcntl.fcntl(fd, command, size)
+            fcntl.fcntl(fd, _F_SETPIPE_SZ, size)
         except OSError:
             pass

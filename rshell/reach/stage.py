@@ -25,13 +25,17 @@ _PYTHONS = (
     "/usr/local/bin/python3 /usr/bin/python3 /opt/homebrew/bin/python3"
 )
 
+_LONGEST = 64 * 1024  # bytes of a line
+
 # Without a single quote, for sh passes it between two.
 STAGE = r"""# rshell: its server side is brought along (docs/reach.md)
 import os, sys
 word, name = sys.argv[1:3]
-def say(kind, **facts):
+def say(what, **facts):
     import json
-    data = ("\n" + word + " " + kind + " " + json.dumps(facts) + "\n").encode()
+    write(what, json.dumps(facts))
+def write(what, text):
+    data = ("\n" + word + " " + what + " " + text + "\n").encode()
     while data:
         data = data[os.write(1, data):]
 def read(size):
@@ -42,71 +46,86 @@ def read(size):
             sys.exit(1)
         data += part
     return data
-def whole(path):
-    import hashlib
-    try:
-        with open(path, "rb") as file:
-            return hashlib.sha256(file.read()).hexdigest() == name
-    except OSError:
-        return False
 home = os.environ.get("XDG_CACHE_HOME", "")
 if not os.path.isabs(home):
     home = os.path.join(os.path.expanduser("~"), ".cache")
-place = os.path.join(home, "rshell")
-path = os.path.join(place, name + ".pyz")
-def private():
-    for part in (place, path):
-        status = os.lstat(part)
-        if status.st_uid != os.geteuid() or status.st_mode & 0o22:
-            raise OSError(1, part + " is not ours alone")
+cache = os.path.join(home, "rshell")
+others = ["%s/rshell-%d" % (place, os.geteuid()) for place in ("/tmp", "/dev/shm")]
+def is_sent(data):
+    import hashlib
+    return hashlib.sha256(data).hexdigest() == name
+def own(path):
+    status = os.lstat(path)
+    if status.st_uid != os.geteuid() or status.st_mode & 0o22:
+        raise OSError(1, "it is not ours alone", path)
+def check(place, path):
+    own(place)
+    own(path)
+    with open(path, "rb") as file:
+        if not is_sent(file.read()):
+            raise OSError(5, "it is not what was written", path)
+    return path
 def there():
-    try:
-        private()
-    except OSError:
-        return False
-    return whole(path)
+    for place in [cache] + others:
+        try:
+            return check(place, os.path.join(place, name + ".pyz"))
+        except OSError:
+            pass
+    return ""
 def keep(data):
-    new = path + "." + str(os.getpid())
+    if not is_sent(data):
+        raise ValueError("what has come is not what was sent")
+    why = None
+    for place in (cache, "", *others):
+        try:
+            return keep_in(place, data) if place else in_memory(data)
+        except (OSError, AttributeError) as error:
+            why = why or error
+    raise OSError("there is no place for it (" + (why.filename or "") + ": " + why.strerror +
+        "). Give it a home, a /tmp or a /dev/shm that it can write")
+def keep_in(place, data):
+    path = os.path.join(place, name + ".pyz")
+    new = path + "." + os.urandom(8).hex()
+    os.makedirs(place, 0o700, exist_ok=True)
+    own(place)
     try:
-        os.makedirs(place, 0o700, exist_ok=True)
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(data)
         os.rename(new, path)
-        private()
-        return path
-    except OSError as error:
-        why = error
-    try:
-        os.unlink(new)
     except OSError:
-        pass
-    for make in (in_memory, in_tmp):
-        try:
-            return make(data)
-        except (OSError, AttributeError):
-            pass
-    raise why
+        for remove, left in ((os.unlink, new), (os.rmdir, place)):
+            try:
+                remove(left)
+            except OSError:
+                pass
+        raise
+    return check(place, path)
 def in_memory(data):
     fd = os.memfd_create("rshell-server")
-    with os.fdopen(os.dup(fd), "wb") as file:
-        file.write(data)
-    os.set_inheritable(fd, True)
     kept = "/proc/self/fd/%d" % fd
-    if not whole(kept):
-        raise OSError
-    return kept
-def in_tmp(data):
-    import tempfile
-    fd, kept = tempfile.mkstemp(suffix=".pyz", prefix="rshell-", dir="/dev/shm")
-    with os.fdopen(fd, "wb") as file:
-        file.write(data)
-    return kept
+    try:
+        with os.fdopen(os.dup(fd), "wb") as file:
+            file.write(data)
+        os.set_inheritable(fd, True)
+        with open(kept, "rb") as file:
+            if is_sent(file.read()):
+                return kept
+    except OSError:
+        pass
+    os.close(fd)
+    raise OSError(5, "it can not be read", kept)
+begun = []
+def greet(**facts):
+    begun.append(1)
+    say("serving", **facts)
 try:
-    import importlib.util, json
+    import importlib.util
     for module in ("asyncio", "zlib", "json", "ssl"):
-        if importlib.util.find_spec(module) is None:
-            raise ImportError("this Python has no module " + module)
-    say("ready", python=sys.version.split()[0], program=sys.executable, there=there())
+        if getattr(importlib.util.find_spec(module), "origin", None) is None:
+            raise ImportError("No module named " + module)
+    import json
+    path = there()
+    say("ready", python=sys.version.split()[0], program=sys.executable, there=bool(path))
     line = b""
     while line[-1:] != b"\n":
         line += read(1)
@@ -114,9 +133,16 @@ try:
     code = keep(read(wanted["size"])) if wanted["size"] else path
     sys.path.insert(0, code)
     from rshell.cli.arrival import main
-    status = main(code, name, wanted, lambda **facts: say("serving", **facts))
+    status = main(code, name, wanted, greet)
 except Exception as error:
-    say("failed", why=str(error) or repr(error), kind=type(error).__name__)
+    if begun:
+        raise
+    why = str(error) or repr(error)
+    if isinstance(error, ImportError):
+        why = "its Python (" + sys.executable + ") is not whole: " + why
+    # By hand: it may be json that is not there.
+    kept = [c if c.isprintable() and c not in "\"\\" else "?" for c in ascii(why)[1:-1]]
+    write("failed", "{\"why\": \"" + "".join(kept) + "\"}")
     status = 1
 sys.exit(status)
 """
@@ -149,7 +175,10 @@ def wanted(what: dict[str, Any], size: int) -> bytes:
 
 
 class Answers:
-    """Finds the lines of the other side in what comes, whatever stands around them."""
+    """Finds the lines of the other side in what comes, whatever stands around them.
+
+    What the other side says may be anything: it is kept as far as somebody may want to see it.
+    """
 
     def __init__(self, word: str) -> None:
         self._mark = f"\n{word} ".encode()
@@ -161,12 +190,14 @@ class Answers:
         _, mark, rest = self._held.partition(self._mark)
         line, end, after = rest.partition(b"\n")
         if not mark or not end:
+            # Of a banner the end, and room for a line that has begun.
+            self._held = self._held[-_LONGEST:]
             return None
         kind, _, facts = line.decode(errors="replace").partition(" ")
         self._held = b"\n" + after if kind != "serving" else after
         try:
             return kind, json.loads(facts)
-        except ValueError:
+        except (ValueError, RecursionError):
             return kind, {}
 
     @property

@@ -42,7 +42,8 @@ class Way:
         Raises AddressError.
         """
         argv = split_words(text)
-        return cls(shlex.join(argv), argv)
+        is_ssh = argv[0].rpartition("/")[2] == "ssh"
+        return cls(shlex.join(argv), argv, _NEVER_ASKS if is_ssh else ())
 
     @classmethod
     def parse(cls, text: str) -> Optional[Way]:
@@ -84,6 +85,7 @@ def split_words(text: str | Sequence[str]) -> tuple[str, ...]:
     return argv
 
 
+_NEVER_ASKS = ("-o", "BatchMode=yes")
 _FORMS = {
     "ssh": "ssh://[user@]host[:port]",
     "docker": "docker://[user@]container",
@@ -108,7 +110,7 @@ def _read_ssh(program: str, rest: str) -> _Read:
         return None
     options = ("-p", port) if port else ()
     where = f"{user}@{host}" if at else host
-    return (program, "-T", *options, "--", where), ("-o", "BatchMode=yes")
+    return (program, "-T", *options, "--", where), _NEVER_ASKS
 
 
 def _read_container(program: str, rest: str) -> _Read:

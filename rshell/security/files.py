@@ -180,7 +180,7 @@ def _base_directory(variable: str, default: str) -> Path:
         return base
     try:
         return Path.home() / default
-    except RuntimeError as error:
+    except (RuntimeError, KeyError) as error:  # the latter before Python 3.10
         raise ConfigurationError(f"no home directory is known. Set HOME or {variable}.") from error
 
 

@@ -10,10 +10,12 @@ meet, and after the machine, for a home directory may be shared by several.
 Hazards:
 - A server may end because it is idle in the moment in which we come. What we hand over counts only
   when the server says so; otherwise we begin anew, and start the next one.
-- Several of us may find no server at once. Each starts one; the path is owned by a lock, and those
-  that don't get it end. All then meet at the one that has it.
+- Several of us may find no server at once. One starts it, and the others wait for their turn, in
+  which they find it. Where locks do nothing, each starts one; the path is owned by one of them, and
+  the others end.
 - Whoever started us may wait until everything that holds its stderr has ended. The server holds a
   file instead.
+- A server may be stopped, or a file system may have no sockets. Nobody waits for either for ever.
 """
 
 from __future__ import annotations
@@ -24,15 +26,19 @@ import signal
 import socket
 import stat
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Optional
 
 from rshell.errors import ConfigurationError
+from rshell.execution.inheritance import given_environment
 
 TAKEN = b"+"
 _TRIES = 20
-_LONGEST_PATH = 100  # bytes; the kernel takes 107, and a lock has a longer name
-_SAID = 400  # bytes of what a server that did not start has said
+_PATIENCE = 10.0  # seconds for a server to take us
+_LONGEST_PATH = 94  # bytes; the kernel takes 107 (macOS 103), and a probe has a longer name
+_SAID = 64 * 1024  # bytes of what a server that did not start has said; the last line tells why
+_SHOWN = 400
 
 
 class NoBackground(ConfigurationError):
@@ -47,6 +53,8 @@ def enter(
     `argv` starts one where none runs, which ends after `idle_exit` seconds with nothing to do.
     Raises NoBackground.
     """
+    if not all(stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) for mode in map(_mode, (0, 1))):
+        raise ConfigurationError("a link needs pipes or sockets as standard input and output")
     # Ctrl-C is for the remote command; the terminal sends it to us as well.
     for number in (signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, lambda *_: None)  # what we start does not ignore it
@@ -54,12 +62,13 @@ def enter(
     with join(argv, path, idle_exit) as server:
         if greet is not None:
             greet(background=True, pid=peer_pid(server))
-        hand_over(server, (0, 1), dict(os.environ))
+        hand_over(server, (0, 1), given_environment(os.environ))
         nothing = os.open(os.devnull, os.O_RDWR)
         for fd in (0, 1):
             os.dup2(nothing, fd)
         os.close(nothing)
-        server.recv(1)  # it closes when it is done
+        with suppress(ConnectionResetError):  # it was killed
+            server.recv(1)  # it closes when it is done
     return 0
 
 
@@ -80,27 +89,77 @@ def installed() -> tuple[list[str], str]:
     return [sys.executable, "-I", "-c", start, root], name
 
 
+def _mode(fd: int) -> int:
+    return os.fstat(fd).st_mode
+
+
 def join(argv: Sequence[str], path: str, idle_exit: float) -> socket.socket:
     """Return a connection that the server at `path` has taken; start one if there is none.
 
     Raises NoBackground.
     """
     said = ""
-    for _ in range(_TRIES):
-        server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            server.connect(path)
-            if server.recv(1) == TAKEN:
+    with ExitStack() as stack:
+        for attempt in range(_TRIES):
+            server = connect(path)
+            if server is not None:
                 return server
-        except (FileNotFoundError, ConnectionRefusedError):
+            if attempt == 0:
+                stack.enter_context(_turn(path))  # who was here before us may have started one
+                continue
             said = start(argv, path, idle_exit)
-        except ConnectionResetError:
-            pass  # it has just ended
-        except OSError as error:
-            server.close()
-            raise NoBackground(f"can't connect to {path}: {error.strerror}") from error
-        server.close()
+            if said and not is_owned(path):
+                break
     raise NoBackground(f"no background server stays at {path}: {said or 'they end at once'}")
+
+
+def connect(path: str) -> Optional[socket.socket]:
+    """Return a connection that the server at `path` has taken; None where none does.
+
+    Raises NoBackground where it will not change.
+    """
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        server.connect(path)
+        server.settimeout(_PATIENCE)
+        if server.recv(1) == TAKEN:
+            server.settimeout(None)
+            return server
+    except (FileNotFoundError, ConnectionRefusedError, ConnectionResetError):
+        pass  # there is none, or it has just ended
+    except OSError as error:
+        server.close()
+        why = error.strerror or f"it does not answer within {_PATIENCE:g} s"
+        raise NoBackground(f"can't enter the server at {path}: {why}") from error
+    server.close()
+    return None
+
+
+@contextmanager
+def _turn(path: str) -> Iterator[None]:
+    """Have those who find no server wait for one that starts it."""
+    import fcntl
+
+    with ExitStack() as stack:
+        # Where there is no room for it, or no lock, the server's own path decides.
+        with suppress(OSError):
+            file = stack.enter_context(open(f"{path}.turn", "ab"))
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def is_owned(path: str) -> bool:
+    """Whether a server lives whose socket is, or is about to be, at `path`."""
+    import fcntl
+
+    try:
+        with open(f"{path}.lock", "rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass  # nobody has begun
+    return False
 
 
 def start(argv: Sequence[str], path: str, idle_exit: float) -> str:
@@ -116,7 +175,7 @@ def start(argv: Sequence[str], path: str, idle_exit: float) -> str:
             started = subprocess.Popen(
                 [
                     *(*argv, "--background-at", path, "--idle-exit", f"{idle_exit:g}"),
-                    *("--state", os.path.join(os.path.dirname(path), "state")),
+                    *("--state", state_of(path)),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -132,7 +191,8 @@ def start(argv: Sequence[str], path: str, idle_exit: float) -> str:
         started.wait()
         with open(f"{path}.log", "rb") as log:
             log.seek(size)
-            return log.read(_SAID).decode(errors="replace").strip()
+            lines = log.read(_SAID).decode(errors="replace").strip().splitlines()
+        return lines[-1][:_SHOWN] if lines else "it says nothing"
     except OSError as error:
         raise NoBackground(f"can't start a background server: {error}") from error
 
@@ -145,35 +205,64 @@ def hand_over(server: socket.socket, fds: Sequence[int], environment: Mapping[st
 
 
 def socket_path(name: str) -> str:
-    """Return where the server called `name` listens, in a directory of ours. Raises NoBackground.
+    """Return where the server called `name` listens, or would, in a directory of ours.
 
-    The home directory comes first: it is there whatever the way in, and nobody tidies it.
+    The home directory comes first: it is there whatever the way in, and nobody tidies it. But where
+    a server listens, it stays: a disk may have filled up meanwhile. Raises NoBackground.
     """
-    import hashlib
-
-    machine = hashlib.sha256(_machine().encode()).hexdigest()[:8]
-    file = f"{name[:16]}-{machine}"
+    file = f"{name[:16]}-{machine_mark()}"
     why = "there is no place for its socket"
+    found = ""
     for place in places():
         path = os.path.join(place, file)
         if len(os.fsencode(path)) > _LONGEST_PATH:
             continue
         try:
-            os.makedirs(place, 0o700, exist_ok=True)
-            status = os.lstat(place)
-            if not stat.S_ISDIR(status.st_mode):
-                raise NotADirectoryError(20, "not a directory")
-            if status.st_uid != os.geteuid() or status.st_mode & 0o077:
-                raise PermissionError(1, "it is not ours alone")
-            probe = f"{path}.{os.getpid()}"
-            with open(probe, "wb") as kept:
-                kept.write(b"room")
-            os.unlink(probe)
+            if not found:
+                os.makedirs(place, 0o700, exist_ok=True)
+            _check_place(place)
+            if _listens(path):
+                return path
+            if not found:
+                _try(f"{path}.{os.urandom(4).hex()}")
+                found = path
         except OSError as error:
             why = f"{place}: {error.strerror}"
-            continue
-        return path
-    raise NoBackground(why)
+    if not found:
+        raise NoBackground(why)
+    return found
+
+
+def _check_place(place: str) -> None:
+    """Raise OSError for a directory that is not ours alone."""
+    status = os.lstat(place)
+    if not stat.S_ISDIR(status.st_mode):
+        raise NotADirectoryError(20, "not a directory")
+    if status.st_uid != os.geteuid() or status.st_mode & 0o077:
+        raise PermissionError(1, "it is not ours alone")
+
+
+def _listens(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
+        return server.connect_ex(path) == 0
+
+
+def state_of(path: str) -> str:
+    """Return where the server at the socket `path` keeps its audit log and its jobs."""
+    return f"{path}.state"
+
+
+def _try(probe: str) -> None:
+    """Raise OSError where there is no room for a file, or there are no sockets."""
+    try:
+        with open(probe, "wb") as kept:
+            kept.write(b"room")
+        os.unlink(probe)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.bind(probe)
+    finally:
+        if os.path.lexists(probe):
+            os.unlink(probe)
 
 
 def places() -> list[str]:
@@ -185,8 +274,10 @@ def places() -> list[str]:
     return [own] + [f"{place}/rshell-{os.geteuid()}" for place in ("/tmp", "/dev/shm")]
 
 
-def _machine() -> str:
+def machine_mark() -> str:
     """Return what tells this machine, or container, from others that may share our files."""
+    import hashlib
+
     boot = ""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
@@ -194,11 +285,13 @@ def _machine() -> str:
         boot += os.readlink("/proc/self/ns/pid")
     except OSError:
         pass
-    return f"{socket.gethostname()} {boot}"
+    return hashlib.sha256(f"{socket.gethostname()} {boot}".encode()).hexdigest()[:8]
 
 
 def peer_pid(server: socket.socket) -> int:
     """Return the process that listens at the other end; 0 where the system does not tell."""
+    if sys.platform == "darwin":
+        return server.getsockopt(0, 2)  # SOL_LOCAL, LOCAL_PEERPID
     option = getattr(socket, "SO_PEERCRED", None)
     if option is None:
         return 0

@@ -42,6 +42,8 @@ async def take_handed(sock: socket.socket, limits: Bounds) -> Handed | None:
             await loop.sock_sendall(sock, TAKEN)
             await _readable(loop, sock)
             data, fds, _, _ = socket.recv_fds(sock, _BLOCK, 2)
+            for fd in fds:
+                os.set_inheritable(fd, False)  # what the flag for it, which Python ignores, does
             while data and not data.endswith(b"\n") and len(data) < _LONGEST:
                 more = await loop.sock_recv(sock, _BLOCK)
                 data = data + more if more else b""
@@ -57,7 +59,10 @@ async def take_handed(sock: socket.socket, limits: Bounds) -> Handed | None:
                 outgoing=cast(BinaryIO, outgoing),
                 environment=environment,
             )
-    except (OSError, TimeoutError, ValueError, KeyError, TypeError, AttributeError):
+    except (
+        *(OSError, TimeoutError, ValueError, KeyError, TypeError, AttributeError),
+        RecursionError,
+    ):
         pass
     finally:
         for fd in fds:

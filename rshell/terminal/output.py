@@ -35,6 +35,12 @@ _SEQUENCE = re.compile(
     rb"|(?P<reset>\[!p|c))"
 )
 _TAIL = 48  # longer than any sequence of interest
+# What leaves the cursor where it is, at the end of a block, and how much of that is looked at.
+_STILL = re.compile(
+    rb"(?:\r|\x1b(?:\[[0-9;]*[mK]|\[0?J|\[\?(?:1|7|12|25|2004)[hl]|[=>]|\(B"
+    rb"|\][^\x07\x1b]*(?:\x07|\x1b\\)))*\Z"
+)
+_STILL_SIZE = 256
 
 # Private modes that are worth undoing, and how they are without a program.
 _OFF = (47, 1047, 1049, 9, *range(1000, 1007), 1015, 1016, 2004, 1, 5, 6, 2026)
@@ -79,7 +85,7 @@ class ModeTracker:
         """Look through the next block of output."""
         if not block:
             return
-        self.mid_line = not block.endswith(b"\n")
+        self._note_end(block)
         if self._tail:
             block = self._tail + block
             self._tail = b""
@@ -93,6 +99,15 @@ class ModeTracker:
         last = block.rfind(b"\x1b", max(end, len(block) - _TAIL))
         if last >= 0:
             self._tail = block[last:]
+
+    def _note_end(self, block: bytes) -> None:
+        end = block[-_STILL_SIZE:]
+        if b"\x1b" in end[end.rfind(b"\n") + 1 :]:
+            found = _STILL.search(end)
+            assert found is not None
+            end = end[: found.start()]
+        if end or len(block) > _STILL_SIZE:
+            self.mid_line = not end.endswith(b"\n")
 
     def _note(self, match: re.Match[bytes]) -> None:
         kind = match.lastgroup

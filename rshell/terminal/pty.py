@@ -60,20 +60,29 @@ def set_size(fd: int, size: TerminalSize) -> None:
     """Set the size of the terminal that `fd` is an end of.
 
     When it changed, the kernel sends SIGWINCH to the terminal's foreground group.
-    Raises termios.error or OSError if `fd` is no terminal.
+    Raises OSError if `fd` is no terminal.
     """
-    termios.tcsetwinsize(fd, (size.rows, size.columns))
+    sizes = _sizes(fd)
+    sizes[:2] = array.array("H", [size.rows, size.columns])
+    fcntl.ioctl(fd, termios.TIOCSWINSZ, sizes)
 
 
 def get_size(fd: int) -> TerminalSize:
     """Return the size of the terminal `fd`; 80 by 24 if it was never told one.
 
-    Raises termios.error or OSError if `fd` is no terminal.
+    Raises OSError if `fd` is no terminal.
     """
-    rows, columns = termios.tcgetwinsize(fd)
+    rows, columns, *_ = _sizes(fd)
     if not (rows and columns):
         return DEFAULT_SIZE
     return TerminalSize(columns=columns, rows=rows)
+
+
+def _sizes(fd: int) -> array.array[int]:
+    """Return the kernel's `winsize`, which `termios` reads only from Python 3.11 on."""
+    sizes = array.array("H", [0] * 4)  # rows, columns, and both again in pixels
+    fcntl.ioctl(fd, termios.TIOCGWINSZ, sizes)
+    return sizes
 
 
 def _erase_whole_characters(slave: int) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from rshell.aio import Changes, require_loop
+from rshell.aio import Changes, require_loop, start_task, was_cancelled
 from rshell.errors import ChannelError, LinkLost, RshellError, SessionClosed, caused_by
 from rshell.protocol.channel import ChannelClosed, ChannelEvent, ChannelRequested, ChannelState
 from rshell.protocol.codec import Json
@@ -119,7 +119,7 @@ class LiveSession:
             self._end_channel(channel, error)
         for task in self._tasks.values():
             # Also those whose channel is forgotten; once only, or it would break into cleaning up.
-            if not task.cancelling():
+            if not was_cancelled(task):
                 task.cancel()
         self.on_ended()
         self.changes.notify()
@@ -162,7 +162,7 @@ class LiveSession:
 
     def _start(self, state: ChannelState, request: Json) -> None:
         channel = self._channels[state.number] = Channel(self, state, request)
-        task = self._tasks[state.number] = self.loop.create_task(self._run(channel))
+        task = self._tasks[state.number] = start_task(self.loop, self._run(channel))
         # Not in `_run` itself, which never begins if the peer gives up at once.
         task.add_done_callback(lambda _: self._tasks.pop(state.number))
 

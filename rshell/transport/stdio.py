@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import os
 import shutil
 import stat
@@ -28,6 +29,8 @@ from rshell.values import Bounds
 _QUOTED = 200  # bytes of what comes first
 _READ = 64 * 1024
 _REST = 16  # reads, which is what the kernel holds for a pipe
+_PIPE = 256 * 1024
+_F_SETPIPE_SZ = 1031  # of Linux; Python knows it from 3.10 on
 _DEAF = ["/bin/sh", "-c", 'trap "" INT; exec "$@"', "sh"]
 
 
@@ -51,6 +54,7 @@ class PipeStream(FrameWriter, asyncio.Protocol):
         loop = asyncio.get_running_loop()
         try:
             for pipe in (incoming, outgoing):
+                _widen(pipe.fileno())
                 # asyncio takes any device, and stumbles over /dev/null later.
                 if stat.S_ISCHR(os.fstat(pipe.fileno()).st_mode) and not pipe.isatty():
                     raise ValueError("a device that can't be waited for")
@@ -136,10 +140,19 @@ class PipeStream(FrameWriter, asyncio.Protocol):
             writing.abort()
 
 
-def start_child(argv: Sequence[str]) -> subprocess.Popen[bytes]:
+def _widen(fd: int) -> None:
+    """Have a pipe hold more than 64 KiB: each fill of it costs two processes a switch.
+
+    But not much more: what is in it is before the next key.
+    """
+    with suppress(OSError):  # no pipe, no such system, or this user has enough of them
+        fcntl.fcntl(fd, _F_SETPIPE_SZ, _PIPE)
+
+
+def start_child(argv: Sequence[str], *, stderr: int | None = None) -> subprocess.Popen[bytes]:
     """Start a program whose stdio will carry a link. Raises ConnectError.
 
-    Its stderr is ours. The caller waits for it.
+    Its stderr is ours, or subprocess.PIPE. The caller waits for it.
     """
     from rshell.execution.inheritance import given_environment
     from rshell.execution.spawn import restore_names
@@ -157,6 +170,7 @@ def start_child(argv: Sequence[str]) -> subprocess.Popen[bytes]:
             [*_DEAF, *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=stderr,
             bufsize=0,
             env=environment,
         )

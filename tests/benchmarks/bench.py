@@ -23,7 +23,7 @@ from tests.benchmarks.servers import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Effort:
     """How often, and how much."""
 
@@ -80,7 +80,7 @@ TINY = Effort(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Bench:
     """What a row may use. `sshd` is None where there is none; `why_no_sshd` says why."""
 

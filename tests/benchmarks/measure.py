@@ -27,7 +27,7 @@ def in_turns(works: Sequence[Callable[[], object]], rounds: int) -> list[float]:
     for work in works:
         work()
     samples = [[seconds(work) for work in works] for _ in range(rounds)]
-    return [median(column) for column in zip(*samples, strict=True)]
+    return [median(column) for column in zip(*samples)]
 
 
 def run_quietly(argv: Sequence[str], *, env: dict[str, str] | None = None) -> None:

@@ -37,7 +37,7 @@ _LARGEST = 65_536  # bytes of a packet
 _BATCH = 256  # packets read from one device before the other has its turn
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class FarPath:
     """Both ends: what to put before the argv of a program that is to run there."""
 
@@ -146,7 +146,7 @@ def main(name: str, delay: str, loss: str, mtu: str) -> None:
     spaces = (f"{name}a", f"{name}b")
     try:
         devices = []
-        for space, own, peer in zip(spaces, (NEAR, FAR), (FAR, NEAR), strict=True):
+        for space, own, peer in zip(spaces, (NEAR, FAR), (FAR, NEAR)):
             _ip("netns", "add", space)
             devices.append(_open_device(space))
             _ip("link", "set", space, "netns", space)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Bound:
     """What a figure must keep to: `of` names what it is a ratio of, or is its unit."""
 
@@ -32,7 +32,7 @@ def at_least(value: float, of: str) -> Bound:
     return Bound(value, of, at_least=True)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Result:
     """One line: what was measured, rshell's figure, what stands beside it, and its bound.
 

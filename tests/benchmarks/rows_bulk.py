@@ -31,7 +31,7 @@ def output(bench: Bench) -> list[Result]:
         works += [lambda: run_quietly(default), lambda: run_quietly(gcm)]
     rates = [rate(size, took) for took in in_turns(works, bench.effort.rounds)]
     results = []
-    for name, mine in zip(("rshell -c", "API"), rates[:2], strict=True):
+    for name, mine in zip(("rshell -c", "API"), rates[:2]):
         what = f"{size_text(size)} of output, TLS, {name}"
         results += _against_ssh(what, mine, rates[2:], at_least(1.2, "of ssh"))
     return results

@@ -31,7 +31,7 @@ _PATIENCE = 30.0  # seconds beyond those that count
 _PLENTY = 2**40
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Far:
     """Both servers at the far end, where clients run, and which seconds count."""
 

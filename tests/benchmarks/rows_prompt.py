@@ -33,7 +33,7 @@ def prompt(bench: Bench) -> list[Result]:
             for directory in _DIRECTORIES * 3:
                 start = time.perf_counter()
                 screen.type(f"cd {directory}\r".encode())
-                screen.wait_for(rb":%b [#$]" % directory.encode())
+                screen.wait_for(rb":%b ?[#$]" % directory.encode())
                 ran.append(time.perf_counter() - start)
             start = time.perf_counter()
             screen.type(b"x")

@@ -47,7 +47,7 @@ class Unavailable(Exception):
     """A peer can't be measured here; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RshellServer:
     """A running rshell-server. `token` is a line for `rshell.connect`."""
 
@@ -68,7 +68,7 @@ class RshellServer:
         return [*program("rshell"), "-c", command, address or self.address]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Sshd:
     """A running sshd and the options of an ssh that may log in."""
 
@@ -100,8 +100,13 @@ def rshell_server(
     foreign = ("RSHELL_", "PYTHON")
     env = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     env |= {"XDG_STATE_HOME": f"{directory}/state", "XDG_CONFIG_HOME": f"{directory}/config"}
-    # An installed program has its bytecode, whatever this checkout keeps.
-    env["PYTHONPYCACHEPREFIX"] = f"{directory}/bytecode"
+    # The prompt's figures are to be rshell's, not those of somebody's startup files.
+    home = directory / "home"
+    home.mkdir()
+    env["HOME"] = str(home)
+    # An installed program has its bytecode, whatever this checkout keeps. Servers side by side
+    # share it, or each would be compiled anew.
+    env["PYTHONPYCACHEPREFIX"] = f"{directory.parent}/bytecode"
     argv = [*inside, *program("rshell-server")]
     argv += ["--host", host, "--port", "0", "--unix", str(unix)]
     with _running(argv, lambda: _told_port(log, host) is not None, env, log) as process:

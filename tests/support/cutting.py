@@ -107,7 +107,7 @@ class Cutter:
         for task, ends in list(self._passing.items()):
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            for sock, how in zip(ends, (client, server), strict=False):
+            for sock, how in zip(ends, (client, server)):
                 self._end(sock, how)
 
     async def damage(self) -> None:

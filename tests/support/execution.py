@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rshell.aio import timeout
 from rshell.execution.pipes import PipeSource, output_pipe
 from rshell.execution.running_process import RunningProcess
 from rshell.execution.spawn import Command, spawn
@@ -62,7 +63,7 @@ class Output:
 
     async def until(self, part: bytes) -> None:
         """Wait until `part` was read; fail if the end comes first."""
-        async with asyncio.timeout(DEADLINE):
+        async with timeout(DEADLINE):
             while part not in self.text:
                 assert not self.ended.is_set(), f"ended without {part!r}: {self.text!r}"
                 self.changed.clear()
@@ -119,7 +120,7 @@ async def on_terminal(
 
 
 async def finish(process: RunningProcess, source: PipeSource, output: Output) -> ExitStatus:
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         status = await process.wait()
         source.drain_then_end()
         await output.ended.wait()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import rshell
+from rshell.aio import timeout
 from rshell.channels.process.messages import Terminal
 from rshell.channels.shell.messages import Joined, ShellEnding, ShellRequest
 from rshell.client.client import Client
@@ -50,8 +50,10 @@ class Guest:
         return await self.done()
 
     async def message(self, kind: str) -> Json:
-        """Return the next message, which is of this kind."""
+        """Return the next message that is not of the prompt; it is of this kind."""
         message = await self.channel.receive_message()
+        while message is not None and message["type"] == "prompt":
+            message = await self.channel.receive_message()
         assert message is not None and message["type"] == kind, message
         return message
 
@@ -69,12 +71,22 @@ class Guest:
         return self.seen
 
 
+async def join(
+    client: Client, name: str = "work", *, terminal: TerminalSize = SIZE, **request: Any
+) -> Guest:
+    """Attach to a named shell, or make it, which may be starting then."""
+    asked = ShellRequest(name=name, terminal=Terminal(terminal), **request)
+    return Guest(await client.open_channel("shell", asked.encode()))
+
+
 async def attach(
     client: Client, name: str = "work", *, terminal: TerminalSize = SIZE, **request: Any
 ) -> Guest:
-    """Attach to a named shell, or make it."""
-    asked = ShellRequest(name=name, terminal=Terminal(terminal), **request)
-    return Guest(await client.open_channel("shell", asked.encode()))
+    """Attach to a named shell, or make it, and wait until it is at its prompt."""
+    guest = await join(client, name, terminal=terminal, **request)
+    if guest.channel.reply.get("starting"):
+        assert (await guest.done()).number == 0
+    return guest
 
 
 async def watch(client: Client, name: str = "work") -> Guest:
@@ -92,7 +104,7 @@ async def inn(limits: Bounds | None = None) -> AsyncIterator[Server]:
     """Serve on a Unix socket, within a deadline."""
     path = private_directory(server_directory()) / "socket"
     async with (
-        asyncio.timeout(DEADLINE),
+        timeout(DEADLINE),
         rshell.serve(None, unix=path, limits=limits or BRIEF) as server,
     ):
         yield server

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import rshell
-from rshell.aio import first_of
+from rshell.aio import first_of, timeout
 from rshell.errors import RshellError
 from rshell.values import Limits
 from tests.support.commands import serving
@@ -119,9 +119,9 @@ async def outage(
     """
     with tempfile.TemporaryDirectory() as name:
         all_of_them = [_Session(number, Path(name)) for number in range(sessions)]
-        async with asyncio.timeout(_DEADLINE), Cutter(port) as cutter:
+        async with timeout(_DEADLINE), Cutter(port) as cutter:
             tasks = [asyncio.create_task(each.run(cutter.address, limits)) for each in all_of_them]
-            for each, task in zip(all_of_them, tasks, strict=False):
+            for each, task in zip(all_of_them, tasks):
                 await first_of(each.has_begun.wait(), asyncio.shield(task))
             if resets:
                 cutter.plans = itertools.repeat(Plan(Way.UP, 0))

@@ -132,42 +132,41 @@ class End:
     def handle(self, event: Event, now: float) -> None:
         """Do what an end does about an event."""
         assert self.link is not None
-        match event:
-            case LoggedIn(identity):
-                assert identity == IDENTITY
-                if self.role is Role.CLIENT:
-                    session = self.session
-                    known = Attach(Resume(session.id, session.secret, session.received))
-                    self.link.attach(session, known if session.id else Attach(), now)
-            case AttachRequested(attach):
-                if attach.resume is None:  # the client never learned of an earlier session
-                    self.session = Session(self.role, self.limits, id=SESSION_ID)
-                    self.conversations = {}
-                self.session.secret = f"secret-{self.attach_count}"
-                for following in self.link.accept_attach(self.session, attach, now):
-                    self.handle(following, now)
-            case SessionAttached():
-                self.attach_count += 1
-            case LinkClosed(cause):
-                self.closed_by.append(cause)
-            case ChannelRequested(channel, request):
-                self._add(channel, request, request["down"]).is_open = True
-                self.session.accept(channel)
-            case ChannelOpened(channel):
-                self.conversations[channel.number].is_open = True
-            case DataReceived(channel, stream, data):
-                assert stream == channel.number % 3
-                talk = self.conversations[channel.number]
-                talk.heard += data
-                talk.unread += len(data)
-            case EofReceived(channel):
-                self.conversations[channel.number].has_got_eof = True
-            case MessageReceived(channel, message):
-                self.conversations[channel.number].heard_messages.append(message)
-            case ChannelClosed(channel, channel_cause):
-                talk = self.conversations[channel.number]
-                talk.closed += 1
-                talk.cause = channel_cause
+        if isinstance(event, LoggedIn):
+            assert event.identity == IDENTITY
+            if self.role is Role.CLIENT:
+                session = self.session
+                known = Attach(Resume(session.id, session.secret, session.received))
+                self.link.attach(session, known if session.id else Attach(), now)
+        elif isinstance(event, AttachRequested):
+            if event.attach.resume is None:  # the client never learned of an earlier session
+                self.session = Session(self.role, self.limits, id=SESSION_ID)
+                self.conversations = {}
+            self.session.secret = f"secret-{self.attach_count}"
+            for following in self.link.accept_attach(self.session, event.attach, now):
+                self.handle(following, now)
+        elif isinstance(event, SessionAttached):
+            self.attach_count += 1
+        elif isinstance(event, LinkClosed):
+            self.closed_by.append(event.cause)
+        elif isinstance(event, ChannelRequested):
+            self._add(event.channel, event.request, event.request["down"]).is_open = True
+            self.session.accept(event.channel)
+        elif isinstance(event, ChannelOpened):
+            self.conversations[event.channel.number].is_open = True
+        elif isinstance(event, DataReceived):
+            assert event.stream == event.channel.number % 3
+            talk = self.conversations[event.channel.number]
+            talk.heard += event.data
+            talk.unread += len(event.data)
+        elif isinstance(event, EofReceived):
+            self.conversations[event.channel.number].has_got_eof = True
+        elif isinstance(event, MessageReceived):
+            self.conversations[event.channel.number].heard_messages.append(event.message)
+        elif isinstance(event, ChannelClosed):
+            talk = self.conversations[event.channel.number]
+            talk.closed += 1
+            talk.cause = event.cause
 
 
 class Pair:

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import rshell
+from rshell.aio import timeout
 from rshell.channels.base import Handler
 from rshell.client.client import Client
 from rshell.client.links import ClientLink
@@ -150,11 +151,11 @@ async def socket_session(
     """Join both ends by real sockets; `make_stream(driver, is_server)` makes each stream."""
     loop = asyncio.get_running_loop()
     limits = limits or Bounds()
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         session = JoinedSession(serve, limits, limits)
         try:
             for sock, driver in zip(
-                connected(family), (session.client.driver, session.server.driver), strict=True
+                connected(family), (session.client.driver, session.server.driver)
             ):
                 make = partial(make_stream, driver, driver is session.server.driver)
                 await loop.connect_accepted_socket(make, sock)
@@ -187,7 +188,7 @@ async def memory_session(
 ) -> AsyncIterator[MemorySession]:
     """Join a client and a server that runs `serve` for each channel, within a deadline."""
     limits = limits or Bounds()
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         session = MemorySession(serve, limits, server_limits or limits, piece)
         try:
             await session.client.attached
@@ -212,7 +213,7 @@ async def tls_session(
     alone = replace(limits or Bounds(), witness_after=math.inf)
     path = None if cwd is None else str(cwd)
     async with (
-        asyncio.timeout(DEADLINE),
+        timeout(DEADLINE),
         rshell.serve(
             "127.0.0.1", 0, limits=limits, handlers=handlers, commands=commands, cwd=path
         ) as server,

@@ -30,6 +30,7 @@ from typing import Any
 
 import pyte
 
+from rshell.aio import timeout
 from rshell.terminal.pty import set_size
 from rshell.values import TerminalSize
 from tests.support.commands import Changes, argv, environment, serving, until
@@ -157,11 +158,11 @@ class Person:
 
     async def press(self, key: str, condition: Callable[[], object], why: str) -> None:
         """Press a key until `condition()`, as people do when an answer came too late to show."""
-        async with asyncio.timeout(DEADLINE):
+        async with timeout(DEADLINE):
             while not condition():
                 self.send(key)
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(_IMPATIENCE):
+                    async with timeout(_IMPATIENCE):
                         await self.wait_for(condition, why)
 
     async def each(self, keys: str) -> None:
@@ -239,7 +240,7 @@ class Person:
         """Wait until a line of the screen is exactly `what`, or until `what()` holds."""
         condition = what if callable(what) else lambda: what in self.display
         try:
-            async with asyncio.timeout(DEADLINE):
+            async with timeout(DEADLINE):
                 while not condition():
                     self._changed.clear()
                     await self._changed.wait()
@@ -257,11 +258,11 @@ class Person:
 
     async def interrupt(self, count: int, *, every: float = _IMPATIENCE) -> None:
         """Press Ctrl-C until the prompt with this number comes, as people do."""
-        async with asyncio.timeout(DEADLINE):
+        async with timeout(DEADLINE):
             while not (self.prompts >= count and self.is_at_prompt):
                 self.send(CTRL["C"])
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(every):
+                    async with timeout(every):
                         await self.prompt(count)
 
     async def read_up(self) -> None:

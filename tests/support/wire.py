@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from rshell.protocol.channel import (
-    ChannelClosed,
     ChannelOpened,
     ChannelRequested,
     DataReceived,
@@ -80,23 +79,27 @@ def only(events: list[Event]) -> Event:
 def describe(event: Event) -> tuple[object, ...]:
     """Return what an event says as plain values, so that events of two links compare."""
     name = type(event).__name__
-    match event:
-        case LinkClosed(cause):
-            return (name, type(cause).__name__, str(cause))
-        case SessionAttached(text) | LoggedIn(text) | LoginFailed(text):
-            return (name, text)
-        case DataReceived(channel, stream, data):
-            return (name, channel.number, stream, data)
-        case MessageReceived(channel, message):
-            return (name, channel.number, message)
-        case ChannelRequested(channel, body) | ChannelOpened(channel, body):
-            return (name, channel.number, channel.kind, body)
-        case EofReceived(channel):
-            return (name, channel.number)
-        case ChannelClosed(channel, channel_cause):
-            return (name, channel.number, type(channel_cause).__name__, str(channel_cause))
-        case AttachRequested():
-            return (name, str(event))
+    if isinstance(event, LinkClosed):
+        return (name, type(event.cause).__name__, str(event.cause))
+    if isinstance(event, SessionAttached):
+        return (name, event.session)
+    if isinstance(event, LoggedIn):
+        return (name, event.identity)
+    if isinstance(event, LoginFailed):
+        return (name, event.reason)
+    if isinstance(event, AttachRequested):
+        return (name, str(event))
+    if isinstance(event, DataReceived):
+        return (name, event.channel.number, event.stream, event.data)
+    if isinstance(event, MessageReceived):
+        return (name, event.channel.number, event.message)
+    if isinstance(event, ChannelRequested):
+        return (name, event.channel.number, event.channel.kind, event.request)
+    if isinstance(event, ChannelOpened):
+        return (name, event.channel.number, event.channel.kind, event.reply)
+    if isinstance(event, EofReceived):
+        return (name, event.channel.number)
+    return (name, event.channel.number, type(event.cause).__name__, str(event.cause))
 
 
 def new_link(role: Role, limits: Bounds | None = None, now: float = 0.0) -> Link:

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Awaitable, Callable
 
 import pytest
 
-from rshell.aio import Changes, Opening, Tasks, accompanied, all_of, first_of, on_failure
+from rshell.aio import (
+    Changes,
+    Opening,
+    Tasks,
+    accompanied,
+    all_of,
+    first_of,
+    on_failure,
+    start_task,
+    timeout,
+    was_cancelled,
+)
 from tests.support.session import until
 
 
@@ -213,3 +226,101 @@ async def test_a_task_that_fails_is_logged_where_nobody_asked_to_be_told(
     await tasks.join()
     [record] = caplog.records
     assert record.levelname == "ERROR" and record.exc_info is not None
+
+
+async def never() -> None:
+    await asyncio.Event().wait()
+
+
+async def child() -> None:
+    await asyncio.ensure_future(never())
+
+
+async def gathered() -> None:
+    await all_of(never(), never())
+
+
+async def until_cancelled_twice() -> None:
+    try:
+        await never()
+    finally:
+        await asyncio.sleep(0)
+
+
+async def racing() -> None:
+    await first_of(never(), never())
+
+
+WAYS_TO_WAIT = [never, child, gathered, racing, until_cancelled_twice]
+
+
+async def test_a_timeout_raises_the_built_in_error_and_leaves_nothing() -> None:
+    for wait in WAYS_TO_WAIT:
+        for delay in (0.001, 0, -1):
+            with pytest.raises(TimeoutError):
+                async with timeout(delay) as block:
+                    await wait()
+            assert block.expired()
+            await asyncio.sleep(0)  # nobody is cancelled any more
+    async with timeout(None), timeout(60) as block:
+        await asyncio.sleep(0)
+    assert not block.expired()
+    for error in (KeyError, TimeoutError, asyncio.CancelledError):
+        with pytest.raises(error):
+            async with timeout(60) as block:
+                raise error
+        assert not block.expired()
+
+
+async def test_of_timeouts_within_each_other_the_one_whose_time_is_up_raises() -> None:
+    for inner, outer in ((0.001, 60), (60, 0.001), (0, 0), (0.001, 0.001)):
+        for wait in WAYS_TO_WAIT:
+            is_caught = False
+            with pytest.raises(TimeoutError):
+                async with timeout(outer) as around:
+                    try:
+                        async with timeout(inner):
+                            await wait()
+                    except TimeoutError:
+                        is_caught = True
+                    assert not around.expired()
+                    await never() if outer < 60 else None
+                    raise TimeoutError
+            assert is_caught == (inner < outer)
+
+
+async def test_a_cancel_in_the_moment_of_a_timeout_is_not_lost() -> None:
+    loop = asyncio.get_running_loop()
+    went_on = []
+
+    async def work(wait: Callable[[], Awaitable[None]]) -> None:
+        async with timeout(60) as outer:
+            try:
+                async with timeout(0.01):
+                    await wait()
+            except TimeoutError:
+                went_on.append(wait)
+            assert not outer.expired()
+            await never()
+
+    for wait in (never, racing):
+        # Before its timer, with it, and right after it, in one turn of the loop.
+        for order in (0.0, 0.01, 0.0101):
+            task = asyncio.ensure_future(work(wait))
+            await asyncio.sleep(0)
+            loop.call_later(order, task.cancel)
+            time.sleep(0.02)  # noqa: ASYNC251
+            await asyncio.wait([task], timeout=5)
+            assert task.cancelled() and not went_on, (wait, order)
+
+
+async def test_whether_a_task_was_cancelled_is_known_while_it_cleans_up() -> None:
+    task = start_task(asyncio.get_running_loop(), until_cancelled_twice())
+    await asyncio.sleep(0)
+    assert not was_cancelled(task)
+    task.cancel()
+    assert was_cancelled(task) and not task.done()
+    await asyncio.sleep(0)
+    assert was_cancelled(task) and not task.done()
+    await asyncio.wait([task])
+    assert task.cancelled()

@@ -62,7 +62,7 @@ def test_a_lost_link_is_an_end_of_the_session_and_no_process_error() -> None:
         "remote",
         "the link was cut",
     )
-    assert isinstance(lost, SessionClosed) and not isinstance(lost, ProcessError | ChannelError)
+    assert isinstance(lost, SessionClosed) and not isinstance(lost, (ProcessError, ChannelError))
     assert (ResumeFailed("x").code, ResumeFailed("x", by="local").by) == ("resume-failed", "local")
 
 

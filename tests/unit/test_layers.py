@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ast
-import sys
 from pathlib import Path
 
 from tests.support.commands import ROOT
+from tests.support.stdlib import STDLIB
 
 PACKAGE = ROOT / "rshell"
 # Lowest first; "rshell" itself is the public face above the server.
@@ -95,7 +95,7 @@ def test_the_server_does_without_the_client_and_prompt_toolkit() -> None:
                 # A kind has both its ends in one directory; its client end needs no client layer.
                 assert layer_of(other) != "client", f"{module} reaches {other}"
                 outside = {name.split(".")[0] for name in imports(MODULES[other])}
-                assert outside <= {"rshell"} | FOR_TYPES | sys.stdlib_module_names, other
+                assert outside <= {"rshell"} | FOR_TYPES | STDLIB, other
 
 
 def test_no_module_imports_itself_in_a_circle() -> None:

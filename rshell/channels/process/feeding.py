@@ -13,6 +13,7 @@ says at the end. Who believed it would take a half for the whole.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import io
 import os
 import select
@@ -48,7 +49,7 @@ def blocks_of(source: Input, encoding: str) -> AsyncIterator[bytes | bytearray |
     read: Callable[[int], Any] | None = getattr(source, "read1", None) or getattr(
         source, "read", None
     )
-    if not callable(read) or asyncio.iscoroutinefunction(read):
+    if not callable(read) or inspect.iscoroutinefunction(read):
         raise TypeError(
             "the input is bytes, text, a file or an asynchronous iterator, "
             f"not {type(source).__name__}"

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pwd
 import signal
 from collections.abc import Mapping
 
@@ -50,8 +51,16 @@ async def serve_process(channel: Channel, context: Context) -> None:
 
 
 def user_shell(environment: Mapping[str, str]) -> str:
-    """Return the user's shell: $SHELL where it can be executed, else /bin/sh."""
+    """Return the user's shell: $SHELL, or that of the user's entry, or else /bin/sh.
+
+    In a container, as a rule, nobody has set SHELL.
+    """
     shell = environment.get("SHELL", "")
+    if not (shell and os.access(shell, os.X_OK)):
+        try:
+            shell = pwd.getpwuid(os.getuid()).pw_shell
+        except KeyError:
+            shell = ""
     return shell if shell and os.access(shell, os.X_OK) else "/bin/sh"
 
 

@@ -43,6 +43,13 @@ _WANTS_MORE = re.compile(
     r"unexpected end of file|unexpected EOF|delimited by end-of-file|end of file unexpected"
     r"|Unterminated quoted string|unterminated quoted string|EOF in backquote"
     r"|Missing '\)\)'|unmatched ['\"`]|parse error near `\\n'|here-document"
+    # fish shows the line as well, which may say anything.
+    r"|(?m:^[^:\n]*: (?:Missing end to balance|Unexpected end of string))"
+)
+
+_MAY_BE_INCOMPLETE = re.compile(
+    r"['\"`({]|<<|[|&]\s*$"
+    r"|\b(?:if|for|while|until|case|select|do|then|begin|function|switch)\b"
 )
 
 
@@ -102,9 +109,7 @@ async def _complaint(context: Context, shell: str, text: str) -> str:
 
 def may_be_incomplete(text: str) -> bool:
     """Whether it is worth asking the shell if `text` wants more lines. Cheap and generous."""
-    return wants_more_text(text) or bool(
-        re.search(r"['\"`({]|<<|\b(?:if|for|while|until|case|select|do|then)\b|[|&]\s*$", text)
-    )
+    return wants_more_text(text) or bool(_MAY_BE_INCOMPLETE.search(text))
 
 
 def wants_more_text(text: str) -> bool:

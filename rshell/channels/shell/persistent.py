@@ -117,8 +117,7 @@ class PersistentShell:
         if self._is_closed:
             self.close()
             return
-        sent = unreported or _NOTHING
-        self._reported = {stream: -count for stream, count in sent.items()}
+        self._reported = {stream: -count for stream, count in (unreported or _NOTHING).items()}
         shell.on_report = self._report
         shell.on_prompt = self._show_prompt
         shell.on_notice = lambda text: self._on_message(Notice(text))
@@ -186,7 +185,7 @@ class PersistentShell:
 
     def close(self) -> None:
         """End the shell and what runs in it, without waiting."""
-        cut = None if self._is_closed else self.running
+        cut = None if self._is_closed or self.is_starting else self.running
         self._is_closed = True
         self._stop_waiting()
         if cut is not None and not cut.is_told:
@@ -242,10 +241,10 @@ class PersistentShell:
 
     def _withdraw(self, shell: AnyProcess) -> bool:
         """End the command before it begins, if the shell has not been given it; whether it was."""
-        is_early = self.running is not None and shell.withdraw(self.running.number)
-        if is_early:
-            self._finish(ExitStatus.from_returncode(-signal.SIGINT))
-        return is_early
+        if self.running is None or not shell.withdraw(self.running.number):
+            return False
+        self._finish(ExitStatus.from_returncode(-signal.SIGINT))
+        return True
 
     def cancel(self) -> None:
         """Interrupt the command; a shell that does not yield is ended."""
@@ -295,19 +294,21 @@ class PersistentShell:
     def _died(self, status: ExitStatus) -> None:
         """The shell ended: by `exit`, `exec`, a signal, or because it could not go on."""
         sent = self._count()
-        victim = self.running if self.running is not None and self.running.is_told else None
+        running, shell, self._shell = self.running, self._shell, None
+        victim = running if running is not None and running.is_told else None
         self._stop_waiting()  # the next shell has not earned what was to come
-        shell, self._shell = self._shell, None
-        has_reported = shell is not None and shell.has_reported
+        if victim is not None and shell is not None and shell.withdraw(victim.number):
+            victim.is_told, victim = False, None  # the next shell runs it
         if shell is not None:
             shell.close()
             shell.release()
         was_exit = victim is not None and is_exit(victim.text)
+        has_reported = shell is not None and shell.has_reported
         was_asked = has_reported and (was_exit or not self._has_errexit())
         # The user's own shell would go on dying where it died before its first prompt.
         is_hopeless = self.is_starting or (isinstance(shell, NativeProcess) and not has_reported)
         if is_hopeless or (self.has_terminal and status.code is not None and was_asked):
-            if self.running is not None:
+            if running is not None:
                 self._finish(status, sent=sent, left=True)
             else:
                 self._on_failure(f"the shell {status}")
@@ -316,8 +317,7 @@ class PersistentShell:
 
     def _has_errexit(self) -> bool:
         """Whether the shell was told to end at the first failure, as far as can be known."""
-        may_be_set = self.running is not None and self.running.may_set_errexit
-        return "e" in self._flags or may_be_set
+        return "e" in self._flags or (self.running is not None and self.running.may_set_errexit)
 
     async def _restart(
         self, status: ExitStatus, sent: _Counts, victim: RunningCommand | None

@@ -277,9 +277,8 @@ class PlainShell:
             self._channel.send_message(message.encode())
         if self.shell.running is None:  # else another shell has taken the place of one that died
             self._end_work()
-        self._audit(
-            "shell-restarted" if done.restarted and not done.number else "ended", done.facts()
-        )
+        if done.number or done.restarted:  # else its startup files ended, which are no command
+            self._audit("ended" if done.number else "shell-restarted", done.facts())
         if done.left:
             self._channel.close()
 

@@ -71,6 +71,7 @@ class Prompt:
     ) -> None:
         reply = line.reply
         self._client = client
+        self._way_back = options.way_back
         self._line = line
         self._status = Status(
             user=reply.user,
@@ -152,9 +153,7 @@ class Prompt:
             return done.status.shell_status
         except Detached as left:
             name = self._line.name
-            self._farewell = (
-                f"detached from {name}; rshell {self._status.where} -S {name} comes back"
-            )
+            self._farewell = f"detached from {name}; rshell {self._way_back} -S {name} comes back"
             return left.status
         except Broken as broken:
             raise broken.error from None
@@ -288,7 +287,7 @@ class Prompt:
 
     def _hear_notice(self, text: str) -> None:
         """Say what the server says, but not on the screen of a program that starts there."""
-        if not self._line.is_starting:
+        if not (self._line.is_starting or self._pump.has_terminal):
             self._say_above(text)
         elif not self._terminal.modes.is_alternate:
             self._terminal.say(text, is_faint=True)

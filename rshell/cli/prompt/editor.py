@@ -30,7 +30,7 @@ from prompt_toolkit.application import (
 from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
 from prompt_toolkit.completion import DummyCompleter
 from prompt_toolkit.enums import EditingMode
-from prompt_toolkit.filters import Condition, Filter
+from prompt_toolkit.filters import Condition, Filter, is_done
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.input.typeahead import store_typeahead
 from prompt_toolkit.input.vt100_parser import Vt100Parser
@@ -327,7 +327,8 @@ def _add_line_below(session: PromptSession[str], control: UIControl, is_shown: F
     """Have a line of `control` between what is edited and the toolbar."""
     if isinstance(session.layout.container, HSplit):
         window = Window(control, height=1, dont_extend_height=True)
-        session.layout.container.children.insert(1, ConditionalContainer(window, is_shown))
+        below = ConditionalContainer(window, is_shown & ~is_done)
+        session.layout.container.children.insert(1, below)
 
 
 def _running_app() -> Application[Any] | None:

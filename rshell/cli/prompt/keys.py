@@ -21,6 +21,7 @@ from prompt_toolkit.filters import (
     vi_navigation_mode,
 )
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.key_binding.bindings.named_commands import get_by_name
 from prompt_toolkit.key_binding.key_processor import KeyProcessor
 from prompt_toolkit.keys import Keys
 from prompt_toolkit.search import accept_search, stop_search
@@ -62,6 +63,9 @@ class EditingKeys:
         @bindings.add("escape", eager=True, filter=has_completions & Condition(self._is_last_key))
         def _(event: KeyPressEvent) -> None:
             event.current_buffer.cancel_completion()
+
+        # As in a shell; prompt_toolkit has it on Ctrl-Q alone.
+        bindings.add("c-v", filter=emacs_mode & ~has_selection)(get_by_name("quoted-insert"))
 
         @bindings.add("c-z")
         def _(event: KeyPressEvent) -> None:

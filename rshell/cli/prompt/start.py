@@ -71,7 +71,9 @@ async def run_prompt(client: Client, options: Options, loading: Future[type[Edit
     except (ResumeFailed, LinkLost) as error:
         if not name:
             raise
-        raise SessionClosed(error.code, _lost(error, options.where, name), by=error.by) from error
+        raise SessionClosed(
+            error.code, _lost(error, options.way_back, name), by=error.by
+        ) from error
 
 
 def passed_on(environment: Mapping[str, str]) -> dict[str, str]:

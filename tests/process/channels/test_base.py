@@ -11,6 +11,7 @@ import pytest
 
 import rshell
 from rshell import ChannelRefused
+from rshell.aio import timeout
 from rshell.channels.base import Context
 from rshell.channels.process.messages import STDERR, STDIN, STDOUT
 from rshell.execution.spawn import SpawnQueue
@@ -117,9 +118,9 @@ async def test_a_stopping_server_waits_for_what_a_handler_notes_as_work(tmp_path
 
     path = private_directory(tmp_path / "u") / "s"
     async with (
-        asyncio.timeout(DEADLINE),
+        timeout(DEADLINE),
         rshell.serve(None, unix=path, handlers={"own": serve}) as server,
-        rshell.connect(f"unix:{path}") as client,
+        rshell.connect(f"unix:{path}", limits=Bounds(ack_seconds=0.05)) as client,
         client.open_channel("own") as channel,
     ):
         draining = asyncio.ensure_future(server.drain())

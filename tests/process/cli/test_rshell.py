@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from rshell import __version__
+from rshell.aio import timeout
 from rshell.cli.options import Options
 from rshell.cli.report import Report
 from rshell.cli.rshell import _limits, _run, main
@@ -65,7 +66,7 @@ async def test_a_callback_that_fails_ends_the_run_and_is_told(
 
     monkeypatch.setattr("rshell.cli.rshell._serve", serve)
     with pytest.raises(KeyError, match="lost"):
-        async with asyncio.timeout(30.0):
+        async with timeout(30.0):
             await _run(Options(), Limits(), Report())
 
 

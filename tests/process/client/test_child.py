@@ -32,7 +32,7 @@ async def test_a_program_deaf_to_the_end_of_its_input_is_killed() -> None:
 
 
 def test_our_own_server_is_started_by_this_very_python_and_package() -> None:
-    argv = local_server_argv()
+    argv = local_server_argv(background=False)
     assert argv[0] == sys.executable and argv[-1] == "--stdio"
     root = Path(rshell.__file__).parents[1]
     done = subprocess.run(
@@ -43,7 +43,7 @@ def test_our_own_server_is_started_by_this_very_python_and_package() -> None:
 
 async def test_what_a_program_prints_before_the_protocol_is_quoted() -> None:
     """A banner was "a frame of 1466264675 bytes"."""
-    server = " ".join(f"'{word}'" for word in local_server_argv())
+    server = " ".join(f"'{word}'" for word in local_server_argv(background=False))
     welcome = "printf 'Welcome \\033[31mto box\\n'"
     for script in (f"{welcome}; cat", f"{welcome}; exec {server}"):
         with pytest.raises(ConnectError) as caught:

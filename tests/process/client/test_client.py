@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import rshell
+from rshell.aio import timeout
 from rshell.channels.base import Context
 from rshell.errors import (
     ChannelRefused,
@@ -201,7 +202,7 @@ async def test_close_is_a_word_and_harmless_when_repeated() -> None:
 
 async def test_a_close_that_is_cancelled_ends_the_session_all_the_same() -> None:
     async with (
-        asyncio.timeout(DEADLINE),
+        timeout(DEADLINE),
         rshell.serve("127.0.0.1", 0) as server,
         Cutter(server.addresses[0].port) as cutter,
     ):
@@ -253,7 +254,7 @@ async def test_a_session_lost_while_a_channel_opens_does_not_hang() -> None:
         await never.wait()
 
     async with (
-        asyncio.timeout(DEADLINE),
+        timeout(DEADLINE),
         rshell.serve("127.0.0.1", 0, handlers={"process": ponder}) as server,
         rshell.connect(server.addresses[0]) as client,
     ):
@@ -419,7 +420,7 @@ def test_another_event_loop_is_told_so_instead_of_waiting_for_ever() -> None:
             client.jobs,
         ):
             with pytest.raises(RuntimeError, match="bound to a different event loop"):
-                async with asyncio.timeout(DEADLINE):
+                async with timeout(DEADLINE):
                     await call()
 
     async def open_all() -> tuple[rshell.Client, Any, Any]:

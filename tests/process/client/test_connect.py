@@ -80,7 +80,10 @@ async def test_every_way_in(tmp_path: Path) -> None:
 
 
 async def test_a_child_process_is_a_way_in_too() -> None:
-    for opening in (rshell.connect(local=True), rshell.connect(via=local_server_argv())):
+    for opening in (
+        rshell.connect(local=True),
+        rshell.connect(via=local_server_argv(background=False)),
+    ):
         async with opening as client:
             assert (await client.run("echo $PPID; exit 3", text=True)).exit_status == 3
     script = f"{sys.executable} -m 'rshell.cli.server' --stdio"

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 import rshell
+from rshell.aio import timeout
 from rshell.client.client import Client
 from rshell.security.credentials import find_trust
 from rshell.security.files import private_directory
@@ -69,7 +70,7 @@ def record(client: Client, address: Address, **more: object) -> bytes:
 async def test_each_session_is_ended_when_it_is_time_and_no_other(tmp_path: Path) -> None:
     path = private_directory(tmp_path / "u") / "s"
     async with (
-        asyncio.timeout(DEADLINE),
+        timeout(DEADLINE),
         rshell.serve("127.0.0.1", 0, unix=path) as server,
         rshell.connect(server.addresses[0], limits=ALONE) as kept,
         rshell.connect(server.addresses[0], limits=ALONE) as now,
@@ -132,7 +133,7 @@ def is_deaf(popen: subprocess.Popen[bytes]) -> bool:
 async def test_a_session_with_much_on_its_way_is_ended_as_well() -> None:
     """What nobody acknowledged can't be sent again to somebody who has received nothing."""
     async with (
-        asyncio.timeout(DEADLINE),
+        timeout(DEADLINE),
         rshell.serve("127.0.0.1", 0) as server,
         rshell.connect(server.addresses[0], limits=ALONE) as client,
     ):

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import rshell
+from rshell.aio import timeout
 from rshell.client import witness_client
 from rshell.client.client import Client
 from rshell.security.credentials import Trust
@@ -41,7 +42,7 @@ async def seen() -> int:
 
 @needs_proc
 async def test_it_holds_a_pipe_and_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with asyncio.timeout(DEADLINE), rshell.serve("127.0.0.1", 0) as server:
+    async with timeout(DEADLINE), rshell.serve("127.0.0.1", 0) as server:
         assert server.token_line is not None
         monkeypatch.setenv("RSHELL_TOKEN", server.token_line)
         async with rshell.connect(server.addresses[0], limits=SOON) as client:
@@ -72,7 +73,7 @@ def _read(proc: Path, name: str) -> bytes:
 
 
 async def test_a_program_has_one_and_it_ends_with_the_last_session() -> None:
-    async with asyncio.timeout(DEADLINE), rshell.serve("127.0.0.1", 0) as server:
+    async with timeout(DEADLINE), rshell.serve("127.0.0.1", 0) as server:
         where = server.addresses[0]
         async with rshell.connect(where, limits=SOON):
             first = await seen()
@@ -86,7 +87,7 @@ async def test_a_program_has_one_and_it_ends_with_the_last_session() -> None:
 
 
 async def test_nothing_is_started_for_what_ends_soon_or_may_not_come_back() -> None:
-    async with asyncio.timeout(DEADLINE), rshell.serve("127.0.0.1", 0) as server:
+    async with timeout(DEADLINE), rshell.serve("127.0.0.1", 0) as server:
         where = server.addresses[0]
         for limits in (Bounds(witness_after=60.0), Bounds(witness_after=0.0, resume_window=0.0)):
             async with rshell.connect(where, limits=limits) as client:
@@ -95,7 +96,7 @@ async def test_nothing_is_started_for_what_ends_soon_or_may_not_come_back() -> N
 
 
 async def test_one_that_died_is_replaced_at_the_next_word() -> None:
-    async with asyncio.timeout(DEADLINE), rshell.serve("127.0.0.1", 0) as server:
+    async with timeout(DEADLINE), rshell.serve("127.0.0.1", 0) as server:
         where = server.addresses[0]
         async with rshell.connect(where, limits=SOON) as client:
             first = await seen()
@@ -131,7 +132,7 @@ def test_a_crowd_of_sessions_waits_for_the_one_that_is_just_beginning() -> None:
 
 
 async def test_where_none_can_be_started_nobody_minds(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with asyncio.timeout(DEADLINE), rshell.serve("127.0.0.1", 0) as server:
+    async with timeout(DEADLINE), rshell.serve("127.0.0.1", 0) as server:
         for name, value in (("executable", "/no/such/python"), ("frozen", True)):
             with monkeypatch.context() as changed:
                 changed.setattr(sys, name, value, raising=False)

@@ -26,6 +26,7 @@ from typing import Any
 import pytest
 
 import rshell
+from rshell.aio import timeout
 from rshell.channels.base import Context, Handler
 from rshell.client.client import Client
 from rshell.errors import LinkLost, ResumeFailed, SessionClosed
@@ -63,7 +64,7 @@ async def through_cutter(
 ) -> AsyncIterator[tuple[Client, Cutter, Server]]:
     """Run a server and yield a client that reaches it through a relay that cuts."""
     async with (
-        asyncio.timeout(DEADLINE),
+        timeout(DEADLINE),
         rshell.serve("127.0.0.1", 0, limits=server_limits or limits, handlers=handlers) as server,
         Cutter(server.addresses[0].port, plans) as cutter,
         rshell.connect(cutter.address, limits=limits) as client,
@@ -133,7 +134,7 @@ async def test_a_first_link_that_is_cut_at_any_step_is_tried_again() -> None:
     """Nothing has run by then. One that was cut in TLS was tried again, a later one was not."""
     plans = [Plan(way, after) for way in Way for after in range(0, 2_000, 250)]
     async with (
-        asyncio.timeout(DEADLINE),
+        timeout(DEADLINE),
         rshell.serve("127.0.0.1", 0) as server,
         Cutter(server.addresses[0].port) as cutter,
     ):
@@ -220,7 +221,7 @@ async def test_a_link_that_fell_silent_with_a_full_buffer_holds_its_descriptor_n
 async def test_a_stopped_client_comes_back_after_the_server_gave_its_link_up() -> None:
     limits = Bounds(ping_idle=0.1, ping_dead=0.4)
     async with (
-        asyncio.timeout(DEADLINE),
+        timeout(DEADLINE),
         rshell.serve("127.0.0.1", 0, limits=limits) as server,
     ):
         command = "echo first; read line; echo $line; exit 7"
@@ -397,7 +398,7 @@ async def test_closing_while_the_link_is_down_is_prompt_and_ends_the_session_the
             cutter.refuse()
             await cutter.cut()
             await until(lambda: not client.links.is_up)
-            async with asyncio.timeout(limits.close_seconds - 1):
+            async with timeout(limits.close_seconds - 1):
                 await client.close()
         assert server.sessions == 1
         cutter.let_through()  # the witness has it from here
@@ -409,7 +410,7 @@ async def test_closing_while_the_link_is_down_is_prompt_and_ends_the_session_the
 async def test_a_client_that_is_killed_leaves_nothing_running(is_cut: bool) -> None:
     """The server can't tell its end from a cut, and would keep its session for 300 s."""
     async with (
-        asyncio.timeout(DEADLINE),
+        timeout(DEADLINE),
         rshell.serve("127.0.0.1", 0) as server,
         Cutter(server.addresses[0].port) as cutter,
     ):

@@ -27,7 +27,7 @@ PIPES: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
 FAMILY = (
     "import os, subprocess, sys\n"
     "child = subprocess.Popen(['sleep', '100'])\n"
-    "job = subprocess.Popen(['sleep', '100'], process_group=0)\n"
+    "job = subprocess.Popen(['sleep', '100'], preexec_fn=os.setpgrp)\n"
     "print(os.getppid(), os.getpid(), child.pid, job.pid, flush=True)\n"
     "while True: sys.stdout.write('flood' * 1000)\n"
 )

@@ -147,7 +147,7 @@ def test_a_server_that_closes_before_login(tmp_path: Path) -> None:
         files = ensure_certificate(Path(server_directory()))
     for its in (files, None):
         with Impostor(lambda peer: None, its) as impostor:
-            done = run("-c", "true", impostor.address, limits={"open_timeout": 0.5})
+            done = run("-c", "true", impostor.address, limits={"open_timeout": 0.2})
         assert done.returncode == 255 and only_line(done.stderr)
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 import rshell
+from rshell.aio import timeout
 from rshell.errors import ResumeFailed, SessionClosed
 from tests.support.commands import ServerProcess, argv, begin, read_line, run, serving
 from tests.support.commands import until as wait_until
@@ -44,7 +45,7 @@ WORDS = {
 async def relayed() -> AsyncIterator[tuple[ServerProcess, Cutter]]:
     """Run the first server and a relay to wherever its port leads."""
     with serving("--port", "0") as server:
-        async with asyncio.timeout(DEADLINE), Cutter(server.port) as relay:
+        async with timeout(DEADLINE), Cutter(server.port) as relay:
             yield server, relay
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import rshell
+from rshell.aio import timeout
 from tests.support.commands import ROOT
 
 DOCS = ROOT / "docs"
@@ -48,7 +49,7 @@ async def test_a_program_in_the_docs_runs(source: str, tmp_path: Path) -> None:
         stdin=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(60):
+    async with timeout(60):
         _, stderr = await process.communicate()
     assert (process.returncode, stderr) == (0, b"")
 
@@ -60,7 +61,7 @@ async def test_a_piece_in_the_docs_runs(source: str) -> None:
     exec(compile(f"async def piece(client, directory):\n{body}", "<docs>", "exec"), names)
     with tempfile.TemporaryDirectory() as own, tempfile.TemporaryDirectory() as directory:
         async with (
-            asyncio.timeout(60),
+            timeout(60),
             rshell.serve(None, unix=f"{own}/socket", state=own) as server,
             rshell.connect(server.addresses[0]) as client,
         ):

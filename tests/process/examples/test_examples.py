@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from rshell.aio import timeout
 from tests.support.commands import ROOT
 
 EXAMPLES = ROOT / "examples"
@@ -59,6 +60,7 @@ EXPECTED = {
         "and knows who asks: local",
         "the server and the work have ended",
     ],
+    "way_in": ["HELLO FROM THERE"],
     "ten_hosts": [f"host-{number}" for number in range(10)],
 }
 # Their last lines hold what differs from run to run.
@@ -73,7 +75,7 @@ async def run_example(name: str) -> list[str]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(LONGEST):
+    async with timeout(LONGEST):
         stdout, stderr = await process.communicate()
     assert (process.returncode, stderr.decode()) == (0, ""), name
     return stdout.decode().splitlines()

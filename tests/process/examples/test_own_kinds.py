@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 import rshell
+from rshell.aio import timeout
 
 
 @asynccontextmanager
@@ -22,7 +23,7 @@ async def a_session(
     with TemporaryDirectory() as directory:
         unix = f"{directory}/socket"
         async with (
-            asyncio.timeout(60),
+            timeout(60),
             rshell.serve(
                 None, unix=unix, handlers=handlers, commands=commands, state=directory
             ) as server,

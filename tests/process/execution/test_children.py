@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import subprocess
 import sys
 
 import pytest
 
+from rshell.aio import timeout
 from rshell.execution.children import reap_strangers, reaping_strangers
 from rshell.execution.running_process import RunningProcess
 from tests.support.commands import ROOT, run
@@ -35,7 +35,7 @@ async def test_strangers_are_reaped_and_our_own_keep_their_statuses() -> None:
         reap_strangers()
         assert not any(map(is_ours, (before.pid, between.pid, after.pid)))
         assert is_ours(ours.pid)
-        async with asyncio.timeout(DEADLINE):
+        async with timeout(DEADLINE):
             assert (await ours.wait()).code == 7
         assert living.poll() is None
         # Once ours is reaped, what gets its number is a stranger as any other.

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from rshell.aio import timeout
 from rshell.errors import SpawnError
 from rshell.execution.piped_process import PipedProcess
 from rshell.execution.spawn import Command, SpawnQueue
@@ -79,7 +80,7 @@ async def start(
 
 
 async def test_each_stream_comes_apart_and_is_counted() -> None:
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         with no_leak():
             outlet = Collected()
             piped = await start(script("echo out; echo err >&2; exit 7"), outlet)
@@ -93,7 +94,7 @@ async def test_each_stream_comes_apart_and_is_counted() -> None:
 
 async def test_numbers_lead_where_they_are_told_to() -> None:
     """Streams may share a pipe, and what is named nowhere is nothing to read and to write."""
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         with no_leak():
             shared = Collected()
             piped = await start(script("echo 1; echo 2 >&2"), shared, outputs={1: 5, 2: 5})
@@ -109,7 +110,7 @@ async def test_numbers_lead_where_they_are_told_to() -> None:
 
 
 async def test_nothing_is_read_without_room() -> None:
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         with no_leak():
             outlet = Collected(room=3)
             piped = await start(script("echo abcdef"), outlet)
@@ -123,7 +124,7 @@ async def test_nothing_is_read_without_room() -> None:
 
 
 async def test_what_nobody_wants_is_read_and_thrown_away() -> None:
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         with no_leak():
             outlet = Collected()
             outlet.is_over = True
@@ -134,7 +135,7 @@ async def test_what_nobody_wants_is_read_and_thrown_away() -> None:
 
 async def test_a_terminal_is_written_read_and_resized() -> None:
     text = "trap 'stty size; exit 3' WINCH; tty; read x; echo $x; while :; do sleep 0.02; done"
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         with no_leak():
             outlet = Collected()
             piped = await start(script(text), outlet, inputs={}, outputs={}, terminal=SIZE)
@@ -151,7 +152,7 @@ async def test_a_terminal_is_written_read_and_resized() -> None:
 
 
 async def test_a_terminal_that_is_held_outlives_what_used_it() -> None:
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         with no_leak():
             outlet = Collected()
             what = script("exec </dev/null >/dev/null 2>&1; read x </dev/tty; exit 4")
@@ -164,7 +165,7 @@ async def test_a_terminal_that_is_held_outlives_what_used_it() -> None:
 
 
 async def test_a_background_child_does_not_hold_up_the_end() -> None:
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         with no_leak():
             outlet = Collected()
             piped = await start(script("sleep 100 & echo $!"), outlet)
@@ -178,7 +179,7 @@ async def test_a_background_child_does_not_hold_up_the_end() -> None:
 
 
 async def test_the_end_is_told_once_and_also_late() -> None:
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         outlet = Collected(room=1)
         piped = await start(script("echo x"), outlet)
         told: list[bytes] = []
@@ -196,7 +197,7 @@ async def test_the_end_is_told_once_and_also_late() -> None:
 async def test_a_timeout_is_over_when_the_whole_session_has_gone() -> None:
     """The leader goes at once; its child ignores that, and must not be left."""
     text = "(trap '' TERM HUP; echo $$; exec sleep 100) & wait"
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         with no_leak():
             outlet = Collected()
             piped = await start(script(text), outlet)
@@ -212,7 +213,7 @@ async def test_a_timeout_is_over_when_the_whole_session_has_gone() -> None:
 
 
 async def test_a_process_that_was_in_time_is_not_late_because_its_reader_is() -> None:
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         with no_leak():
             outlet = Collected(room=0)
             piped = await start(script("echo x"), outlet)
@@ -227,7 +228,7 @@ async def test_a_process_that_was_in_time_is_not_late_because_its_reader_is() ->
 
 @pytest.mark.parametrize("when", ["running", "exited"])
 async def test_closing_releases_all_but_the_process_whose_end_can_be_waited_for(when: str) -> None:
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         with no_leak():
             before = open_descriptors()
             outlet = Collected(room=1)
@@ -257,7 +258,7 @@ async def test_a_start_that_fails_leaves_nothing() -> None:
     async def on_a_terminal(what: Command) -> PipedProcess:
         return await start(what, Collected(), inputs={}, outputs={6: 3}, terminal=SIZE)
 
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         lowest = os.dup(0)
         os.close(lowest)
@@ -282,7 +283,7 @@ async def test_a_start_that_fails_leaves_nothing() -> None:
 
 
 async def test_a_start_that_is_cancelled_in_the_queue_leaves_nothing() -> None:
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         with no_leak():
             spawner = SpawnQueue(100)
             for passes in range(4):

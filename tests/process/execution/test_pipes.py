@@ -9,6 +9,7 @@ from contextlib import suppress
 
 import pytest
 
+from rshell.aio import timeout
 from rshell.execution.pipes import PipeSink, PipeSource, input_pipe, output_pipe
 from rshell.values import ExitStatus
 from tests.support.execution import (
@@ -23,13 +24,14 @@ from tests.support.execution import (
 )
 
 MIB = 1024 * 1024
+F_GETPIPE_SZ = 1032  # `fcntl` names it from Python 3.10 on
 
 
 async def test_all_bytes_arrive_and_then_the_end() -> None:
     with no_leak():
         async with piped(script("head -c 5000000 /dev/zero")) as (process, source, output):
             assert await finish(process, source, output) == ExitStatus(code=0)
-            async with asyncio.timeout(DEADLINE):
+            async with timeout(DEADLINE):
                 await output.ended.wait()
             assert output.text == bytes(5_000_000)
             assert source.bytes_read == 5_000_000
@@ -53,7 +55,7 @@ async def test_nothing_is_read_without_room() -> None:
         assert not output.ended.is_set()
         output.room = ROOM
         source.resume()
-        async with asyncio.timeout(DEADLINE):
+        async with timeout(DEADLINE):
             await output.ended.wait()
         assert output.text == b"abcdefgh"
         assert not source.held_open
@@ -172,13 +174,13 @@ async def test_only_a_pipe_that_was_full_is_grown() -> None:
     ours, theirs = output_pipe()
     output = Output()
     source = output.source(ours, block=MIB)
-    usual = fcntl.fcntl(theirs, fcntl.F_GETPIPE_SZ)
+    usual = fcntl.fcntl(theirs, F_GETPIPE_SZ)
     os.write(theirs, b"x")
     await output.until(b"x")
-    assert fcntl.fcntl(theirs, fcntl.F_GETPIPE_SZ) == usual
+    assert fcntl.fcntl(theirs, F_GETPIPE_SZ) == usual
     os.write(theirs, b"y" * usual)
     await output.until(b"y" * usual)
-    assert fcntl.fcntl(theirs, fcntl.F_GETPIPE_SZ) == MIB
+    assert fcntl.fcntl(theirs, F_GETPIPE_SZ) == MIB
     source.close()
     os.close(theirs)
 
@@ -214,7 +216,7 @@ async def test_a_write_waits_until_all_of_it_is_in_the_pipe() -> None:
         await asyncio.sleep(0)
         assert not writing.done()
         output.source(theirs)
-        async with asyncio.timeout(DEADLINE):
+        async with timeout(DEADLINE):
             await writing
             await sink.write(memoryview(b"last"))
             sink.close()
@@ -231,7 +233,7 @@ async def test_a_reader_that_goes_away_breaks_the_write() -> None:
         await asyncio.sleep(0)
         os.close(theirs)
         with pytest.raises(BrokenPipeError):
-            async with asyncio.timeout(DEADLINE):
+            async with timeout(DEADLINE):
                 await writing
         with pytest.raises(BrokenPipeError):
             await sink.write(b"x")
@@ -246,7 +248,7 @@ async def test_closing_breaks_the_write_that_waits() -> None:
         await asyncio.sleep(0)
         sink.close()
         with pytest.raises(BrokenPipeError):
-            async with asyncio.timeout(DEADLINE):
+            async with timeout(DEADLINE):
                 await writing
         with pytest.raises(BrokenPipeError):
             await sink.write(b"x")
@@ -268,7 +270,7 @@ async def test_a_cancelled_write_lets_the_next_one_in() -> None:
         os.set_blocking(theirs, False)
         output = Output()
         source = output.source(theirs)
-        async with asyncio.timeout(DEADLINE):
+        async with timeout(DEADLINE):
             await sink.write(b"end")
         await output.until(b"end")
         sink.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from rshell.aio import timeout
 from rshell.execution import reaper as reaper_script
 from rshell.execution.reaper_client import Reaper
 from rshell.execution.running_process import RunningProcess
@@ -114,8 +114,8 @@ def test_a_number_that_was_reaped_is_nobodys() -> None:
 
 def test_members_are_found_in_other_groups_and_zombies_are_not() -> None:
     program = (
-        "import subprocess\n"
-        "job = subprocess.Popen(['sleep', '100'], process_group=0)\n"
+        "import os, subprocess\n"
+        "job = subprocess.Popen(['sleep', '100'], preexec_fn=os.setpgrp)\n"
         "print(job.pid, flush=True)\n"
         "job.wait()\n"
     )
@@ -157,7 +157,7 @@ async def test_close_with_nothing_registered_ends_at_once() -> None:
             pid = reaper.pid
             assert pid is not None
             reaper.remove(child.pid)
-            async with asyncio.timeout(DEADLINE):
+            async with timeout(DEADLINE):
                 await reaper.close()
             await_gone(pid)
             assert child.poll() is None
@@ -168,7 +168,7 @@ async def test_close_ends_what_is_still_registered() -> None:
     with no_leak(), sleeper() as child:
         reaper = Reaper(30)
         reaper.add(child.pid)
-        async with asyncio.timeout(DEADLINE):
+        async with timeout(DEADLINE):
             await reaper.close()
         assert child.wait(DEADLINE) == -signal.SIGHUP
 
@@ -194,7 +194,7 @@ async def test_a_lost_reaper_is_replaced_and_told_of_all_that_live(signum: int) 
             reaper.add(second.pid)
         assert reaper.pid != lost
         assert not fields(lost)
-        async with asyncio.timeout(DEADLINE):
+        async with timeout(DEADLINE):
             await reaper.close()
         assert first.wait(DEADLINE) == second.wait(DEADLINE) == -signal.SIGHUP
 
@@ -243,7 +243,7 @@ async def test_an_ended_process_is_taken_off_the_list() -> None:
             reaper.add(popen.pid)
             process = RunningProcess(popen, forget=reaper.remove)
             await process.wait()
-        async with asyncio.timeout(DEADLINE):
+        async with timeout(DEADLINE):
             await reaper.close()
 
 

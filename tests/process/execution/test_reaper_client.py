@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
+from rshell.aio import timeout
 from rshell.execution.reaper_client import Reaper
 from tests.support.execution import (
     DEADLINE,
@@ -35,7 +36,7 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 
 
 async def close(reaper: Reaper) -> None:
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         await reaper.close()
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
+from rshell.aio import timeout
 from rshell.execution.reaper import Spare
 from rshell.execution.running_process import LOST_STATUS, ExitWatch, RunningProcess, process_gone
 from rshell.values import ExitStatus
@@ -55,7 +56,7 @@ async def test_any_number_may_wait_and_a_cancelled_one_changes_nothing(start: St
         waiters = [asyncio.ensure_future(process.wait()) for _ in range(5)]
         await asyncio.sleep(0)
         waiters[0].cancel()
-        async with asyncio.timeout(DEADLINE):
+        async with timeout(DEADLINE):
             statuses = await asyncio.gather(*waiters, return_exceptions=True)
         assert isinstance(statuses[0], asyncio.CancelledError)
         assert statuses[1:] == [ExitStatus(code=7)] * 4
@@ -68,7 +69,7 @@ async def test_a_signal_ends_it_and_names_itself(start: Start) -> None:
         process = start("sleep 100")
         assert process.exit_status is None
         assert process.signal_group(signal.SIGTERM)
-        async with asyncio.timeout(DEADLINE):
+        async with timeout(DEADLINE):
             assert await process.wait() == SIGTERM
 
 
@@ -92,7 +93,7 @@ async def test_the_exit_callback_comes_once_and_also_late(start: Start) -> None:
 async def test_end_is_polite_first(start: Start) -> None:
     with no_leak():
         process = start("sleep 100")
-        async with asyncio.timeout(DEADLINE):
+        async with timeout(DEADLINE):
             await process.end(1000)
         assert process.exit_status == SIGTERM
 
@@ -103,7 +104,7 @@ async def test_cancelling_end_kills_at_once(start: Start) -> None:
         ending = asyncio.ensure_future(process.end(1000))
         await asyncio.sleep(0)
         ending.cancel()
-        async with asyncio.timeout(DEADLINE):
+        async with timeout(DEADLINE):
             with pytest.raises(asyncio.CancelledError):
                 await ending
             await process.wait()
@@ -114,7 +115,7 @@ async def test_close_kills_reaps_and_still_tells_those_who_wait(start: Start) ->
     waiter = asyncio.ensure_future(process.wait())
     process.close()
     process.close()
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         assert await waiter == SIGKILL
     assert process.pid not in our_children()
 
@@ -135,7 +136,7 @@ async def test_a_child_that_ignores_sigterm_is_killed_after_the_grace() -> None:
     with no_leak():
         async with piped(script(STUBBORN)) as (process, _, output):
             await output.until(b"\n")
-            async with asyncio.timeout(DEADLINE):
+            async with timeout(DEADLINE):
                 await process.end(0.05)
             assert process.exit_status == SIGKILL
 
@@ -147,7 +148,7 @@ async def test_end_waits_for_the_group_when_the_leader_ends_before_it() -> None:
         async with piped(what) as (process, _, output):
             await output.until(b"\n")
             child = int(output.text)
-            async with asyncio.timeout(DEADLINE):
+            async with timeout(DEADLINE):
                 await process.end(0.1)
             assert process.exit_status == SIGTERM
             await_gone(child)
@@ -157,7 +158,7 @@ async def test_end_returns_as_soon_as_all_of_the_session_is_gone() -> None:
     text = '(trap "sleep 0.1; exit" TERM; echo go; while :; do sleep 0.02; done) & wait'
     async with piped(script(text)) as (process, _, output):
         await output.until(b"go")
-        async with asyncio.timeout(DEADLINE):
+        async with timeout(DEADLINE):
             await process.end(1000)
 
 
@@ -165,7 +166,7 @@ async def test_end_reaches_a_stopped_process() -> None:
     async with piped(script("echo go; exec sleep 100")) as (process, _, output):
         await output.until(b"go")
         process.signal_group(signal.SIGSTOP)
-        async with asyncio.timeout(DEADLINE):
+        async with timeout(DEADLINE):
             await process.end(1000)
         assert process.exit_status == SIGTERM
 
@@ -179,7 +180,7 @@ async def test_end_reaches_jobs_in_groups_of_their_own() -> None:
             job = int(output.text.split()[0])
             assert os.getpgid(job) != process.pid
             assert os.getsid(job) == process.pid
-            async with asyncio.timeout(DEADLINE):
+            async with timeout(DEADLINE):
                 await process.end(0.05)
             await_gone(job)
 
@@ -205,7 +206,7 @@ async def test_end_hangs_up_an_interactive_shell_that_ignores_sigterm() -> None:
     async with on_terminal(script(text)) as (process, _, output, master):
         os.write(master, b"echo re''ady\n")
         await output.until(b"ready")
-        async with asyncio.timeout(DEADLINE):
+        async with timeout(DEADLINE):
             await process.end(1000)
         assert process.exit_status is not None
 
@@ -257,7 +258,7 @@ async def test_the_status_is_told_and_the_zombie_is_left(
         popen = begin("/bin/sh", "-c", f"ulimit -c 0; {text}")
         told: asyncio.Future[ExitStatus] = asyncio.get_running_loop().create_future()
         watch = ExitWatch(asyncio.get_running_loop(), popen, told.set_result, pidfd=pidfd)
-        async with asyncio.timeout(DEADLINE):
+        async with timeout(DEADLINE):
             assert await told == status
         assert fields(popen.pid)[0] == "Z"
         watch.close()
@@ -290,7 +291,7 @@ async def test_a_status_that_somebody_took_is_255(pidfd: bool) -> None:
             before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
             popen.kill()
         try:
-            async with asyncio.timeout(DEADLINE):
+            async with timeout(DEADLINE):
                 assert await told == LOST_STATUS
         finally:
             if not pidfd:
@@ -320,7 +321,7 @@ async def test_the_end_of_a_process_that_is_no_child_is_seen() -> None:
         await asyncio.sleep(0)
         assert not waiting.done()
         os.kill(grandchild, 9)
-        async with asyncio.timeout(DEADLINE):
+        async with timeout(DEADLINE):
             await waiting
             await process_gone(os.getpid(), popen.pid)  # a stranger is not waited for
             await process_gone(grandchild, popen.pid)

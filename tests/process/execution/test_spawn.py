@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 import rshell.execution.spawn as spawn_module
+from rshell.aio import timeout
 from rshell.errors import SpawnError
 from rshell.execution.pipes import output_pipe
 from rshell.execution.running_process import RunningProcess
@@ -246,7 +247,7 @@ async def test_a_hangup_of_the_master_ends_the_program_on_the_terminal() -> None
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, master)  # the last descriptor of the master is gone
         os.close(null)
-        async with asyncio.timeout(DEADLINE):
+        async with timeout(DEADLINE):
             assert (await process.wait()).signal == "SIGHUP"
 
 
@@ -366,7 +367,7 @@ async def test_a_pass_of_the_loop_starts_one_at_most(null: int) -> None:
 
         tasks = [asyncio.ensure_future(one()) for _ in range(50)]
         before = 0
-        async with asyncio.timeout(DEADLINE):
+        async with timeout(DEADLINE):
             while len(started) < 50:
                 await asyncio.sleep(0)
                 assert len(started) - before <= 1
@@ -383,7 +384,7 @@ async def test_a_free_turn_is_taken_without_a_switch_of_tasks(null: int) -> None
     with pytest.raises(StopIteration) as ended:
         coroutine.send(None)
     process: RunningProcess = ended.value.value
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         await process.wait()
 
 
@@ -422,12 +423,12 @@ async def test_a_cancelled_waiter_passes_its_turn_on(null: int) -> None:
                 await asyncio.sleep(0)
             tasks[1].cancel()
             tasks[2].cancel()
-            async with asyncio.timeout(DEADLINE):
+            async with timeout(DEADLINE):
                 results = await asyncio.gather(*tasks, return_exceptions=True)
             running += [result for result in results if isinstance(result, RunningProcess)]
             assert not isinstance(results[0], BaseException)
             assert not isinstance(results[3], BaseException)
-        async with asyncio.timeout(DEADLINE):
+        async with timeout(DEADLINE):
             for process in running:
                 await process.wait()
         assert turns.count == 0

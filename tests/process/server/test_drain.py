@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import rshell
-from rshell.aio import Opening
+from rshell.aio import Opening, timeout
 from rshell.channels.shell.messages import ShellEnding
 from rshell.client.client import Client
 from rshell.errors import ChannelRefused, ConnectError, SessionClosed
@@ -37,7 +37,7 @@ async def serving(limits: Bounds = LONG) -> AsyncIterator[tuple[Server, Path]]:
     directory = Path(os.environ["XDG_RUNTIME_DIR"]) / "commands"
     directory.mkdir()
     async with (
-        asyncio.timeout(DEADLINE),
+        timeout(DEADLINE),
         rshell.serve(None, unix=socket_path(), limits=limits, cwd=str(directory)) as server,
     ):
         yield server, directory

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 import rshell
+from rshell.aio import timeout
 from rshell.errors import ConnectError
 from rshell.security.credentials import local_token
 from rshell.security.files import private_directory, server_directory
@@ -207,7 +208,7 @@ class Hall:
         self.changed.set()
 
     async def until(self, count: int) -> None:
-        async with asyncio.timeout(DEADLINE):
+        async with timeout(DEADLINE):
             while len(self.sockets) < count:
                 self.changed.clear()
                 await self.changed.wait()
@@ -259,7 +260,7 @@ async def test_too_few_descriptors_turn_clients_away_and_log_once(
             with caplog.at_level(logging.WARNING):
                 for client in clients:
                     client.connect_ex(listener.address)
-                    async with asyncio.timeout(DEADLINE):
+                    async with timeout(DEADLINE):
                         assert await loop.sock_recv(client, 1) == b""
         finally:
             for filler in fillers:

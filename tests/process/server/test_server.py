@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import shutil
 import socket
 import weakref
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import rshell
+from rshell.aio import all_of, timeout
 from rshell.channels.base import Context
 from rshell.errors import ConnectError, LinkLost, SessionClosed
 from rshell.security.credentials import local_token
@@ -132,7 +134,7 @@ async def test_close_ends_sessions_with_a_word_and_leaves_nothing(tmp_path: Path
         await server.close()
         await server.close()
         await waiting
-        for client, task in zip(clients, running, strict=True):
+        for client, task in zip(clients, running):
             with pytest.raises(SessionClosed, match="shutting down"):
                 await task
             closed = await client.wait_closed()
@@ -153,7 +155,7 @@ async def test_close_does_not_wait_for_who_never_logs_in_or_reads() -> None:
         await asyncio.to_thread(stack.enter_context, raw_client(port))
         async with rshell.connect(server.addresses[0]) as client:
             process = await client.open_process("yes")
-            async with asyncio.timeout(30):
+            async with timeout(30):
                 await server.close()
             with pytest.raises(SessionClosed):
                 await process.wait()
@@ -167,7 +169,7 @@ async def test_a_close_that_is_cancelled_goes_on_and_can_be_waited_for() -> None
         closing.cancel()
         await asyncio.wait([closing])
         assert closing.cancelled()
-        async with asyncio.timeout(30):
+        async with timeout(30):
             await server.close()
             await server.serve_forever()
         assert isinstance(await client.wait_closed(), SessionClosed)
@@ -223,8 +225,7 @@ async def test_a_server_among_other_work_does_not_hold_it_up() -> None:
             turns += 1
             await asyncio.sleep(0)
 
-    async with asyncio.TaskGroup() as group:
-        group.create_task(other_work())
+    async def serve() -> None:
         async with (
             rshell.serve("127.0.0.1", 0) as server,
             rshell.connect(server.addresses[0]) as client,
@@ -233,6 +234,8 @@ async def test_a_server_among_other_work_does_not_hold_it_up() -> None:
             done = await client.run("head -c 3000000 /dev/zero")
             assert len(done.stdout) == 3_000_000 and turns > before
         stop.set()
+
+    await all_of(serve(), other_work())
 
 
 async def test_what_is_over_does_not_wait_for_a_garbage_collector(tmp_path: Path) -> None:
@@ -263,3 +266,25 @@ async def test_what_is_over_does_not_wait_for_a_garbage_collector(tmp_path: Path
             await until_async(lambda: not [ref() for ref in gone if ref() is not None])
     finally:
         gc.enable()
+
+
+async def test_a_server_is_idle_once_nobody_and_nothing_needs_it(tmp_path: Path) -> None:
+    """One with a job, or with a shell that somebody will come back to, must not end."""
+    path = private_directory(tmp_path / "u") / "s"
+    os.mkfifo(tmp_path / "pipe")
+    async with rshell.serve(None, unix=path) as server:
+        assert server.is_idle
+        async with rshell.connect(f"unix:{path}") as client:
+            assert not server.is_idle
+            await client.start_job("read line < pipe", cwd=str(tmp_path))
+        await until_async(lambda: not server.sessions)
+        assert not server.is_idle
+        await asyncio.to_thread((tmp_path / "pipe").write_text, "go on\n")
+        await until_async(lambda: server.is_idle)
+        async with (
+            rshell.connect(f"unix:{path}") as client,
+            client.open_line(rshell.TerminalSize(80, 24), term="xterm", name="work"),
+        ):
+            pass
+        await until_async(lambda: not server.sessions)
+        assert not server.is_idle

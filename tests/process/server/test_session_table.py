@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 import rshell
+from rshell.aio import timeout
 from rshell.errors import LinkLost, ResumeFailed, RshellError, SessionClosed
 from rshell.protocol.frames import FrameType
 from rshell.protocol.messages import Attach, Resume
@@ -282,7 +283,7 @@ async def test_an_attach_followed_by_nonsense_ends_the_session_it_names(server: 
 async def test_a_full_server_still_takes_its_own_sessions_back() -> None:
     limits = replace(PATIENT, sessions=1)
     async with (
-        asyncio.timeout(60),
+        timeout(60),
         rshell.serve("127.0.0.1", 0, limits=limits) as server,
         Cutter(server.addresses[0].port) as cutter,
         rshell.connect(cutter.address, limits=limits) as client,
@@ -300,7 +301,7 @@ async def test_a_full_server_still_takes_its_own_sessions_back() -> None:
 @needs_openssl
 async def test_a_revoked_token_ends_the_session_that_waits_for_its_client() -> None:
     async with (
-        asyncio.timeout(60),
+        timeout(60),
         rshell.serve("127.0.0.1", 0, limits=PATIENT) as server,
         Cutter(server.addresses[0].port) as cutter,
         rshell.connect(cutter.address, limits=PATIENT) as client,
@@ -322,7 +323,7 @@ async def test_a_revoked_token_ends_the_session_that_waits_for_its_client() -> N
 async def test_closing_the_server_ends_sessions_that_wait(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     async with (
-        asyncio.timeout(60),
+        timeout(60),
         rshell.serve("127.0.0.1", 0, limits=PATIENT) as server,
         Cutter(server.addresses[0].port) as cutter,
         rshell.connect(cutter.address, limits=PATIENT) as client,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import resource
 import shutil
 import socket
@@ -13,6 +12,7 @@ from dataclasses import replace
 import pytest
 
 import rshell
+from rshell.aio import timeout
 from rshell.errors import ChannelRefused, ConnectError
 from rshell.security.credentials import local_token
 from rshell.security.files import server_directory
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs o
 @asynccontextmanager
 async def serving(**limits: int) -> AsyncIterator[tuple[Server, str]]:
     """Run a server with such limits; yield it and the token line of another identity."""
-    async with asyncio.timeout(60), rshell.serve("127.0.0.1", 0, limits=Bounds(**limits)) as server:
+    async with timeout(60), rshell.serve("127.0.0.1", 0, limits=Bounds(**limits)) as server:
         line = local_token(server_directory())
         assert line is not None
         token = TokenStore(server_directory() / "tokens.json").add("other")

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import rshell
+from rshell.aio import timeout
 from rshell.channels.base import Context
 from rshell.errors import ChannelRefused, ConfigurationError
 from rshell.security.certificates import ensure_certificate
@@ -43,7 +44,7 @@ async def test_a_change_is_told_once_with_what_is_valid_now(tokens: TokenStore, 
     changes: asyncio.Queue[Lookup] = asyncio.Queue()
     watch = TokenWatch(tokens, changes.put_nowait, pytest.fail, 0.01)
     TokenStore(path).revoke("first")
-    async with asyncio.timeout(30):
+    async with timeout(30):
         lookup = await changes.get()
         assert lookup("first") is None
         TokenStore(path).add("second")
@@ -68,7 +69,7 @@ async def test_a_file_that_is_broken_is_said_once_and_looked_at_again(
     with caplog.at_level(logging.ERROR), pytest.MonkeyPatch.context() as patch:
         patch.setattr(tokens, "refresh", look)
         path.write_text("rubbish")
-        async with asyncio.timeout(30):
+        async with timeout(30):
             for _ in range(5):
                 await looks.get()
             path.write_bytes(good + b"\n")
@@ -84,7 +85,7 @@ async def test_a_kill_is_told_once_and_those_of_before_never(path: Path) -> None
     command.revoke("old", kill=True)
     told: asyncio.Queue[str] = asyncio.Queue()
     watch = TokenWatch(TokenStore(path), lambda lookup: None, told.put_nowait, 0.01)
-    async with asyncio.timeout(30):
+    async with timeout(30):
         command.revoke("ann", kill=True)
         command.add("ann")  # at once: a new holder's jobs are not yet there
         assert await told.get() == "ann"
@@ -211,7 +212,7 @@ async def test_a_state_directory_that_is_deleted_or_another_ends_nobodys_session
     caplog.handler.addFilter(hear)
     awaited = "tokens.json is gone. Restore it"
     async with (
-        asyncio.timeout(30),
+        timeout(30),
         rshell.serve("127.0.0.1", 0, state=state) as server,
         rshell.connect(server.addresses[0], token=server.token_line) as client,
     ):

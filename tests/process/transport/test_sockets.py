@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rshell.aio import timeout
 from rshell.errors import ConfigurationError, LinkLost, SessionClosed
 from rshell.transport.channel import Channel
 from rshell.transport.driver import Driver
@@ -159,7 +160,7 @@ async def test_strangers_are_turned_away(data: bytes) -> None:
     ours, theirs = connected()
     end = ServerEnd()
     loop = asyncio.get_running_loop()
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         await loop.connect_accepted_socket(lambda: plain(end.driver, True), theirs)
         with ours:
             await loop.sock_sendall(ours, data)
@@ -174,7 +175,7 @@ async def test_strangers_are_turned_away(data: bytes) -> None:
 async def test_a_reset_connection_is_a_lost_link_with_its_cause() -> None:
     ours, theirs = connected()
     end = ServerEnd()
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         await asyncio.get_running_loop().connect_accepted_socket(
             lambda: plain(end.driver, True), theirs
         )
@@ -216,7 +217,7 @@ async def test_room_is_announced_when_the_peer_reads_again() -> None:
     driver = ServerEnd().driver
     stream = Told(driver, Bounds())
     loop = asyncio.get_running_loop()
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         with ours:
             await loop.connect_accepted_socket(lambda: stream, theirs)
             while stream.room() > 0:
@@ -244,7 +245,7 @@ async def test_an_end_in_the_midst_of_asyncios_own_writing_is_one_end(way: str) 
         else:
             stream.write([b"into the void"])
 
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         await loop.connect_accepted_socket(lambda: stream, theirs)
         end.driver.flush = use_the_room  # type: ignore[method-assign]
         while stream.room() > 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import random
 import signal
@@ -15,6 +16,7 @@ from typing import Any, BinaryIO, cast
 
 import pytest
 
+from rshell.aio import timeout
 from rshell.errors import ConfigurationError, ConnectError, LinkLost, SessionClosed
 from rshell.transport.channel import Channel
 from rshell.transport.driver import Driver
@@ -50,7 +52,7 @@ async def wait(channel: Channel) -> None:
 async def piped_session(serve: Serve) -> AsyncIterator[JoinedSession]:
     limits = Bounds()
     down, up = pipe(), pipe()
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         session = JoinedSession(serve, limits, limits)
         try:
             await PipeStream(session.client.driver, limits).connect(down[0], up[1])
@@ -95,7 +97,7 @@ async def test_connecting_that_is_cancelled_at_any_moment_leaves_no_pipe_open(pa
     incoming, outgoing = pipe(), pipe()
     driver = Nobody()
     stream = PipeStream(cast(Driver, driver), Bounds())
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         connecting = asyncio.ensure_future(stream.connect(incoming[0], outgoing[1]))
         for _ in range(passes):
             await asyncio.sleep(0)
@@ -135,7 +137,7 @@ async def test_the_end_of_one_pipe_ends_the_other(which: str) -> None:
     """A peer that closed one of its two ends can't go on, and must not keep us."""
     end = ServerEnd()
     to_us, from_us = pipe(), pipe()
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         await PipeStream(end.driver, Bounds()).connect(to_us[0], from_us[1])
         with to_us[1], from_us[0]:
             (to_us[1] if which == "writing" else from_us[0]).close()
@@ -146,7 +148,7 @@ async def test_the_end_of_one_pipe_ends_the_other(which: str) -> None:
 async def test_garbage_is_answered_by_a_goodbye() -> None:
     end = ServerEnd()
     to_us, from_us = pipe(), pipe()
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         await PipeStream(end.driver, Bounds()).connect(to_us[0], from_us[1])
         with to_us[1], from_us[0]:
             to_us[1].write(b"bash: rshell-server: command not found\n")
@@ -244,3 +246,16 @@ def test_stray_prints_and_reads_do_not_touch_a_link_on_our_stdio() -> None:
     )
     assert (done.stdout, done.stderr) == (b"<frames>", b"a stray print\n")
     assert done.returncode == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the size of a pipe")
+async def test_pipes_are_made_to_hold_more() -> None:
+    ends = [*pipe(), *pipe()]
+    driver = Nobody()
+    stream = PipeStream(cast(Driver, driver), Bounds())
+    await stream.connect(ends[0], ends[3])
+    assert [fcntl.fcntl(end, 1032) for end in ends] == [256 * 1024] * 4  # F_GETPIPE_SZ
+    stream.abort()
+    await driver.lost.wait()
+    ends[1].close()
+    ends[2].close()

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from rshell.aio import timeout
 from rshell.client.links import ClientLink
 from rshell.errors import ConnectError, LinkLost, RshellError, SessionClosed, UntrustedServer
 from rshell.protocol.frames import FrameType, encode_frame
@@ -104,7 +105,7 @@ async def test_a_goodbye_in_records_that_were_put_off_is_heard_before_the_loss_b
             stream._tls.write(encode_frame(200, 1, b""))  # one to skip
         stream._tls.write(encode_frame(FrameType.GOODBYE, 0, Goodbye("done", "bye").to_bytes()))
         stream._transport.write(stream._outgoing.read())
-        async with asyncio.timeout(DEADLINE):
+        async with timeout(DEADLINE):
             await session.server.driver.done.wait()
         assert isinstance(session.server.cause, SessionClosed)
         assert session.server.cause.reason == "bye"
@@ -169,7 +170,7 @@ async def served(make: MakeStream) -> AsyncIterator[tuple[ServerEnd, socket.sock
     """A server's end over TLS, and the raw socket at the other end of it."""
     ours, theirs = connected()
     end = ServerEnd()
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         await asyncio.get_running_loop().connect_accepted_socket(
             lambda: make(end.driver, True), theirs
         )
@@ -273,7 +274,7 @@ async def stranger(
             heard.set_exception(error)
         writer.transport.abort()
 
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
         try:
             yield *server.sockets[0].getsockname()[:2], heard
@@ -368,7 +369,7 @@ async def test_damage_in_the_stream_ends_the_link_and_is_no_data(enciphered: Mak
             await loop.sock_sendall(target, data)
         target.shutdown(socket.SHUT_WR)
 
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         with middle_near, middle_far:
             carriers = [
                 asyncio.ensure_future(carry(middle_near, middle_far)),

@@ -10,7 +10,7 @@ from typing import cast
 
 import pytest
 
-from rshell.aio import Opening
+from rshell.aio import Opening, timeout
 from rshell.channels.shell.messages import CommandBegun, Joined, ShellEnding, Skipped
 from rshell.channels.shell.named.client import ShellWatch, WatchEvent
 from rshell.cli.lasting import run_watch
@@ -79,7 +79,7 @@ async def watch(
     """
     with OwnTerminal(SIZE) as terminal:
         before = terminal.modes()
-        async with asyncio.timeout(DEADLINE):
+        async with timeout(DEADLINE):
             running = asyncio.ensure_future(run_watch(cast(Client, shell), "work"))
             if keys or number:
                 await (when or shell.quiet).wait()

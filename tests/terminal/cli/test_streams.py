@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 
+from rshell.aio import timeout
 from rshell.cli.streams import InputDescriptor
 from rshell.terminal.pty import open_pty
 
@@ -16,7 +16,7 @@ async def test_a_terminal_that_has_gone_is_at_its_end_and_not_broken() -> None:
     try:
         source = InputDescriptor(slave)
         os.write(master, b"line\n")
-        async with asyncio.timeout(DEADLINE):
+        async with timeout(DEADLINE):
             assert await source.read() == b"line\n"
             os.close(master)
             assert [await source.read() for _ in range(2)] == [b"", b""]

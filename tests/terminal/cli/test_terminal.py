@@ -9,6 +9,7 @@ import termios
 
 import pytest
 
+from rshell.aio import timeout
 from rshell.cli.streams import Left
 from rshell.cli.terminal import _WAITING, Terminal
 from rshell.terminal.pty import set_size
@@ -31,7 +32,7 @@ async def test_it_is_raw_inside_and_as_before_after_it_with_modes_undone_and_a_l
     with OwnTerminal(SIZE) as desk:
         before = desk.modes()
         terminal = Terminal()
-        async with asyncio.timeout(DEADLINE):
+        async with timeout(DEADLINE):
             with pytest.raises(KeyError):
                 async with terminal:
                     assert desk.modes() != before
@@ -42,14 +43,14 @@ async def test_it_is_raw_inside_and_as_before_after_it_with_modes_undone_and_a_l
                     raise KeyError
         assert desk.modes() == before
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-        async with asyncio.timeout(DEADLINE):
+        async with timeout(DEADLINE):
             seen = await desk.read_until(b"bye")
         assert seen == b"\x1b[?1000hmid\r\nrshell: ours\r\n\x1b[?1000l\x1b[0mbye"
 
 
 async def test_a_line_without_an_end_is_marked_once() -> None:
     with OwnTerminal(SIZE) as desk:
-        async with asyncio.timeout(DEADLINE), Terminal() as terminal:
+        async with timeout(DEADLINE), Terminal() as terminal:
             await terminal.write(b"mid")
             await terminal.drain()
             terminal.put(terminal.tidy() + terminal.tidy())
@@ -65,7 +66,7 @@ async def test_a_line_without_an_end_is_marked_once() -> None:
 
 async def test_keys_wait_in_the_terminal_until_somebody_listens_and_after() -> None:
     with OwnTerminal(SIZE) as desk:
-        async with asyncio.timeout(DEADLINE), Terminal() as terminal:
+        async with timeout(DEADLINE), Terminal() as terminal:
             os.write(desk.master, b"early")
             await asyncio.sleep(0)
             assert not terminal.waiting
@@ -82,7 +83,7 @@ async def test_keys_wait_in_the_terminal_until_somebody_listens_and_after() -> N
 
 async def test_no_more_keys_are_read_than_may_wait() -> None:
     with OwnTerminal(SIZE) as desk:
-        async with asyncio.timeout(DEADLINE), Terminal() as terminal:
+        async with timeout(DEADLINE), Terminal() as terminal:
             terminal.waiting += bytes(_WAITING - 2)
             terminal.listen()
             os.write(desk.master, b"abc")
@@ -103,7 +104,7 @@ async def test_an_escape_a_signal_and_a_hangup_leave_with_their_status() -> None
             await asyncio.Event().wait()
 
         for cause, status in ((b"~.", 255), (signal.SIGTERM, 143), (signal.SIGHUP, 129)):
-            async with asyncio.timeout(DEADLINE), Terminal() as terminal:
+            async with timeout(DEADLINE), Terminal() as terminal:
                 terminal.listen()
                 if isinstance(cause, bytes):
                     os.write(desk.master, cause)
@@ -116,7 +117,7 @@ async def test_an_escape_a_signal_and_a_hangup_leave_with_their_status() -> None
 
 async def test_the_list_of_escapes_is_shown_and_a_held_tilde_given_back() -> None:
     with OwnTerminal(SIZE) as desk:
-        async with asyncio.timeout(DEADLINE), Terminal() as terminal:
+        async with timeout(DEADLINE), Terminal() as terminal:
             terminal.listen()
             os.write(desk.master, b"~?")
             await desk.read_until(b"send one ~\r\n")
@@ -128,7 +129,7 @@ async def test_the_list_of_escapes_is_shown_and_a_held_tilde_given_back() -> Non
 async def test_a_new_size_is_told_once() -> None:
     with OwnTerminal(SIZE) as desk:
         sizes: list[TerminalSize] = []
-        async with asyncio.timeout(DEADLINE), Terminal() as terminal:
+        async with timeout(DEADLINE), Terminal() as terminal:
             assert terminal.size == SIZE
             terminal.on_resize = sizes.append
             terminal.check_size()
@@ -148,7 +149,7 @@ async def test_who_goes_on_after_a_stop_finds_it_raw_its_modes_set_and_the_progr
     monkeypatch.setattr("rshell.cli.terminal._NUDGE", 0.001)
     with OwnTerminal(SIZE) as desk:
         before, sizes = termios.tcgetattr(0), list[TerminalSize]()
-        async with asyncio.timeout(DEADLINE), Terminal() as terminal:
+        async with timeout(DEADLINE), Terminal() as terminal:
             raw = desk.modes()
             terminal.on_resize = sizes.append
             await terminal.write(b"\x1b[?1049h")
@@ -175,5 +176,5 @@ async def test_a_terminal_that_has_gone_raises_nothing() -> None:
         os.close(writing)
         terminal.put(b"lost")
         terminal.say("lost")
-        async with asyncio.timeout(DEADLINE):
+        async with timeout(DEADLINE):
             await terminal.output.finish(b"lost")

@@ -5,22 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tests.support.terminal import CTRL, ENTER, Person, at_terminal
-
-OWN = ("--local", "--prompt", "own")
+from tests.support.own_prompt import OWN, enter, ours
+from tests.support.terminal import CTRL, ENTER, at_terminal
 
 
 def profile(text: str) -> None:
     Path(os.environ["HOME"], ".bash_profile").write_text(text)
-
-
-async def enter(person: Person, command: str, prompt: str) -> None:
-    """Type a command and wait for the next prompt, which is `prompt`."""
-    count = person.prompts + 1
-    person.send(command + ENTER)
-    await person.wait_for(
-        lambda: person.prompts >= count and person.line == prompt, f"{prompt!r} after {command!r}"
-    )
 
 
 async def test_the_prompt_is_the_shells_own() -> None:
@@ -40,12 +30,6 @@ async def test_the_prompt_is_the_shells_own() -> None:
         await enter(person, "PS1='\\e[5Cx> '", ours("/usr"))
         assert person.screen.title.endswith(": /usr")
         await enter(person, "PS1='now> '", "now> ")
-
-
-def ours(cwd: str) -> str:
-    host, sign = os.uname().nodename, "#" if os.getuid() == 0 else "$"
-    user = "root" if os.getuid() == 0 else os.environ["USER"]
-    return f"{user}@{host}:{cwd} {sign} "
 
 
 async def test_marks_and_the_title_come_in_order_and_those_of_the_shell_do_not() -> None:

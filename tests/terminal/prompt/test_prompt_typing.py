@@ -227,17 +227,20 @@ async def completed(person: Person, typed: str, becomes: str) -> None:
 async def test_commands_paths_variables_and_users_are_completed(home: Path) -> None:
     (home / "a directory with blanks").mkdir()
     (home / "a directory with blanks" / 'it\'s "here"').touch()
-    (home / ".bashrc").write_text(
+    (home / ".bash_profile").write_text(
         "only_my_function() { :; }\nalias only-my-alias=true\nonly_my_variable=1\n"
         "_mine() { COMPREPLY=($(compgen -W 'alpha beta' -- \"$2\")); }\n"
         'mine() { echo "mine: $*"; }; complete -F _mine mine\n'
+        "_here() { local IFS=$'\\n'; compopt -o filenames; COMPREPLY=($(compgen -f -- \"$2\")); }\n"
+        "complete -F _here here\n"
     )
     async with at_prompt() as person:
         await completed(person, "only_my_f", "only_my_function ")
         await completed(person, "only-my-a", "only-my-alias ")
         await completed(person, "echo $only_my_v", "echo $only_my_variable")
-        await completed(person, "echo ~roo", "echo ~root")
+        await completed(person, "echo ~roo", "echo ~root/")
         await completed(person, "mine al", "mine alpha ")
+        await completed(person, "here a", "here a\\ directory\\ with\\ blanks/")
         await completed(person, "ls a\\ dir", "ls a\\ directory\\ with\\ blanks/")
         await completed(person, "ls 'a dir", "ls 'a directory with blanks/")
         await completed(person, 'ls "a dir', 'ls "a directory with blanks/')
@@ -275,7 +278,7 @@ async def asked(person: Person, trace: Path) -> None:
 
 
 async def test_a_slow_completion_neither_blocks_typing_nor_the_next_command(home: Path) -> None:
-    (home / ".bashrc").write_text(SLOW)
+    (home / ".bash_profile").write_text(SLOW)
     async with at_prompt() as person:
         person.send("slow a")
         await asked(person, home / "asked")
@@ -283,6 +286,7 @@ async def test_a_slow_completion_neither_blocks_typing_nor_the_next_command(home
         await person.wait_for(lambda: person.line.endswith("slow ab"))
         person.send(ENTER)
         await person.wait_for("slow: ab")
+        assert not any("completing" in line or "^C" in line for line in person.display)
         await person.prompt(2)
         assert await person.run("echo $kept") == ["kept"]
         for _ in range(3):
@@ -293,7 +297,7 @@ async def test_a_slow_completion_neither_blocks_typing_nor_the_next_command(home
 async def test_a_completion_that_cannot_be_interrupted_costs_the_shell_not_the_session(
     home: Path,
 ) -> None:
-    (home / ".bashrc").write_text(
+    (home / ".bash_profile").write_text(
         "_stuck() { trap '' INT; touch asked; while :; do :; done; }; complete -F _stuck stuck\n"
     )
     async with at_prompt() as person:
@@ -305,7 +309,7 @@ async def test_a_completion_that_cannot_be_interrupted_costs_the_shell_not_the_s
 
 
 async def test_a_completion_that_changes_the_shell_or_prints_harms_nothing(home: Path) -> None:
-    (home / ".bashrc").write_text(
+    (home / ".bash_profile").write_text(
         "_odd() { echo printed; echo bad >&2; cd /; exec 9>&-; set -u; COMPREPLY=(fine); }\n"
         "complete -F _odd odd\n"
     )

@@ -15,13 +15,14 @@ from tests.support.terminal import CTRL, ENTER, at_prompt
 
 async def test_the_prompt_outlives_what_meddles_with_it() -> None:
     async with at_prompt() as person:
-        for command in (
-            "exec 9>&-; exec 6<&-",
-            "PS1='mine> '; PROMPT_COMMAND='echo mine'",
-            "set -u",
+        for command, shown in (
+            ("exec 9>&-; exec 6<&-", []),
+            ("PS1='mine> '; PROMPT_COMMAND='echo mine'", ["mine"]),
+            ("set -u", ["mine"]),
+            ("unset PROMPT_COMMAND", []),
         ):
             await person.run(command)
-            assert (await person.run("echo al''ive"))[-1] == "alive"
+            assert await person.run("echo al''ive") == ["alive", *shown]
 
 
 async def test_prompts_that_are_readonly_complain_of_nothing() -> None:
@@ -31,7 +32,7 @@ async def test_prompts_that_are_readonly_complain_of_nothing() -> None:
         assert await person.run("false; echo $?") == ["1"]
 
 
-async def test_hooks_of_zsh_are_not_run_for_our_own_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_hooks_of_zsh_run_once_for_each_line(monkeypatch: pytest.MonkeyPatch) -> None:
     program = shutil.which("zsh")
     if program is None:
         pytest.skip("needs zsh")
@@ -40,7 +41,7 @@ async def test_hooks_of_zsh_are_not_run_for_our_own_lines(monkeypatch: pytest.Mo
         "precmd() { print PRECMD }\npreexec() { print PREEXEC $1 }\n"
     )
     async with at_prompt() as person:
-        assert await person.run("echo one") == ["one"]
+        assert await person.run("echo one") == ["PREEXEC echo one", "one", "PRECMD"]
 
 
 async def test_a_trap_for_debug_prints_and_harms_nothing() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from rshell.cli.config import Config, load_config
 from rshell.errors import ConfigurationError
 from rshell.security.files import config_directory
+from tests.support.rows import row
 
 
 def test_an_absent_file_is_an_empty_one(tmp_path: Path) -> None:
@@ -23,6 +25,27 @@ def test_the_default_host() -> None:
     assert load_config() == Config(default_host="web:7000")
 
 
+LINES = [
+    (r'default_host="web"', Config("web")),
+    ("\tdefault_host  =\t'a\\b # \"c'  # d\r", Config('a\\b # "c')),
+    (r'default_host = "a\\\"\t#é"#', Config('a\\"\t#é')),
+    ("marks = false#", Config(marks=False)),
+    (" # marks = false", Config()),
+]
+
+
+def test_a_line_is_read_as_toml_would(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    for line, config in LINES:
+        path.write_bytes(f"\n{line}\n\n".encode())
+        with row(line):
+            assert load_config(path) == config
+            if sys.version_info >= (3, 11):
+                import tomllib
+
+                assert Config(**tomllib.loads(path.read_text())) == config
+
+
 MISTAKES = [
     (b"default_hots = 'x'", "unknown key 'default_hots'"),
     (b"default_host = 7", "must be a string"),
@@ -31,8 +54,16 @@ MISTAKES = [
     (b"prompt = []", 'must be "own" or "rshell"'),
     (b"marks = 1", "must be true or false"),
     (b"up_searches = 'no'", "must be true or false"),
-    (b"default_host =", "is not TOML"),
-    (b"\xff\xfe", "is not TOML"),
+    (b"default_host = web:7000", "must be a string"),
+    (b"default_host =", "line 1 of .* is not understood: 'default_host ='"),
+    (b"# one\n[hosts]", "line 2 of .* is not understood: '\\[hosts\\]'"),
+    (b"default_host", "not understood"),
+    (b"default_host = 'x", "not understood"),
+    (b"default_host = 'x' y", "not understood"),
+    (b"default_host = 'x'marks = true", "not understood"),
+    (b'default_host = "\\q"', "not understood"),
+    (b"marks = true\nmarks = true", "the key 'marks' twice"),
+    (b"\xff\xfe", "is not UTF-8 text"),
 ]
 
 

@@ -8,9 +8,6 @@ from typing import Any
 import pytest
 
 from rshell.cli.options import (
-    _LONG,
-    _SHORT,
-    HELP,
     JobOptions,
     NamedShellOptions,
     Options,
@@ -18,6 +15,7 @@ from rshell.cli.options import (
     parse,
     require_terminal,
 )
+from rshell.cli.usage import HELP, LONG, SHORT
 from rshell.errors import AddressError, ConfigurationError
 from rshell.reach.ways import Way
 from rshell.security.files import config_directory
@@ -148,7 +146,7 @@ NONSENSE = [
     (["--jobs", "--via", "x"], "the server of --via ends with this client"),
     (["h", "--background"], "--background goes with --local and --via"),
     (["h", "--no-background"], "--no-background is for a way in"),
-    (["--local", "--doctor"], "--doctor is for a way in"),
+    (["h", "--doctor"], "--doctor is for a way in"),
     (["h", "--bootstrap"], "--bootstrap goes with --via"),
     (["ssh://h", "-p", "22"], "--port goes with a host"),
     (["ssh://h", "--ca", "system"], "a way in 'ssh://h' does not go with --ca"),
@@ -242,7 +240,7 @@ def test_without_a_home_there_is_no_config_and_the_rest_works(
 ) -> None:
     for name in ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"):
         monkeypatch.delenv(name)
-    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as with no passwd entry
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)  # as with no passwd entry
     with pytest.raises(ConfigurationError, match="Set HOME"):
         config_directory()
     assert parse([]).address == Address("localhost", 7000)
@@ -309,8 +307,8 @@ def test_what_is_for_the_prompt_needs_one(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_help_names_every_option() -> None:
-    for name in _LONG:
+    for name in LONG:
         assert f"--{name.rstrip('=')}" in HELP
-    for letter in set(_SHORT) - set(":vhlf"):  # the long names of these are there
+    for letter in set(SHORT) - set(":vhlf"):  # the long names of these are there
         assert re.search(rf"^  -{letter}\b", HELP, re.MULTILINE), letter
     assert all(len(line) <= 100 for line in HELP.splitlines())

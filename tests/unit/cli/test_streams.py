@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from rshell.aio import timeout
 from rshell.cli.standard import StreamError
 from rshell.cli.streams import (
     _BEHIND,
@@ -44,7 +45,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def read_all(source: InputDescriptor) -> bytes:
     collected = bytearray()
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         while block := await source.read():
             assert len(block) <= BLOCK
             collected += block
@@ -87,7 +88,7 @@ async def test_a_descriptor_that_others_made_non_blocking_has_not_ended(
     source = InputDescriptor(pipe[0])
     waiting = asyncio.ensure_future(source.read())
     sent = asyncio.get_running_loop().run_in_executor(None, os.write, pipe[1], b"late")
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         assert await waiting == b"late"
     await sent
     os.close(pipe[1])
@@ -107,7 +108,7 @@ async def test_a_read_that_fails_is_not_the_end(tmp_path: Path) -> None:
         ):
             source = InputDescriptor(fd)
             for _ in range(2):
-                async with asyncio.timeout(DEADLINE):
+                async with timeout(DEADLINE):
                     with pytest.raises(StreamError, match="can't read") as caught:
                         await source.read()
                 assert caught.value.errno == number
@@ -143,7 +144,7 @@ async def test_what_fails_in_a_thread_is_seen_by_who_waits_for_it(
 
     monkeypatch.setattr("rshell.cli.streams.read_some", fail)
     monkeypatch.setattr("rshell.cli.streams.write_some", fail)
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         with pytest.raises(MemoryError):
             await InputDescriptor(pipe[0]).read()
         output = OutputDescriptor(pipe[1])
@@ -160,7 +161,7 @@ async def test_an_optional_output_that_fails_is_dropped_and_holds_nobody_up(
     try:
         for fd in (pipe[1], full):
             output = OutputDescriptor(fd, is_optional=True)
-            async with asyncio.timeout(DEADLINE):
+            async with timeout(DEADLINE):
                 for _ in range(20):
                     await output.write(bytes(BLOCK))
                 await output.drain()
@@ -180,7 +181,7 @@ async def test_blocks_are_written_in_order_and_waited_for(pipe: tuple[int, int])
         await output.drain()
         os.close(pipe[1])
 
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         writing = asyncio.ensure_future(write())
         assert await read_all(InputDescriptor(pipe[0])) == b"".join(data)
         await writing
@@ -240,7 +241,7 @@ async def test_a_non_blocking_output_is_waited_for(pipe: tuple[int, int]) -> Non
     data = b"y" * (4 * BLOCK)
     await output.write(data)
     reading = asyncio.ensure_future(read_all(InputDescriptor(pipe[0])))
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         await output.drain()
         os.close(pipe[1])
         assert await reading == data
@@ -257,7 +258,7 @@ async def test_the_last_word_is_not_overtaken(pipe: tuple[int, int]) -> None:
     data = bytes(BLOCK)
     for _ in range(4):
         await output.write(data)
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         finishing = asyncio.ensure_future(output.finish(b"last"))
         source = InputDescriptor(pipe[0])
         rest = 4 * BLOCK
@@ -278,7 +279,7 @@ async def test_a_reader_that_is_slow_goes_without_the_rest_and_gets_the_last_wor
     output = OutputDescriptor(pipe[1])
     for _ in range(3):
         await output.write(bytes(BLOCK))
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         await output.finish()
         monkeypatch.setattr("rshell.cli.streams._LAST_SECONDS", DEADLINE)
         finishing = asyncio.create_task(output.finish(b"last"))
@@ -313,11 +314,11 @@ async def test_the_last_word_waits_for_no_reader_that_is_stuck(
     output = OutputDescriptor(pipe[1])
     for _ in range(5):  # more than the largest pipe takes
         await output.write(bytes(BLOCK))
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         await output.finish(b"last")
     os.set_blocking(pipe[0], False)
     written = bytearray()
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         while output._pending:  # it may be stuck in a write
             with suppress(BlockingIOError):
                 written += os.read(pipe[0], BLOCK)
@@ -335,7 +336,7 @@ async def test_lines_of_ours_are_in_order_and_dropped_where_nobody_reads(
     await output.write(b"one ")
     output.say(b"two ")
     await output.write(b"three")
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         await output.drain()
         assert os.read(pipe[0], 100) == b"one two three"
         line = bytes(BLOCK)
@@ -361,7 +362,7 @@ async def test_a_handler_is_called_and_taken_away() -> None:
     ):
         for number, name in ((signal.SIGUSR2, "two"), (signal.SIGUSR1, "one")):
             os.kill(os.getpid(), number)
-            async with asyncio.timeout(DEADLINE):
+            async with timeout(DEADLINE):
                 assert await came.get() == name
     assert signal.getsignal(signal.SIGUSR1) is before is signal.SIG_DFL
 
@@ -378,7 +379,7 @@ async def test_stretches_nest_and_are_taken_back_from_others() -> None:
 
     async def send() -> str:
         os.kill(os.getpid(), signal.SIGUSR1)
-        async with asyncio.timeout(DEADLINE):
+        async with timeout(DEADLINE):
             return await came.get()
 
     with on_signals({signal.SIGUSR1: lambda: came.put_nowait("outer")}):
@@ -417,7 +418,7 @@ async def test_a_signal_leaves_with_its_number_and_what_was_at_work_is_cancelled
 
     leaving, told = Leaving(), list[BaseException]()
     leaving.on_leave = told.append
-    async with asyncio.timeout(DEADLINE), leaving:
+    async with timeout(DEADLINE), leaving:
         working = asyncio.ensure_future(leaving.unless_left(work()))
         await begun.wait()
         leaving.leave(Left(7))
@@ -432,7 +433,7 @@ async def test_a_signal_leaves_with_its_number_and_what_was_at_work_is_cancelled
 async def test_every_signal_that_ends_us_leaves_with_its_number() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         before = signal.getsignal(number)
-        async with asyncio.timeout(DEADLINE), Leaving() as leaving:
+        async with timeout(DEADLINE), Leaving() as leaving:
             os.kill(os.getpid(), number)
             with pytest.raises(Left, match=number.name) as caught:
                 await leaving.unless_left(asyncio.sleep(DEADLINE))
@@ -442,7 +443,7 @@ async def test_every_signal_that_ends_us_leaves_with_its_number() -> None:
 
 async def test_an_interrupt_can_be_for_somebody_else() -> None:
     came = asyncio.Event()
-    async with asyncio.timeout(DEADLINE), Leaving() as leaving:
+    async with timeout(DEADLINE), Leaving() as leaving:
         leaving.on_interrupt = came.set
         os.kill(os.getpid(), signal.SIGINT)
         await leaving.unless_left(came.wait())

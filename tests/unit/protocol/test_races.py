@@ -100,7 +100,7 @@ class Side:
             self.known.append(event.channel)
             return
         assert isinstance(
-            event, ChannelOpened | DataReceived | EofReceived | MessageReceived | ChannelClosed
+            event, (ChannelOpened, DataReceived, EofReceived, MessageReceived, ChannelClosed)
         )
         number = event.channel.number
         assert number not in self.silent, f"{event} after our own end"

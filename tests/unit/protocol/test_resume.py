@@ -228,7 +228,7 @@ def test_a_server_that_does_not_fit_ends_the_link() -> None:
             event = only(link.receive_data(frame(FrameType.ATTACHED, 0, reply), 0.0))
             assert isinstance(event, LinkClosed)
             assert type(event.cause) is cause
-            assert isinstance(event.cause, ResumeFailed | RemoteProtocolError)
+            assert isinstance(event.cause, (ResumeFailed, RemoteProtocolError))
             assert event.cause.code == code
             assert session.secret == "secret-1"
             assert take_types(link) == [FrameType.GOODBYE]

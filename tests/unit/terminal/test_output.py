@@ -208,3 +208,17 @@ def test_long_text_is_cut_and_says_so() -> None:
 
 def test_a_megabyte_is_not_looked_at_beyond_the_limit() -> None:
     assert printable("\x1b" * 1_000_000, limit=1) == "\\x1b..."
+
+
+def test_what_leaves_the_cursor_in_place_begins_and_ends_no_line() -> None:
+    tracker = ModeTracker()
+    for block, expected in (
+        (b"\x1b[0m\x1b]0;title\x07", False),
+        (b"red", True),
+        (b"\x1b[0m\x1b[?25h\r", True),
+        (b"a line\r\n\x1b[m\x1b[K", False),
+        (b"\x1b[5C", True),
+        (b"\n" + b"\x1b[m" * 100, True),  # more than is looked at
+    ):
+        tracker.feed(block)
+        assert tracker.mid_line is expected, block

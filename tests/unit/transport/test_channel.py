@@ -505,7 +505,7 @@ async def test_what_was_sent_and_what_was_read_are_told_apart() -> None:
 
 async def test_a_channel_is_settled_once_all_has_arrived() -> None:
     stage = Stage()
-    async with memory_session(stage.serve) as session:
+    async with memory_session(stage.serve, limits=Bounds(ack_seconds=0.05)) as session:
         await session.open()
         await stage.began.wait()
         [server] = stage.channels

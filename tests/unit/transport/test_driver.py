@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from rshell.aio import timeout
 from rshell.errors import LinkLost, RemoteProtocolError, SessionClosed, UntrustedServer
 from rshell.protocol.frames import FrameType
 from rshell.protocol.login import LinkClosed, Stage
@@ -237,7 +238,7 @@ async def test_a_login_that_does_not_come_is_given_up() -> None:
     quiet, _ = lone_server()
     _, stream = join_in_memory(driver, quiet)
     stream.is_held = True
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         await driver.done.wait()  # also because the other end does not take the GOODBYE
         await quiet.done.wait()
     assert isinstance(driver.link.error, RemoteProtocolError)
@@ -490,7 +491,7 @@ async def test_a_failure_in_its_turn_drops_the_link_and_hangs_nobody() -> None:
     driver.receive_data(memoryview(data))
     driver.receive_data(memoryview(data))
     driver.receive_eof()
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         await until(lambda: "abort" in stream.did)
         driver.stream_lost(None)
         await driver.done.wait()

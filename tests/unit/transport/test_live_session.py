@@ -265,7 +265,7 @@ async def test_a_stalled_channel_does_not_hold_up_another() -> None:
         assert await lively.stream(0).readexactly(8 * MIB) == bytes(8 * MIB)
         await writing
         assert not any(flood.done() for flood in floods)
-        for channel, flood in zip(stalled, floods, strict=True):
+        for channel, flood in zip(stalled, floods):
             channel.reset("cancelled", "enough")
             with pytest.raises(ChannelReset):
                 await flood

@@ -171,7 +171,7 @@ class NamedShell:
             self.detach(attachment)
             raise ChannelRefused("failed", f"the reply does not fit: {error}") from error
         context.audit("shell-attached", self._facts(channel))
-        if size == self._size and self.shell.running is not None:
+        if size == self._size and self.shell.running is not None and not is_new:
             self._nudge()
         else:
             self.resize(size)
@@ -312,9 +312,8 @@ class NamedShell:
         self.shell.resume()
 
     def _done(self, done: ShellEnding) -> None:
-        self._write(
-            "shell-restarted" if done.restarted and not done.number else "ended", done.facts()
-        )
+        if done.number or done.restarted:  # else its startup files ended, which are no command
+            self._write("ended" if done.number else "shell-restarted", done.facts())
         self._modes.reset()  # as every front end does when a program has ended
         self._last = done.replace(stdout=0, stderr=0, taken=0, unread="")
         self._last_position = self.ring.end

@@ -20,7 +20,7 @@ from rshell.channels.shell.completion import CANDIDATES, find_word
 from rshell.channels.shell.messages import Completions
 
 CUT = 200_000  # characters of a line; the hooks report no more
-_OPTION = re.compile(r"([-+])o (\w+)")
+_OPTION = re.compile(r"([-+])o\s(\w+)")  # a blank, or a newline by IFS
 _ACTIONS = re.compile(r" -(?:[dfG]|A (?:file|directory)) ")
 _FALLBACKS = {"default", "bashdefault", "dirnames", "plusdirs"}
 _BLANK = re.compile(r"(?:[^\\'\" ]|\\.|'[^']*'?|\"(?:[^\\\"]|\\.)*\"?)+", re.DOTALL)

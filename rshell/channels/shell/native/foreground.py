@@ -17,7 +17,8 @@ from pathlib import Path
 
 from rshell.execution.piped_process import PipedProcess
 
-_SOON, _LATER = 0.05, 1.0  # seconds
+LOOK_SECONDS = 0.002  # between two looks at whether a line editor has left
+_SOON, _LATER, _LEAVING = 0.05, 1.0, 0.05  # seconds
 
 
 class Seen(enum.Enum):
@@ -37,10 +38,25 @@ class Foreground:
         self._timer: asyncio.TimerHandle | None = None
         self._sees_editor = False
         self._known = b""  # what runs while the shell itself does
+        self._leaves_by = 0.0  # by the loop's clock
 
     def know(self) -> None:
         """What runs now is the shell."""
         self._known = self._known or self._what_runs()
+
+    def begin_leaving(self) -> None:
+        """The shell's line editor has ended its echo."""
+        self._leaves_by = asyncio.get_running_loop().time() + _LEAVING
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether it has yet to give the terminal its modes back, a moment after its echo.
+
+        Keys would not be echoed meanwhile, nor would Enter end a line. The user may have the
+        terminal raw for commands as well: it does not take longer than a moment.
+        """
+        is_recent = asyncio.get_running_loop().time() < self._leaves_by
+        return is_recent and is_raw(self._piped.terminal)
 
     def look_soon(self, sees_editor: bool, *, is_known: bool) -> None:
         """Look in a while, and sooner at a line editor that begins once the shell `is_known`."""
@@ -68,13 +84,19 @@ class Foreground:
         if program and is_other:
             self._on_seen(Seen.OTHER)
             return
+        if self._sees_editor and self.is_editor():
+            self._on_seen(Seen.EDITOR)
+
+    def is_editor(self) -> bool:
+        """Whether the shell itself reads the terminal key by key now."""
+        master = self._piped.terminal
+        if self._known and self._what_runs() != self._known:
+            return False
         try:
             is_shell = os.tcgetpgrp(master) == self._piped.process.pid
-            is_reading = not termios.tcgetattr(master)[3] & termios.ICANON
-        except (OSError, termios.error):
-            return  # the terminal has gone
-        if self._sees_editor and is_shell and is_reading:
-            self._on_seen(Seen.EDITOR)
+            return is_shell and is_raw(master)
+        except OSError:
+            return False  # the terminal has gone
 
     def _what_runs(self) -> bytes:
         """Return what the kernel says of the program in the shell's process; b"" if it does not."""
@@ -82,3 +104,11 @@ class Foreground:
             return Path(f"/proc/{self._piped.process.pid}/cmdline").read_bytes()
         except OSError:
             return b""
+
+
+def is_raw(terminal: int) -> bool:
+    """Whether a terminal hands keys on one by one, as to a line editor; no if it has gone."""
+    try:
+        return terminal >= 0 and not termios.tcgetattr(terminal)[3] & termios.ICANON
+    except termios.error:
+        return False

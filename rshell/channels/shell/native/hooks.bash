@@ -14,6 +14,8 @@
 #   the last argument of a widget's last command.
 # - bash-preexec takes the first command behind its last hook for the user's, unless the command
 #   is in PROMPT_COMMAND, between two `;`: hence the strange `/dev/null`.
+# - The probe may come in the middle of a text that is not finished. The parser is not at the
+#   beginning of a command then, and knows no `{` there but behind a newline.
 # - While a question is worked on, stdout and stderr are /dev/null, for the line editor draws as
 #   well. An interrupt gets the shell to its next prompt: there `__rs_unmute` stands first.
 # - An interrupt that kills a program of a completion lets that go on, and leaves the terminal as
@@ -23,7 +25,7 @@
 __rs_at=7770  # the first index in PROMPT_COMMAND that we use
 __rs_element='{ __rs_report; } >"/dev/${__rs_no:+;__rs_report;}null" 2>&1'
 __rs_has_array=$((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 501))
-__rs_hidden= __rs_err= __rs_traced=
+__rs_hidden= __rs_err= __rs_off= __rs_verify=
 
 __rs_return() { builtin return "$1"; }
 
@@ -34,21 +36,42 @@ __rs_first() {
   [[ $- == *e* ]] || builtin return "$__rs_status"
 }
 
+# Have back what nothing can be reported without.
+__rs_enable() {
+  __rs_able=
+  builtin printf -v __rs_able x || :
+  if [[ ! $__rs_able ]]; then
+    unset -f builtin
+    enable builtin
+  fi
+  builtin enable printf read
+}
+
 # At the prompt: report, and wait until told to go on.
 __rs_report() {
-  builtin local "__rs_now=$?" "__rs_last=$_"
-  if [[ $__rs_traced ]]; then __rs_traced=; builtin set -x; fi
-  builtin local "__rs_flags=$-" __rs_mode=emacs __rs_go=
+  __rs_now=$? __rs_last=$_
+  __rs_enable
+  builtin local "__rs_now=$__rs_now" "__rs_last=$__rs_last"
+  __rs_restore
+  builtin local "__rs_flags=$-" "__rs_mode=emacs" "__rs_go=" "__rs_shown"  # see `set -k`
   # Without a line editor there is nobody to take a line: it is used as it is until it has one.
   if [[ ! -o vi && ! -o emacs ]]; then builtin return 0; fi
-  builtin local -; builtin set +efuvx
+  builtin local -; builtin set +efkuvx
   if ((__rs_has_array)); then __rs_arg=$__rs_last; else __rs_now=$__rs_status; fi
   if [[ -o vi ]]; then __rs_mode=vi; fi
+  if [[ $__rs_verify ]]; then __rs_verify=; builtin shopt -s histverify; fi
   if [[ $__rs_options ]]; then builtin unset -f compopt; __rs_options=; fi
   if [[ -v PS1 || ! $__rs_hidden ]]; then __rs_ps1=$PS1; fi
   __rs_number='\#' __rs_number=${__rs_number@P}
-  __rs_return "$__rs_now"
-  builtin printf '%s\0' S 6 "$__rs_now" "$__rs_flags" "$__rs_mode" "$PWD" "${__rs_ps1@P}" "" \
+  __rs_shown=$__rs_ps1
+  # bash counts one command less in a prompt that is expanded like this.
+  if [[ $__rs_shown == *'\'[#!]* && $__rs_shown != *'\\'[#!]* ]]; then
+    __rs_shown=${__rs_shown//'\#'/$((__rs_number + 1))}
+    __rs_shown=${__rs_shown//'\!'/${HISTCMD-'\!'}}
+  fi
+  __rs_return "$__rs_now" "$__rs_arg"
+  { __rs_shown=${__rs_shown@P}; } 2>&0
+  builtin printf '%s\0' S 6 "$__rs_now" "$__rs_flags" "$__rs_mode" "$PWD" "$__rs_shown" "" \
     >"$__rs_dir/out"
   while [[ $__rs_go != go ]]; do
     IFS= builtin read -r -d '' __rs_go <"$__rs_dir/in" || builtin break
@@ -108,18 +131,30 @@ __rs_is_hooked() {
 
 # Key: the next line is what we are told.
 __rs_take() {
-  builtin local -; builtin set +efuvx
+  builtin local -; builtin set +efkuvx
   __rs_show
+  # An expanded line would come back to an editor that nobody sees.
+  if builtin shopt -q histverify; then builtin shopt -u histverify; __rs_verify=x; fi
   IFS= builtin read -r -d '' READLINE_LINE <"$__rs_dir/in"
-  READLINE_POINT=${#READLINE_LINE}
+  READLINE_POINT=${#READLINE_LINE} __rs_line=$READLINE_LINE
+}
+
+# Whether no command has run because the line wants more: its history can be expanded.
+__rs_is_unfinished() {
+  __rs_is_hooked && { [[ ! -o histexpand ]] || (builtin history -p "$__rs_line"); }
 }
 
 # Key: the shell may be at its prompt without a report, because the hooks are gone, or because an
-# expansion of history has failed, so that no command has run. Else this is a `read -e`.
+# expansion of history has failed, so that no command has run. Else this is a `read -e`, or the
+# prompt for more.
 __rs_probe() {
-  builtin local - __rs_count='\#'; builtin set +efuvx
-  if ((BASH_SUBSHELL)); then builtin return 0; fi
-  if __rs_is_hooked && [[ ${__rs_count@P} != "$__rs_number" ]]; then builtin return 0; fi
+  __rs_arg=$_
+  builtin local - "__rs_count=\#"; builtin set +efkuvx
+  if ((BASH_SUBSHELL)) || { __rs_is_hooked && [[ ${__rs_count@P} != "$__rs_number" ]]; } ||
+    __rs_is_unfinished; then
+    builtin printf '%s\0' K 0 >"$__rs_dir/out"
+    builtin return 0
+  fi
   __rs_hook
   builtin printf '%s\0' L 0 >"$__rs_dir/out"
 }
@@ -127,18 +162,26 @@ __rs_probe() {
 # Keys: a question. The line editor itself completes what is put into its line; then the line is
 # the answer.
 __rs_ask() {
-  if [[ $- == *x* ]]; then __rs_traced=x; builtin set +x; fi
-  builtin local -; builtin set +efuv
+  # Completion functions are written without these; `set -e` would end the shell at one that fails.
+  __rs_off+=${-//[!eux]/}
+  if [[ $__rs_off ]]; then builtin set "+$__rs_off"; fi
+  builtin local -; builtin set +fkv
   { IFS= builtin read -r -d '' __rs_kind; IFS= builtin read -r -d '' __rs_question
     IFS= builtin read -r -d '' __rs_text; } <"$__rs_dir/in"
   __rs_show
   if [[ $__rs_kind != complete ]]; then __rs_bind '"\e[7778~": set-mark'; builtin return 0; fi
+  __rs_bind '"\e[7778~": insert-completions'  # again, where a question for names was interrupted
   __rs_options=-
   if ! builtin declare -F compopt; then
-    compopt() { __rs_options+=" $*"; builtin compopt "$@"; }
+    compopt() { builtin local 'IFS= '; __rs_options+=" $*"; builtin compopt "$@"; }
   fi
   __rs_hook __rs_unmute
   READLINE_LINE=$__rs_text READLINE_POINT=${#__rs_text}
+}
+__rs_restore() {
+  builtin local "__rs_on=$__rs_off"
+  __rs_off=
+  if [[ $__rs_on ]]; then builtin set "-$__rs_on"; fi
 }
 __rs_mute() {
   if __rs_is_muting; then exec {__rs_out}>&1 {__rs_err}>&2 >/dev/null 2>&1; fi
@@ -151,7 +194,7 @@ __rs_unmute() {
   fi
 }
 __rs_answer() {
-  builtin local - IFS=$' \t\n'; builtin set +euvx -f
+  builtin local - IFS=$' \t\n'; builtin set +ekuvx -f
   if [[ $__rs_kind == complete ]]; then __rs_answer_complete; else __rs_answer_names; fi
   if [[ $__rs_options ]]; then builtin unset -f compopt; __rs_options=; fi
   __rs_hook
@@ -185,11 +228,11 @@ __rs_bind() {
   for __rs_map in emacs vi-insert vi-command; do builtin bind -m "$__rs_map" "$@"; done
 }
 __rs_install() {
-  builtin local -; builtin set +efuvx
+  builtin local -; builtin set +efkuvx
   __rs_bind -x '"\e[7774~": { __rs_take; } >/dev/null 2>&1; __rs_keep "$__rs_arg"'
   __rs_bind '"\e[7775~": accept-line'
   __rs_bind '"\e[7771~": "\e[7774~\e[7775~"'
-  __rs_bind -x '"\e[7772~": { __rs_probe; } >/dev/null 2>&1; __rs_keep "$__rs_arg"'
+  __rs_bind -x '"\e[7772~": '$'\n''{ __rs_probe; } >/dev/null 2>&1; __rs_keep "$__rs_arg"'
   __rs_bind -x '"\e[7776~": { __rs_ask; } >/dev/null 2>&1; __rs_mute "$__rs_arg"'
   __rs_bind '"\e[7778~": insert-completions'
   __rs_bind -x '"\e[7779~": { __rs_answer; } >/dev/null 2>&1; __rs_end "$__rs_arg"'
@@ -199,7 +242,7 @@ __rs_install() {
 __rs_keep() { builtin return 0; }
 __rs_end() {
   __rs_unmute
-  if [[ $__rs_traced ]]; then __rs_traced=; builtin set -x; fi
+  __rs_restore
 }
 
 __rs_dir=$RSHELL_DIR
@@ -213,6 +256,9 @@ if [[ ! -o posix && ${HISTFILE@a} != *x* && $HISTFILE == ~/.sh_history ]]; then
   HISTFILE=~/.bash_history
 fi
 if [[ ! -o posix && ${MAILCHECK@a} != *x* && $MAILCHECK == 600 ]]; then MAILCHECK=60; fi
+# Also before the user's files: they may be interrupted, or make PROMPT_COMMAND readonly.
+{ __rs_install; } >/dev/null 2>&1
+builtin printf 'H\0000\0' >"$__rs_dir/out"
 # One command, so that `set -v` in a startup file prints none of it; and no function, in which
 # their variables would be local. With `|| :` none of them ends the shell by `set -e`.
 {

@@ -16,38 +16,43 @@
 set -q RSHELL_DIR; and set -g __rs_dir $RSHELL_DIR
 set -e RSHELL_DIR
 set -g __rs_idle
+set -g __rs_start 1
 
 function __rs_status
     return $argv[1]
 end
 
-# $pipestatus can't be set but by a pipeline, which starts no process here.
+# $pipestatus can't be set but by a pipeline, which starts no process here. Where $status is not
+# that of its last part, there was a `not` in front.
 function __rs_render
-    eval (string join ' | ' '__rs_status '$__rs_pipes)\n$argv[1]
+    set -l not ''
+    test $__rs_last = $__rs_pipes[-1]; or set not 'not '
+    eval $not(string join ' | ' '__rs_status '$__rs_pipes)\n$argv[1]
 end
 
 function __rs_report --on-event fish_prompt
     set -g __rs_last $status
     set -g __rs_pipes $pipestatus
+    set -q __rs_start; and __rs_reorder
     if test -z "$__rs_idle"
         for name in fish_prompt fish_right_prompt fish_mode_prompt
-            functions -e __rs_$name
-            functions -q $name; and functions -c $name __rs_$name
+            builtin functions -e __rs_$name
+            builtin functions -q $name; and builtin functions -c $name __rs_$name
         end 2>/dev/null
     end
     set -l shown
-    if functions -q __rs_fish_prompt
+    if builtin functions -q __rs_fish_prompt
         set shown (__rs_render __rs_fish_prompt | string collect -N)
     end
     set -l right
-    if functions -q __rs_fish_right_prompt
+    if builtin functions -q __rs_fish_right_prompt
         set right (__rs_render __rs_fish_right_prompt | string collect -N)
     end
     set -l mode emacs
     string match -q '*vi*' -- "$fish_key_bindings"; or string match -q '*hybrid*' -- "$fish_key_bindings"
     and set mode vi
     __rs_bind
-    printf '%s\0' S 6 $__rs_last i $mode "$PWD" "$shown" "$right" >$__rs_dir/out
+    builtin printf '%s\0' S 6 $__rs_last im $mode "$PWD" "$shown" "$right" >$__rs_dir/out
     set -l go
     begin
         while test "$go" != go
@@ -55,9 +60,10 @@ function __rs_report --on-event fish_prompt
         end
     end <$__rs_dir/in
     if test -z "$__rs_idle"
-        function fish_prompt
+        function fish_prompt  # of one line without a width: fish repeats so many, less one
+            printf '\e[m'
         end
-        functions -q __rs_fish_right_prompt; and function fish_right_prompt
+        builtin functions -q __rs_fish_right_prompt; and function fish_right_prompt
         end
         function fish_mode_prompt
         end
@@ -65,18 +71,29 @@ function __rs_report --on-event fish_prompt
     end
 end
 
+# The end of an echo is what fish's own handler prints: what other handlers print is behind that.
+function __rs_reorder
+    set -e __rs_start
+    for line in (functions --handlers-type generic)
+        set -l words (string split ' ' -- $line)
+        if test "$words[1]" = fish_preexec -a "$words[2]" != __fish_disable_bracketed_paste
+            functions -- $words[2] | source
+        end
+    end
+end
+
 function __rs_bind
     for map in default insert visual replace replace_one
-        bind -M $map \e\[7771~ __rs_take
-        bind -M $map \e\[7772~ __rs_probe
-        bind -M $map \e\[7773~ __rs_ask
+        builtin bind -M $map \e\[7771~ __rs_take
+        builtin bind -M $map \e\[7772~ __rs_probe
+        builtin bind -M $map \e\[7773~ __rs_ask
     end
 end
 
 function __rs_fill
     for name in fish_prompt fish_right_prompt fish_mode_prompt
-        functions -e $name
-        functions -q __rs_$name; and functions -c __rs_$name $name
+        builtin functions -e $name
+        builtin functions -q __rs_$name; and builtin functions -c __rs_$name $name
     end 2>/dev/null
     set -g __rs_idle
 end
@@ -86,21 +103,21 @@ function __rs_take
     set -l text
     read -z text <$__rs_dir/in
     __rs_fill
-    commandline -r -- $text
-    commandline --is-valid
+    builtin commandline -r -- $text
+    builtin commandline --is-valid
     switch $status
         case 1  # or empty
-            commandline -r ''
-            printf '\n\e[?2004l\r'
+            builtin commandline -r ''
+            builtin printf '\n\e[?2004l\r'
             test -n "$text"; and __rs_refuse $text
             __rs_status $last
             __rs_report
-            commandline -f repaint
+            builtin commandline -f repaint
         case 2
-            printf '\e[?2004l\r\e[?2004h'
-            commandline -f repaint execute
+            builtin printf '\e[?2004l\r\e[?2004h'
+            builtin commandline -f repaint execute
         case '*'
-            commandline -f execute
+            builtin commandline -f execute
     end
 end
 
@@ -108,7 +125,7 @@ end
 function __rs_refuse
     set -l fish fish
     status fish-path >/dev/null 2>&1; and set fish (status fish-path)
-    printf '%s' $argv[1] | command $fish --no-config --no-execute 2>&1 |
+    builtin printf '%s' $argv[1] | command $fish --no-config --no-execute 2>&1 |
         string replace -r '^<stdin> \(line \d+\): |^\S*Standard input \(line \d+\): ' 'fish: ' |
         string match -v 'warning: Error while reading*'
 end
@@ -119,9 +136,11 @@ end
 
 # An editor begins. Only what is not ours any more is put back: the event may have lost its hook.
 function __rs_probe
-    functions -q __rs_report; or begin
-        source $__rs_dir/hooks.fish
-        printf 'L\0000\0' >$__rs_dir/out
+    if builtin functions -q __rs_report
+        builtin printf 'K\0000\0' >$__rs_dir/out
+    else
+        builtin source $__rs_dir/hooks.fish
+        builtin printf 'L\0000\0' >$__rs_dir/out
     end
 end
 
@@ -135,21 +154,21 @@ function __rs_ask
         read -z text
     end <$__rs_dir/in
     if test "$kind" = names
-        set -l names (builtin -n) (functions -an | string match -v '__rs_*') (abbr --list)
+        set -l names (builtin -n) (builtin functions -an | string match -v '__rs_*') (abbr --list)
         set -l files
         for directory in $PATH
             set files $files $directory/*
         end
         set names $names (string replace -r '.*/' '' -- $files)
-        printf '%s\0' N (math (count $names) + 1) $number $names >$__rs_dir/out
+        builtin printf '%s\0' N (builtin math (builtin count $names) + 1) $number $names >$__rs_dir/out
         return
     end
-    commandline -r -- $text
-    set -l token (commandline -ct | string collect)
-    commandline -r ''
-    set -l start (math (string length -- "$text") - (string length -- "$token"))
+    builtin commandline -r -- $text
+    set -l token (builtin commandline -ct | string collect)
+    builtin commandline -r ''
+    set -l start (builtin math (string length -- "$text") - (string length -- "$token"))
     set -l fields
-    for line in (complete -C "$text" --escape 2>/dev/null)
+    for line in (builtin complete -C "$text" --escape 2>/dev/null)
         set -l parts (string split -m 1 \t -- $line)
         set -l after ' '
         string match -qr '[/=@:.,-]$' -- $parts[1]; and set after ''
@@ -157,7 +176,7 @@ function __rs_ask
         string match -q '*/*' -- $label; and set label (string match -r '[^/]*/?$' -- $label)
         set fields $fields $parts[1]$after (string unescape -- $label) "$parts[2]"
     end
-    printf '%s\0' C (math (count $fields) + 2) $number $start $fields >$__rs_dir/out
+    builtin printf '%s\0' C (builtin math (builtin count $fields) + 2) $number $start $fields >$__rs_dir/out
 end
 
 __rs_bind

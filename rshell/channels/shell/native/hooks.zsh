@@ -1,13 +1,11 @@
 # rshell's part of an interactive zsh, behind the user's own startup files.
 #
 # The shell is started with ZDOTDIR=<our directory>, RSHELL_DIR=<the same> and, where the user's
-# environment has a ZDOTDIR, RSHELL_ZDOTDIR=<that>. The one startup file there that is ever read,
-# `.zshenv`, has this text:
-#     . "$ZDOTDIR/hooks.zsh" .zshenv
-# It gives ZDOTDIR back and reads the user's .zshenv; zsh itself reads all that follows, as
-# with ssh. What is defined here comes before the user's files, so that no alias and no option of
-# theirs changes how it is read; what has to come behind them is done before the first prompt, by
-# an event of `sched`, which the shell looks at when all else about the prompt is done.
+# environment has a ZDOTDIR, RSHELL_ZDOTDIR=<that>. This file is the `.zshenv` there. It gives
+# ZDOTDIR back and reads the user's .zshenv; zsh itself reads all that follows, as with ssh.
+# What is defined here comes before the user's files, so that no alias and no option of theirs
+# changes how it is read; what has to come behind them is done before the first prompt, by an
+# event of `sched`, which the shell looks at when all else about the prompt is done.
 #
 # Hazards:
 # - The user's options hold in here: expand the prompt with them, all else with zsh's own.
@@ -58,17 +56,25 @@ __rs_hook() {
 __rs_report() {
   {
     builtin typeset -g __rs_status=$? __rs_pipes="${(j: :)pipestatus[@]}"
+    # Have back what nothing can be reported without.
+    if [[ -z $__rs_status ]]; then
+      unset -f builtin
+      __rs_status=0 __rs_pipes=0
+    fi
+    builtin enable printf read
     if [[ -z $__rs_idle || -n ${PS1-} ]]; then __rs_ps1=${PS1-}; fi
     # Two names of one variable, but each counts as unset until it is assigned to.
     if [[ -z ${RPS1-} && -n ${RPROMPT-} ]]; then RPS1=$RPROMPT; fi
     if [[ -z $__rs_idle || -n ${RPS1-} ]]; then __rs_rps1=${RPS1-}; fi
     __rs_render
     __rs_exchange "$-"
+    # From the next prompt on behind those that were added: they may print.
+    if [[ ${precmd_functions[-1]-} != __rs_report ]]; then __rs_hook; fi
     if [[ -n $__rs_verify ]]; then __rs_verify=; builtin setopt hist_verify; fi
     builtin unsetopt prompt_sp
     builtin setopt zle
     __rs_empty
-    __rs_idle=1
+    __rs_idle=1 __rs_status=
   } >/dev/null 2>&1
 }
 
@@ -98,16 +104,16 @@ __rs_exchange() {
   for map in main emacs viins vicmd; do
     builtin bindkey -M $map '\e[7771~' __rs_take '\e[7772~' __rs_probe '\e[7773~' __rs_ask
   done
-  builtin bindkey -lL main >|$__rs_dir/keymap
-  IFS= builtin read -r mode <$__rs_dir/keymap
+  builtin bindkey -lL main >|"$__rs_dir/keymap"
+  IFS= builtin read -r mode <"$__rs_dir/keymap"
   if [[ $mode == *vi* ]]; then mode=vi; else mode=emacs; fi
   # Its second sequence is how the end of an echo is known.
   if [[ $zle_bracketed_paste[2] != $'\e[?2004l' ]]; then
     builtin typeset -ga zle_bracketed_paste
     zle_bracketed_paste=($'\e[?2004h' $'\e[?2004l')
   fi
-  builtin printf '%s\0' S 6 $__rs_status "$1" $mode "$PWD" "$__rs_shown" "$__rs_right" >$__rs_dir/out
-  while [[ $go != go ]]; do IFS= builtin read -r -d '' go <$__rs_dir/in || break; done
+  builtin printf '%s\0' S 6 $__rs_status "$1" $mode "$PWD" "$__rs_shown" "$__rs_right" >"$__rs_dir/out"
+  while [[ $go != go ]]; do IFS= builtin read -r -d '' go <"$__rs_dir/in" || break; done
 }
 
 __rs_empty() {
@@ -138,7 +144,7 @@ __rs_receive() {
   builtin trap - DEBUG ZERR
   builtin trap '' INT
   builtin local name
-  for name; do IFS= builtin read -r -d '' $name; done <$__rs_dir/in
+  for name; do IFS= builtin read -r -d '' $name; done <"$__rs_dir/in"
 }
 
 # The shell begins to edit a line without having reported: put the hooks back and say so. The
@@ -147,7 +153,9 @@ __rs_probe() {
   {
     if [[ $CONTEXT == start && -z $__rs_idle ]]; then
       __rs_hook
-      builtin printf 'L\0000\0' >$__rs_dir/out
+      builtin printf 'L\0000\0' >"$__rs_dir/out"
+    else
+      builtin printf 'K\0000\0' >"$__rs_dir/out"
     fi
   } >/dev/null 2>&1
 }
@@ -196,7 +204,7 @@ __rs_names() {
   builtin local -aU found
   found=(${(k)builtins} $reswords ${(k)aliases} ${(k)galiases} ${(k)functions:#_*} ${(k)commands}
     ${${(Mk)functions:#_*}:#__rs_*})
-  builtin printf '%s\0' N $(( $#found + 1 )) $1 $found >$__rs_dir/out
+  builtin printf '%s\0' N $(( $#found + 1 )) $1 $found >"$__rs_dir/out"
 }
 
 __rs_answer() {
@@ -212,7 +220,7 @@ __rs_answer() {
     fi
   done
   if (( __rs_from < 0 )); then __rs_from=$#__rs_text; fi
-  builtin printf '%s\0' C $(( $#fields + 2 )) $1 $__rs_from "${fields[@]}" >$__rs_dir/out
+  builtin printf '%s\0' C $(( $#fields + 2 )) $1 $__rs_from "${fields[@]}" >"$__rs_dir/out"
 }
 
 # In place of `compadd`, while a question is worked on: keep what it would add. One dummy is
@@ -319,6 +327,7 @@ __rs_plain() {
   compadd -f -p "$hidden" -W "$place" -- "${names[@]}"
 }
 
+builtin printf 'H\0000\0' >"$__rs_dir/out"
 __rs_own() {
   if [[ -r ${ZDOTDIR-$HOME}/.zshenv ]]; then . "${ZDOTDIR-$HOME}/.zshenv"; fi
 }

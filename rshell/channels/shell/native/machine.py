@@ -19,9 +19,15 @@ Hazards:
   after. The filter goes on until all that was on its way has been read.
 - A command may take the hooks away. Its line editor begins all the same (`EDITOR`), as it also
   does for `read -e` in a command. The probe, a key of ours, tells the two apart inside the shell:
-  it puts hooks back and says so (`LOST`), or does nothing. An empty line brings the report then.
+  it puts hooks back and says so (`LOST`), and an empty line brings the report then; or it says
+  that nothing is amiss (`KEPT`). What the editor draws is held until then, for it may be a prompt.
 - A question may be worked on when a line comes. If its answer takes long, it is interrupted, which
-  the shell answers with a report like after any command; only then is it given the line.
+  the shell answers with a report like after any command; only then is it given the line. `$?` is
+  that of the interrupt then: so a question that nobody waits for any more gets that time, too.
+- An interrupt that kills a program of bash's completion leaves the terminal as programs have it,
+  while the line editor believes that it is raw: it hears no key. It takes an interrupt more.
+- A completion that loops and hears no interrupt has the shell for good. It costs the shell its
+  life, once somebody wants a line run.
 - Forged marks and reports harm the shell that forges them, and nobody else.
 """
 
@@ -37,10 +43,12 @@ class State(enum.Enum):
     IDLE = "idle"
     SENDING = "sending"  # a line is handed over, its echo not at its end
     RUNNING = "running"
+    PROBING = "probing"  # and a line editor reads, which may be that of a shell without hooks
     REPORTING = "reporting"  # it waits while output and keys are taken
     ASKING = "asking"  # its line editor works on a question
     REGAINING = "regaining"  # it is interrupted there
     DEAF = "deaf"  # and again, for it has not reported that
+    WAKING = "waking"  # it is back, but may not hear its keys
     LEFT = "left"
 
 
@@ -53,9 +61,13 @@ class Event(enum.Enum):
     ECHOED = "echoed"  # the line editor has accepted it
     EDITOR = "editor"  # a line editor of the shell's own begins to read
     LOST = "lost"  # the hooks were gone, and are back
+    KEPT = "kept"  # they were not
     QUESTION = "question"
     ANSWER = "answer"
-    TIMEOUT = "timeout"  # nobody waits for the answer any more, or for what follows an interrupt
+    AWAKE = "awake"  # its line editor has the terminal raw
+    STALE = "stale"  # nobody waits for the answer any more
+    TIMEOUT = "timeout"  # there was no answer in time, nothing that follows an interrupt, or no
+    # raw terminal
     EXIT = "exit"
 
 
@@ -65,16 +77,20 @@ class Do(enum.Enum):
     TAKE = "take"  # what was printed, then say TAKEN
     TELL = "tell"  # how the command ended
     RENEW = "renew"  # tell the prompt, for nothing ran
-    GO = "go"  # let the shell show its prompt
+    GO = "go"  # let the shell show its prompt, and listen
+    LISTEN = "listen"  # to what it prints at its prompt
     HAND_OVER = "hand over"  # give it the line
     HAND_OVER_NOTHING = "hand over nothing"  # give it an empty one
     RELEASE = "release"  # the keys that were held back
     PROBE = "probe"
+    SHOW = "show"  # what was held is output after all
     ASK = "ask"
     ANSWER = "answer"
     NO_ANSWER = "no answer"
-    HURRY = "hurry"  # give the answer little time, for a line waits
+    HURRY = "hurry"  # give the answer little time, for a line waits, or nobody
     INTERRUPT = "interrupt"
+    LOOK = "look"  # after a moment, whether its line editor has the terminal raw
+    END = "end"  # the shell, if a line waits
     NEXT = "next"  # give it what waits
 
 
@@ -88,16 +104,29 @@ TABLE: dict[tuple[State, Event], tuple[State, tuple[Do, ...]]] = {
     (S.SENDING, E.ECHOED): (S.RUNNING, (Do.RELEASE,)),
     (S.SENDING, E.REPORT): (S.REPORTING, (Do.RELEASE, Do.TAKE)),
     (S.RUNNING, E.REPORT): (S.REPORTING, (Do.TAKE,)),
-    (S.RUNNING, E.EDITOR): (S.RUNNING, (Do.PROBE,)),
+    (S.RUNNING, E.EDITOR): (S.PROBING, (Do.PROBE,)),
     (S.RUNNING, E.LOST): (S.SENDING, (Do.HAND_OVER_NOTHING,)),
+    (S.PROBING, E.LOST): (S.SENDING, (Do.HAND_OVER_NOTHING,)),
+    (S.PROBING, E.KEPT): (S.RUNNING, (Do.SHOW,)),
+    (S.PROBING, E.TIMEOUT): (S.RUNNING, (Do.SHOW,)),
+    (S.PROBING, E.REPORT): (S.REPORTING, (Do.TAKE,)),
     (S.ASKING, E.ANSWER): (S.IDLE, (Do.ANSWER, Do.NEXT)),
     (S.ASKING, E.LINE): (S.ASKING, (Do.HURRY,)),
+    (S.ASKING, E.STALE): (S.ASKING, (Do.HURRY,)),
     (S.ASKING, E.TIMEOUT): (S.REGAINING, (Do.NO_ANSWER, Do.INTERRUPT)),
     (S.ASKING, E.REPORT): (S.IDLE, (Do.NO_ANSWER, Do.RENEW, Do.GO, Do.NEXT)),
-    (S.REGAINING, E.REPORT): (S.IDLE, (Do.RENEW, Do.GO, Do.NEXT)),
+    (S.REGAINING, E.REPORT): (S.WAKING, (Do.RENEW, Do.GO, Do.LOOK)),
+    (S.REGAINING, E.ANSWER): (S.WAKING, (Do.LOOK,)),
     (S.REGAINING, E.TIMEOUT): (S.DEAF, (Do.INTERRUPT,)),  # only a program of the question ended
-    (S.DEAF, E.REPORT): (S.IDLE, (Do.RENEW, Do.GO, Do.NEXT)),
-    (S.DEAF, E.TIMEOUT): (S.IDLE, (Do.NEXT,)),  # a shell that does not report an interrupt
+    (S.REGAINING, E.KEPT): (S.IDLE, (Do.LISTEN, Do.NEXT)),  # fish reports no such interrupt
+    (S.DEAF, E.REPORT): (S.WAKING, (Do.RENEW, Do.GO, Do.LOOK)),
+    (S.DEAF, E.ANSWER): (S.WAKING, (Do.LOOK,)),
+    (S.DEAF, E.KEPT): (S.IDLE, (Do.LISTEN, Do.NEXT)),
+    (S.DEAF, E.TIMEOUT): (S.DEAF, (Do.END,)),
+    (S.DEAF, E.LINE): (S.DEAF, (Do.HURRY,)),
+    (S.WAKING, E.REPORT): (S.WAKING, (Do.RENEW, Do.GO)),
+    (S.WAKING, E.AWAKE): (S.IDLE, (Do.LISTEN, Do.NEXT)),
+    (S.WAKING, E.TIMEOUT): (S.REGAINING, (Do.INTERRUPT,)),
 }
 
 
@@ -117,4 +146,4 @@ class ShellMachine:
     @property
     def is_at_prompt(self) -> bool:
         """Whether no command runs, nor a startup file."""
-        return self.state in (State.IDLE, State.ASKING, State.REGAINING, State.DEAF)
+        return self.state in (State.IDLE, State.ASKING, State.REGAINING, State.DEAF, State.WAKING)

@@ -1,10 +1,6 @@
 """One process of the user's own shell on a terminal: the I/O around `ShellMachine`.
 
 It has what `ShellProcess` has for shells that read lines: `PersistentShell` uses either.
-
-Hazards:
-- The hooks open the pipes for each use, and the server may have to wait for a long line to be
-  taken. Whoever tells the shell something is a task; one begins where the one before has ended.
 """
 
 from __future__ import annotations
@@ -15,13 +11,14 @@ import signal
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from rshell.aio import on_failure, timeout
 from rshell.channels.base import Context
 from rshell.channels.process.messages import STDERR, STDOUT
 from rshell.channels.shell.messages import ShellPrompt
-from rshell.channels.shell.native.foreground import Foreground, Seen
+from rshell.channels.shell.native.foreground import LOOK_SECONDS, Foreground, Seen, is_raw
 from rshell.channels.shell.native.machine import Do, Event, ShellMachine, State
-from rshell.channels.shell.native.output import OutputFilter, RecordReader
+from rshell.channels.shell.native.output import OutputFilter
+from rshell.channels.shell.native.questions import Questions
+from rshell.channels.shell.native.records import RecordPipes
 from rshell.channels.shell.native.startup import (
     ASK,
     PROBE,
@@ -34,16 +31,16 @@ from rshell.channels.shell.native.startup import (
 from rshell.channels.shell.recipe import Report
 from rshell.errors import LocalProtocolError
 from rshell.execution.piped_process import Outlet, PipedProcess
-from rshell.execution.pipes import TERMINAL_DRAIN, PipeSink, PipeSource
+from rshell.execution.pipes import TERMINAL_DRAIN, PipeSink
 from rshell.execution.running_process import RunningProcess
 from rshell.execution.spawn import Command
 from rshell.terminal.pty import take_unread
 from rshell.values import ExitStatus, TerminalSize
 
-_BLOCK = 65536
-_ANSWER_SECONDS = 5.0
-_HURRY_SECONDS = 0.3  # for an answer, once a line waits
+_HURRY_SECONDS = 0.3  # for an answer, once it keeps something waiting
+_PROBE_SECONDS = 0.3
 _REGAIN_SECONDS = 1.0  # for the report of an interrupted question
+_WAKE_SECONDS = 0.05  # for the line editor to begin after it
 _CTRL_C = b"\x03"
 
 
@@ -55,12 +52,11 @@ class NativeProcess:
     """
 
     process: RunningProcess
-    stdin: PipeSink | None
     _piped: PipedProcess
 
-    def __init__(self, kind: NativeKind, outlet: Outlet, meeting: Meeting | None) -> None:
+    def __init__(self, kind: NativeKind, outlet: Outlet) -> None:
         self.counts = {STDOUT: 0, STDERR: 0}
-        self.stdin = None
+        self.stdin: PipeSink | None = None
         self.has_reported = False
         self.on_report: Callable[[Report], None] = _ignore
         self.on_prompt: Callable[[ShellPrompt], None] = _ignore
@@ -68,25 +64,21 @@ class NativeProcess:
         self.on_notice: Callable[[str], None] = _ignore
         self._kind = kind
         self._outlet = outlet
-        self._meeting = meeting
         self._machine = ShellMachine()
-        self._filter = OutputFilter(kind.between, kind.behind)
-        self._records = RecordReader()
+        self._events: list[Event] = []  # the one at work, and those after it
+        self._filter = OutputFilter(kind.drawing, self._may_be_prompt)
         self._number = 0
         self._line: tuple[int, str] | None = None  # that waits for the shell
         self._report: list[str] = []
         self._target = 0  # bytes read by when all before the report is here
         self._may_type = asyncio.Event()
         self._may_type.set()
-        self._told: PipeSink | None = None
-        self._said: PipeSource | None = None
-        self._teller: asyncio.Task[None] | None = None
-        self._question: tuple[str, int, str] = ("", 0, "")
-        self._answer: asyncio.Future[list[str] | None] | None = None
-        self._turn = asyncio.Lock()
+        self._pipes: RecordPipes | None = None
+        self._tell: Callable[..., None] = _ignore
+        self._questions = Questions(self._machine, self._do)
         self._timer: asyncio.TimerHandle | None = None
         self._foreground: Foreground | None = None  # where it matters who has the terminal
-        self._is_noted = False
+        self._is_noted = self._has_hooks = False
 
     @classmethod
     async def start(
@@ -109,7 +101,7 @@ class NativeProcess:
         if kind is not UNKNOWN:
             with suppress(OSError):  # no room for files: it is used as it is
                 meeting = Meeting(kind)
-        self = cls(kind, outlet, meeting)
+        self = cls(kind, outlet)
         where = None if meeting is None else meeting.directory
         argv, env = start_command(kind, program, environment, where, login=login)
         try:
@@ -130,10 +122,11 @@ class NativeProcess:
         self.process = self._piped.process
         self.stdin = self._piped.sinks[0]
         if meeting is not None:
-            self._told = PipeSink(meeting.told)
-            self._said = PipeSource(
-                meeting.said, self._hear, _ignore, block=_BLOCK, room=lambda: _BLOCK
+            # A shell that can't be told what to do must not be waited for: its death is its report.
+            self._pipes = RecordPipes(
+                meeting, self._hear, lambda: self.process.signal_group(signal.SIGKILL)
             )
+            self._tell = self._pipes.tell
             self._foreground = Foreground(self._piped, kind.name, self._looked)
         else:
             asyncio.get_running_loop().call_soon(self._note_unused)
@@ -159,30 +152,16 @@ class NativeProcess:
     async def may_type(self) -> None:
         """Wait until keys are a command's, or nobody's: not while a line is handed over."""
         await self._may_type.wait()
+        while self._foreground is not None and self._foreground.is_leaving:
+            await asyncio.sleep(LOOK_SECONDS)
+            await self._may_type.wait()
 
     def ask_again(self, number: int) -> None:
         """Do nothing: the report of this shell can't get lost."""
 
     async def ask(self, kind: str, number: int, text: str) -> list[str] | None:
-        """Ask the idle shell a question; None without an answer. Cancelling is safe.
-
-        Returns the fields of the answer behind its number.
-        """
-        async with self._turn:
-            if self._machine.state is not State.IDLE:
-                return None
-            self._question = kind, number, text
-            answer: asyncio.Future[list[str] | None] = asyncio.get_running_loop().create_future()
-            self._answer = answer
-            self._do(Event.QUESTION)
-            try:
-                async with timeout(_ANSWER_SECONDS):
-                    return await answer
-            except TimeoutError:
-                return None
-            finally:
-                if self._answer is answer:
-                    self._do(Event.TIMEOUT)
+        """Ask the idle shell; return the answer behind its number, if any. Cancelling is safe."""
+        return await self._questions.ask(kind, number, text)
 
     def interrupt(self, number: int) -> None:
         """Interrupt the running command, as Ctrl-C would."""
@@ -209,8 +188,8 @@ class NativeProcess:
     def close(self) -> None:
         """Stop telling anybody anything; the shell is told nothing any more."""
         self.on_report = self.on_prompt = self.on_death = self.on_notice = _ignore
-        self._forget_question()
-        for handle in (self._teller, self._timer, self._foreground):
+        self._questions.give_up()
+        for handle in (self._pipes, self._timer, self._foreground):
             if handle is not None:
                 handle.cancel()
         self._may_type.set()
@@ -218,23 +197,8 @@ class NativeProcess:
     def release(self) -> None:
         """Close every descriptor, once the process has ended, and remove its directory."""
         self._piped.close()
-        if self._said is not None and self._told is not None and self._meeting is not None:
-            self._said.close()
-            self._told.close()
-            self._meeting.remove()
-
-    def _tell(self, *records: str) -> None:
-        data = b"".join(text.encode(errors="surrogateescape") + b"\0" for text in records)
-        self._teller = asyncio.create_task(self._write(data, self._teller))
-        # A shell that can't be told what to do must not be waited for: its death is its report.
-        on_failure(self._teller, lambda _: self.process.signal_group(signal.SIGKILL))
-
-    async def _write(self, data: bytes, before: asyncio.Task[None] | None) -> None:
-        if before is not None:
-            await before
-        if self._told is not None:
-            with suppress(BrokenPipeError):  # we have closed it
-                await self._told.write(data)
+        if self._pipes is not None:
+            self._pipes.close()
 
     def _press(self, keys: bytes) -> None:
         """Press keys that nobody typed; where the terminal's queue is full, a later look does."""
@@ -245,7 +209,18 @@ class NativeProcess:
     # What follows from what happens.
 
     def _do(self, event: Event) -> None:
-        for action in self._machine.on(event):
+        """Do what follows from an event; what happens meanwhile comes after that."""
+        self._events.append(event)
+        if len(self._events) > 1:
+            return
+        try:
+            for each in self._events:  # which grows meanwhile
+                self._act(self._machine.on(each))
+        finally:
+            self._events.clear()
+
+    def _act(self, actions: tuple[Do, ...]) -> None:
+        for action in actions:
             if action is Do.TAKE:
                 source = self._piped.sources[STDOUT]
                 self._target = source.bytes_read + TERMINAL_DRAIN
@@ -255,9 +230,10 @@ class NativeProcess:
                 self._tell_ending()
             elif action is Do.RENEW:
                 self._tell_prompt()
-            elif action is Do.GO:
+            elif action in (Do.GO, Do.LISTEN):
                 self._filter.begin_idle(self._report[4].encode(errors="surrogateescape"))
-                self._tell("go")
+                if action is Do.GO:
+                    self._tell("go")
             elif action in (Do.HAND_OVER, Do.HAND_OVER_NOTHING):
                 text = ""
                 if action is Do.HAND_OVER and self._line is not None:
@@ -267,21 +243,30 @@ class NativeProcess:
                 self._tell(text)
                 self._press(TAKE)
             elif action is Do.RELEASE:
+                if self._foreground is not None:
+                    self._foreground.begin_leaving()
                 self._may_type.set()
             elif action is Do.PROBE:
                 self._press(PROBE)
+                self._wait(_PROBE_SECONDS)
+            elif action is Do.SHOW:
+                self._pass_on(self._filter.show())
             elif action is Do.ASK:
-                kind, number, text = self._question
+                kind, number, text = self._questions.present
                 self._tell(kind, str(number), text)
                 self._press(ASK)
             elif action is Do.NO_ANSWER:
-                self._forget_question()
+                self._questions.give_up()
             elif action is Do.HURRY:
                 self._wait(_HURRY_SECONDS)
             elif action is Do.INTERRUPT:
                 self._filter.begin_interrupt()
-                self._press(_CTRL_C)
+                self._press(_CTRL_C + (b"" if self._kind.reports_interrupts else PROBE))
                 self._wait(_REGAIN_SECONDS)
+            elif action is Do.LOOK:
+                self._wait(_WAKE_SECONDS)
+            elif action is Do.END and self._line is not None:
+                self.process.signal_group(signal.SIGKILL)
             elif action is Do.NEXT:
                 if self._timer is not None:
                     self._timer.cancel()
@@ -292,8 +277,11 @@ class NativeProcess:
         """Let so much time pass before the machine is told of it."""
         if self._timer is not None:
             self._timer.cancel()
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(seconds, self._do, Event.TIMEOUT)
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._pass)
+
+    def _pass(self) -> None:
+        is_awake = self._machine.state is State.WAKING and is_raw(self._piped.terminal)
+        self._do(Event.AWAKE if is_awake else Event.TIMEOUT)
 
     def _tell_ending(self) -> None:
         self.has_reported = True
@@ -311,30 +299,19 @@ class NativeProcess:
         except LocalProtocolError:  # it is too long to be shown, or no mode that we know
             self.on_prompt(ShellPrompt(""))
 
-    def _forget_question(self) -> None:
-        answer, self._answer = self._answer, None
-        if answer is not None and not answer.done():
-            answer.set_result(None)
-
     # What it says.
 
-    def _hear(self, data: bytes) -> None:
-        for tag, *fields in self._records.feed(data):
-            if tag == "S" and len(fields) == 6 and fields[0].isdigit():
-                self._report = fields
-                self._do(Event.REPORT)
-            elif tag == "L":
-                self._do(Event.LOST)
-            elif tag in ("C", "N") and fields:
-                self._take_answer(fields)
-
-    def _take_answer(self, fields: list[str]) -> None:
-        if self._answer is None or fields[0] != str(self._question[1]):
-            return
-        answer, self._answer = self._answer, None
-        if not answer.done():
-            answer.set_result(fields[1:])
-        self._do(Event.ANSWER)
+    def _hear(self, record: list[str]) -> None:
+        tag, *fields = record
+        if tag == "S" and len(fields) == 6 and fields[0].isdigit():
+            self._report = fields
+            self._do(Event.REPORT)
+        elif tag == "H":
+            self._has_hooks = True
+        elif tag in ("L", "K"):
+            self._do(Event.LOST if tag == "L" else Event.KEPT)
+        elif tag in ("C", "N") and fields:
+            self._questions.take(fields)
 
     # The outlet of its terminal.
 
@@ -354,10 +331,12 @@ class NativeProcess:
 
     def write_nowait(self, data: bytes, stream: int = 0) -> None:
         """Pass on what is the output of commands."""
-        was_echoing = self._filter.is_echoing
+        was_echoing, was_holding = self._filter.is_echoing, self._filter.is_holding
         self._pass_on(self._filter.take(data))
         if was_echoing and not self._filter.is_echoing:
             self._do(Event.ECHOED)
+        if self._filter.is_holding and not was_holding:
+            self._do(Event.EDITOR)
         self._check_taken()
         self._look_soon()
 
@@ -372,6 +351,16 @@ class NativeProcess:
             if source.bytes_read >= self._target or not source.is_readable():
                 self._do(Event.TAKEN)
 
+    def _may_be_prompt(self) -> bool:
+        """Whether a line editor that begins is that of the shell, which runs a command."""
+        return (
+            self._foreground is not None
+            and self.has_reported
+            and self._machine.state in (State.SENDING, State.RUNNING)
+            and "m" in self._report[1]  # else programs are in its group, too
+            and self._foreground.is_editor()
+        )
+
     def _look_soon(self) -> None:
         """Have it looked at soon who reads the terminal, where that is for the shell to say."""
         if self._foreground is not None and self._machine.state in (State.STARTING, State.RUNNING):
@@ -383,7 +372,7 @@ class NativeProcess:
             return
         if seen is Seen.EDITOR and self.has_reported:
             self._do(Event.EDITOR)
-        else:
+        elif seen is Seen.OTHER or not self._has_hooks:  # else a startup file asks something
             self._note_unused()
 
     def _note_unused(self) -> None:
@@ -397,7 +386,7 @@ class NativeProcess:
         self._pass_on(self._filter.finish())
         self._do(Event.EXIT)
         self._may_type.set()
-        self._forget_question()
+        self._questions.give_up()
         self.on_death(status)
 
 

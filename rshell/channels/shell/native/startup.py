@@ -3,79 +3,117 @@
 The hooks are files of this package; a shell reads a copy of them in a private directory, where the
 two named pipes are as well: `in` for what we tell it, `out` for what it reports. It opens them for
 each use, so that commands inherit no descriptor, and hears of the directory by a variable that the
-hooks take away at once.
+hooks take away at once. The directory is among the user's state, for others may be swept while a
+shell stays for weeks, and goes with the shell; what a killed server has left, the next one removes.
 
 How each of them comes to read the hooks after the user's own files, and as a login shell:
 - bash reads $ENV instead of any other file where it was started with --posix. The hooks turn that
   off and read what bash would have read.
-- zsh finds its files in $ZDOTDIR, which is our directory; each one there reads the user's own.
+- zsh finds its files in $ZDOTDIR, which is our directory; the first of them, `.zshenv`, gives the
+  user's own back. Where /etc/zshenv sets another, zsh is used as it is.
 - fish has an option for commands to run after its files.
 """
 
 from __future__ import annotations
 
+import errno
+import glob
+import mmap
 import os
+import re
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path, PurePath
 
+from rshell.channels.shell.native.output import (
+    BASH_DRAWING,
+    FISH_DRAWING,
+    ZSH_DRAWING,
+    Drawing,
+)
+from rshell.errors import ConfigurationError
+from rshell.security.files import private_directory, state_directory
 from rshell.values import frozen
 
+_MADE_SECONDS = 60.0  # a directory is at work after that, or was left behind
 TAKE, PROBE, ASK = b"\x1b[7771~", b"\x1b[7772~", b"\x1b[7773~"  # the keys that the hooks bind
-_ZSH_FILES = (".zshenv", ".zprofile", ".zshrc", ".zlogin")
+_BASH_VERSION = re.compile(rb"@\(#\)Bash version (\d{1,4})\.(\d{1,4})")
 # They have no line editor of their own, or one that can't be handed a line.
 _PLAIN = {"sh", "dash", "ash", "busybox", "ksh", "mksh", "pdksh", "oksh", "yash", "posh"}
 
 
 @frozen
 class NativeKind:
-    """A shell whose line editor takes lines. `between` and `behind` are the `OutputFilter`'s."""
+    """A shell whose line editor takes lines."""
 
     name: str
-    between: bytes
-    behind: bytes
+    drawing: Drawing
+    reports_interrupts: bool = True  # of its line editor
 
 
 _KINDS = {
-    kind.name: kind
-    for kind in (
-        NativeKind("bash", rb"(?!)", rb"\r"),
-        NativeKind("zsh", rb"\r", rb"\n"),
-        NativeKind(
-            "fish",
-            rb"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b\[[0-9;]*m|\x1b\(B",
-            rb"\r",
-        ),
-    )
+    "bash": NativeKind("bash", BASH_DRAWING),
+    "zsh": NativeKind("zsh", ZSH_DRAWING),
+    "fish": NativeKind("fish", FISH_DRAWING, reports_interrupts=False),
 }
 # Any other program: it has the terminal until it ends.
-UNKNOWN = NativeKind("", rb"(?!)", rb"(?!)")
+UNKNOWN = NativeKind("", Drawing(rb"(?!)", rb"(?!)"))
 
 
 def native_kind(program: str) -> NativeKind | None:
-    """Return how `program` is used on a terminal; None for a plain shell, which reads lines."""
+    """Return how `program` is used on a terminal; None for a plain shell, which reads lines.
+
+    A bash before 4.4 is one: hooks can't learn what its prompt shows.
+    """
     name = PurePath(program).name
-    if name in _PLAIN:
+    if name in _PLAIN or (name == "bash" and (0, 0) < _bash_version(program) < (4, 4)):
         return None
     return _KINDS.get(name, UNKNOWN)
+
+
+def _bash_version(program: str) -> tuple[int, int]:
+    """Return the version that every bash has among its strings; (0, 0) where there is none.
+
+    That is sooner known than by running it, and by reading the file no startup file is read.
+    """
+    try:
+        with (
+            Path(program).open("rb") as file,
+            mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as text,
+        ):
+            found = _BASH_VERSION.search(text)
+            return (0, 0) if found is None else (int(found[1]), int(found[2]))
+    except (OSError, ValueError):  # nothing there to be read
+        return 0, 0
 
 
 class Meeting:
     """The private directory of a shell, with the pipes `told` and `said` that we hold open."""
 
+    directory: Path
+
     def __init__(self, kind: NativeKind) -> None:
         """Make it. Raises OSError where there is no room for it."""
-        self.directory = Path(tempfile.mkdtemp(prefix="rshell-"))  # 0700
         self.told = self.said = -1
+        try:
+            place = private_directory(state_directory() / "shells")
+            sweep(place)
+            self._make(kind, place)
+        except (OSError, ConfigurationError):  # such as a file system without pipes
+            self._make(kind, Path(tempfile.gettempdir()))
+
+    def _make(self, kind: NativeKind, place: Path) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix=_prefix(), dir=place))  # 0700
         try:
             name = f"hooks.{kind.name}"
             hooks = resources.files("rshell.channels.shell.native").joinpath(name)
-            (self.directory / name).write_bytes(hooks.read_bytes())
             if kind.name == "zsh":
-                for file in _ZSH_FILES:
-                    (self.directory / file).write_text(f'. "$ZDOTDIR/{name}" {file}\n')
+                name = ".zshenv"
+            (self.directory / name).write_bytes(hooks.read_bytes())
             for pipe in ("in", "out"):
                 os.mkfifo(self.directory / pipe, 0o600)
             # Both ways, so that neither end ever waits for the other to open.
@@ -89,13 +127,31 @@ class Meeting:
     def close(self) -> None:
         """Remove the directory and close the pipes, while nobody else owns them."""
         self.remove()
-        for fd in (self.told, self.said):
+        fds, self.told, self.said = (self.told, self.said), -1, -1
+        for fd in fds:
             if fd >= 0:
                 os.close(fd)
 
     def remove(self) -> None:
         """Remove the directory; what is open stays so. May be called again."""
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def _prefix() -> str:
+    """Return what directories of this machine begin with: others may share the place."""
+    return os.uname().nodename.replace("/", "") + "-"
+
+
+def sweep(place: Path) -> None:
+    """Remove what servers that were killed have left: nobody reads from its pipe."""
+    for directory in place.glob(glob.escape(_prefix()) + "*"):
+        with suppress(OSError):
+            if time.time() - directory.stat().st_mtime > _MADE_SECONDS:
+                try:
+                    os.close(os.open(directory / "out", os.O_WRONLY | os.O_NONBLOCK))
+                except OSError as error:
+                    if error.errno in (errno.ENXIO, errno.ENOENT):
+                        shutil.rmtree(directory, ignore_errors=True)
 
 
 def start_command(
@@ -115,11 +171,11 @@ def start_command(
     if kind.name == "bash":
         if "ENV" in env:
             env["RSHELL_ENV"] = env["ENV"]
-        env["ENV"] = str(meeting / "hooks.bash")
+        env["ENV"] = "$RSHELL_DIR/hooks.bash"  # which bash expands
         return (program, "--posix", *as_login), env
     if kind.name == "zsh":
         if "ZDOTDIR" in env:
             env["RSHELL_ZDOTDIR"] = env["ZDOTDIR"]
         env["ZDOTDIR"] = str(meeting)
         return (program, *as_login), env
-    return (program, *as_login, "--init-command", f"source {meeting}/hooks.fish"), env
+    return (program, *as_login, "--init-command", "source $RSHELL_DIR/hooks.fish"), env

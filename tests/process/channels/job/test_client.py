@@ -61,7 +61,7 @@ async def test_a_whole_life() -> None:
         assert logs.dropped == {1: 0, 2: 0} and logs.info == (await client.jobs())[0]
         assert await client.kill_job(name) == logs.info  # harmless
         with pytest.raises(StopAsyncIteration):
-            await anext(logs)
+            await logs.__anext__()
 
 
 async def test_a_lost_job_has_no_status() -> None:
@@ -142,15 +142,15 @@ async def test_cancelling_a_step_loses_nothing() -> None:
     async with tls_session() as client:
         name = await client.start_job("echo up; read x < /dev/null; exec sleep 100")
         async with client.job_logs(name, follow=True) as logs:
-            assert await anext(logs) == (1, b"up\n")
-            step = asyncio.ensure_future(anext(logs))
+            assert await logs.__anext__() == (1, b"up\n")
+            step = asyncio.ensure_future(logs.__anext__())
             await asyncio.sleep(0)
             step.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await step
             await _kill(client, name)
             with pytest.raises(StopAsyncIteration):
-                await anext(logs)
+                await logs.__anext__()
             assert logs.info is not None and logs.info.state == "signaled"
 
 

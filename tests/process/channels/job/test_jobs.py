@@ -15,6 +15,7 @@ import pytest
 
 import rshell
 from rshell import ChannelRefused, ExitStatus, JobInfo
+from rshell.aio import timeout
 from rshell.client.client import Client
 from rshell.execution.spawn import Command
 from rshell.protocol.codec import Json
@@ -34,7 +35,7 @@ async def test_nothing_is_on_the_disk_before_the_first_question(tmp_path: Path) 
 
 
 async def test_jobs_are_listed_by_age_and_belong_to_one_identity(tmp_path: Path) -> None:
-    async with asyncio.timeout(DEADLINE), desk(tmp_path / "jobs") as own:
+    async with timeout(DEADLINE), desk(tmp_path / "jobs") as own:
         for name in ("b", "a", "c"):
             await own.start("exec sleep 100", name)
         await own.start("echo theirs", "a", identity="other")
@@ -52,7 +53,7 @@ async def test_jobs_are_listed_by_age_and_belong_to_one_identity(tmp_path: Path)
 
 
 async def test_a_name_is_one_running_jobs_and_free_when_that_has_ended(tmp_path: Path) -> None:
-    async with asyncio.timeout(DEADLINE), desk(tmp_path / "jobs") as own:
+    async with timeout(DEADLINE), desk(tmp_path / "jobs") as own:
         await own.start("echo first; exec sleep 100", "a")
         await own.until_output("a", b"first\n")
         with pytest.raises(ChannelRefused, match="there is a job 'a' already, and it runs"):
@@ -79,7 +80,7 @@ async def test_a_name_is_one_running_jobs_and_free_when_that_has_ended(tmp_path:
 async def test_a_job_whose_record_could_not_be_written_does_not_block_its_name(
     tmp_path: Path,
 ) -> None:
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         async with desk(tmp_path / "jobs") as own:
             await own.ended(await own.start("echo first", "a"))
         [record] = (tmp_path / "jobs").rglob("job.json")
@@ -92,7 +93,7 @@ async def test_a_job_whose_record_could_not_be_written_does_not_block_its_name(
 
 async def test_so_many_run_for_each_identity(tmp_path: Path) -> None:
     limits = replace(BRIEF, jobs_running=2)
-    async with asyncio.timeout(DEADLINE), desk(tmp_path / "jobs", limits) as own:
+    async with timeout(DEADLINE), desk(tmp_path / "jobs", limits) as own:
         tries = [own.start("exec sleep 100") for _ in range(4)]
         results = await asyncio.gather(*tries, return_exceptions=True)
         refused = [result for result in results if isinstance(result, ChannelRefused)]
@@ -104,7 +105,7 @@ async def test_so_many_run_for_each_identity(tmp_path: Path) -> None:
 
 async def test_so_many_are_kept_and_the_oldest_go(tmp_path: Path) -> None:
     limits = replace(BRIEF, jobs_kept=3)
-    async with asyncio.timeout(DEADLINE), desk(tmp_path / "jobs", limits) as own:
+    async with timeout(DEADLINE), desk(tmp_path / "jobs", limits) as own:
         await own.start("exec sleep 100", "runs")
         for number in range(6):
             await own.running(await own.start("true", f"n{number}")).wait()
@@ -115,7 +116,7 @@ async def test_so_many_are_kept_and_the_oldest_go(tmp_path: Path) -> None:
 
 async def test_old_ones_go_and_a_clock_that_jumps_takes_none(tmp_path: Path) -> None:
     names = ("old", "young")
-    async with asyncio.timeout(DEADLINE), desk(tmp_path / "jobs") as own:
+    async with timeout(DEADLINE), desk(tmp_path / "jobs") as own:
         for name in names:
             await own.ended(await own.start("true", name))
     [record] = (tmp_path / "jobs").rglob("old/job.json")
@@ -141,21 +142,21 @@ async def test_old_ones_go_and_a_clock_that_jumps_takes_none(tmp_path: Path) -> 
 
 
 async def test_jobs_of_a_wrong_clock_do_not_push_out_the_new_ones(tmp_path: Path) -> None:
-    async with asyncio.timeout(DEADLINE), desk(tmp_path / "jobs") as own:
+    async with timeout(DEADLINE), desk(tmp_path / "jobs") as own:
         for name in ("a", "b"):
             await own.ended(await own.start("true", name))
     for record in (tmp_path / "jobs").rglob("job.json"):
         values = json.loads(record.read_text())
         record.write_text(json.dumps(values | {"ended": values["ended"] + 10 * 365 * 86400}))
     limits = replace(BRIEF, jobs_kept=2)
-    async with asyncio.timeout(DEADLINE), desk(tmp_path / "jobs", limits) as own:
+    async with timeout(DEADLINE), desk(tmp_path / "jobs", limits) as own:
         for name in ("c", "d"):
             await own.ended(await own.start("true", name))
         assert sorted(info.name for info in own.jobs.list("me")) == ["c", "d"]
 
 
 async def test_closing_ends_all_and_the_next_server_knows_how(tmp_path: Path) -> None:
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         async with desk(tmp_path / "jobs") as own:
             for name in ("a", "b"):
                 await own.start("echo $0; exec sleep 100", name)
@@ -193,7 +194,7 @@ async def test_what_cannot_start_leaves_nothing(tmp_path: Path) -> None:
 
 
 async def test_a_start_that_is_cancelled_in_the_queue_leaves_nothing(tmp_path: Path) -> None:
-    async with asyncio.timeout(DEADLINE), desk(tmp_path / "jobs") as own:
+    async with timeout(DEADLINE), desk(tmp_path / "jobs") as own:
         tasks = [asyncio.create_task(own.start("exec sleep 100", f"n{n}")) for n in range(3)]
         await asyncio.sleep(0)  # the first has had its turn; the others wait for theirs
         tasks[2].cancel()
@@ -209,7 +210,7 @@ async def test_a_start_that_is_cancelled_in_the_queue_leaves_nothing(tmp_path: P
 
 
 async def test_how_it_ended_is_known(tmp_path: Path) -> None:
-    async with asyncio.timeout(DEADLINE), desk(tmp_path / "jobs") as own:
+    async with timeout(DEADLINE), desk(tmp_path / "jobs") as own:
         for script, state, status in (
             ("exit 7", "exited", 7),
             ("true", "exited", 0),
@@ -227,7 +228,7 @@ async def test_how_it_ended_is_known(tmp_path: Path) -> None:
 
 
 async def test_output_is_kept_in_order_and_told_of_as_it_comes(tmp_path: Path) -> None:
-    async with asyncio.timeout(DEADLINE), desk(tmp_path / "jobs") as own:
+    async with timeout(DEADLINE), desk(tmp_path / "jobs") as own:
         gate = tmp_path / "gate"
         name = await own.start(f"echo 1; until [ -e {gate} ]; do sleep 0.01; done; echo 2 >&2")
         await own.until_output(name, b"1\n")
@@ -239,7 +240,7 @@ async def test_output_is_kept_in_order_and_told_of_as_it_comes(tmp_path: Path) -
 
 
 async def test_an_end_is_asked_for_politely_and_then_by_force(tmp_path: Path) -> None:
-    async with asyncio.timeout(DEADLINE), desk(tmp_path / "jobs") as own:
+    async with timeout(DEADLINE), desk(tmp_path / "jobs") as own:
         name = await own.start(STUBBORN)
         await own.until_output(name, b"\n")
         pid = int(own.read(name))
@@ -254,7 +255,7 @@ async def test_an_end_is_asked_for_politely_and_then_by_force(tmp_path: Path) ->
 
 
 async def test_an_end_that_nobody_asked_for_is_its_own(tmp_path: Path) -> None:
-    async with asyncio.timeout(DEADLINE), desk(tmp_path / "jobs") as own:
+    async with timeout(DEADLINE), desk(tmp_path / "jobs") as own:
         job = own.running(await own.start("exit 3"))
         await job.wait()
         await job.end("kill")
@@ -262,7 +263,7 @@ async def test_an_end_that_nobody_asked_for_is_its_own(tmp_path: Path) -> None:
 
 
 async def test_cancelling_a_waiter_changes_nothing(tmp_path: Path) -> None:
-    async with asyncio.timeout(DEADLINE), desk(tmp_path / "jobs") as own:
+    async with timeout(DEADLINE), desk(tmp_path / "jobs") as own:
         name = await own.start("echo $$; exec sleep 100")
         await own.until_output(name, b"\n")
         job = own.running(name)
@@ -277,7 +278,7 @@ async def test_cancelling_a_waiter_changes_nothing(tmp_path: Path) -> None:
 
 
 async def test_a_background_child_does_not_hold_up_the_end(tmp_path: Path) -> None:
-    async with asyncio.timeout(DEADLINE), desk(tmp_path / "jobs") as own:
+    async with timeout(DEADLINE), desk(tmp_path / "jobs") as own:
         job = own.running(await own.start("sleep 100 & echo $!"))
         info = await job.wait()
         assert info.held_open and info.state == "exited"
@@ -340,14 +341,14 @@ async def test_what_is_started_has_the_servers_environment_and_no_stdin(tmp_path
 
 async def test_a_job_outlives_its_session_and_every_session_sees_it() -> None:
     async with (
-        asyncio.timeout(30),
+        timeout(30),
         rshell.serve("127.0.0.1", 0, limits=BRIEF) as server,
     ):
         async with rshell.connect(server.addresses[0]) as client:
             name = await client.start_job("echo up; exec sleep 100")
         async with rshell.connect(server.addresses[0]) as client:
             async with client.job_logs(name, follow=True) as logs:
-                assert await anext(logs) == (1, b"up\n")
+                assert await logs.__anext__() == (1, b"up\n")
             [info] = await client.jobs()
             assert info.state == "running"
             assert (await client.kill_job(name)).ended_by == "kill"
@@ -358,7 +359,7 @@ async def test_a_kill_goes_on_without_its_asker() -> None:
     async with tls_session(limits=BRIEF) as client:
         name = await client.start_job(stubborn)
         async with client.job_logs(name, follow=True) as logs:
-            assert await anext(logs) == (1, b"up\n")
+            assert await logs.__anext__() == (1, b"up\n")
         async with client.open_channel("job", {"verb": "kill", "name": name}) as channel:
             channel.reset("cancelled", "the asker has gone")
         assert (await client.wait_job(name)).shell_status == 137
@@ -385,7 +386,7 @@ async def test_readers_that_leave_hold_nothing() -> None:
         for _ in range(5):
             async with client.job_logs("flood", follow=True) as logs:
                 for _ in range(20):
-                    await anext(logs)
+                    await logs.__anext__()
             async with client.job_logs("flood") as logs:
                 assert sum([len(data) async for _, data in logs]) <= 200_000
             counts.append(descriptors())

@@ -162,13 +162,18 @@ async def spoken_to(request: Json) -> AsyncIterator[Channel]:
         tls_session(limits=BRIEF) as client,
         client.open_channel("shell", request) as channel,
     ):
+        if channel.reply.get("starting"):
+            assert (await receive(channel))["number"] == 0
         yield channel
 
 
 async def receive(channel: Channel) -> Json:
-    message = await channel.receive_message()
-    assert message is not None
-    return message
+    """Return the next message that is not of the prompt."""
+    while True:
+        message = await channel.receive_message()
+        assert message is not None
+        if message["type"] != "prompt":
+            return message
 
 
 @either
@@ -188,7 +193,7 @@ async def test_questions_are_answered_and_stale_ones_may_not_be(
     request_: Json, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A slow machine's answers count, too.
-    for name in ("completeness._DEADLINE", "completion._ANSWER_SECONDS"):
+    for name in ("completeness._DEADLINE", "native.questions._ANSWER_SECONDS"):
         monkeypatch.setattr(f"rshell.channels.shell.{name}", 20.0)
     async with spoken_to(request_) as channel:
         for number in range(1, 20):

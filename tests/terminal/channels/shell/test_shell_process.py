@@ -46,7 +46,7 @@ async def on_shell(act: Act, *, stdin: bool = False) -> tuple[bytes, bytes]:
 
     async def serve(channel: Channel, context: Context) -> None:
         channel.accept()
-        recipe = ShellRecipe.choose(context.environment["SHELL"], terminal=False, home="/")
+        recipe = ShellRecipe.choose(context.environment["SHELL"], terminal=False)
         shell = await ShellProcess.start(
             context,
             recipe,
@@ -128,7 +128,7 @@ async def test_a_shell_that_is_closed_while_it_is_interrupted_interrupts_nothing
     async def act(running: Running, channel: Channel) -> None:
         await running.run(1, "sleep 100 &")  # what an interrupt would go after, again and again
         shell = running.shell
-        shell.signal(signal.SIGINT)
+        shell.signal(signal.SIGINT, 1)
         shell.close()
         shell._receive_report(b"130 2 hi /\0")
         assert shell._rest_timer is None
@@ -182,7 +182,7 @@ async def test_closing_amid_a_flood_leaves_nothing(program: str) -> None:
 
 async def test_a_signal_ends_the_shell_whose_death_tells_which(program: str) -> None:
     async def act(running: Running, channel: Channel) -> None:
-        running.shell.signal(signal.SIGKILL)
+        running.shell.signal(signal.SIGKILL, 0)
         death = await running.said.get()
         assert isinstance(death, ExitStatus)
         assert death.signal == "SIGKILL"
@@ -194,7 +194,7 @@ async def test_a_directory_that_is_missing_is_a_spawn_error() -> None:
     failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
 
     async def serve(channel: Channel, context: Context) -> None:
-        recipe = ShellRecipe.choose("/bin/sh", terminal=False, home="/")
+        recipe = ShellRecipe.choose("/bin/sh", terminal=False)
         with pytest.raises(SpawnError) as caught:
             await ShellProcess.start(
                 context,

@@ -70,10 +70,10 @@ async def test_a_file_that_has_nothing_now_is_not_taken_for_one_at_its_end() -> 
             os.write(writing, b"half")
             with os.fdopen(reading, mode) as file:
                 blocks = blocks_of(file, "utf-8")
-                assert bytes(await anext(blocks)) == b"half"
+                assert bytes(await blocks.__anext__()) == b"half"
                 if has_ended:
                     os.close(writing)
                 with pytest.raises(StopAsyncIteration if has_ended else BlockingIOError):
-                    await anext(blocks)
+                    await blocks.__anext__()
             if not has_ended:
                 os.close(writing)

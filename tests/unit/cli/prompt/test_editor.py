@@ -17,6 +17,7 @@ from prompt_toolkit.output import DummyOutput, Output
 from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.renderer import CPR_Support, Renderer
 
+from rshell.aio import timeout
 from rshell.channels.shell.client import ShellLine
 from rshell.channels.shell.messages import Completions
 from rshell.cli.prompt.editor import Editor
@@ -67,7 +68,7 @@ def editor_for(
 
 
 async def read(editor: Editor) -> str:
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         return await editor.read()
 
 

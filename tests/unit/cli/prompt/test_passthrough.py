@@ -9,6 +9,7 @@ from typing import cast
 
 import pytest
 
+from rshell.aio import timeout
 from rshell.channels.shell.client import ShellLine
 from rshell.channels.shell.messages import ShellEnding
 from rshell.cli.prompt.passthrough import OutputPump, Passthrough
@@ -107,7 +108,7 @@ async def run(line: Line, *, follows: bool = False) -> list[str]:
     terminal = terminal_on(1, line)
     pump = OutputPump(ByteReader(lambda count: None), terminal, show)
     try:
-        async with asyncio.timeout(DEADLINE):
+        async with timeout(DEADLINE):
             passing = Passthrough(cast(ShellLine, line), terminal, pump, back.append, insert)
             await (passing.follow() if follows else passing.run("cat"))
     finally:
@@ -169,7 +170,7 @@ async def test_what_comes_after_an_escape_is_written_behind_what_came_before(
         pump = OutputPump(reader, terminal, show_above)
         line = cast(ShellLine, Line(b"never"))
         passing = Passthrough(line, terminal, pump, lambda text: None, lambda text: None)
-        async with asyncio.timeout(DEADLINE):
+        async with timeout(DEADLINE):
             with pytest.raises(Left):
                 await passing.run("cat")
             reader.feed(b"late")
@@ -237,7 +238,7 @@ async def test_what_was_printed_before_is_shown_as_it_is_and_keys_are_for_the_pr
     passing = Passthrough(cast(ShellLine, line), terminal, pump, back.append, back.append)
     os.write(keyboard, b"typed early")
     try:
-        async with asyncio.timeout(DEADLINE):
+        async with timeout(DEADLINE):
             showing = asyncio.ensure_future(passing.show(9))
             await asyncio.sleep(0)
             reader.feed(b"before ")
@@ -288,7 +289,7 @@ async def test_blocks_are_on_the_terminal_in_order_when_reached(ends: tuple[Benc
     bench.pump.has_terminal = True
     for block in (b"one ", b"two ", b"three"):
         bench.reader.feed(block)
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         await bench.pump.reach(bench.pump.received)
     assert os.read(read, 100) == b"one two three"
 
@@ -301,7 +302,7 @@ async def test_reach_waits_for_the_last_byte(ends: tuple[Bench, int]) -> None:
         await asyncio.sleep(0)
     assert bench.shown == [b"abc"] and not waiting.done()
     bench.reader.feed(b"d")
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         await waiting
 
 
@@ -313,7 +314,7 @@ async def test_what_is_shown_again_asks_the_terminal_nothing() -> None:
         try:
             for block in (b"one\x1b[", b"c\x1b]11;?\x07", b"two\x1b[cthree\x1b[6n"):
                 reader.feed(block)
-            async with asyncio.timeout(DEADLINE):
+            async with timeout(DEADLINE):
                 await pump.reach(reader.received)
             assert os.read(read, 100) == b"onetwo\x1b[cthree\x1b[6n"
         finally:
@@ -323,7 +324,7 @@ async def test_what_is_shown_again_asks_the_terminal_nothing() -> None:
 async def test_output_between_commands_is_shown_above(ends: tuple[Bench, int]) -> None:
     bench, _ = ends
     bench.reader.feed(b"job")
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         await bench.pump.reach(3)
     assert bench.shown == [b"job"] and bench.terminal.modes.mid_line
 
@@ -333,7 +334,7 @@ async def test_an_error_ends_the_wait_after_what_came_before(ends: tuple[Bench, 
     bench.reader.feed(b"ab")
     bench.reader.fail(RshellError("cut"))
     with pytest.raises(RshellError, match="cut"):
-        async with asyncio.timeout(DEADLINE):
+        async with timeout(DEADLINE):
             await bench.pump.reach(3)
     assert bench.shown == [b"ab"]
 
@@ -352,7 +353,7 @@ async def test_a_copying_that_fails_does_not_do_so_unseen(
     monkeypatch.setattr(bench.pump, "_show_above", fails)
     bench.reader.feed(b"job")
     with pytest.raises(MemoryError):
-        async with asyncio.timeout(DEADLINE):
+        async with timeout(DEADLINE):
             await bench.pump.reach(3)
     await asyncio.sleep(0)
     assert [type(error) for error in failures] == [MemoryError]
@@ -371,7 +372,7 @@ async def test_what_was_handed_on_is_on_the_terminal_after_closing(ends: tuple[B
         await asyncio.sleep(0)
     assert not closing.done()
     source = InputDescriptor(read)
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         while size > 0:
             size -= len(await source.read())
         await closing
@@ -383,7 +384,7 @@ async def test_what_still_waits_for_the_terminal_does_not_count_as_shown(
     bench, read = ends
     bench.pump.has_terminal = True
     bench.reader.feed(b"seen")
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         await bench.pump.reach(4)
         assert bench.pump.shown == 4
         size = 1024 * 1024 + 4096  # more than a pipe takes
@@ -407,7 +408,7 @@ async def test_a_terminal_that_takes_nothing_is_told_of_though_a_command_runs_on
         pump.has_terminal = True
         told: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         pump.on_failure = told.set_result
-        async with asyncio.timeout(DEADLINE):
+        async with timeout(DEADLINE):
             while not told.done():  # the first may be on its way when the next is written
                 reader.feed(b"x")
                 await asyncio.sleep(0)

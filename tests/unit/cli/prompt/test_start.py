@@ -8,13 +8,14 @@ import threading
 
 import pytest
 
+from rshell.aio import timeout
 from rshell.cli.prompt.start import _lost, load_editor, passed_on
 from rshell.errors import LinkLost, ResumeFailed
 from tests.support.session import DEADLINE
 
 
 async def test_the_editor_is_loaded_while_others_are_waited_for() -> None:
-    async with asyncio.timeout(DEADLINE):
+    async with timeout(DEADLINE):
         editor = await asyncio.wrap_future(load_editor())
     assert editor is sys.modules["rshell.cli.prompt.editor"].Editor
 
@@ -25,7 +26,7 @@ async def test_what_is_wrong_with_it_is_raised_where_it_is_needed(
     monkeypatch.setitem(sys.modules, "rshell.cli.prompt.editor", None)
     loading = load_editor()
     with pytest.raises(ImportError):
-        async with asyncio.timeout(DEADLINE):
+        async with timeout(DEADLINE):
             await asyncio.wrap_future(loading)
 
 

@@ -14,6 +14,7 @@ import pytest
 
 import rshell
 from rshell import ChannelReset
+from rshell.aio import timeout
 from rshell.server.server import Server
 from rshell.values import Bounds, ExitStatus, TerminalSize
 from tests.support.audit import audited, unpaired
@@ -62,7 +63,7 @@ async def test_a_named_shell_is_made_and_goes_on_without_its_client() -> None:
     async with inn() as server, guest(server) as client:
         first = await attach(client)
         assert not first.joined.attached
-        assert (first.joined.number, first.joined.running, first.joined.size) == (0, None, SIZE)
+        assert (first.joined.number, first.joined.running, first.joined.size) == (0, "", SIZE)
         assert (first.joined.kept, first.joined.dropped, first.joined.last) == (0, 0, None)
         done = await first.run("cd /; x=5; echo one")
         assert (done.status, done.stdout) == (ExitStatus(0), 5)
@@ -471,7 +472,7 @@ async def test_the_end_of_the_server_is_the_end_of_its_named_shells() -> None:
 async def test_a_client_that_is_cut_off_is_not_waited_for() -> None:
     """Its session still is kept; what it was sent last is sent to who takes its place."""
     async with (
-        asyncio.timeout(DEADLINE),
+        timeout(DEADLINE),
         rshell.serve("127.0.0.1", 0, limits=BRIEF) as server,
         Cutter(server.addresses[0].port) as cutter,
         rshell.connect(cutter.address, token=server.token_line) as one,

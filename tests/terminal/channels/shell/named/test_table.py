@@ -13,6 +13,7 @@ import pytest
 
 import rshell
 from rshell import ChannelRefused, ChannelReset
+from rshell.aio import timeout
 from rshell.channels.process.messages import Terminal
 from rshell.channels.shell.messages import NamedShellInfo, ShellRequest
 from rshell.client.client import Client
@@ -29,8 +30,10 @@ from tests.support.guests import (
     attach,
     guest,
     inn,
+    join,
     listed,
     until_listed,
+    until_none,
     watch,
 )
 from tests.support.processes import gone, is_running
@@ -54,7 +57,7 @@ async def pid_of(guest: Guest) -> int:
 
 @needs_openssl
 async def test_an_identity_reaches_its_own_shells_only() -> None:
-    async with asyncio.timeout(DEADLINE), rshell.serve("127.0.0.1", 0, limits=BRIEF) as server:
+    async with timeout(DEADLINE), rshell.serve("127.0.0.1", 0, limits=BRIEF) as server:
         where = server.addresses[0]
         async with (
             rshell.connect(where) as one,
@@ -83,7 +86,7 @@ async def test_of_many_who_ask_at_once_one_makes_it() -> None:
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(inn())
         clients = [await stack.enter_async_context(guest(server)) for _ in range(5)]
-        guests = await asyncio.gather(*(attach(client) for client in clients))
+        guests = await asyncio.gather(*(join(client) for client in clients))
         assert sorted(guest.joined.attached for guest in guests) == [False] + [True] * 4
         assert len(await listed(clients[0])) == 1
         # The last one has it; the others were moved away.
@@ -92,6 +95,8 @@ async def test_of_many_who_ask_at_once_one_makes_it() -> None:
             await asyncio.sleep(0)
             moved = [guest for guest in guests if guest.channel.is_over]
         [left] = [guest for guest in guests if guest not in moved]
+        if left.channel.reply.get("starting"):
+            assert (await left.done()).number == 0
         assert (await left.run(":")).number == 1
 
 
@@ -131,7 +136,7 @@ async def test_who_waits_for_a_maker_that_gives_up_makes_it() -> None:
 async def test_a_shell_that_does_not_start_leaves_no_entry(
     program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shell = tmp_path / "shell"
+    shell = tmp_path / "dash"  # which reads lines, and is started when it does
     shell.write_text(f"#!/bin/sh\nexec {program}\n")
     shell.chmod(0o700)
     monkeypatch.setenv("SHELL", str(shell))
@@ -142,6 +147,22 @@ async def test_a_shell_that_does_not_start_leaves_no_entry(
             assert caught.value.code == "failed"
             assert ("not ready after 0.4 s" in str(caught.value)) == (program != "false")
             assert await listed(client) == []
+
+
+async def test_a_shell_that_ends_in_its_startup_files_leaves_no_entry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".bashrc").write_text("echo no; exit 3\n")
+    monkeypatch.setenv("SHELL", "/bin/bash")
+    async with inn() as server, guest(server) as client:
+        for _ in range(2):
+            first = await join(client)
+            done = await first.done()
+            assert (done.number, done.status.code, done.left) == (0, 3, True)
+            assert await first.see(b"\n") == b"no\r\n"
+            await first.channel.wait_closed()
+            await until_none(client)
 
 
 async def test_so_many_are_open_at_once() -> None:
@@ -175,7 +196,7 @@ async def test_they_end_with_the_token_that_made_them(
     monkeypatch.setattr("rshell.server.server._LOOK", 0.05)
     path = private_directory(tmp_path / "u") / "s"
     async with (
-        asyncio.timeout(DEADLINE),
+        timeout(DEADLINE),
         rshell.serve("127.0.0.1", 0, unix=path, limits=BRIEF) as server,
         rshell.connect(f"unix:{path}") as trusted,
         rshell.connect(server.addresses[0]) as local,
@@ -196,7 +217,7 @@ async def test_they_end_with_the_token_that_made_them(
 async def test_a_token_of_a_users_name_does_not_end_what_the_user_made(tmp_path: Path) -> None:
     path = private_directory(tmp_path / "u") / "s"
     async with (
-        asyncio.timeout(DEADLINE),
+        timeout(DEADLINE),
         rshell.serve("127.0.0.1", 0, unix=path, limits=BRIEF) as server,
         rshell.connect(f"unix:{path}") as trusted,
     ):

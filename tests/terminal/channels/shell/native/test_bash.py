@@ -76,6 +76,30 @@ async def test_bash_says_what_it_can_not_expand_and_keeps_the_prompt(
         assert bash.line.prompt is not None and bash.line.prompt.text == "0> "
 
 
+async def test_bash_is_left_alone_where_a_text_wants_more(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The probe for lost hooks was a syntax error there, and an empty line was run."""
+    (home / ".bash_profile").write_text("PS2='more '\n")
+    async with shell("bash", monkeypatch) as bash:
+        for text, rest, output in (
+            ('echo "one', 'two"', "one\r\ntwo"),
+            ("echo a |", "cat", "a"),
+            ("echo x\\", "y", "xy"),
+            ("cat <<E", "b\rE", "b"),
+            ("echo !!:0 `", "echo c`", "cat c"),
+        ):
+            running = asyncio.create_task(bash.line.run(text))
+            seen = b""
+            while not seen.endswith(b"\r\x1b[K\rmore "):  # drawn again by the probe
+                seen += await bash.take(1)
+            bash.line.write_nowait(rest.encode() + b"\r")
+            done = await asyncio.wait_for(running, 30)
+            assert done.status.code == 0
+            last = (await bash.take(done.stdout - len(seen))).decode()
+            assert last.rpartition("\x1b[?2004l\r")[2] == output + "\r\n", text
+
+
 async def test_bash_completes_in_its_own_editor(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,18 +107,24 @@ async def test_bash_completes_in_its_own_editor(
         "two() { echo printed; compopt -o nospace; COMPREPLY=(one= two=); }; complete -F two two\n"
         "load() { complete -W 'late later' $1; return 124; }\n"
         "slow() { sleep 60; }; complete -F slow slow\n"
+        "fails() { false; COMPREPLY=($nothing done); false; }; complete -F fails fails\n"
+        # As bash-completion does it.
+        "files() { local IFS=$'\\n'; compopt -o filenames; COMPREPLY=('a b'); }\n"
+        "complete -F files files\n"
     )
     for name in ("a b", "日本 語"):
         (home / name).touch()
     (home / "dir").mkdir()
     async with shell("bash", monkeypatch) as bash:
-        await bash.run("cd; set -x; (exit 3)")
+        await bash.run("cd; set -x; set -u; set -e; (exit 3) || :")
         for text, start, texts in (
             ("ls a", 3, ("a\\ b ",)),
             ('ls "a', 3, ('"a b" ',)),
             ("ls ~/d", 3, ("~/dir/",)),
             ("x=日; ls 日", 8, ("日本\\ 語 ",)),
             ("two ", 4, ("one=", "two=")),
+            ("fails ", 6, ("done ",)),
+            ('files "a', 6, ('"a b" ',)),
             ("nothing-like-it x", 16, ()),
         ):
             found = await ask(bash, text)
@@ -102,7 +132,8 @@ async def test_bash_completes_in_its_own_editor(
         names = await asyncio.wait_for(bash.line.names(), 30)
         assert {"echo", "while", "ls", "two"} < set(names)
         assert not any(name.startswith("__rs") for name in names)
-        await bash.run("set +x; complete -D -F load; (exit 4)")
+        assert set("eux") < set((await bash.run("echo $-"))[1].splitlines()[-1])
+        await bash.run("set +xeu; complete -D -F load; (exit 4)")
         assert (await ask(bash, "new l")).texts == ("late ", "later ")
         said = "4 load\r\ncompopt is a shell builtin\r\n"
         assert await bash.run("echo $? $_; type compopt") == (0, said)
@@ -113,3 +144,21 @@ async def test_bash_completes_in_its_own_editor(
         slow.cancel()
         await asyncio.gather(slow, return_exceptions=True)
         assert (await ask(bash, "two ")).texts == ("one=", "two=")
+
+
+async def test_no_key_of_ours_is_pressed_in_a_shell_that_took_the_place_of_bash(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / ".bash_profile").write_text("readonly PROMPT_COMMAND='pc=$?'; PS1='$pc> '\n")
+    async with shell("bash", monkeypatch) as bash:
+        assert await bash.run("(exit 3)") == (3, "")  # its hooks were there before it
+        assert bash.line.prompt is not None and bash.line.prompt.text == "3> "
+        running = asyncio.create_task(bash.line.run("exec bash --norc"))
+        seen = b""
+        while not seen.endswith(b"# ") and not seen.endswith(b"$ "):
+            seen += await asyncio.wait_for(bash.reader.read(1024), 30)
+        bash.line.write_nowait(b"exit 5\r")
+        done = await asyncio.wait_for(running, 30)
+        assert (done.status.code, done.left) == (5, True)
+        seen += await bash.take(done.stdout - len(seen))
+        assert b"exit 5" in seen and b"777" not in seen and b"~" not in seen

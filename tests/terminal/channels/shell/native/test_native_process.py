@@ -8,6 +8,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from rshell.aio import timeout
 from rshell.channels.base import Context
 from rshell.channels.shell.messages import ShellPrompt
 from rshell.channels.shell.native.native_process import NativeProcess
@@ -62,7 +63,7 @@ async def on_shell(act: Callable[[Running], Awaitable[None]], program: str = "/b
         running = Running(shell)
         shell.resume()
         try:
-            async with asyncio.timeout(30):
+            async with timeout(30):
                 await act(running)
         except BaseException as error:
             outcome.set_exception(error)

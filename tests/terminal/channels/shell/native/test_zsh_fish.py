@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from rshell.channels.shell.client import ShellLine
+from rshell.channels.shell.native import native_process
 from rshell.values import TerminalSize
 from tests.support.session import tls_session
 
@@ -126,6 +127,48 @@ async def test_zsh_is_asked_for_candidates_of_its_own_and_of_the_users_completio
         await zsh.run("false")
         await asyncio.wait_for(zsh.line.complete("it "), 30)
         assert await zsh.run("echo $?; whence compadd") == (0, "1\r\ncompadd\r\n")
+
+
+async def test_fish_shows_what_its_users_hooks_print_and_nothing_of_its_own(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sign stood behind all output, and what a hook printed before it was dropped."""
+    monkeypatch.setattr(native_process, "_HURRY_SECONDS", 0.01)
+    directory = home / ".config/fish"
+    directory.mkdir(parents=True)
+    (directory / "config.fish").write_text(
+        "set fish_greeting\nfunction fish_title; end\ncomplete -c slow -a '(sleep 60)'\n"
+        "function before --on-event fish_preexec; echo before; end\n"
+        "function after --on-event fish_postexec; echo -n after; end\n"
+    )
+    async with shell("fish", monkeypatch) as fish:
+        for text in ("true", "printf x"):
+            status, output = await fish.run(text)
+            assert status == 0 and output.startswith("before\r\n")
+            assert output.endswith(("x" if text == "printf x" else "") + "after"), output
+        slow = asyncio.create_task(fish.line.complete("slow "))
+        await asyncio.sleep(0)
+        assert "here\r\n" in (await fish.run("echo here"))[1]  # fish reports no interrupt
+        slow.cancel()
+        await asyncio.gather(slow, return_exceptions=True)
+
+
+async def test_zsh_with_plugins_and_marks_of_its_own_prints_what_commands_print(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line drawn again in colours was taken for output."""
+    (home / ".zshrc").write_text(
+        "zle-line-finish() { region_highlight=('0 4 fg=green') }; zle -N zle-line-finish\n"
+        "accept() { zle .accept-line }; zle -N accept-line accept\n"
+    )
+    async with shell("zsh", monkeypatch) as zsh:
+        for text, output in (
+            ("echo a\n  echo b", "a\r\nb\r\n"),
+            ("setopt prompt_sp; printf c", "c"),
+            ("echo d", "d\r\n"),
+            ("precmd_functions=()", ""),  # its own prompt is no output
+        ):
+            assert await zsh.run(text) == (0, output)
 
 
 async def test_fish_runs_lines_as_at_its_own_prompt(

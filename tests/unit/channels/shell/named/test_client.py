@@ -81,7 +81,7 @@ async def test_events_come_in_the_order_in_which_they_were_sent() -> None:
             assert watch.found == FOUND
             assert joined([event async for event in watch]) == expected
             with pytest.raises(StopAsyncIteration):
-                await anext(watch)
+                await watch.__anext__()
 
 
 SAID: list[tuple[bytes, Json | None, WatchEvent]] = [
@@ -102,7 +102,7 @@ async def test_each_comes_as_soon_as_it_is_there_and_cancelling_a_step_loses_non
     async with memory_session(serve) as both:
         async with await watch_named_shell(both.live, REQUEST) as watch:
             for data, message, event in SAID:
-                step = asyncio.ensure_future(anext(watch))
+                step = asyncio.ensure_future(watch.__anext__())
                 for _ in range(10):
                     await asyncio.sleep(0)
                 step.cancel()
@@ -112,7 +112,7 @@ async def test_each_comes_as_soon_as_it_is_there_and_cancelling_a_step_loses_non
                     await channels[0].write(data, 1)
                 if message is not None:
                     channels[0].send_message(message)
-                assert await anext(watch) == event
+                assert await watch.__anext__() == event
         await until(lambda: channels[0].is_over)
 
 
@@ -131,7 +131,7 @@ async def test_a_watcher_that_stops_reading_stops_the_server() -> None:
         memory_session(serve, limits=limits) as both,
         await watch_named_shell(both.live, REQUEST) as watch,
     ):
-        assert await anext(watch)
+        assert await watch.__anext__()
         before = -1
         while written != before:
             before = written
@@ -157,10 +157,10 @@ async def test_what_was_told_before_the_end_is_told_before_the_error() -> None:
     ):
         await ended.wait()
         await until(lambda: not both.live.session.channels)
-        assert [await anext(watch), await anext(watch)] == [b"last words", DONE]
+        assert [await watch.__anext__(), await watch.__anext__()] == [b"last words", DONE]
         for _ in range(2):
             with pytest.raises(ChannelReset) as caught:
-                await anext(watch)
+                await watch.__anext__()
             assert caught.value.code == "killed"
 
 
@@ -176,7 +176,7 @@ async def test_a_message_that_makes_no_sense_ends_it(message: Json) -> None:
     async with memory_session(serve) as both:
         with pytest.raises(ChannelReset, match="needs"):
             async with await watch_named_shell(both.live, REQUEST) as watch:
-                await anext(watch)
+                await watch.__anext__()
 
 
 async def test_a_server_that_never_heard_of_it_is_an_error() -> None:
@@ -197,7 +197,7 @@ async def test_a_watch_that_is_left_unread_leaves_no_task() -> None:
     async with memory_session(serve) as both:
         before = asyncio.all_tasks()
         watch: ShellWatch = await watch_named_shell(both.live, REQUEST)
-        step = asyncio.ensure_future(anext(watch))
+        step = asyncio.ensure_future(watch.__anext__())
         await asyncio.sleep(0)
         step.cancel()
         await asyncio.gather(step, return_exceptions=True)

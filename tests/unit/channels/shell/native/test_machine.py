@@ -42,13 +42,42 @@ def test_hooks_that_were_lost_are_asked_for_a_report_by_an_empty_line() -> None:
     assert machine.on(E.REPORT) == (Do.TAKE,)
 
 
+def test_what_may_be_a_prompt_is_shown_unless_it_is_one() -> None:
+    for event in (E.KEPT, E.TIMEOUT):
+        machine = after(E.REPORT, E.TAKEN, E.LINE, E.ECHOED, E.EDITOR)
+        assert machine.on(event) == (Do.SHOW,)
+        assert machine.on(E.REPORT) == (Do.TAKE,)
+    machine = after(E.REPORT, E.TAKEN, E.QUESTION, E.TIMEOUT)
+    assert machine.on(E.KEPT) == (Do.LISTEN, Do.NEXT)  # fish, which reports no such interrupt
+    assert machine.is_at_prompt
+
+
 def test_a_line_waits_for_an_answer_a_moment_only() -> None:
     machine = after(E.REPORT, E.TAKEN, E.QUESTION)
     assert machine.on(E.LINE) == (Do.HURRY,)
     assert machine.on(E.TIMEOUT) == (Do.NO_ANSWER, Do.INTERRUPT)
-    assert machine.on(E.TIMEOUT) == (Do.INTERRUPT,)  # only a program of the question has ended
-    assert machine.on(E.TIMEOUT) == (Do.NEXT,)
+    assert machine.on(E.REPORT) == (Do.RENEW, Do.GO, Do.LOOK)
+    assert machine.on(E.TIMEOUT) == (Do.INTERRUPT,)  # its line editor hears no keys
+    assert machine.on(E.REPORT) == (Do.RENEW, Do.GO, Do.LOOK)
+    assert machine.on(E.AWAKE) == (Do.LISTEN, Do.NEXT)
     assert machine.on(E.LINE) == (Do.HAND_OVER,)
+
+
+def test_a_question_that_nobody_waits_for_gets_a_moment_too() -> None:
+    machine = after(E.REPORT, E.TAKEN, E.QUESTION)
+    assert machine.on(E.STALE) == (Do.HURRY,)
+    assert machine.on(E.ANSWER) == (Do.ANSWER, Do.NEXT)
+    assert machine.state is State.IDLE
+
+
+def test_a_question_that_hears_no_interrupt_costs_the_shell_once_a_line_waits() -> None:
+    machine = after(E.REPORT, E.TAKEN, E.QUESTION, E.TIMEOUT)
+    assert machine.on(E.TIMEOUT) == (Do.INTERRUPT,)
+    assert machine.on(E.TIMEOUT) == (Do.END,)
+    assert machine.on(E.LINE) == (Do.HURRY,)
+    assert machine.on(E.TIMEOUT) == (Do.END,)
+    assert machine.on(E.ANSWER) == (Do.LOOK,)  # it was only slow
+    assert machine.on(E.AWAKE) == (Do.LISTEN, Do.NEXT)
 
 
 @pytest.mark.parametrize("state", [state for state in State if state is not State.LEFT])
@@ -56,7 +85,7 @@ def test_whatever_it_does_a_shell_that_reports_is_idle_in_the_end(state: State) 
     machine = ShellMachine()
     machine.state = state
     done: list[Do] = []
-    for event in (E.ECHOED, E.REPORT, E.TAKEN):
+    for event in (E.ECHOED, E.REPORT, E.TAKEN, E.AWAKE):
         done += machine.on(event)
     assert machine.state is State.IDLE and machine.is_at_prompt
     assert done.count(Do.GO) == 1 or state is State.REPORTING  # its report was before these

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rshell.channels.shell.native.output import OutputFilter, RecordReader
+from rshell.channels.shell.native.output import OutputFilter
 from rshell.channels.shell.native.startup import UNKNOWN, native_kind
 
 # What each draws around a line, as it was recorded: until the echo is at its end, and behind it.
@@ -18,6 +18,11 @@ ECHOES = {
     "fish": b"echo hi\r\n\x1b[30m\x1b(B\x1b[m\x1b[?2004l\x1b]0;echo hi\x07\x1b[30m\x1b(B\x1b[m\r",
 }
 
+EDITOR = b"\x1b[?2004h"
+SIGN = "\x1b[2m⏎\x1b(B\x1b[m".encode() + b" " * 19 + "\r⏎ \r\x1b[K".encode()
+ZSH_MARK = b"\x1b[1m\x1b[7m%\x1b[27m\x1b[1m\x1b[0m" + b" " * 19 + b"\r \r"
+ZSH_PROMPT = b"\r\x1b[0m\x1b[27m\x1b[24m\x1b[Jtwo\r\nlines> \x1b[K\x1b[?1h\x1b=" + EDITOR
+
 
 def every_split(data: bytes) -> Iterator[list[bytes]]:
     """Yield `data` in two pieces cut at each place, and byte by byte."""
@@ -26,10 +31,10 @@ def every_split(data: bytes) -> Iterator[list[bytes]]:
     yield [data[at : at + 1] for at in range(len(data))]
 
 
-def new_filter(shell: str) -> OutputFilter:
+def new_filter(shell: str, *, may_be_prompt: bool = False) -> OutputFilter:
     kind = native_kind("/bin/" + shell)
     assert kind is not None
-    return OutputFilter(kind.between, kind.behind)
+    return OutputFilter(kind.drawing, lambda: may_be_prompt)
 
 
 def passed(shell: str, pieces: list[bytes]) -> bytes:
@@ -44,6 +49,13 @@ def passed(shell: str, pieces: list[bytes]) -> bytes:
 def test_the_echo_is_dropped_and_the_output_whole_at_every_cut(shell: str, said: bytes) -> None:
     for pieces in every_split(ECHOES[shell] + said):
         assert passed(shell, pieces) == said, pieces
+
+
+def test_a_line_that_is_drawn_again_behind_its_echo_is_dropped() -> None:
+    """As zsh does where a plugin colours lines."""
+    again = b"\x1b[0m\x1b[39m\r\x1b[32me\x1b[39mcho\r\n\x1b[A\rcho\n\r\r\n"
+    for pieces in every_split(ECHOES["zsh"][:-3] + again + b"\r\nhi\r\r\n"):
+        assert passed("zsh", pieces) == b"\r\nhi\r\r\n", pieces
 
 
 def test_an_editor_without_bracketed_paste_fills_the_first_line() -> None:
@@ -65,7 +77,20 @@ def test_what_a_job_prints_at_the_prompt_is_output_and_the_prompt_is_not() -> No
     output.begin_idle(b"\1\x1b[32m\2me$ ")
     assert output.take(b"\x1b[?2004h\x1b[32mme$ ") == b""
     assert output.take(b"job done\r\n") == b"job done\r\n"
+    assert output.take(b"again\r\n\x1b[?2004h\x1b[K") == b"again\r\n"
     assert output.take(b"\x07\x1b[K\r") == b""
+
+
+def test_the_echo_of_an_interrupt_is_dropped_before_its_report_and_behind_it() -> None:
+    output = new_filter("bash")
+    output.begin_idle(b"")
+    output.begin_interrupt()
+    assert output.take(b"^C\r\n") == b""
+    output.begin_idle(b"")
+    assert output.take(b"^C\r\nsaid by a job\r\n") == b"said by a job\r\n"
+    assert output.take(b"^C is said by another\r\n") == b"^C is said by another\r\n"
+    output.begin_idle(b"")  # without an interrupt
+    assert output.take(b"^C\r\n") == b"^C\r\n"
 
 
 def test_a_line_editor_of_a_command_is_seen_at_every_cut() -> None:
@@ -77,26 +102,66 @@ def test_a_line_editor_of_a_command_is_seen_at_every_cut() -> None:
 
 @given(st.lists(st.binary(max_size=20)))
 def test_a_program_that_is_no_shell_of_ours_is_passed_as_it_is(pieces: list[bytes]) -> None:
-    output = OutputFilter(UNKNOWN.between, UNKNOWN.behind)
+    output = OutputFilter(UNKNOWN.drawing)
     assert b"".join(map(output.take, pieces)) + output.finish() == b"".join(pieces)
 
 
-@given(st.lists(st.lists(st.text("ab\n é"), max_size=3), max_size=4))
-def test_records_are_read_at_every_cut_with_anything_between(records: list[list[str]]) -> None:
-    data = b"noise of a command\0" + b"".join(
-        b"\0".join([b"S", b"%d" % len(fields), *(text.encode() for text in fields), b""])
-        for fields in records
-    )
-    step = 1 + len(data) // 40
-    for at in range(0, len(data) + 1, step):
-        reader = RecordReader()
-        found = reader.feed(data[:at]) + reader.feed(data[at:])
-        assert found == [["S", *fields] for fields in records], at
+class Run:
+    """A filter that has seen the echo of a line."""
+
+    def __init__(self, name: str, *, may_be_prompt: bool = False) -> None:
+        self.filter = new_filter(name, may_be_prompt=may_be_prompt)
+        self.filter.begin_echo()
+        assert self.feed(ECHOES[name]) == b""
+
+    def feed(self, *pieces: bytes) -> bytes:
+        return b"".join(map(self.filter.take, pieces))
 
 
-def test_a_record_that_never_ends_is_not_kept_whole() -> None:
-    reader = RecordReader()
-    for _ in range(8):
-        assert reader.feed(b"x" * (1 << 20)) == []
-    assert len(reader._rest) <= 1 << 20
-    assert reader.feed(b"\0S\0" + b"1\0yes\0") == [["S", "yes"]]
+@pytest.mark.parametrize(
+    ("name", "data", "output"),
+    [
+        ("fish", b"out\r\n" + SIGN, b"out\r\n"),
+        ("fish", b"no newline" + SIGN + EDITOR, b"no newline"),
+        ("fish", SIGN, b""),
+        ("fish", "⏎ of its own\r".encode() + SIGN, "⏎ of its own\r".encode()),
+        ("fish", b"\x1b[2mdim", b"\x1b[2mdim"),
+        ("fish", "dim\x1b[2m⏎ ".encode(), "dim\x1b[2m⏎ ".encode()),
+        ("fish", EDITOR + b">>> ", EDITOR + b">>> "),
+        ("zsh", ZSH_PROMPT, ZSH_PROMPT),
+        ("zsh", b"no newline" + ZSH_MARK, b"no newline"),
+        ("zsh", b"\x1b[1m\x1b[7mbright", b"\x1b[1m\x1b[7mbright"),
+        ("bash", b"a" + EDITOR + b"read> ", b"a" + EDITOR + b"read> "),
+    ],
+)
+def test_what_a_shell_draws_before_its_report_is_no_output(
+    name: str, data: bytes, output: bytes
+) -> None:
+    for at in range(len(data) + 1):
+        run = Run(name)
+        assert run.feed(data[:at], data[at:]) + run.filter.finish() == output, at
+        run.filter.begin_idle(b"> ")
+        idle = run.feed(b"\r", data[:at], data[at:]) if output == b"" else b""
+        assert idle == b"", at
+
+
+def test_a_prompt_without_hooks_is_held_until_it_is_known_for_one() -> None:
+    for name, prompt in (
+        ("bash", EDITOR + b"two\r\nlines> "),
+        ("zsh", ZSH_PROMPT),
+        ("fish", SIGN + EDITOR + b"two\r\nlines> "),
+    ):
+        for at in range(len(prompt)):
+            run = Run(name, may_be_prompt=True)
+            shown = run.feed(b"out\r\n", prompt[:at], prompt[at:])
+            assert shown.rstrip(b"\r\n\x1b[?0247mh") == b"out", (name, at)  # no more than a piece
+        run = Run(name, may_be_prompt=True)
+        assert run.feed(b"out\r\n", prompt) == b"out\r\n", name
+        assert run.filter.is_holding and run.filter.show() == prompt
+        assert run.feed(b"more") == b"more" and not run.filter.is_holding
+        assert run.feed(prompt, b"keys") == b""
+        run.filter.begin_echo()
+        assert run.feed(b"\x1b[?2004l") + run.filter.finish() == b""
+    run = Run("bash", may_be_prompt=True)
+    flood = b"x" * 70_000
+    assert run.feed(EDITOR, flood) == EDITOR + flood  # no prompt is as long

@@ -28,10 +28,10 @@ def test_each_shell_reads_its_own_files_and_ours(login: bool, tmp_path: Path) ->
         (
             "bash",
             ("--posix", *flags),
-            {"ENV": f"{tmp_path}/hooks.bash", "RSHELL_ENV": "mine.sh"},
+            {"ENV": "$RSHELL_DIR/hooks.bash", "RSHELL_ENV": "mine.sh"},
         ),
         ("zsh", flags, {"ZDOTDIR": str(tmp_path), "RSHELL_ZDOTDIR": "/zdot"}),
-        ("fish", (*flags, "--init-command", f"source {tmp_path}/hooks.fish"), {}),
+        ("fish", (*flags, "--init-command", "source $RSHELL_DIR/hooks.fish"), {}),
     )
     for name, arguments, told in rows:
         kind = native_kind(name)
@@ -49,16 +49,19 @@ def test_the_meeting_is_private_and_nothing_of_it_stays(
 ) -> None:
     place = tmp_path / "place"
     place.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(place))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("tempfile.tempdir", str(place))  # where the state can hold no pipes
     kind = native_kind("zsh")
     assert kind is not None
     before = len(list(Path("/proc/self/fd").iterdir()))
     meeting = Meeting(kind)
     try:
+        assert meeting.directory.parent == place
         assert stat.S_IMODE(meeting.directory.stat().st_mode) == 0o700
         for name in ("in", "out"):
             assert stat.S_ISFIFO((meeting.directory / name).stat().st_mode)
-        assert all((meeting.directory / name).exists() for name in (".zshenv", ".zshrc"))
+        assert (meeting.directory / ".zshenv").exists()
         assert not os.get_inheritable(meeting.told) and not os.get_inheritable(meeting.said)
     finally:
         meeting.close()
@@ -82,3 +85,44 @@ def test_a_meeting_that_can_not_be_made_leaves_nothing(
     with pytest.raises(PermissionError):
         Meeting(kind)
     assert list(place.iterdir()) == []
+
+
+def test_what_a_killed_server_has_left_is_removed_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    kind = native_kind("/bin/zsh")
+    assert kind is not None
+    left, used, young = Meeting(kind), Meeting(kind), Meeting(kind)
+    assert left.directory.parent == tmp_path / "rshell/shells"
+    assert (left.directory / ".zshenv").read_bytes()
+    elsewhere = left.directory.parent / "another.machine-x"
+    elsewhere.mkdir()
+    for meeting in (left, young):
+        os.close(meeting.told)
+        os.close(meeting.said)
+        meeting.told = meeting.said = -1
+    for directory in (left.directory, used.directory, elsewhere):
+        os.utime(directory, (0, 0))
+    last = Meeting(kind)
+    names = {place.name for place in elsewhere.parent.iterdir()}
+    assert names == {m.directory.name for m in (used, young, last)} | {elsewhere.name}
+    used.close()
+    last.close()
+    assert not used.directory.exists() and not last.directory.exists()
+
+
+def test_a_bash_that_is_too_old_reads_lines(tmp_path: Path) -> None:
+    program = tmp_path / "bash"
+    for data, name in (
+        (b"\x7fELF @(#)Bash version 4.3.48(1) release GNU", None),
+        (b"@(#)Bash version 3.2.57(1)-release", None),
+        (b"@(#)Bash version 4.4.0(1) release", "bash"),
+        (b"@(#)Bash version 10.1.0(1) release", "bash"),
+        (b"#!/bin/sh\nexec some-bash", "bash"),
+        (b"", "bash"),
+    ):
+        program.write_bytes(data)
+        kind = native_kind(str(program))
+        assert (kind and kind.name) == name, data
+    assert native_kind("/no/such/bash") is not None

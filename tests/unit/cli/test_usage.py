@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from rshell.cli.conflicts import _NEVER, _WORDS, SHORTER, find_conflict
-from rshell.cli.options import _LONG, _SHORT
+from rshell.cli.usage import _NEVER, _WORDS, LONG, SHORT, SHORTER, find_conflict
 
 
 def test_the_table_of_conflicts_names_options_that_there_are_and_is_walked_whole() -> None:
     """Each pair is refused whichever of the two comes first, and names both."""
-    known = {f"-{letter}" for letter in _SHORT.replace(":", "")}
-    known |= {f"--{name.rstrip('=')}" for name in _LONG} - set(SHORTER)
+    known = {f"-{letter}" for letter in SHORT.replace(":", "")}
+    known |= {f"--{name.rstrip('=')}" for name in LONG} - set(SHORTER)
     assert set(SHORTER.values()) <= known
     for options, unfit, advice in _NEVER:
         assert advice

@@ -1,4 +1,4 @@
-"""Which options of `rshell` can't both hold, as tables.
+"""The command line of `rshell` as tables: its help, its options, and which can't both hold.
 
 An option that is ignored without a word does something else than what was asked: every pair that
 contradicts each other is refused, and the message says what to do. Options have one name here, the
@@ -9,6 +9,88 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+HELP = """\
+usage: rshell [OPTIONS] [HOST[:PORT]] [OPTIONS] [COMMAND...]
+
+Open a prompt on another machine, run a command there, or its shell on a script from stdin.
+
+  rshell host:7000                  a prompt; Ctrl-D or exit leaves, ~. at once
+  rshell -c "ls -l"                 on $RSHELL_HOST, default_host, or localhost:7000
+  rshell host:7000 -S work          a prompt that outlives this terminal, or back to it
+  rshell host:7000 make test        words are joined by blanks and run by the remote shell
+  rshell host < script.sh           the remote shell runs the script
+  rshell docker://web               nothing is installed there but a Python
+  rshell --local -c "uname -a"      no server needed
+
+where:
+  HOST[:PORT], [IPv6]:PORT, unix:/path
+  ssh://[USER@]HOST[:PORT], docker://NAME, podman://NAME, kubectl://[NAMESPACE/]POD:
+                        a way in; the server is brought along, and ends when idle
+      --doctor          say what is found there, and what works
+      --stop            end and remove all that rshell left there
+      --no-background   leave no server there: the session ends with its link
+      --background      with --local or --via: have it stay, and keep shells and jobs
+  -p, --port PORT       the port, where HOST names none (7000)
+      --local           start a server of our own, for this session alone
+      --via CMD         reach a server through the stdio of CMD
+      --bootstrap       with --via: CMD runs the words behind it over there, as a way in
+
+what:
+  -c, --command CMD     run CMD in the remote shell
+  -n                    read no stdin
+  -t                    give the command a terminal; without a command, the remote shell
+      --resume-window S try for S seconds to come back after a cut (300); 0 gives up at once
+      --timeout S       end the command after S seconds, with status 124
+      --json            print one JSON object that says how it ended and what it printed
+
+at the prompt:
+      --prompt own|rshell   show the shell's own prompt, as without it, or rshell's
+      --no-login        don't have the shell read what a login shell reads
+
+named shells, prompts which outlive the client:
+  -S NAME               make the shell NAME, or attach to it; ~d while a command runs, or
+                        Ctrl-X Ctrl-D at the prompt, leaves it running
+  -S NAME --share       watch it, without touching it
+      --shells          list the shells; --json too
+      --kill-shell NAME end a shell and what runs in it
+
+jobs, which outlive the client (with -c CMD or words for --detach):
+      --detach          start a job, print its name and leave; --name NAME chooses the name
+      --jobs            list the jobs; --json too
+      --logs NAME       print what is kept of a job's output; -f, --follow goes on to its end
+      --wait NAME       wait for a job and exit with its status
+      --kill-job NAME   end a job
+
+trust:
+      --login           store a token line from 'rshell-token add', read from the terminal
+      --fingerprint F   accept this certificate only
+      --ca FILE|system  check the certificate against an authority, and the host's name
+
+  -v, --verbose         say who you are to the server, and the round trip
+      --version, --help
+
+The status is the command's own; 128 and the signal's number; 124 after a timeout; and 255, with
+one line that says why, for whatever went wrong between here and there.
+"""
+
+SHORT = "c:np:tvhl:fS:"
+_OF_WAY = ["bootstrap", "doctor", "stop", "no-background", "background"]
+_OF_LINK = ["port=", "local", "via=", "resume-window=", "fingerprint=", "ca=", "login"]
+_OF_COMMAND = ["command=", "timeout=", "json"]
+_OF_PROMPT = ["prompt=", "no-login"]
+_OF_SHELLS = ["share", "shells", "kill-shell="]
+_OF_JOBS = ["detach", "name=", "jobs", "logs=", "follow", "wait=", "kill-job="]
+LONG = [
+    *_OF_LINK,
+    *_OF_WAY,
+    *_OF_COMMAND,
+    *_OF_PROMPT,
+    *_OF_SHELLS,
+    *_OF_JOBS,
+    "verbose",
+    "version",
+    "help",
+]
 SHORTER = {"--port": "-p", "--command": "-c", "--follow": "-f", "--verbose": "-v", "--help": "-h"}
 
 _LASTING = (

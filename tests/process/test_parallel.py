@@ -1,0 +1,144 @@
+"""What runs the tests in several processes hides nothing: every way for a run to fail fails it."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.support.commands import DEADLINE, begin, until
+
+CONFTEST = """
+import pytest
+from tests.support import parallel
+
+def pytest_addoption(parser):
+    parser.addoption("--processes", type=int)
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session):
+    count = parallel.processes(session)
+    if count > 1:
+        parallel.run(session, count, lambda: None)
+        return True
+"""
+GOOD = {
+    "deep/first": "def test_1(): print('said')\ndef test_2(): pass",
+    "deep/directory/second": "def test_3(tmp_path): pass\ndef test_4(): pass",
+    "elsewhere/third": "def test_5(): pass",
+}
+# It waits until the whole of the run is stopped, and notes that its fixture was left.
+LONG = """
+import pathlib, time, pytest
+here = pathlib.Path(__file__).parent
+@pytest.fixture(scope="module")
+def kept():
+    yield
+    (here / "left").touch()
+def test_long(kept):
+    (here / "began").touch()
+    time.sleep(1000)
+"""
+
+
+def write(directory: Path, files: Mapping[str, str]) -> None:
+    (directory / "pytest.ini").touch()
+    (directory / "conftest.py").write_text(CONFTEST)
+    for name, text in files.items():
+        path = directory / f"{name}_test.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def command(*options: str) -> list[str]:
+    plugins = ["-p", "no:asyncio", "-p", "no:hypothesispytest", "-p", "no:cacheprovider"]
+    return [sys.executable, "-m", "pytest", *plugins, "--processes=2", *options]
+
+
+def run_tests(directory: Path, files: Mapping[str, str], *options: str) -> tuple[int, str]:
+    """Return the exit status of a run and what it said."""
+    write(directory, files)
+    told = directory / "told"
+    with (
+        told.open("wb") as stdout,
+        begin(command(*options), cwd=directory, stdout=stdout) as popen,
+    ):
+        status = popen.wait(DEADLINE)
+    return status, told.read_text()
+
+
+def test_a_run_that_passes_says_what_one_process_says(tmp_path: Path) -> None:
+    said = []
+    for option in ("--processes=2", "--processes=1"):
+        status, text = run_tests(tmp_path, GOOD, "-v", option)
+        assert status == 0, text
+        lines = re.sub(r"\[ *\d+%\]|in \S+s", "", text).splitlines()
+        said.append(sorted(line.rstrip(" =").lstrip("=") for line in lines))
+    assert said[0] == said[1]
+
+
+def test_what_fails_is_shown_whole_and_fails_the_run(tmp_path: Path) -> None:
+    bad = """
+import pytest, sys, warnings
+@pytest.fixture
+def broken(): raise OSError("in setup")
+def test_assertion():
+    print("on stdout"); print("on stderr", file=sys.stderr)
+    warnings.warn("heed this")
+    assert 1 == 2
+def test_error(broken): pass
+@pytest.mark.skip(reason="no use")
+def test_skipped(): pass
+"""
+    status, text = run_tests(tmp_path, GOOD | {"bad": bad}, "-ra")
+    assert status == 1
+    for part in (
+        *("on stdout", "on stderr", "assert 1 == 2", "in setup", "heed this", "no use"),
+        *("FAILED bad_test.py::test_assertion", "ERROR bad_test.py::test_error"),
+        "1 failed, 5 passed, 1 skipped, 1 warning, 1 error",
+    ):
+        assert part in text, (part, text)
+
+
+def test_a_process_that_dies_or_a_part_that_breaks_fails_the_run(tmp_path: Path) -> None:
+    dies = """
+import os, pathlib, time
+def test_dies():
+    if os.fork():
+        os._exit(0)
+    while not (pathlib.Path(__file__).parent / "over").exists():  # and holds the connection
+        time.sleep(0.01)
+    os._exit(0)
+"""
+    status, text = run_tests(tmp_path, GOOD | {"dies": dies})
+    (tmp_path / "over").touch()
+    assert status == 1 and "died (0) in dies_test.py::test_dies" in text, text
+    # One that is raised where no test is any more.
+    late = "class Late:\n    def __del__(self): raise OSError('too late')\nlate = Late()\n"
+    late += "def test_late(): late.me = late; globals().pop('late')"
+    (tmp_path / "dies_test.py").unlink()
+    status, text = run_tests(tmp_path, GOOD | {"late": late}, "-W", "error")
+    assert status == 1 and "too late" in text, text
+
+
+def test_the_first_failure_may_be_the_last_test_and_ends_the_others(tmp_path: Path) -> None:
+    fails = "import time, pathlib\n"
+    fails += "def test_fails():\n"
+    fails += "    while not (pathlib.Path(__file__).parent / 'began').exists(): time.sleep(0.01)\n"
+    fails += "    assert False"
+    status, text = run_tests(tmp_path, {"long": LONG, "fails": fails}, "-x")
+    assert status == 1 and "stopping after 1 failures" in text, text
+    assert (tmp_path / "left").exists()
+
+
+def test_an_interrupt_ends_all_of_it(tmp_path: Path) -> None:
+    write(tmp_path, {"long": LONG} | GOOD)
+    with begin(command(), cwd=tmp_path, stdout=subprocess.PIPE) as popen:
+        until((tmp_path / "began").exists, "the test")
+        popen.send_signal(signal.SIGINT)
+        told, _ = popen.communicate(timeout=DEADLINE)
+    assert popen.returncode == 2 and b"KeyboardInterrupt" in told
+    assert (tmp_path / "left").exists()
