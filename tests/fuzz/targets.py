@@ -14,6 +14,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from rshell.channels.files.records import (
+    ENTRY,
+    WANT,
+    RecordDecoder,
+    decode_entry,
+    encode_entry,
+)
+from rshell.channels.files.rules import Blocks
 from rshell.errors import (
     AddressError,
     ConfigurationError,
@@ -118,6 +126,33 @@ def messages(data: bytes) -> None:
         pass
 
 
+def records(data: bytes) -> None:
+    """Take a stream of records apart, whole and in pieces: they are the same, or wrong alike."""
+    if not data:
+        return
+    size, stream = data[0] % 37 + 1, data[1:]
+    pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
+    assert _take_apart([stream]) == _take_apart(pieces)
+
+
+def _take_apart(pieces: list[bytes]) -> list[object]:
+    decoder = RecordDecoder(*range(128))
+    found: list[object] = []
+    try:
+        for piece in pieces:
+            for record in decoder.feed(piece):
+                found.append((record.type, record.number, bytes(record.payload)))
+                if record.type == ENTRY:
+                    entry = decode_entry(record.number, record.payload)
+                    (again,) = RecordDecoder(ENTRY).feed(encode_entry(entry))
+                    assert decode_entry(again.number, again.payload) == entry
+                elif record.type == WANT:
+                    Blocks.decode(record.payload)
+    except RemoteProtocolError as error:
+        found.append(str(error))
+    return found
+
+
 def shapes(data: bytes) -> None:
     """Judge the shape of JSON before it is parsed, and compare with what it is."""
     wrong = check_shape(data)
@@ -199,6 +234,7 @@ TARGETS: dict[str, Target] = {
     "wire": wire,
     "frames": frames,
     "messages": messages,
+    "records": records,
     "shapes": shapes,
     "output": output,
     "lines": lines,

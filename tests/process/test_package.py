@@ -86,19 +86,19 @@ def test_version_is_the_one_of_the_distribution() -> None:
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert f'\nversion = "{rshell.__version__}"\n' in project
     scripts = project.partition("\n[project.scripts]\n")[2].partition("\n\n")[0].splitlines()
-    names = ("rshell", "server", "token")
-    starts = ["rshell", "rshell-server", "rshell-token"]
+    names = ("rshell", "cp", "server", "token")
+    starts = ["rshell", "rshell-cp", "rshell-server", "rshell-token"]
     assert scripts == [f'{start} = "rshell.cli.{name}:run"' for start, name in zip(starts, names)]
 
 
-@pytest.mark.parametrize("command", ["rshell", "server"])
+@pytest.mark.parametrize("command", ["rshell", "cp", "server"])
 def test_commands_start_as_modules_and_know_their_version(command: str) -> None:
     done = run("--version", command=command)
     assert done.returncode == 0
     assert done.stdout.decode().split()[-1] == rshell.__version__
 
 
-@pytest.mark.parametrize("command", ["rshell", "server", "token"])
+@pytest.mark.parametrize("command", ["rshell", "cp", "server", "token"])
 def test_help_has_examples_and_fits_a_terminal(command: str) -> None:
     done = run("--help", command=command)
     text = done.stdout.decode()

@@ -138,8 +138,10 @@ async def test_a_server_offers_what_runs_commands_and_refuses_the_rest_by_name()
         assert (await client.run("echo hi")).stdout == b"hi\n"
         async with client.open_shell() as shell:
             assert (await shell.run("echo hi")).stdout == b"hi\n"
-        for kind in ("files", "", "Process", "serve", "x" * 100, "\x1b[31m"):
-            with pytest.raises(ChannelRefused, match="job, process, sessions, shell") as caught:
+        for kind in ("forward", "", "Process", "serve", "x" * 100, "\x1b[31m"):
+            with pytest.raises(
+                ChannelRefused, match="files, job, process, sessions, shell"
+            ) as caught:
                 await client.open_channel(kind)
             assert caught.value.code == "unknown-kind"
 

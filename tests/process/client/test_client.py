@@ -163,9 +163,9 @@ async def test_a_terminal_has_its_size_and_type() -> None:
 async def test_an_unknown_kind_is_refused_and_the_session_goes_on() -> None:
     async with tls_session() as client:
         with pytest.raises(
-            ChannelRefused, match="there are job, process, sessions, shell"
+            ChannelRefused, match="there are files, job, process, sessions, shell"
         ) as caught:
-            await client.open_channel("files")
+            await client.open_channel("forward")
         assert caught.value.code == "unknown-kind"
         assert (await client.run("echo on")).stdout == b"on\n"
 
