@@ -115,7 +115,7 @@ class Calls:
                 self._peer.send_json(ANSWER, number, answer.encode())
         except OSError as error:
             self._refuse(number, error)
-        except ValueError as error:  # a NUL in a path
+        except (ValueError, OverflowError) as error:  # a NUL in a path, a size beyond all
             self._refuse(number, OSError(errno.EINVAL, str(error)))
 
     def _refuse(self, number: int, error: OSError) -> None:

@@ -16,7 +16,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Optional, TypeVar
+from typing import Optional, TypeVar, Union
 
 from rshell.aio import accompanied, all_of, in_thread
 from rshell.channels.files.records import (
@@ -28,7 +28,7 @@ from rshell.channels.files.records import (
     RecordDecoder,
     encode,
 )
-from rshell.errors import RemoteProtocolError
+from rshell.errors import FileError, RemoteProtocolError
 from rshell.protocol.codec import Json, encode_json
 from rshell.transport.channel import Channel
 
@@ -205,9 +205,11 @@ async def converse(
     done = in_thread(lambda: work(Peer(incoming, outgoing, *allowed)), "files")
     future = asyncio.wrap_future(done)
 
-    async def finish() -> Result:
+    async def finish() -> Union[Result, FileError]:
         try:
             return await asyncio.shield(future)
+        except FileError as error:  # the other end is told of it, which comes first
+            return error
         finally:
             outgoing.end()
 
@@ -231,6 +233,8 @@ async def converse(
 
     try:
         result, _ = await accompanied(all_of(finish(), send()), receive())
+        if isinstance(result, FileError):
+            raise result
         answer: Result = result
         return answer
     finally:

@@ -49,6 +49,7 @@ from rshell.errors import RemoteProtocolError
 from rshell.protocol.codec import Json
 
 _AHEAD = 2048  # entries that wait for an answer; the receiver allows so many and some more
+_MOST_TREES = 16  # that are open without need, each with some descriptors
 _AT_ONCE = 64  # entries before the next look at the answers
 _NOTHING = Entry(0, 0, b"f", 0, 0, 0, b"", {})
 _LARGE = 4 * 1024 * 1024
@@ -112,11 +113,11 @@ class Sender:
             walks = True
             while not self._is_done:
                 self._hear(wait=False)
-                if walks and len(self._open) < _AHEAD:
+                if walks and self._may_offer():
                     walks = self._offer(walk)
                 if self._wanted:
                     self._send_file(self._wanted.popleft())
-                elif walks and len(self._open) < _AHEAD:
+                elif walks and self._may_offer():
                     continue
                 elif walks or self._open:
                     self._hear(wait=True)
@@ -132,9 +133,15 @@ class Sender:
 
     # Walking.
 
+    def _may_offer(self) -> bool:
+        """Whether more entries may wait; of many sources, only once those before have ended."""
+        return len(self._open) < (_AHEAD if len(self._trees) < _MOST_TREES else 1)
+
     def _offer(self, walk: Iterator[Union[_Offered, _Level]]) -> bool:
         """Send the next entries; return whether there may be more."""
         for _ in range(_AT_ONCE):
+            if not self._may_offer():
+                return True
             item = next(walk, None)
             if item is None:
                 return False
@@ -165,6 +172,7 @@ class Sender:
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         base = (os.path.dirname(real) or b".") if name else path
         if base not in self._trees:
+            self._close_unused()
             root = Directory(None, b"")
             self._trees[base] = root, Directories(root, os.open(base, OPEN_DIRECTORY))
         root, tree = self._trees[base]
@@ -175,6 +183,16 @@ class Sender:
             if first.entry.type == b"d":
                 below = Directory(root, inside) if name else root
                 yield from self._walk_below(tree, below, first.entry.number)
+
+    def _close_unused(self) -> None:
+        """Close the trees of earlier sources, of which nothing is on its way, if there are many."""
+        if len(self._trees) < _MOST_TREES:
+            return
+        used = {id(offered.tree) for offered in self._open.values()}
+        for base, (_, tree) in list(self._trees.items()):
+            if id(tree) not in used:
+                tree.close()
+                del self._trees[base]
 
     def _walk_below(
         self, tree: Directories, directory: Directory, index: int

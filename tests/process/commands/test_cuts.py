@@ -40,6 +40,7 @@ from tests.support.cutting import Cutter, How, Plan, Way
 from tests.support.execution import await_gone
 from tests.support.outages import SIDES, outage
 from tests.support.session import until
+from tests.support.transfers import listing, make_tree
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 
@@ -105,6 +106,25 @@ async def test_a_thousand_cuts_at_random_bytes_change_nothing(what: str, tmp_pat
             assert (done.exit_status, done.stderr) == (3, b"")
     assert (tmp_path / "runs").read_text() == "run\n" * runs
     assert len(audited("command")) == runs
+
+
+async def test_cuts_at_random_bytes_change_no_file(tmp_path: Path) -> None:
+    chance = random.Random("files")
+    told = [How.FIN, How.RST]
+    plans = (
+        Plan(chance.choice(list(Way)), chance.randrange(5_000, MOST), *chance.choices(told, k=2))
+        for _ in range(CUTS // 30)
+    )
+    tree = make_tree(tmp_path / "tree")
+    async with through_cutter(SMALL, plans=plans) as (client, cutter, _):
+        number = 0
+        while cutter.cuts < CUTS // 30:
+            number += 1
+            there, back = tmp_path / f"there{number}", tmp_path / f"back{number}"
+            done = await client.put(f"{tree}/", there, recursive=True)
+            assert done.files == 15
+            await client.get(f"{there}/", back, recursive=True)
+            assert listing(back) == listing(there) == listing(tree)
 
 
 async def test_cuts_on_the_way_back_at_any_step_of_it(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ def test_wrong_calls_are_answered_and_nonsense_ends_the_channel(tmp_path: Path) 
         call(6, op="open", path="fifo"),
         call(7, op="read", file=1, offset=1, size=10**9),
         call(8, op="truncate", path="f", size=1),
+        call(9, op="truncate", path="f", size=2**63),
     ]
     said = lie(CALLS_HEARS, asked, lambda peer: serve_calls(peer, str(tmp_path)))
     troubles = {
@@ -39,7 +40,16 @@ def test_wrong_calls_are_answered_and_nonsense_ends_the_channel(tmp_path: Path) 
         for record in said
         if record.type == ANSWER
     }
-    assert troubles == {1: "", 2: "EBADF", 3: "EBADF", 4: "EBADF", 5: "EBADF", 6: "EINVAL", 8: ""}
+    assert troubles == {
+        1: "",
+        2: "EBADF",
+        3: "EBADF",
+        4: "EBADF",
+        5: "EBADF",
+        6: "EINVAL",
+        8: "",
+        9: "EINVAL",
+    }
     assert [bytes(record.payload) for record in said if record.type != ANSWER] == [b"ello"]
     for wrong in (call(1, op="format"), call(1), (CALL, 1, b"[]")):
         with pytest.raises(RemoteProtocolError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -245,3 +246,18 @@ def test_special_files_are_told_and_not_sent(tmp_path: Path) -> None:
     assert [(event.what, event.path) for event in done.events if event.what != "made"] == [
         ("special", "t/fifo")
     ]
+
+
+def test_very_many_sources_need_few_descriptors(tmp_path: Path) -> None:
+    sources = []
+    for number in range(300):
+        directory = tmp_path / "from" / str(number)
+        directory.mkdir(parents=True)
+        (directory / f"f{number}").write_text("x")
+        sources.append(directory / f"f{number}")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
+    try:
+        assert Exchange(sources, tmp_path / "there").check().sender.files == 300
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
