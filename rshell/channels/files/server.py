@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from functools import partial
 
 from rshell.channels.base import Context, answer_request
@@ -29,8 +30,8 @@ async def _serve(channel: Channel, context: Context, request: FilesRequest) -> N
     hears = {"put": RECEIVER_HEARS, "get": SENDER_HEARS, "call": CALLS_HEARS}[request.verb]
     context.audit("files", {"verb": request.verb, "paths": list(request.paths)[:100]})
     channel.accept()
-    with context.working(None) as item:
-        item.is_command = request.verb != "call"
+    # A stopping server waits for transfers, and for nobody who may have another call some day.
+    with context.working(None) if request.verb != "call" else nullcontext():
         try:
             await converse(channel, partial(work, request, context.cwd), hears)
         except RemoteProtocolError as error:

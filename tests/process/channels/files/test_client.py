@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from rshell import (
     TransferFailed,
     TransferTotals,
 )
+from rshell.channels.base import Work, WorkItem
+from rshell.channels.files.server import serve_files
 from rshell.protocol.codec import Json
 from tests.support.session import tls_session
 from tests.support.transfers import listing, make_tree
@@ -119,3 +122,21 @@ async def test_a_server_that_closes_early_has_done_nothing(tmp_path: Path) -> No
         for verb in (client.put, client.get):
             with pytest.raises((RemoteProtocolError, ChannelReset)):
                 await verb(tmp_path / "a", tmp_path / "b")
+
+
+async def test_a_stopping_server_waits_for_transfers_and_not_for_calls(tmp_path: Path) -> None:
+    held: list[int] = []
+
+    async def serve(channel: Channel, context: Context) -> None:
+        await serve_files(channel, dataclasses.replace(context, working=working))
+
+    def working(channel: Channel | None) -> WorkItem:
+        held.append(1)
+        return Work().begin()
+
+    (tmp_path / "a").write_text("x")
+    async with tls_session(handlers={"files": serve}, commands=True, cwd=tmp_path) as client:
+        await client.files.stat("a")
+        assert held == []
+        await client.put(tmp_path / "a", "b")
+        assert held == [1]
