@@ -19,7 +19,7 @@ from rshell.channels.files.messages import FileNote, TransferOptions
 from rshell.channels.files.progress import TransferTotals
 from rshell.channels.files.records import Entry
 from rshell.channels.files.rules import Facts, final_mode, goes_inside, partial_name
-from rshell.channels.files.tree import OPEN_DIRECTORY, Directories, Directory
+from rshell.channels.files.tree import Directories, Directory, open_directory
 from rshell.channels.files.trouble import as_note, ours
 from rshell.errors import NotADirectory, RemoteProtocolError
 
@@ -96,14 +96,14 @@ class Places:
 
     def _open(self, *, alone: bool) -> None:
         try:
-            fd = os.open(self._path, OPEN_DIRECTORY)
+            fd = open_directory(self._path)
         except NotADirectoryError:
             fd, is_there = -1, True
         except FileNotFoundError:
             fd, is_there = -1, False
         if fd < 0 and not goes_inside(self._target, is_directory=False, alone=alone):
             base, self._own_name = os.path.split(self._path)
-            fd = os.open(base or b".", OPEN_DIRECTORY)
+            fd = open_directory(base or b".")
         elif fd < 0:
             if is_there:
                 raise NotADirectory(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
@@ -111,7 +111,7 @@ class Places:
                 self.top.missing = "dry"
                 return
             os.mkdir(self._path)
-            fd = os.open(self._path, OPEN_DIRECTORY)
+            fd = open_directory(self._path)
             self._tree = Directories(self.top, fd)
             return
         self._tree = Directories(self.top, fd)

@@ -130,11 +130,11 @@ class Reading:
     def _send_hole(self, length: int) -> None:
         self._tell_same()
         self._peer.send(HOLE, self._index, LENGTH.pack(length))
-        self._totals.at += length
         while length:
             self._peer.look()
             zeros = memoryview(_ZEROS)[: min(length, len(_ZEROS))]
             self._hash.update(zeros)
+            self._totals.at += len(zeros)
             length -= len(zeros)
 
     def _send_block(self, at: int, blocks: Blocks) -> int:

@@ -43,7 +43,7 @@ from rshell.channels.files.records import (
     unpack,
 )
 from rshell.channels.files.rules import Blocks, is_whole_directory
-from rshell.channels.files.tree import OPEN_DIRECTORY, Directories, Directory
+from rshell.channels.files.tree import Directories, Directory, open_directory
 from rshell.channels.files.trouble import as_note, as_trouble, from_trouble, ours
 from rshell.errors import RemoteProtocolError
 from rshell.protocol.codec import Json
@@ -174,7 +174,7 @@ class Sender:
         if base not in self._trees:
             self._close_unused()
             root = Directory(None, b"")
-            self._trees[base] = root, Directories(root, os.open(base, OPEN_DIRECTORY))
+            self._trees[base] = root, Directories(root, open_directory(base))
         root, tree = self._trees[base]
         inside = os.path.basename(real) if name else b""
         first = self._entry(_Offered(_NOTHING, root, tree, inside), 0, name, found, alone=alone)

@@ -12,7 +12,20 @@ from collections import OrderedDict
 from typing import Optional
 
 _OPEN_AT_ONCE = 32
-OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_DIRECTORY = os.O_DIRECTORY | os.O_CLOEXEC
+
+
+def open_directory(path: bytes, *, dir_fd: Optional[int] = None, flags: int = 0) -> int:
+    """Open a directory to reach what is in it. Raises OSError.
+
+    One that may be entered and not read will do, on Linux; it can't be listed.
+    """
+    try:
+        return os.open(path, os.O_RDONLY | _DIRECTORY | flags, dir_fd=dir_fd)
+    except PermissionError:
+        if not hasattr(os, "O_PATH"):
+            raise
+        return os.open(path, os.O_PATH | _DIRECTORY | flags, dir_fd=dir_fd)
 
 
 class Directory:
@@ -58,7 +71,7 @@ class Directories:
             at = at.parent
         fd = self._fd if at is None or at is self._root else self._open[at]
         for below in reversed(missing):
-            fd = os.open(below.name, OPEN_DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
+            fd = open_directory(below.name, dir_fd=fd, flags=os.O_NOFOLLOW)
             self._open[below] = fd
             if len(self._open) > _OPEN_AT_ONCE:
                 os.close(self._open.popitem(last=False)[1])

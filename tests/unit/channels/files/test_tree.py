@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from rshell.channels.files.tree import OPEN_DIRECTORY, Directories, Directory
+from rshell.channels.files.tree import Directories, Directory, open_directory
 
 
 def test_a_deep_tree_needs_few_descriptors(tmp_path: Path) -> None:
     root = Directory(None, b"")
-    tree = Directories(root, os.open(tmp_path, OPEN_DIRECTORY))
+    tree = Directories(root, open_directory(bytes(tmp_path)))
     try:
         at, chain = root, [root]
         for _ in range(300):
@@ -34,9 +34,30 @@ def test_a_directory_that_became_a_link_can_not_be_opened(tmp_path: Path) -> Non
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     root = Directory(None, b"")
-    tree = Directories(root, os.open(tmp_path, OPEN_DIRECTORY))
+    tree = Directories(root, open_directory(bytes(tmp_path)))
     try:
         with pytest.raises(OSError, match=r"Not a directory|Too many levels"):
             tree.fd(Directory(root, b"link"))
     finally:
         tree.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="needs O_PATH")
+def test_a_directory_that_may_be_entered_only_will_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "f").write_text("x")
+
+    def refuse(path: bytes, flags: int, **more: int) -> int:
+        if not flags & os.O_PATH:
+            raise PermissionError(13, "Permission denied")
+        return opened(path, flags, **more)
+
+    opened = os.open
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        fd = open_directory(bytes(tmp_path))
+    try:
+        assert os.stat("f", dir_fd=fd).st_size == 1
+    finally:
+        os.close(fd)
