@@ -567,7 +567,7 @@ def test_the_shell_is_the_users_or_that_of_the_entry_or_sh(
 ) -> None:
     broken = tmp_path / "shell"
     broken.touch(mode=0o600)
-    own = tmp_path / "own"
+    own = tmp_path / "of-the-entry"
     own.touch(mode=0o700)
     entry = pwd.struct_passwd(("me", "x", 1, 1, "", "/", str(own)))
     monkeypatch.setattr(pwd, "getpwuid", lambda _: entry)
