@@ -114,6 +114,28 @@ class Changes:
         await asyncio.shield(self._next)
 
 
+async def readable(fd: int) -> None:
+    """Wait until `fd` has something to read, or an end. Safe to cancel."""
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(fd, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(fd)
+
+
+async def writable(fd: int) -> None:
+    """Wait until `fd` has room, or nobody reads it any more. Safe to cancel."""
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_writer(fd, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_writer(fd)
+
+
 def on_failure(task: asyncio.Task[Any], failed: Callable[[BaseException], object]) -> None:
     """Call `failed(error)` when `task` ends by an exception; not when it is cancelled."""
 

@@ -16,7 +16,7 @@ import subprocess
 from functools import lru_cache
 from typing import Any, Optional
 
-from rshell.aio import timeout
+from rshell.aio import readable, timeout, writable
 from rshell.client.child import ChildLink, Words, quote
 from rshell.errors import ConnectError, OpenTimeout
 from rshell.execution.running_process import ExitWatch
@@ -162,28 +162,16 @@ class Conversation:
         return facts
 
     async def _read(self) -> bytes:
-        loop = asyncio.get_running_loop()
-        ready = asyncio.Event()
-        loop.add_reader(self._stdout, ready.set)
-        try:
-            await ready.wait()
-        finally:
-            loop.remove_reader(self._stdout)
+        await readable(self._stdout)
         return os.read(self._stdout, _BLOCK)
 
     async def _write(self, data: bytes) -> None:
         os.set_blocking(self._stdin, False)
-        loop = asyncio.get_running_loop()
         view = memoryview(data)
         while view:
             try:
                 view = view[os.write(self._stdin, view) :]
             except BlockingIOError:
-                ready = asyncio.Event()
-                loop.add_writer(self._stdin, ready.set)
-                try:
-                    await ready.wait()
-                finally:
-                    loop.remove_writer(self._stdin)
+                await writable(self._stdin)
             except BrokenPipeError:
                 return  # what it has said says more

@@ -28,7 +28,7 @@ import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
-from rshell.aio import timeout
+from rshell.aio import readable, timeout
 from rshell.execution.children import note_reaped, note_started
 from rshell.execution.reaper import kill_sessions, members, signal_group, signal_member
 from rshell.values import ExitStatus
@@ -288,17 +288,11 @@ async def process_gone(pid: int, session: int) -> None:
     except (OSError, AttributeError):
         await asyncio.sleep(_POLL_SECONDS)
         return
-    loop = asyncio.get_running_loop()
     try:
         # Asked after opening: the number may have become a stranger's.
         if os.getsid(pid) != session:
             return
-        gone = asyncio.Event()
-        loop.add_reader(fd, gone.set)
-        try:
-            await gone.wait()
-        finally:
-            loop.remove_reader(fd)
+        await readable(fd)
     except ProcessLookupError:
         return
     finally:

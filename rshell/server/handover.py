@@ -14,7 +14,7 @@ import socket
 from collections.abc import Callable
 from typing import BinaryIO, cast
 
-from rshell.aio import timeout
+from rshell.aio import readable, timeout
 from rshell.server.enter import TAKEN
 from rshell.values import Bounds, frozen
 
@@ -40,7 +40,7 @@ async def take_handed(sock: socket.socket, limits: Bounds) -> Handed | None:
     try:
         async with timeout(limits.login_seconds):
             await loop.sock_sendall(sock, TAKEN)
-            await _readable(loop, sock)
+            await readable(sock.fileno())
             data, fds, _, _ = socket.recv_fds(sock, _BLOCK, 2)
             for fd in fds:
                 os.set_inheritable(fd, False)  # what the flag for it, which Python ignores, does
@@ -72,15 +72,6 @@ async def take_handed(sock: socket.socket, limits: Bounds) -> Handed | None:
 
 def _is_variable(item: tuple[object, object]) -> bool:
     return all(isinstance(text, str) and "\0" not in text for text in item)
-
-
-async def _readable(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
-    ready = asyncio.Event()
-    loop.add_reader(sock, ready.set)
-    try:
-        await ready.wait()
-    finally:
-        loop.remove_reader(sock)
 
 
 async def until_idle(is_idle: Callable[[], bool], seconds: float) -> None:

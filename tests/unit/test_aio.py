@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable
 
@@ -16,9 +17,11 @@ from rshell.aio import (
     all_of,
     first_of,
     on_failure,
+    readable,
     start_task,
     timeout,
     was_cancelled,
+    writable,
 )
 from tests.support.session import until
 
@@ -324,3 +327,27 @@ async def test_whether_a_task_was_cancelled_is_known_while_it_cleans_up() -> Non
     assert was_cancelled(task) and not task.done()
     await asyncio.wait([task])
     assert task.cancelled()
+
+
+async def test_a_descriptor_is_waited_for_and_let_go_of_whoever_gives_up() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    loop = asyncio.get_running_loop()
+    try:
+        await writable(writing)
+        for wait, fd in ((readable, reading), (writable, writing)):
+            while wait is writable:
+                try:
+                    os.write(writing, bytes(65536))
+                except BlockingIOError:
+                    break
+            task = asyncio.ensure_future(wait(fd))
+            await asyncio.sleep(0)
+            assert not task.done()
+            task.cancel()
+            await asyncio.wait([task])
+            assert not loop.remove_reader(fd) and not loop.remove_writer(fd)
+        await readable(reading)  # there is much by now
+    finally:
+        os.close(reading)
+        os.close(writing)

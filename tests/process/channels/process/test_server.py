@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import pwd
 import random
 import signal
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -560,12 +562,26 @@ async def test_the_input_of_a_command_that_is_reset_makes_no_noise(
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
-def test_the_shell_is_the_users_or_sh(tmp_path: Path) -> None:
+def test_the_shell_is_the_users_or_that_of_the_entry_or_sh(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     broken = tmp_path / "shell"
     broken.touch(mode=0o600)
+    own = tmp_path / "of-the-entry"
+    own.touch(mode=0o700)
+    entry = pwd.struct_passwd(("me", "x", 1, 1, "", "/", str(own)))
+    monkeypatch.setattr(pwd, "getpwuid", lambda _: entry)
     assert user_shell({"SHELL": "/bin/sh"}) == "/bin/sh"
     for shell in ("", "/no/such/shell", str(broken)):
-        assert user_shell({"SHELL": shell}) == "/bin/sh"
+        assert user_shell({"SHELL": shell}) == str(own)
+    assert user_shell({}) == str(own)
+    own.chmod(0o600)
+    assert user_shell({}) == "/bin/sh"
+
+    def nobody(_: int) -> NoReturn:
+        raise KeyError("getpwuid(): uid not found")
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
     assert user_shell({}) == "/bin/sh"
 
 
