@@ -22,7 +22,6 @@ from typing import BinaryIO
 
 from rshell.aio import Tasks
 from rshell.channels.base import Context, Handler, Work, own_name
-from rshell.channels.files.server import serve_files
 from rshell.channels.job.jobs import Jobs
 from rshell.channels.process.server import serve_process
 from rshell.channels.shell.named.table import NamedShellTable
@@ -186,7 +185,7 @@ class Server:
     def _command_kinds(self) -> dict[str, Handler]:
         """Return the handlers of the kinds that every server has."""
         return {
-            "files": serve_files,
+            "files": _serve_files,
             "job": self._jobs.serve,
             "process": serve_process,
             "sessions": self._named.serve_sessions,
@@ -363,6 +362,13 @@ class Server:
             self._audit.close()
         finally:
             self._closed.set()
+
+
+async def _serve_files(channel: Channel, context: Context) -> None:
+    """Serve a channel of files; a server that is started for one command does not load that."""
+    from rshell.channels.files.server import serve_files
+
+    await serve_files(channel, context)
 
 
 def _log_failure(error: BaseException) -> None:
