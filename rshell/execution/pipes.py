@@ -27,6 +27,7 @@ from rshell.terminal.pty import bytes_waiting
 
 # `fcntl` names it from Python 3.10 on.
 _F_SETPIPE_SZ = 1031
+_TERMINAL_READ = 2048  # bytes; whoever has so much at once has more, as a rule
 _USUAL_PIPE = 64 * 1024
 TERMINAL_DRAIN = 1024 * 1024  # more than a kernel keeps for one terminal
 _WRITE_BLOCK = 256 * 1024
@@ -191,11 +192,25 @@ class PipeSource:
         if not data:
             self._finish()
             return
+        if self._terminal and len(data) >= _TERMINAL_READ:
+            data = self._read_on(data, size)
         self.bytes_read += len(data)
         if self._grow_to and len(data) >= _USUAL_PIPE:
             grow_pipe(self.fd, self._grow_to)
             self._grow_to = 0
         self._on_data(data)
+
+    def _read_on(self, data: bytes, size: int) -> bytes:
+        """Add what a busy terminal has ready, `size` bytes in all: it gives 4 KiB at a time."""
+        parts, total = [data], len(data)
+        while len(data) >= _TERMINAL_READ and total < size and _look(self.fd)[0]:
+            try:
+                data = os.read(self.fd, size - total)
+            except OSError:
+                break  # the next look finds its end
+            parts.append(data)
+            total += len(data)
+        return b"".join(parts)
 
     def _finish(self) -> None:
         on_end = self._on_end

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import tty
 from contextlib import suppress
 
 import pytest
@@ -195,6 +196,27 @@ async def test_a_terminal_loses_nothing_at_the_leaders_end() -> None:
                 assert len(output.text) == 60003
                 assert output.text.endswith(b"aEND")
                 assert not source.held_open
+
+
+async def test_a_busy_terminal_is_read_in_blocks() -> None:
+    """It gives 4 KiB at a time, and a turn of the loop for each is what output then costs."""
+    master, slave = os.openpty()
+    output = Output()
+    try:
+        tty.setraw(slave)
+        os.set_blocking(slave, False)
+        written = os.write(slave, bytes(16384))
+        assert written > 8192
+        output.room = written - 1
+        source = output.source(master)
+        await output.until(bytes(written - 1))
+        assert len(output.chunks) < 4
+        output.room = 1
+        source.resume()
+        await output.until(bytes(written))
+        source.close()
+    finally:
+        os.close(slave)
 
 
 async def test_a_terminal_that_a_child_holds_ends_with_the_leader() -> None:
