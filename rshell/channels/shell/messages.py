@@ -15,6 +15,7 @@ from rshell.values import ExitStatus, TerminalSize
 
 _MODES_LIMIT = 1024  # characters; there are few modes
 _PROMPT_LIMIT = 2**14  # characters; what is longer is not shown
+_MODES = ("emacs", "vi", "")
 _UNREAD = 2**14  # characters in one message; each may take six bytes
 COMMAND_LIMIT = 2**18  # characters in a command or a question
 
@@ -82,7 +83,12 @@ class ShellPrompt(Message, type="prompt"):
 
     text: str = fields.text(_PROMPT_LIMIT)
     right: str = fields.text(_PROMPT_LIMIT, default="")
-    mode: str = fields.choice("emacs", "vi", "", default="")
+    mode: str = fields.choice(*_MODES, default="")
+
+    def check(self) -> None:
+        """Refuse what no client would take: a shell may say anything."""
+        if max(len(self.text), len(self.right)) > _PROMPT_LIMIT or self.mode not in _MODES:
+            raise LocalProtocolError("a prompt that is too long, or an unknown mode of editing")
 
 
 class Unread(Message, type="unread"):
