@@ -39,6 +39,7 @@ class Foreground:
     def __init__(self, piped: PipedProcess, name: str, on_seen: Callable[[Seen], None]) -> None:
         self._piped = piped
         self._name = os.fsencode(name)
+        self._is_fish = name == "fish"
         self._on_seen = on_seen
         self._timer: asyncio.TimerHandle | None = None
         self._sees_editor = False
@@ -53,6 +54,9 @@ class Foreground:
 
     def begin_leaving(self) -> None:
         """The shell's line editor has ended its echo."""
+        # An interrupted hook of fish's prompt keeps its editor from saying so, and from a report.
+        # All that reads key by key in fish knows our keys; other shells may ask for a single one.
+        self._sees_editor = self._is_fish
         self._leaves_by = asyncio.get_running_loop().time() + _LEAVING
 
     @property
@@ -70,7 +74,7 @@ class Foreground:
         if sees_editor and self._timer is not None:
             self.cancel()
         if self._timer is None:
-            self._sees_editor = sees_editor
+            self._sees_editor = sees_editor or self._sees_editor
             seconds = _SOON if sees_editor and is_known else _LATER
             self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
 
@@ -91,7 +95,9 @@ class Foreground:
         if program and is_other:
             self._on_seen(Seen.OTHER)
             return
-        if self._sees_editor and self.is_editor():
+        is_seen = self._sees_editor and self.is_editor()
+        self._sees_editor = self._sees_editor and not is_seen and self._is_fish
+        if is_seen:
             self._on_seen(Seen.EDITOR)
 
     def is_editor(self) -> bool:

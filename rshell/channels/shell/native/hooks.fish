@@ -145,11 +145,19 @@ end
 
 # An editor begins. Only what is not ours any more is put back: the event may have lost its hook.
 function __rs_probe
-    if builtin functions -q __rs_report
-        builtin printf 'K\0000\0' >$__rs_dir/out
-    else
+    set -l last $status
+    if not builtin functions -q __rs_report
         builtin source $__rs_dir/hooks.fish
         builtin printf 'L\0000\0' >$__rs_dir/out
+        return
+    end
+    set -l text (commandline | string collect)
+    if test (status current-command) = fish -a -z "$__rs_idle" -a -z "$text"
+        __rs_status $last  # this is its prompt, and the report of it was interrupted
+        __rs_report
+        builtin commandline -f repaint
+    else
+        builtin printf 'K\0000\0' >$__rs_dir/out
     end
 end
 
