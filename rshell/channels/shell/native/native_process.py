@@ -34,6 +34,7 @@ _PROBE_SECONDS = 0.3
 _REGAIN_SECONDS = 1.0  # for the report of an interrupted question
 _WAKE_SECONDS = 0.05  # for the line editor to begin after it
 _CTRL_C = b"\x03"
+_REPEATS = 5  # for a line that the shell does not take
 _STATUS = re.compile(r"[0-9]{1,9}")
 
 
@@ -61,6 +62,7 @@ class NativeProcess:
         self._events: list[Event] = []  # the one at work, and those after it
         self._filter = OutputFilter(kind.drawing, self._may_be_prompt)
         self._number, self._text = 0, ""  # of the line that it was handed last
+        self._repeats = 0
         self._asked = ""  # which report asks to go on
         self._line: tuple[int, str] | None = None  # that waits for the shell
         self._report: list[str] = []
@@ -131,7 +133,7 @@ class NativeProcess:
 
     def run(self, number: int, text: str, last: int) -> None:
         """Have the shell run `text` as soon as it can; its report has this number."""
-        self._line = number, text
+        self._line, self._repeats = (number, text), 0
         self._may_type.clear()  # also while it waits for an answer: keys are the command's
         self._do(Event.LINE)
 
@@ -294,7 +296,9 @@ class NativeProcess:
         tag, *fields = record
         if tag == "S" and len(fields) == 8 and _STATUS.fullmatch(fields[0]):
             *self._report, taken, self._asked = fields
-            if self._machine.has_told and taken != str(self._number):
+            is_taken = taken == str(self._number) or self._repeats == _REPEATS
+            if self._machine.has_told and not is_taken:
+                self._repeats += 1
                 self._line = self._number, self._text
                 keys = take_back_keys(self._piped)
                 self._do(Event.AGAIN)
