@@ -22,7 +22,6 @@ from rshell.channels.shell.native.questions import Questions
 from rshell.channels.shell.native.records import RecordPipes
 from rshell.channels.shell.native.startup import UNKNOWN, Meeting, NativeKind, start_command
 from rshell.channels.shell.recipe import Report
-from rshell.errors import LocalProtocolError
 from rshell.execution.piped_process import Outlet, PipedProcess
 from rshell.execution.pipes import TERMINAL_DRAIN, PipeSink
 from rshell.execution.running_process import RunningProcess
@@ -285,10 +284,7 @@ class NativeProcess:
 
     def _tell_prompt(self) -> None:
         _, _, mode, _, text, right = self._report
-        try:
-            self.on_prompt(ShellPrompt(text, right, mode))
-        except LocalProtocolError:  # it is too long to be shown, or no mode that we know
-            self.on_prompt(ShellPrompt(""))
+        self.on_prompt(ShellPrompt.of(text, right, mode))
 
     # What it says.
 
