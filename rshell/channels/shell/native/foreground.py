@@ -45,11 +45,14 @@ class Foreground:
         self._sees_editor = False
         self._known = b""  # what runs while the shell itself does
         self._idle_children: set[str] = set()
+        self._seconds = 0.0  # that were waited for the look
         self._leaves_by = 0.0  # by the loop's clock
 
     def know(self) -> None:
         """What runs now is the shell, at its prompt: no child of it reads the terminal."""
         self._idle_children = self._children()
+        self._sees_editor = False
+        self.cancel()
         self._known = self._known or self._what_runs()
 
     def begin_leaving(self) -> None:
@@ -71,12 +74,15 @@ class Foreground:
 
     def look_soon(self, sees_editor: bool, *, is_known: bool) -> None:
         """Look in a while, and sooner at a line editor that begins once the shell `is_known`."""
-        if sees_editor and self._timer is not None:
+        if sees_editor or self._seconds > _LATER:
             self.cancel()
         if self._timer is None:
             self._sees_editor = sees_editor or self._sees_editor
-            seconds = _SOON if sees_editor and is_known else _LATER
-            self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
+            self._look_in(_SOON if sees_editor and is_known else _LATER)
+
+    def _look_in(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
 
     def cancel(self) -> None:
         """Look no more, until asked again."""
@@ -99,6 +105,8 @@ class Foreground:
         self._sees_editor = self._sees_editor and not is_seen and self._is_fish
         if is_seen:
             self._on_seen(Seen.EDITOR)
+        elif self._sees_editor:
+            self._look_in(2 * self._seconds)  # nothing may be printed any more
 
     def is_editor(self) -> bool:
         """Whether the shell itself reads the terminal key by key now."""
