@@ -251,7 +251,7 @@ class _Watcher:
         found = self._watch.found
         await self._say(f"watching {self._name}; Ctrl-C leaves", is_faint=True)
         await self._compare(found.size)
-        if found.running is not None:
+        if found.running:  # else nothing runs, or startup files, which are no command
             await self._begin(found.running)
         await self._take(found.modes.encode())
         try:

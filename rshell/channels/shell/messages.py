@@ -15,6 +15,7 @@ from rshell.values import ExitStatus, TerminalSize
 
 _MODES_LIMIT = 1024  # characters; there are few modes
 _PROMPT_LIMIT = 2**14  # characters; what is longer is not shown
+_EDITING_MODES = ("emacs", "vi", "")
 _UNREAD = 2**14  # characters in one message; each may take six bytes
 COMMAND_LIMIT = 2**18  # characters in a command or a question
 
@@ -82,7 +83,16 @@ class ShellPrompt(Message, type="prompt"):
 
     text: str = fields.text(_PROMPT_LIMIT)
     right: str = fields.text(_PROMPT_LIMIT, default="")
-    mode: str = fields.choice("emacs", "vi", "", default="")
+    mode: str = fields.choice(*_EDITING_MODES, default="")
+
+    @classmethod
+    def of(cls, text: str, right: str, mode: str) -> ShellPrompt:
+        """Return what can be told of what a shell says, which may be anything.
+
+        A text is cut where it is longer than any that is shown.
+        """
+        known = mode if mode in _EDITING_MODES else ""
+        return cls(text[:_PROMPT_LIMIT], right[:_PROMPT_LIMIT], known)
 
 
 class Unread(Message, type="unread"):

@@ -2,8 +2,12 @@
 
 It is looked at a while after output, and sooner where a line editor has begun to read.
 
-Hazard: a program may have taken the shell's place (`exec`), which has no hooks and no keys of ours.
-Where the kernel tells what runs there, that is compared before a key is pressed that nobody typed.
+Hazards:
+- A program may have taken the shell's place (`exec`), which has no hooks and no keys of ours. Where
+  the kernel tells what runs there, that is compared before a key is pressed that nobody typed.
+- What runs in `$(...)`, or without job control, is in the shell's own group: a key of ours would be
+  pressed into it, and an editor may take it for a change of the text. So the shell's editor is only
+  seen where nothing is in the group that began behind the last prompt, as far as the kernel tells.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ import enum
 import os
 import termios
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from rshell.execution.piped_process import PipedProcess
@@ -34,18 +39,27 @@ class Foreground:
     def __init__(self, piped: PipedProcess, name: str, on_seen: Callable[[Seen], None]) -> None:
         self._piped = piped
         self._name = os.fsencode(name)
+        self._is_fish = name == "fish"
         self._on_seen = on_seen
         self._timer: asyncio.TimerHandle | None = None
         self._sees_editor = False
         self._known = b""  # what runs while the shell itself does
+        self._idle_children: set[str] = set()
+        self._seconds = 0.0  # that were waited for the look
         self._leaves_by = 0.0  # by the loop's clock
 
     def know(self) -> None:
-        """What runs now is the shell."""
+        """What runs now is the shell, at its prompt: no child of it reads the terminal."""
+        self._idle_children = self._children()
+        self._sees_editor = False
+        self.cancel()
         self._known = self._known or self._what_runs()
 
     def begin_leaving(self) -> None:
         """The shell's line editor has ended its echo."""
+        # An interrupted hook of fish's prompt keeps its editor from saying so, and from a report.
+        # All that reads key by key in fish knows our keys; other shells may ask for a single one.
+        self._sees_editor = self._is_fish
         self._leaves_by = asyncio.get_running_loop().time() + _LEAVING
 
     @property
@@ -60,12 +74,15 @@ class Foreground:
 
     def look_soon(self, sees_editor: bool, *, is_known: bool) -> None:
         """Look in a while, and sooner at a line editor that begins once the shell `is_known`."""
-        if sees_editor and self._timer is not None:
+        if sees_editor or self._seconds > _LATER:
             self.cancel()
         if self._timer is None:
-            self._sees_editor = sees_editor
-            seconds = _SOON if sees_editor and is_known else _LATER
-            self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
+            self._sees_editor = sees_editor or self._sees_editor
+            self._look_in(_SOON if sees_editor and is_known else _LATER)
+
+    def _look_in(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
 
     def cancel(self) -> None:
         """Look no more, until asked again."""
@@ -84,8 +101,12 @@ class Foreground:
         if program and is_other:
             self._on_seen(Seen.OTHER)
             return
-        if self._sees_editor and self.is_editor():
+        is_seen = self._sees_editor and self.is_editor()
+        self._sees_editor = self._sees_editor and not is_seen and self._is_fish
+        if is_seen:
             self._on_seen(Seen.EDITOR)
+        elif self._sees_editor:
+            self._look_in(2 * self._seconds)  # nothing may be printed any more
 
     def is_editor(self) -> bool:
         """Whether the shell itself reads the terminal key by key now."""
@@ -94,9 +115,28 @@ class Foreground:
             return False
         try:
             is_shell = os.tcgetpgrp(master) == self._piped.process.pid
-            return is_shell and is_raw(master)
+            return is_shell and is_raw(master) and not self._has_company()
         except OSError:
             return False  # the terminal has gone
+
+    def _has_company(self) -> bool:
+        """Whether a child of the shell's command is in the shell's group."""
+        pid = self._piped.process.pid
+        for child in self._children() - self._idle_children:
+            with suppress(OSError):  # it has ended
+                stat = Path(f"/proc/{child}/stat").read_text(errors="replace")
+                state, _, group = stat.rpartition(")")[2].split()[:3]
+                if int(group) == pid and state != "Z":
+                    return True
+        return False
+
+    def _children(self) -> set[str]:
+        """Return the children of the shell; none where the kernel does not tell."""
+        pid = self._piped.process.pid
+        try:
+            return {*Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+        except OSError:
+            return set()
 
     def _what_runs(self) -> bytes:
         """Return what the kernel says of the program in the shell's process; b"" if it does not."""

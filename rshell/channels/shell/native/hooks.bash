@@ -25,7 +25,7 @@
 __rs_at=7770  # the first index in PROMPT_COMMAND that we use
 __rs_element='{ __rs_report; } >"/dev/${__rs_no:+;__rs_report;}null" 2>&1'
 __rs_has_array=$((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 501))
-__rs_hidden= __rs_err= __rs_off= __rs_verify=
+__rs_hidden= __rs_err= __rs_off= __rs_verify= __rs_taken= __rs_asked=0
 
 __rs_return() { builtin return "$1"; }
 
@@ -71,10 +71,12 @@ __rs_report() {
   fi
   __rs_return "$__rs_now" "$__rs_arg"
   { __rs_shown=${__rs_shown@P}; } 2>&0
-  builtin printf '%s\0' S 6 "$__rs_now" "$__rs_flags" "$__rs_mode" "$PWD" "$__rs_shown" "" \
+  builtin printf '%s\0' S 8 "$__rs_now" "$__rs_flags" "$__rs_mode" "$PWD" "$__rs_shown" "" \
+    "$__rs_taken" "$((++__rs_asked))" \
     >"$__rs_dir/out"
-  while [[ $__rs_go != go ]]; do
-    IFS= builtin read -r -d '' __rs_go <"$__rs_dir/in" || builtin break
+  while [[ $__rs_go != "go $__rs_asked" ]]; do
+    # A trap of the user's may end it early.
+    IFS= builtin read -r -d '' __rs_go <"$__rs_dir/in" || (($? > 128)) || builtin break
   done
   case ${PS1@a} in
     "" | x) if [[ -v PS1 ]]; then __rs_hidden=-${PS1@a}; builtin unset -v PS1; fi ;;
@@ -135,7 +137,9 @@ __rs_take() {
   __rs_show
   # An expanded line would come back to an editor that nobody sees.
   if builtin shopt -q histverify; then builtin shopt -u histverify; __rs_verify=x; fi
-  IFS= builtin read -r -d '' READLINE_LINE <"$__rs_dir/in"
+  builtin local __rs_kind=
+  { while [[ $__rs_kind != line ]]; do IFS= builtin read -r -d '' __rs_kind || builtin break; done
+    IFS= builtin read -r -d '' __rs_taken; IFS= builtin read -r -d '' READLINE_LINE; } <"$__rs_dir/in"
   READLINE_POINT=${#READLINE_LINE} __rs_line=$READLINE_LINE
 }
 
@@ -166,7 +170,9 @@ __rs_ask() {
   __rs_off+=${-//[!eux]/}
   if [[ $__rs_off ]]; then builtin set "+$__rs_off"; fi
   builtin local -; builtin set +fkv
-  { IFS= builtin read -r -d '' __rs_kind; IFS= builtin read -r -d '' __rs_question
+  __rs_kind=
+  { while [[ $__rs_kind != @(complete|names) ]]; do IFS= builtin read -r -d '' __rs_kind || builtin break; done
+    IFS= builtin read -r -d '' __rs_question
     IFS= builtin read -r -d '' __rs_text; } <"$__rs_dir/in"
   __rs_show
   if [[ $__rs_kind != complete ]]; then __rs_bind '"\e[7778~": set-mark'; builtin return 0; fi

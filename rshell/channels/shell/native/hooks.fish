@@ -17,6 +17,7 @@ set -q RSHELL_DIR; and set -g __rs_dir $RSHELL_DIR
 set -e RSHELL_DIR
 set -g __rs_idle
 set -g __rs_start 1
+set -q __rs_asked; or set -g __rs_asked 0
 
 function __rs_status
     return $argv[1]
@@ -52,10 +53,11 @@ function __rs_report --on-event fish_prompt
     string match -q '*vi*' -- "$fish_key_bindings"; or string match -q '*hybrid*' -- "$fish_key_bindings"
     and set mode vi
     __rs_bind
-    builtin printf '%s\0' S 6 $__rs_last im $mode "$PWD" "$shown" "$right" >$__rs_dir/out
+    set -g __rs_asked (builtin math $__rs_asked + 1)
+    builtin printf '%s\0' S 8 $__rs_last im $mode "$PWD" "$shown" "$right" "$__rs_taken" $__rs_asked >$__rs_dir/out
     set -l go
     begin
-        while test "$go" != go
+        while test "$go" != "go $__rs_asked"
             read -z go; or break
         end
     end <$__rs_dir/in
@@ -100,8 +102,15 @@ end
 
 function __rs_take
     set -l last $status
+    set -l kind
     set -l text
-    read -z text <$__rs_dir/in
+    begin
+        while test "$kind" != line
+            read -z kind; or break
+        end
+        read -gz __rs_taken
+        read -z text
+    end <$__rs_dir/in
     __rs_fill
     builtin commandline -r -- $text
     builtin commandline --is-valid
@@ -136,11 +145,19 @@ end
 
 # An editor begins. Only what is not ours any more is put back: the event may have lost its hook.
 function __rs_probe
-    if builtin functions -q __rs_report
-        builtin printf 'K\0000\0' >$__rs_dir/out
-    else
+    set -l last $status
+    if not builtin functions -q __rs_report
         builtin source $__rs_dir/hooks.fish
         builtin printf 'L\0000\0' >$__rs_dir/out
+        return
+    end
+    set -l text (commandline | string collect)
+    if test (status current-command) = fish -a -z "$__rs_idle" -a -z "$text"
+        __rs_status $last  # this is its prompt, and the report of it was interrupted
+        __rs_report
+        builtin commandline -f repaint
+    else
+        builtin printf 'K\0000\0' >$__rs_dir/out
     end
 end
 
@@ -149,7 +166,9 @@ function __rs_ask
     set -l number
     set -l text
     begin
-        read -z kind
+        while not contains -- "$kind" complete names
+            read -z kind; or break
+        end
         read -z number
         read -z text
     end <$__rs_dir/in

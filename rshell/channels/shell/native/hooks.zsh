@@ -18,7 +18,7 @@
 #   HIST_VERIFY keep a line back that nobody sees. Both are switched off; ZLE stays on.
 # - $? and $pipestatus are a hook function's to change: zsh puts them back. So it does with $_.
 
-typeset -g +x __rs_dir=$RSHELL_DIR __rs_ps1= __rs_rps1= __rs_idle= __rs_verify= __rs_status=0
+typeset -g +x __rs_dir=$RSHELL_DIR __rs_ps1= __rs_rps1= __rs_idle= __rs_verify= __rs_taken= __rs_asked=0 __rs_status=0
 if (( ${+RSHELL_ZDOTDIR} )); then ZDOTDIR=$RSHELL_ZDOTDIR; else unset ZDOTDIR; fi
 unset RSHELL_DIR RSHELL_ZDOTDIR
 unsetopt prompt_sp
@@ -112,8 +112,9 @@ __rs_exchange() {
     builtin typeset -ga zle_bracketed_paste
     zle_bracketed_paste=($'\e[?2004h' $'\e[?2004l')
   fi
-  builtin printf '%s\0' S 6 $__rs_status "$1" $mode "$PWD" "$__rs_shown" "$__rs_right" >"$__rs_dir/out"
-  while [[ $go != go ]]; do IFS= builtin read -r -d '' go <"$__rs_dir/in" || break; done
+  builtin printf '%s\0' S 8 $__rs_status "$1" $mode "$PWD" "$__rs_shown" "$__rs_right" \
+    "$__rs_taken" $(( ++__rs_asked )) >"$__rs_dir/out"
+  while [[ $go != "go $__rs_asked" ]]; do IFS= builtin read -r -d '' go <"$__rs_dir/in" || break; done
 }
 
 __rs_empty() {
@@ -132,7 +133,8 @@ __rs_take() {
     __rs_fill
     __rs_idle=
     if [[ -o hist_verify ]]; then __rs_verify=1; builtin unsetopt hist_verify; fi
-    __rs_receive BUFFER
+    builtin local __rs_kind
+    __rs_receive __rs_kind __rs_taken BUFFER
     CURSOR=${#BUFFER}
     builtin zle .accept-line
   } >/dev/null 2>&1
@@ -144,7 +146,12 @@ __rs_receive() {
   builtin trap - DEBUG ZERR
   builtin trap '' INT
   builtin local name
-  for name; do IFS= builtin read -r -d '' $name; done <"$__rs_dir/in"
+  {
+    while [[ ${(P)1} != (line|complete|names) ]]; do
+      IFS= builtin read -r -d '' $1 || break
+    done
+    for name in "${@[2,-1]}"; do IFS= builtin read -r -d '' $name; done
+  } <"$__rs_dir/in"
 }
 
 # The shell begins to edit a line without having reported: put the hooks back and say so. The

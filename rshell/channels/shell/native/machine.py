@@ -17,6 +17,10 @@ itself, whose own prompt for more is output like any other.
 Hazards:
 - The report has its own pipe, and may be here before the echo that the command's output comes
   after. The filter goes on until all that was on its way has been read.
+- The shell may be interrupted while it reports, or before it has heard of the next line, by a key
+  that was meant for the command before. It reports once more then, and waits until that report is
+  answered; what it was told before that is void. So each report has a number, which the word to go
+  on repeats, and names the line that was taken last: one that was not is handed over again.
 - A command may take the hooks away. Its line editor begins all the same (`EDITOR`), as it also
   does for `read -e` in a command. The probe, a key of ours, tells the two apart inside the shell:
   it puts hooks back and says so (`LOST`), and an empty line brings the report then; or it says
@@ -56,6 +60,7 @@ class Event(enum.Enum):
     """What has happened."""
 
     REPORT = "report"  # it is about to show its prompt
+    AGAIN = "again"  # and was interrupted there: it has not taken the line it was handed
     TAKEN = "taken"  # all that was printed before the report has been read
     LINE = "line"  # somebody wants a line run
     ECHOED = "echoed"  # the line editor has accepted it
@@ -102,10 +107,13 @@ TABLE: dict[tuple[State, Event], tuple[State, tuple[Do, ...]]] = {
     (S.IDLE, E.QUESTION): (S.ASKING, (Do.ASK,)),
     (S.IDLE, E.REPORT): (S.IDLE, (Do.RENEW, Do.GO)),  # somebody's signal interrupted it
     (S.SENDING, E.ECHOED): (S.RUNNING, (Do.RELEASE,)),
+    (S.SENDING, E.AGAIN): (S.SENDING, (Do.GO, Do.HAND_OVER)),
     (S.SENDING, E.REPORT): (S.REPORTING, (Do.RELEASE, Do.TAKE)),
     (S.RUNNING, E.REPORT): (S.REPORTING, (Do.TAKE,)),
+    (S.RUNNING, E.AGAIN): (S.SENDING, (Do.GO, Do.HAND_OVER)),
     (S.RUNNING, E.EDITOR): (S.PROBING, (Do.PROBE,)),
     (S.RUNNING, E.LOST): (S.SENDING, (Do.HAND_OVER_NOTHING,)),
+    (S.PROBING, E.AGAIN): (S.SENDING, (Do.GO, Do.HAND_OVER)),
     (S.PROBING, E.LOST): (S.SENDING, (Do.HAND_OVER_NOTHING,)),
     (S.PROBING, E.KEPT): (S.RUNNING, (Do.SHOW,)),
     (S.PROBING, E.TIMEOUT): (S.RUNNING, (Do.SHOW,)),
@@ -142,6 +150,11 @@ class ShellMachine:
             self.state = State.LEFT
         self.state, actions = TABLE.get((self.state, event), (self.state, ()))
         return actions
+
+    @property
+    def has_told(self) -> bool:
+        """Whether the shell was handed a line."""
+        return (self.state, Event.AGAIN) in TABLE
 
     @property
     def is_at_prompt(self) -> bool:

@@ -6,7 +6,7 @@ It has what `ShellProcess` has for shells that read lines: `PersistentShell` use
 from __future__ import annotations
 
 import asyncio
-import os
+import re
 import signal
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -15,26 +15,17 @@ from rshell.channels.base import Context
 from rshell.channels.process.messages import STDERR, STDOUT
 from rshell.channels.shell.messages import ShellPrompt
 from rshell.channels.shell.native.foreground import LOOK_SECONDS, Foreground, Seen, is_raw
+from rshell.channels.shell.native.keys import ASK, PROBE, TAKE, press, take_back_keys
 from rshell.channels.shell.native.machine import Do, Event, ShellMachine, State
 from rshell.channels.shell.native.output import OutputFilter
 from rshell.channels.shell.native.questions import Questions
 from rshell.channels.shell.native.records import RecordPipes
-from rshell.channels.shell.native.startup import (
-    ASK,
-    PROBE,
-    TAKE,
-    UNKNOWN,
-    Meeting,
-    NativeKind,
-    start_command,
-)
+from rshell.channels.shell.native.startup import UNKNOWN, Meeting, NativeKind, start_command
 from rshell.channels.shell.recipe import Report
-from rshell.errors import LocalProtocolError
 from rshell.execution.piped_process import Outlet, PipedProcess
 from rshell.execution.pipes import TERMINAL_DRAIN, PipeSink
 from rshell.execution.running_process import RunningProcess
 from rshell.execution.spawn import Command
-from rshell.terminal.pty import take_unread
 from rshell.values import ExitStatus, TerminalSize
 
 _HURRY_SECONDS = 0.3  # for an answer, once it keeps something waiting
@@ -42,6 +33,8 @@ _PROBE_SECONDS = 0.3
 _REGAIN_SECONDS = 1.0  # for the report of an interrupted question
 _WAKE_SECONDS = 0.05  # for the line editor to begin after it
 _CTRL_C = b"\x03"
+_REPEATS = 5  # for a line that the shell does not take
+_STATUS = re.compile(r"[0-9]{1,9}")
 
 
 class NativeProcess:
@@ -67,7 +60,9 @@ class NativeProcess:
         self._machine = ShellMachine()
         self._events: list[Event] = []  # the one at work, and those after it
         self._filter = OutputFilter(kind.drawing, self._may_be_prompt)
-        self._number = 0
+        self._number, self._text = 0, ""  # of the line that it was handed last
+        self._repeats = 0
+        self._asked = ""  # which report asks to go on
         self._line: tuple[int, str] | None = None  # that waits for the shell
         self._report: list[str] = []
         self._target = 0  # bytes read by when all before the report is here
@@ -137,7 +132,7 @@ class NativeProcess:
 
     def run(self, number: int, text: str, last: int) -> None:
         """Have the shell run `text` as soon as it can; its report has this number."""
-        self._line = number, text
+        self._line, self._repeats = (number, text), 0
         self._may_type.clear()  # also while it waits for an answer: keys are the command's
         self._do(Event.LINE)
 
@@ -179,7 +174,7 @@ class NativeProcess:
         """Take back what was typed on the terminal and read by no command, in order."""
         if self.stdin is None or self._piped.slave < 0:
             return b""
-        return take_unread(self._piped.slave) + self.stdin.take_back()
+        return take_back_keys(self._piped) + self.stdin.take_back()
 
     def resume(self) -> None:
         """There may be room for output again."""
@@ -199,12 +194,6 @@ class NativeProcess:
         self._piped.close()
         if self._pipes is not None:
             self._pipes.close()
-
-    def _press(self, keys: bytes) -> None:
-        """Press keys that nobody typed; where the terminal's queue is full, a later look does."""
-        if self._piped.terminal >= 0:
-            with suppress(BlockingIOError):
-                os.write(self._piped.terminal, keys)
 
     # What follows from what happens.
 
@@ -233,35 +222,36 @@ class NativeProcess:
             elif action in (Do.GO, Do.LISTEN):
                 self._filter.begin_idle(self._report[4].encode(errors="surrogateescape"))
                 if action is Do.GO:
-                    self._tell("go")
+                    self._tell(f"go {self._asked}")
             elif action in (Do.HAND_OVER, Do.HAND_OVER_NOTHING):
                 text = ""
                 if action is Do.HAND_OVER and self._line is not None:
-                    (self._number, text), self._line = self._line, None
+                    (self._number, self._text), self._line = self._line, None
+                    text = self._text
                 self._may_type.clear()
                 self._filter.begin_echo()
-                self._tell(text)
-                self._press(TAKE)
+                self._tell("line", str(self._number), text)
+                press(self._piped, TAKE)
             elif action is Do.RELEASE:
                 if self._foreground is not None:
                     self._foreground.begin_leaving()
                 self._may_type.set()
             elif action is Do.PROBE:
-                self._press(PROBE)
+                press(self._piped, PROBE)
                 self._wait(_PROBE_SECONDS)
             elif action is Do.SHOW:
                 self._pass_on(self._filter.show())
             elif action is Do.ASK:
                 kind, number, text = self._questions.present
                 self._tell(kind, str(number), text)
-                self._press(ASK)
+                press(self._piped, ASK)
             elif action is Do.NO_ANSWER:
                 self._questions.give_up()
             elif action is Do.HURRY:
                 self._wait(_HURRY_SECONDS)
             elif action is Do.INTERRUPT:
                 self._filter.begin_interrupt()
-                self._press(_CTRL_C + (b"" if self._kind.reports_interrupts else PROBE))
+                press(self._piped, _CTRL_C + (b"" if self._kind.reports_interrupts else PROBE))
                 self._wait(_REGAIN_SECONDS)
             elif action is Do.LOOK:
                 self._wait(_WAKE_SECONDS)
@@ -294,18 +284,25 @@ class NativeProcess:
 
     def _tell_prompt(self) -> None:
         _, _, mode, _, text, right = self._report
-        try:
-            self.on_prompt(ShellPrompt(text, right, mode))
-        except LocalProtocolError:  # it is too long to be shown, or no mode that we know
-            self.on_prompt(ShellPrompt(""))
+        self.on_prompt(ShellPrompt.of(text, right, mode))
 
     # What it says.
 
     def _hear(self, record: list[str]) -> None:
         tag, *fields = record
-        if tag == "S" and len(fields) == 6 and fields[0].isdigit():
-            self._report = fields
-            self._do(Event.REPORT)
+        if tag == "S" and len(fields) == 8 and _STATUS.fullmatch(fields[0]):
+            *self._report, taken, self._asked = fields
+            is_taken = taken == str(self._number) or self._repeats == _REPEATS
+            if self._machine.has_told and not is_taken:
+                self._repeats += 1
+                self._line = self._number, self._text
+                keys = take_back_keys(self._piped)
+                self._do(Event.AGAIN)
+                press(self._piped, keys)
+            else:
+                if self._machine.state is State.ASKING:
+                    take_back_keys(self._piped)  # that of the question, if it was not heard
+                self._do(Event.REPORT)
         elif tag == "H":
             self._has_hooks = True
         elif tag in ("L", "K"):
@@ -357,7 +354,6 @@ class NativeProcess:
             self._foreground is not None
             and self.has_reported
             and self._machine.state in (State.SENDING, State.RUNNING)
-            and "m" in self._report[1]  # else programs are in its group, too
             and self._foreground.is_editor()
         )
 

@@ -14,7 +14,8 @@ from rshell.aio import on_failure
 from rshell.channels.shell.native.startup import Meeting
 from rshell.execution.pipes import PipeSink, PipeSource
 
-_RECORD = 1 << 20  # bytes of an unfinished record that are kept
+_RECORD = 1 << 20  # bytes of an unfinished field that are kept
+_ALL, _FIELDS = 16 << 20, 6  # bytes of a record, and digits of the number of its fields
 _BLOCK = 65536
 
 
@@ -27,6 +28,7 @@ class RecordReader:
     def __init__(self) -> None:
         self._rest = b""
         self._record: list[str] = []
+        self._size = 0
 
     def feed(self, data: bytes) -> list[list[str]]:
         """Return the records that `data` completes, each a tag and its fields."""
@@ -36,11 +38,15 @@ class RecordReader:
         for item in whole:
             record = self._record
             record.append(item.decode(errors="surrogateescape"))
-            if (len(record) == 1 and len(record[0]) != 1) or (
-                len(record) > 1 and not (record[1].isascii() and record[1].isdigit())
-            ):
+            self._size = len(item) + (self._size if len(record) > 1 else 0)
+            if len(record) == 1:
+                is_none = len(record[0]) != 1
+            else:
+                is_count = record[1].isascii() and record[1].isdigit()
+                is_none = not is_count or len(record[1]) > _FIELDS or self._size > _ALL
+            if is_none:
                 record.clear()
-            elif len(record) > 1 and len(record) - 2 == int(record[1][:9]):
+            elif len(record) > 1 and len(record) - 2 == int(record[1]):
                 found.append([record[0], *record[2:]])
                 self._record = []
         return found

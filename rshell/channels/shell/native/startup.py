@@ -40,7 +40,6 @@ from rshell.security.files import private_directory, state_directory
 from rshell.values import frozen
 
 _MADE_SECONDS = 60.0  # a directory is at work after that, or was left behind
-TAKE, PROBE, ASK = b"\x1b[7771~", b"\x1b[7772~", b"\x1b[7773~"  # the keys that the hooks bind
 _BASH_VERSION = re.compile(rb"@\(#\)Bash version (\d{1,4})\.(\d{1,4})")
 # They have no line editor of their own, or one that can't be handed a line.
 _PLAIN = {"sh", "dash", "ash", "busybox", "ksh", "mksh", "pdksh", "oksh", "yash", "posh"}

@@ -53,6 +53,8 @@ async def test_bash_runs_lines_as_at_its_own_prompt(
             ("set -x", 0, "++ :\r\n"),
             ("echo x", 0, "+ echo x\r\nx\r\n++ :\r\n"),
             ("set +x", 0, "+ set +x\r\n"),
+            ("PS1=$(seq -s. 5000)", 0, ""),  # longer than can be told
+            ("echo y", 0, "y\r\n"),
         )
         for text in ("PROMPT_COMMAND=(: :)", "unset PROMPT_COMMAND"):  # they are put back
             await bash.run(text)

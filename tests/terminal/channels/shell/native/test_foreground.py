@@ -66,6 +66,21 @@ async def test_the_editor_of_the_shell_is_told_from_that_of_a_program(quick: Non
         os.write(terminal.master, b"\nexit\n")
 
 
+async def test_no_editor_is_seen_where_a_program_reads_in_the_shells_own_group(
+    quick: None,
+) -> None:
+    with Terminal() as terminal:
+        await terminal.read_until(b"$")
+        terminal.foreground.know()
+        os.write(terminal.master, b"x=$(stty raw; echo read'y' >/dev/tty; head -c 1)\n")
+        await terminal.read_until(b"\nready")
+        assert await terminal.look(sees_editor=True) is None
+        os.write(terminal.master, b"k")
+        await terminal.read_until(b"$")
+        assert await terminal.look(sees_editor=True) is Seen.EDITOR
+        os.write(terminal.master, b"exit\r")
+
+
 async def test_a_program_in_the_shells_place_is_seen(quick: None) -> None:
     with Terminal() as terminal:
         await terminal.read_until(b"$")

@@ -140,6 +140,38 @@ async def test_signals_and_interrupts_go_to_what_has_the_terminal(tmp_path: Path
     await on_shell(act)
 
 
+async def test_a_line_that_an_interrupt_overtakes_is_run_once_all_the_same(tmp_path: Path) -> None:
+    async def act(running: Running) -> None:
+        await running.said.get()
+        pid = running.shell.process.pid
+        assert await running.run(1, "true")
+        for number in (2, 3):
+            os.kill(pid, signal.SIGSTOP)
+            running.shell.run(number, f"echo {number} >> {tmp_path}/ran; (exit {number})", 0)
+            os.kill(pid, signal.SIGINT)
+            os.kill(pid, signal.SIGCONT)
+            said = await running.said.get()
+            assert isinstance(said, Report) and (said.number, said.status) == (number, number)
+        assert (tmp_path / "ran").read_text() == "2\n3\n"
+
+    await on_shell(act)
+
+
+async def test_what_was_told_before_a_report_is_void_and_a_report_that_is_none_skipped() -> None:
+    async def act(running: Running) -> None:
+        await running.said.get()
+        lines = (
+            r"""printf 'go 9\0line\0007\0exit 9\0' >"$__rs_dir/in" """,
+            r"""printf 'S\0008\0²\0im\0emacs\0/\0\0\0001\0001\0' >"$__rs_dir/out" """,
+            "(exit 3)",
+        )
+        for number, line in enumerate(lines, 1):
+            said = await running.run(number, line)
+            assert isinstance(said, Report) and said.status == (3 if number == 3 else 0)
+
+    await on_shell(act)
+
+
 async def test_a_program_that_is_no_shell_has_the_terminal_and_says_so() -> None:
     async def act(running: Running) -> None:
         assert running.shell.stdin is not None

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from rshell.channels.shell.client import ShellLine
-from rshell.channels.shell.native import native_process
+from rshell.channels.shell.native import foreground, native_process
 from rshell.values import TerminalSize
+from tests.support.execution import until
 from tests.support.session import tls_session
 
 
@@ -206,3 +207,17 @@ async def test_fish_runs_lines_as_at_its_own_prompt(
         await fish.run("functions -e __rs_report")  # its hooks are put back
         assert (await fish.run("echo here"))[1].startswith("here\r\n")
         assert (await fish.run("exit 7"))[0] == 7
+
+
+async def test_fish_that_is_interrupted_in_its_prompt_reports_all_the_same(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(foreground, "_LATER", 0.01)
+    async with shell("fish", monkeypatch) as fish:
+        at = home / "at"
+        text = f"function fish_prompt; test -e {at}; and return; touch {at}; sleep 1000; end"
+        running = asyncio.create_task(fish.run(text))
+        await until(at.exists, "the prompt")
+        fish.line.write_nowait(b"\x03")
+        assert (await running)[0] == 0
+        assert (await fish.run("echo here"))[1] == "here\r\n"

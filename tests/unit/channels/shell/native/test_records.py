@@ -27,3 +27,12 @@ def test_a_record_that_never_ends_is_not_kept_whole() -> None:
         assert reader.feed(b"x" * (1 << 20)) == []
     assert len(reader._rest) <= 1 << 20
     assert reader.feed(b"\0S\0" + b"1\0yes\0") == [["S", "yes"]]
+
+
+def test_no_record_is_kept_that_would_never_end() -> None:
+    reader = RecordReader()
+    assert not reader.feed(b"S\0" + b"9" * 5000 + b"\0")
+    assert not reader.feed(b"S\x00999999\0")
+    for _ in range(20):
+        assert not reader.feed(b"x" * (1 << 20) + b"\0")
+    assert reader.feed(b"S\x001\0yes\0") == [["S", "yes"]]
