@@ -13,10 +13,11 @@ that no file is written to afterwards, but not for ever: a dead network drive ma
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Optional, TypeVar, Union
+from typing import Any, Optional, TypeVar, Union
 
 from rshell.aio import accompanied, all_of, in_thread
 from rshell.channels.files.records import (
@@ -28,9 +29,11 @@ from rshell.channels.files.records import (
     RecordDecoder,
     encode,
 )
-from rshell.errors import FileError, RemoteProtocolError
+from rshell.errors import FileError, RemoteProtocolError, RshellError
 from rshell.protocol.codec import Json, encode_json
 from rshell.transport.channel import Channel
+
+_log = logging.getLogger("rshell")
 
 Result = TypeVar("Result")
 
@@ -240,7 +243,13 @@ async def converse(
     finally:
         incoming.stop()
         outgoing.stop()
+        future.add_done_callback(_see)  # it was raised, or nobody waits for it
         if not future.done():
             await asyncio.wait([future], timeout=_LAST_SECONDS)
-        if future.done() and not future.cancelled():
-            future.exception()  # it was raised, or nobody waits for it
+
+
+def _see(future: asyncio.Future[Any]) -> None:
+    """Look at an outcome that nobody may have seen; what was foreseen needs no word."""
+    error = None if future.cancelled() else future.exception()
+    if error is not None and not isinstance(error, (Stopped, RshellError, OSError)):
+        _log.error("work on files failed", exc_info=error)

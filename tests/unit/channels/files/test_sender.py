@@ -165,7 +165,7 @@ def test_hard_links_stay_one_file(tmp_path: Path) -> None:
     tree.mkdir()
     (tree / "a").write_bytes(b"x" * 300_000)
     for name in ("b", "c"):
-        (tree / name).hardlink_to(tree / "a")
+        os.link(tree / "a", tree / name)
     for _ in range(2):
         Exchange([tree], tmp_path / "there", recursive=True, hard_links=True).check()
         numbers = {path.stat().st_ino for path in (tmp_path / "there" / "tree").iterdir()}
