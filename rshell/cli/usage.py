@@ -24,14 +24,14 @@ Open a prompt on another machine, run a command there, or its shell on a script 
 
 where:
   HOST[:PORT], [IPv6]:PORT, unix:/path
-  ssh://[USER@]HOST[:PORT], docker://NAME, podman://NAME, kubectl://[NAMESPACE/]POD:
+  ssh://[USER@]HOST[:PORT], docker://NAME, podman://NAME, kubectl://[NAMESPACE/]POD
                         a way in; the server is brought along, and ends when idle
       --doctor          say what is found there, and what works
       --stop            end and remove all that rshell left there
       --no-background   leave no server there: the session ends with its link
       --background      with --local or --via: have it stay, and keep shells and jobs
   -p, --port PORT       the port, where HOST names none (7000)
-      --local           start a server of our own, for this session alone
+      --local           start a server here, for this session; it stays for named shells and jobs
       --via CMD         reach a server through the stdio of CMD
       --bootstrap       with --via: CMD runs the words behind it over there, as a way in
 

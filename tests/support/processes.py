@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 from pathlib import Path
+
+from rshell.aio import readable
 
 
 async def gone(pid: int) -> None:
@@ -16,13 +17,9 @@ async def gone(pid: int) -> None:
         # The number may still be that of a group or session, whose members live on.
         assert error.errno in (errno.ESRCH, errno.EINVAL), error
         return
-    ended = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.add_reader(fd, ended.set)
     try:
-        await ended.wait()
+        await readable(fd)
     finally:
-        loop.remove_reader(fd)
         os.close(fd)
 
 
