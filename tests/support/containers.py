@@ -52,7 +52,8 @@ done
 """
 _HAS_PROC = 'mount -t proc none "$1/proc"\n'
 _HAS_TMP = 'mount -t tmpfs none "$1/tmp" -o mode=1777\n'
-_BEGIN = 'echo ready; exec chroot "$1" /bin/sleep 100000\n'
+# Said from inside: who is told before the root has changed still sees the machine's own.
+_BEGIN = 'exec chroot "$1" /bin/sh -c "echo ready; exec /bin/sleep 100000"\n'
 
 # Of each, what else is said to the shell that makes it.
 WEB = _HAS_PROC + _HAS_TMP
