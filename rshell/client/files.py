@@ -35,6 +35,8 @@ if TYPE_CHECKING:
         dry_run: bool
         inplace: bool
         fsync: bool
+        attributes: bool
+        numeric_ids: bool
 
 
 class Writable(Protocol):

@@ -81,8 +81,10 @@ _FITTING: dict[type[Message], Callable[[Json], Json]] = {
     files.TransferOptions: lambda values: (
         values
         | {"recursive": values["recursive"] or values["delete"]}
+        | {"attributes": values["attributes"] or values["numeric_ids"]}
         | ({"backup": False, "no_clobber": False} if values["inplace"] else {})
     ),
+    files.FileAttributes: lambda values: values | {"attributes": {"user.a": "aGVsbG8="}},
     files.FilesRequest: lambda values: (
         values | {"paths": {"put": ("a",), "get": ("b", "c\udcff"), "call": ()}[values["verb"]]}
     ),

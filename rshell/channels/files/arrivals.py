@@ -11,10 +11,11 @@ import errno
 import hashlib
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Optional, Union
 
 from rshell.channels.files.lines import Peer
-from rshell.channels.files.messages import FileTrouble, TransferOptions
+from rshell.channels.files.messages import FileAttributes, FileTrouble, TransferOptions
 from rshell.channels.files.places import Place, Places
 from rshell.channels.files.progress import TransferTotals
 from rshell.channels.files.records import (
@@ -44,6 +45,7 @@ class Arrival:
     """A file whose bytes are wanted. `ended(ok)` is called at its end."""
 
     __slots__ = (
+        "attributes",
         "data",
         "ended",
         "entry",
@@ -66,6 +68,7 @@ class Arrival:
         self.place = place
         self.old = old
         self.ended = ended
+        self.attributes: Optional[FileAttributes] = None
         self.data: Optional[bytes] = None  # the whole of a small one
         self.writing: Optional[Writing] = None
         self.is_searched = False
@@ -179,6 +182,10 @@ class Arrivals:
         else:
             self._write(file, Writing.write, data)
 
+    def take_attributes(self, record: Record, attributes: FileAttributes) -> None:
+        """Take what belongs to the file whose bytes come next."""
+        self._find(record).attributes = attributes
+
     def take_same(self, record: Record) -> None:
         """Take bytes that are here already."""
         self._take_gap(record, Writing.skip_same)
@@ -222,13 +229,16 @@ class Arrivals:
     def _finish(self, file: Arrival, size: int, digest: bytes) -> None:
         entry, fd = file.entry, self._places.fd(file.place)
         mode = final_mode(entry, file.old, self._options, self._umask)
+        dress = None
+        if file.attributes is not None:
+            dress = partial(self._dress, file, file.attributes, mode)
         if file.writing is None:
             data = file.data or b""
             if len(data) != size or size != entry.size:
                 raise WrongContent(f"{len(data)} bytes came of {entry.size}")
             if hashlib.sha256(data).digest() != digest:
                 raise WrongContent("what came is not what was sent: its hash is another one")
-            if write_small(fd, entry.name, data, mode, entry.mtime, self._options):
+            if write_small(fd, entry.name, data, mode, entry.mtime, self._options, dress):
                 return
             if data:
                 self._begin(file).write(fd, data)
@@ -236,7 +246,11 @@ class Arrivals:
         if not writing.is_begun:
             writing.write(fd, b"")
         writing.check_whole(size, digest)
-        writing.finish(fd, mode, entry.mtime, has_old=file.old is not None)
+        writing.finish(fd, mode, entry.mtime, has_old=file.old is not None, dress=dress)
+
+    def _dress(self, file: Arrival, attributes: FileAttributes, mode: int, fd: int) -> None:
+        path = file.place.path(file.entry.name)
+        self._places.attributes.apply(fd, attributes, path, mode)
 
     def take_gone(self, record: Record) -> None:
         """The sender gives a file up."""

@@ -10,14 +10,21 @@ from functools import partial
 from typing import Optional
 
 from rshell.aio import accompanied
-from rshell.channels.base import ask
+from rshell.channels.base import ask, read_reply
+from rshell.channels.files.attributes import ARE_SUPPORTED, UNSUPPORTED
 from rshell.channels.files.disk import current_umask
 from rshell.channels.files.lines import Peer, converse
-from rshell.channels.files.messages import FilesRequest, TransferOptions
+from rshell.channels.files.messages import FilesReply, FilesRequest, TransferOptions
 from rshell.channels.files.progress import FileEvent, TransferTotals
 from rshell.channels.files.receiver import RECEIVER_HEARS, Receiver
 from rshell.channels.files.sender import SENDER_HEARS, Sender
-from rshell.errors import RemoteProtocolError, TransferFailed
+from rshell.errors import (
+    ChannelRefused,
+    ConfigurationError,
+    RemoteProtocolError,
+    TransferFailed,
+)
+from rshell.transport.channel import Channel
 from rshell.transport.live_session import LiveSession
 
 _PROGRESS_SECONDS = 0.1
@@ -72,7 +79,9 @@ async def _transfer(
 ) -> TransferTotals:
     events = _Events(on_event) if on_event is not None else None
     totals = TransferTotals(None if events is None else events.tell)
-    channel = await ask(live, "files", request)
+    if request.options.attributes and not ARE_SUPPORTED:
+        raise ConfigurationError(UNSUPPORTED)
+    channel = await ask_for_files(live, request)
     try:
         doing = converse(channel, partial(work, totals), hears)
         if progress is None:
@@ -92,6 +101,19 @@ async def _transfer(
     channel.close()
     raise_failures(totals)
     return totals
+
+
+async def ask_for_files(live: LiveSession, request: FilesRequest) -> Channel:
+    """Open a channel for a transfer. Raises as `ask`, also where options are not understood."""
+    channel = await ask(live, "files", request)
+    if request.options.attributes and not read_reply(channel, FilesReply).attributes:
+        channel.reset("cancelled", "the server keeps no attributes")
+        raise ChannelRefused(
+            "failed",
+            "the server is older, and can't send or keep owners and attributes. Update rshell "
+            "there, or leave out -X",
+        )
+    return channel
 
 
 class _Events:

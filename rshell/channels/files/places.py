@@ -13,9 +13,10 @@ import errno
 import os
 from typing import Optional
 
+from rshell.channels.files.attributes import AttributesReceiver, path_of_open
 from rshell.channels.files.disk import facts, facts_of, remove
 from rshell.channels.files.lines import Peer
-from rshell.channels.files.messages import FileNote, TransferOptions
+from rshell.channels.files.messages import FileAttributes, FileNote, TransferOptions
 from rshell.channels.files.progress import TransferTotals
 from rshell.channels.files.records import Entry
 from rshell.channels.files.rules import Facts, final_mode, goes_inside, partial_name
@@ -24,6 +25,7 @@ from rshell.channels.files.trouble import as_note, ours
 from rshell.errors import NotADirectory, RemoteProtocolError
 
 _DEEPEST = 2048  # directories within each other
+_ATTRIBUTES = 16 * 1024 * 1024  # bytes of attributes of directories that are not done
 
 
 class Place(Directory):
@@ -31,10 +33,22 @@ class Place(Directory):
 
     `old` is what it was before. `pending` counts what is not done in it, the sender's leaving
     included. `missing` is "failed" or "dry" for one that is not there: it could not be made, or
-    nothing is. `names` are kept for `delete`.
+    nothing is. `names` are kept for `delete`, `attributes` until it is done; they came as
+    `attributes_size` bytes.
     """
 
-    __slots__ = ("depth", "entry", "missing", "names", "old", "parent_place", "pending", "whole")
+    __slots__ = (
+        "attributes",
+        "attributes_size",
+        "depth",
+        "entry",
+        "missing",
+        "names",
+        "old",
+        "parent_place",
+        "pending",
+        "whole",
+    )
 
     def __init__(
         self,
@@ -51,6 +65,8 @@ class Place(Directory):
         self.missing = missing
         self.pending = 1
         self.names: set[bytes] = set()
+        self.attributes: Optional[FileAttributes] = None
+        self.attributes_size = 0
         self.whole = True
         self.depth: int = 0 if parent is None else parent.depth + 1
 
@@ -81,6 +97,8 @@ class Places:
         self._tree: Optional[Directories] = None
         self._own_name = b""  # of the one file that is sent, if it is to have another one
         self._places: dict[int, Place] = {}
+        self.attributes = AttributesReceiver(peer, options, totals)
+        self._attributes_size = 0
 
     def open_top(self, entry: Entry) -> Entry:
         """Open the target at the first entry; return the entry with the name it has there.
@@ -167,6 +185,27 @@ class Places:
         below.missing = "dry" if below.old is None and self._options.dry_run else ""
         return below.old is None
 
+    def dress(self, index: int, attributes: FileAttributes, size: int) -> bool:
+        """Keep the attributes of a directory, `size` bytes of JSON, until it is done.
+
+        Returns whether this is the number of one.
+        """
+        place = self._places.get(index)
+        if place is None:
+            return False
+        self._forget_attributes(place)
+        if self._attributes_size + size > _ATTRIBUTES:
+            error = OSError(errno.ENOMEM, "it is there without owner and attributes: too many wait")
+            self.attributes.complain(place.path(), error)
+            return True
+        place.attributes, place.attributes_size = attributes, size
+        self._attributes_size += size
+        return True
+
+    def _forget_attributes(self, place: Place) -> None:
+        self._attributes_size -= place.attributes_size
+        place.attributes, place.attributes_size = None, 0
+
     def leave(self, index: int, *, whole: bool) -> None:
         """The sender has left a directory; `whole` says that it could read all of it."""
         place = self._places.pop(index, None)
@@ -196,14 +235,17 @@ class Places:
             self._finish(self.top)
 
     def _finish(self, place: Place) -> None:
-        entry = place.entry
+        entry, attributes = place.entry, place.attributes
+        self._forget_attributes(place)
         if entry is None or place.missing or self._options.dry_run:
             return
         try:
             fd = self.fd(place)
             mode = final_mode(entry, place.old, self._options, self._umask)
+            if attributes is not None:
+                self.attributes.apply(path_of_open(fd), attributes, place.path(), mode)
             before = place.old.mode if place.old is not None else (mode | 0o700) & ~self._umask
-            if before & 0o7777 != mode:
+            if before & 0o7777 != mode and attributes is None:
                 os.fchmod(fd, mode)
             os.utime(fd, ns=(entry.mtime, entry.mtime))
         except OSError as error:

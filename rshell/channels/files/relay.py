@@ -11,8 +11,13 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Optional
 
 from rshell.aio import accompanied, all_of
-from rshell.channels.base import ask
-from rshell.channels.files.client import OnEvent, Progress, raise_failures, report
+from rshell.channels.files.client import (
+    OnEvent,
+    Progress,
+    ask_for_files,
+    raise_failures,
+    report,
+)
 from rshell.channels.files.messages import FileNote, FilesRequest, FileTrouble, TransferOptions
 from rshell.channels.files.progress import TransferTotals
 from rshell.channels.files.receiver import RECEIVER_HEARS
@@ -64,9 +69,9 @@ async def relay_files(
     """Have one server send `paths` to another one's `path`. Raises as `Client.put` does."""
     totals = TransferTotals(on_event)
     ear = _Ear(totals)
-    sender = await ask(source, "files", FilesRequest("get", tuple(paths), options))
+    sender = await ask_for_files(source, FilesRequest("get", tuple(paths), options))
     try:
-        receiver = await ask(target, "files", FilesRequest("put", (path,), options))
+        receiver = await ask_for_files(target, FilesRequest("put", (path,), options))
     except BaseException:
         sender.reset("cancelled", "the other server takes nothing")
         raise

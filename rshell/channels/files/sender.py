@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple, Optional, Union
 
+from rshell.channels.files.attributes import AttributesSender
 from rshell.channels.files.lines import Peer
 from rshell.channels.files.messages import FileNote, FileTrouble, TransferOptions
 from rshell.channels.files.progress import TransferTotals
@@ -102,6 +103,9 @@ class Sender:
         self._inodes: dict[tuple[int, int], int] = {}
         self._trees: dict[bytes, tuple[Directory, Directories]] = {}
         self._is_done = False
+        self._attributes: Optional[AttributesSender] = None
+        if options.attributes:
+            self._attributes = AttributesSender(peer, options, self._failed)
 
     def run(self) -> None:
         """Send everything, and wait until the receiver is done.
@@ -203,6 +207,8 @@ class Sender:
             level = levels[-1]
             if not level.names or level.index in self._refused:
                 self._refused.discard(level.index)
+                if self._attributes is not None:
+                    self._attributes.of_directory(tree, level.directory, level.index)
                 yield levels.pop()
                 continue
             name = level.names.pop()
@@ -261,6 +267,9 @@ class Sender:
         if alone and kind != b"d":
             more["alone"] = True
         self._count += 1
+        if self._attributes is not None and kind != b"d":
+            fd, shown = place.tree.fd(place.directory), place.directory.path(name)
+            self._attributes.of_entry(self._count, fd, place.name, found, shown)
         bits = stat.S_IMODE(mode)
         entry = Entry(self._count, parent, kind, bits, found.st_mtime_ns, size, name, more)
         return place._replace(entry=entry)
@@ -344,6 +353,8 @@ class Sender:
     def _send_open(self, wanted: _Offered, fd: int, found: os.stat_result) -> None:
         entry = wanted.entry
         blocks = wanted.blocks
+        if self._attributes is not None:
+            self._attributes.of_file(entry.number, fd, found)
         for attempt in range(2):
             if attempt or (found.st_size, found.st_mtime_ns) != (entry.size, entry.mtime):
                 facts = (stat.S_IMODE(found.st_mode), found.st_mtime_ns, found.st_size)

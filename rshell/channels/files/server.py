@@ -9,14 +9,15 @@ from contextlib import nullcontext
 from functools import partial
 
 from rshell.channels.base import Context, answer_request
+from rshell.channels.files.attributes import ARE_SUPPORTED, UNSUPPORTED
 from rshell.channels.files.calls import CALLS_HEARS, expand, serve_calls
 from rshell.channels.files.disk import current_umask
 from rshell.channels.files.lines import Peer, converse
-from rshell.channels.files.messages import FilesRequest
+from rshell.channels.files.messages import FilesReply, FilesRequest
 from rshell.channels.files.progress import TransferTotals
 from rshell.channels.files.receiver import RECEIVER_HEARS, Receiver
 from rshell.channels.files.sender import SENDER_HEARS, Sender
-from rshell.errors import FileError, RemoteProtocolError
+from rshell.errors import ChannelRefused, FileError, RemoteProtocolError
 from rshell.transport.channel import Channel
 
 
@@ -29,7 +30,9 @@ async def _serve(channel: Channel, context: Context, request: FilesRequest) -> N
     work = {"put": _receive, "get": _send, "call": _call}[request.verb]
     hears = {"put": RECEIVER_HEARS, "get": SENDER_HEARS, "call": CALLS_HEARS}[request.verb]
     context.audit("files", {"verb": request.verb, "paths": list(request.paths)[:100]})
-    channel.accept()
+    if request.options.attributes and not ARE_SUPPORTED:
+        raise ChannelRefused("failed", UNSUPPORTED)
+    channel.accept(FilesReply(attributes=request.options.attributes).encode())
     # A stopping server waits for transfers, and for nobody who may have another call some day.
     with context.working(None) if request.verb != "call" else nullcontext():
         try:

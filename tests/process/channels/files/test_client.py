@@ -140,3 +140,28 @@ async def test_a_stopping_server_waits_for_transfers_and_not_for_calls(tmp_path:
         assert held == []
         await client.put(tmp_path / "a", "b")
         assert held == [1]
+
+
+async def test_a_server_of_before_attributes_is_told_from_a_new_one(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("x")
+    heard: list[bytes] = []
+
+    async def old(channel: Channel, context: Context) -> None:
+        channel.accept()
+        heard.append(await channel.read(1))
+
+    async with (
+        tls_session(handlers={"files": old}, commands=True) as before,
+        tls_session(cwd=tmp_path) as now,
+    ):
+        for copying in (
+            before.put(tmp_path / "a", "b", attributes=True),
+            before.get("a", tmp_path / "b", attributes=True),
+            now.relay("a", before, "b", attributes=True),
+            before.relay("a", now, "b", attributes=True),
+        ):
+            with pytest.raises(ChannelRefused, match="leave out -X"):
+                await copying
+        done = await now.put(tmp_path / "a", "c", attributes=True)
+        assert done.files == 1
+    assert not any(heard) and not (tmp_path / "b").exists()
