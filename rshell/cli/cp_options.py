@@ -31,8 +31,8 @@ whole or not at all, its hash is compared, and what was cut is taken up where it
 
 SOURCE and TARGET: [HOST:]PATH, with HOST as for rshell:
   HOST[:PORT]:PATH, [IPv6][:PORT]:PATH, unix:/socket:PATH, ssh://[USER@]HOST[:PORT]:PATH,
-  docker://NAME:PATH, podman://NAME:PATH, kubectl://[NAMESPACE/]POD:PATH, and :PATH for
-  $RSHELL_HOST or default_host
+  docker://NAME:PATH, podman://NAME:PATH, kubectl://[NAMESPACE/]POD:PATH, ALIAS:PATH, and
+  :PATH for $RSHELL_HOST or default_host
       --local, --via CMD   :PATH is on the server that they start or reach
 
 what is sent:
