@@ -144,7 +144,8 @@ class FilesOfClient:
     ) -> TransferTotals:
         """Send files and trees of this server to that of `other`, through this program's memory.
 
-        All else is as with `put` and `get`.
+        Where `other` is this client, the server copies, and no file travels. All else is as
+        with `put` and `get`.
         """
         from rshell.channels.files.client import as_paths
         from rshell.channels.files.messages import TransferOptions

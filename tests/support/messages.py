@@ -61,6 +61,13 @@ def over_the_wire(values: Json) -> Json:
 
 
 # What fields can't say of each other.
+_PATHS: dict[str, tuple[str, ...]] = {
+    "put": ("a",),
+    "get": ("b", "c\udcff"),
+    "copy": ("d", "e"),
+    "call": (),
+}
+
 _FITTING: dict[type[Message], Callable[[Json], Json]] = {
     process.ProcessRequest: lambda values: (
         values | ({} if values["command"] is None else {"argv": ()})
@@ -85,9 +92,7 @@ _FITTING: dict[type[Message], Callable[[Json], Json]] = {
         | ({"backup": False, "no_clobber": False} if values["inplace"] else {})
     ),
     files.FileAttributes: lambda values: values | {"attributes": {"user.a": "aGVsbG8="}},
-    files.FilesRequest: lambda values: (
-        values | {"paths": {"put": ("a",), "get": ("b", "c\udcff"), "call": ()}[values["verb"]]}
-    ),
+    files.FilesRequest: lambda values: values | {"paths": _PATHS[values["verb"]]},
 }
 
 

@@ -12,7 +12,7 @@ from rshell.protocol.codec import Message
 
 MOST_ATTRIBUTES = 1024  # of one file; and names of users, and of groups
 LARGEST_ATTRIBUTE = 64 * 1024  # bytes; more than Linux allows are none
-VERBS = ("put", "get", "call")
+VERBS = ("put", "get", "copy", "call")
 
 
 class TransferOptions(Message, label="the options"):
@@ -54,7 +54,10 @@ class TransferOptions(Message, label="the options"):
 
 
 class FilesRequest(Message, label="the request"):
-    """What is asked: to take files into the one of `paths`, to send those, or to do calls."""
+    """What is asked: to take files into the one of `paths`, to send those, or to do calls.
+
+    To copy is to send all but the last one of them there.
+    """
 
     verb: str = fields.choice(*VERBS)
     paths: tuple[str, ...] = fields.texts(4096, default=())
@@ -62,9 +65,9 @@ class FilesRequest(Message, label="the request"):
 
     def check(self) -> None:
         """Raise LocalProtocolError for paths that don't fit the verb, or can't be any."""
-        wanted = {"put": len(self.paths) == 1, "get": bool(self.paths), "call": not self.paths}
-        if not wanted[self.verb]:
-            raise LocalProtocolError(f"{len(self.paths)} paths do not fit {self.verb!r}")
+        count = len(self.paths)
+        if not {"put": count == 1, "get": count, "copy": count > 1, "call": not count}[self.verb]:
+            raise LocalProtocolError(f"{count} paths do not fit {self.verb!r}")
         if any(not path or "\0" in path for path in self.paths):
             raise LocalProtocolError("a path is empty, or holds a NUL character")
 

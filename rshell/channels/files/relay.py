@@ -1,13 +1,14 @@
 """From one server to another: the client passes the records on, and listens.
 
-The two ends talk as they would with a client, and nothing touches this machine's disk. What is
-heard on the way makes the totals.
+The two ends talk as they would with a client, and nothing touches this machine's disk. Where both
+are one server, it has them talk to each other (`joined.py`), and tells us. What is heard makes the
+totals.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Optional
 
 from rshell.aio import accompanied, all_of
@@ -18,6 +19,7 @@ from rshell.channels.files.client import (
     raise_failures,
     report,
 )
+from rshell.channels.files.joined import JOINED_TOLD
 from rshell.channels.files.messages import FileNote, FilesRequest, FileTrouble, TransferOptions
 from rshell.channels.files.progress import TransferTotals
 from rshell.channels.files.receiver import RECEIVER_HEARS
@@ -43,7 +45,7 @@ from rshell.channels.files.records import (
 )
 from rshell.channels.files.sender import SENDER_HEARS
 from rshell.channels.files.trouble import from_trouble
-from rshell.errors import FileError, RemoteProtocolError
+from rshell.errors import ChannelRefused, FileError, RemoteProtocolError
 from rshell.transport.channel import Channel
 from rshell.transport.live_session import LiveSession
 
@@ -66,26 +68,27 @@ async def relay_files(
     progress: Optional[Progress] = None,
     on_event: Optional[OnEvent] = None,
 ) -> TransferTotals:
-    """Have one server send `paths` to another one's `path`. Raises as `Client.put` does."""
+    """Have one server send `paths` to another one's `path`, or within itself where both are one.
+
+    Raises as `Client.put` does.
+    """
     totals = TransferTotals(on_event)
     ear = _Ear(totals)
-    sender = await ask_for_files(source, FilesRequest("get", tuple(paths), options))
+    channels = await _open(source, target, paths, path, options)
     try:
-        receiver = await ask_for_files(target, FilesRequest("put", (path,), options))
-    except BaseException:
-        sender.reset("cancelled", "the other server takes nothing")
-        raise
-    try:
-        doing = all_of(
-            _pass_on(sender, receiver, RECEIVER_HEARS, ear, ear.hear_sender),
-            _pass_on(receiver, sender, SENDER_HEARS, ear, ear.hear_receiver),
-        )
+        if len(channels) == 1:
+            doing = all_of(_pass_on(channels[0], None, JOINED_TOLD, ear))
+        else:
+            doing = all_of(
+                _pass_on(channels[0], channels[1], RECEIVER_HEARS, ear),
+                _pass_on(channels[1], channels[0], SENDER_HEARS, ear),
+            )
         await (doing if progress is None else accompanied(doing, report(progress, totals)))
     except BaseException:
-        for channel in (sender, receiver):
+        for channel in channels:
             channel.reset("cancelled", "the transfer was given up")
         raise
-    for channel in (sender, receiver):
+    for channel in channels:
         channel.close()
     if progress is not None:
         progress(totals)
@@ -95,17 +98,39 @@ async def relay_files(
     return totals
 
 
+async def _open(
+    source: LiveSession,
+    target: LiveSession,
+    paths: Sequence[str],
+    path: str,
+    options: TransferOptions,
+) -> list[Channel]:
+    """Return the channel of a copy within one server, or those of a sender and a receiver."""
+    if source is target:
+        try:
+            return [await ask_for_files(source, FilesRequest("copy", (*paths, path), options))]
+        except ChannelRefused as error:
+            if error.code != "bad-request":
+                raise
+            # An older server knows no such copy: it sends to us, and gets it back.
+    sender = await ask_for_files(source, FilesRequest("get", tuple(paths), options))
+    try:
+        return [sender, await ask_for_files(target, FilesRequest("put", (path,), options))]
+    except BaseException:
+        sender.reset("cancelled", "the other server takes nothing")
+        raise
+
+
 async def _pass_on(
-    here: Channel,
-    there: Channel,
-    hears: tuple[int, ...],
-    ear: _Ear,
-    hear: Callable[[Record], None],
+    here: Channel, there: Optional[Channel], hears: tuple[int, ...], ear: _Ear
 ) -> None:
+    """Hear what one end says, and pass it on to the other one, if that is not where it is."""
     decoder = RecordDecoder(*hears)
     async for block in here.stream(0):
         for record in decoder.feed(block):
-            hear(record)
+            ear.hear(record)
+        if there is None:
+            continue
         if there.is_over:  # it is done, and was the last to speak
             return
         await there.write(block)
@@ -124,8 +149,8 @@ class _Ear:
         self._directories: dict[int, str] = {0: ""}
         self._current = 0
 
-    def hear_sender(self, record: Record) -> None:
-        """Hear what goes to the receiver."""
+    def hear(self, record: Record) -> None:
+        """Hear what one of the ends says."""
         number, totals = record.number, self._totals
         if record.type == ENTRY:
             entry = decode_entry(number, record.payload)
@@ -155,31 +180,28 @@ class _Ear:
                 totals.fail(from_trouble(trouble, heard_of.path))
         elif record.type == NOTE:
             self._hear_note(record)
-
-    def hear_receiver(self, record: Record) -> None:
-        """Hear what goes to the sender."""
-        totals = self._totals
-        if record.type == NOTE:
-            self._hear_note(record)
         elif record.type == DONE:
             self.is_done = True
             if record.payload:
                 self.error = from_trouble(FileTrouble.decode(decode_json(record)))
         elif record.type in (SKIP, RESULT):
-            heard = self._open.pop(record.number, None)
-            if heard is None:
-                return
-            if record.type == SKIP:
-                (reason,) = unpack(REASON, record)
-                why = SKIP_REASONS[reason] if reason < len(SKIP_REASONS) else "same"
-                if why == "would-send" or (why != "lost-parent" and heard.type != b"d"):
-                    totals.skip(lambda: heard.path, heard.size, why)
-            elif record.payload:
-                totals.fail(from_trouble(FileTrouble.decode(decode_json(record)), heard.path))
-            elif heard.type == b"f":
-                totals.sent(lambda: heard.path, heard.size)
-            else:
-                totals.done(lambda: heard.path)
+            answered = self._open.pop(number, None)
+            if answered is not None:
+                self._hear_answer(record, answered)
+
+    def _hear_answer(self, record: Record, heard: _Heard) -> None:
+        totals = self._totals
+        if record.type == SKIP:
+            (reason,) = unpack(REASON, record)
+            why = SKIP_REASONS[reason] if reason < len(SKIP_REASONS) else "same"
+            if why == "would-send" or (why != "lost-parent" and heard.type != b"d"):
+                totals.skip(lambda: heard.path, heard.size, why)
+        elif record.payload:
+            totals.fail(from_trouble(FileTrouble.decode(decode_json(record)), heard.path))
+        elif heard.type == b"f":
+            totals.sent(lambda: heard.path, heard.size)
+        else:
+            totals.done(lambda: heard.path)
 
     def _hear_note(self, record: Record) -> None:
         note = FileNote.decode(decode_json(record))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
 
@@ -12,6 +12,7 @@ from rshell.channels.base import Context, answer_request
 from rshell.channels.files.attributes import ARE_SUPPORTED, UNSUPPORTED
 from rshell.channels.files.calls import CALLS_HEARS, expand, serve_calls
 from rshell.channels.files.disk import current_umask
+from rshell.channels.files.joined import copy_here
 from rshell.channels.files.lines import Peer, converse
 from rshell.channels.files.messages import FilesReply, FilesRequest
 from rshell.channels.files.progress import TransferTotals
@@ -27,8 +28,7 @@ async def serve_files(channel: Channel, context: Context) -> None:
 
 
 async def _serve(channel: Channel, context: Context, request: FilesRequest) -> None:
-    work = {"put": _receive, "get": _send, "call": _call}[request.verb]
-    hears = {"put": RECEIVER_HEARS, "get": SENDER_HEARS, "call": CALLS_HEARS}[request.verb]
+    work, hears = _WORK[request.verb]
     context.audit("files", {"verb": request.verb, "paths": list(request.paths)[:100]})
     if request.options.attributes and not ARE_SUPPORTED:
         raise ChannelRefused("failed", UNSUPPORTED)
@@ -53,8 +53,22 @@ def _send(request: FilesRequest, cwd: str, peer: Peer) -> None:
     Sender(peer, sources, request.options, TransferTotals()).run()
 
 
+def _copy(request: FilesRequest, cwd: str, peer: Peer) -> None:
+    sources = list(_expand_all(request.paths[:-1], cwd))
+    copy_here(peer, sources, expand(request.paths[-1], cwd), request.options, current_umask())
+
+
 def _call(request: FilesRequest, cwd: str, peer: Peer) -> None:
     serve_calls(peer, cwd)
+
+
+# What is done for a verb, and the records that a client may send meanwhile.
+_WORK: dict[str, tuple[Callable[[FilesRequest, str, Peer], None], tuple[int, ...]]] = {
+    "put": (_receive, RECEIVER_HEARS),
+    "get": (_send, SENDER_HEARS),
+    "copy": (_copy, ()),
+    "call": (_call, CALLS_HEARS),
+}
 
 
 def _expand_all(paths: Sequence[str], cwd: str) -> Iterator[str]:
