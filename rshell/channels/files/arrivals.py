@@ -35,8 +35,6 @@ from rshell.channels.files.trouble import as_trouble, from_trouble, ours
 from rshell.channels.files.writing import Writing, WrongContent, write_small
 from rshell.errors import RemoteProtocolError
 
-_MOST = 4096  # files that wait for bytes
-_SEARCHED = 8  # of them, those whose blocks were looked up
 _LARGE = 4 * 1024 * 1024
 _STARTS = 3  # times that the bytes of a file may begin
 
@@ -92,6 +90,7 @@ class Arrivals:
         umask: int,
     ) -> None:
         self._peer = peer
+        self._limits = peer.limits
         self._places = places
         self._options = options
         self._totals = totals
@@ -112,7 +111,7 @@ class Arrivals:
         ended: Optional[Callable[[bool], None]] = None,
     ) -> None:
         """Ask for a file's bytes, now or when there is room. `ended` is told how it went."""
-        if len(self._files) >= _MOST:
+        if len(self._files) >= self._limits.files_wanted:
             raise RemoteProtocolError("more files were offered than may wait for their bytes")
         file = Arrival(entry, place, old, ended)
         self._files[entry.number] = file
@@ -125,7 +124,7 @@ class Arrivals:
             self._search()
 
     def _search(self) -> None:
-        while self._searches and self._searched < _SEARCHED:
+        while self._searches and self._searched < self._limits.files_searched:
             file = self._searches.popleft()
             file.is_searched = True
             self._searched += 1

@@ -29,7 +29,6 @@ from rshell.errors import RemoteProtocolError
 from rshell.protocol.codec import Json
 
 CALLS_HEARS = (CALL, WRITE)
-_MOST_OPEN = 256
 _LISTED = 48 * 1024  # bytes of names in one answer, about
 _LISTED_NAMES = 500
 _FLAGS = {"r": os.O_RDONLY, "w": os.O_WRONLY | os.O_CREAT | os.O_TRUNC}
@@ -138,7 +137,7 @@ class Calls:
         return fd
 
     def _open(self, call: FileCall) -> CallAnswer:
-        if len(self._files) >= _MOST_OPEN:
+        if len(self._files) >= self._peer.limits.files_open:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         flags = _FLAGS[call.flags[0]]
         if call.flags.endswith("+"):

@@ -83,7 +83,7 @@ async def _transfer(
         raise ConfigurationError(UNSUPPORTED)
     channel = await ask_for_files(live, request)
     try:
-        doing = converse(channel, partial(work, totals), hears)
+        doing = converse(channel, partial(work, totals), hears, live.session.limits)
         if progress is None:
             await doing
         else:

@@ -103,10 +103,17 @@ def copy_here(
         client.flush()
         raise ours(error, os.fsencode(target)) from error
     teller = _Teller(client)
+    limits = client.limits
     up, down = (_TappedLine(teller.tell, client.look) for _ in range(2))
-    sender = Sender(Peer(down, up, *SENDER_HEARS), sources, options, TransferTotals())
+    sender = Sender(
+        Peer(down, up, *SENDER_HEARS, limits=limits), sources, options, TransferTotals()
+    )
     receiver = Receiver(
-        Peer(up, down, *RECEIVER_HEARS), target, options, TransferTotals(), umask=umask
+        Peer(up, down, *RECEIVER_HEARS, limits=limits),
+        target,
+        options,
+        TransferTotals(),
+        umask=umask,
     )
     sending = in_thread(lambda: _run(sender.run, up), "files")
     try:

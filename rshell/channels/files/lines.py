@@ -32,6 +32,7 @@ from rshell.channels.files.records import (
 from rshell.errors import FileError, RemoteProtocolError, RshellError
 from rshell.protocol.codec import Json, encode_json
 from rshell.transport.channel import Channel
+from rshell.values import Bounds
 
 _log = logging.getLogger("rshell")
 
@@ -41,6 +42,7 @@ _BATCH = 64 * 1024  # small records leave together
 _SOON = 4 * 1024  # and sooner, when something has come that may be what they wait for
 _WAITING = 1024 * 1024  # bytes in a line
 _LAST_SECONDS = 5.0
+_USUAL = Bounds()
 
 
 class Stopped(Exception):
@@ -114,11 +116,15 @@ class Line:
 class Peer:
     """The other end, as the thread sees it: records out, records in.
 
-    Small records wait until there are many, or until `flush`. Everything here may wait, and
-    raises Stopped, and RemoteProtocolError for what the other end has no right to send.
+    `limits` are those of the session. Small records wait until there are many, or until `flush`.
+    Everything here may wait, and raises Stopped, and RemoteProtocolError for what the other end has
+    no right to send.
     """
 
-    def __init__(self, incoming: Line, outgoing: Line, *allowed: int) -> None:
+    def __init__(
+        self, incoming: Line, outgoing: Line, *allowed: int, limits: Bounds = _USUAL
+    ) -> None:
+        self.limits = limits
         self._incoming = incoming
         self._outgoing = outgoing
         self._decoder = RecordDecoder(*allowed)
@@ -185,7 +191,7 @@ class Peer:
 
 
 async def converse(
-    channel: Channel, work: Callable[[Peer], Result], allowed: tuple[int, ...]
+    channel: Channel, work: Callable[[Peer], Result], allowed: tuple[int, ...], limits: Bounds
 ) -> Result:
     """Do `work(peer)` in a thread, with the peer at the other end of an open channel.
 
@@ -205,7 +211,7 @@ async def converse(
         return woke
 
     incoming, outgoing = Line(wake("incoming")), Line(wake("outgoing"))
-    done = in_thread(lambda: work(Peer(incoming, outgoing, *allowed)), "files")
+    done = in_thread(lambda: work(Peer(incoming, outgoing, *allowed, limits=limits)), "files")
     future = asyncio.wrap_future(done)
 
     async def finish() -> Union[Result, FileError]:

@@ -24,9 +24,6 @@ from rshell.channels.files.tree import Directories, Directory, open_directory
 from rshell.channels.files.trouble import as_note, ours
 from rshell.errors import NotADirectory, RemoteProtocolError
 
-_DEEPEST = 2048  # directories within each other
-_ATTRIBUTES = 16 * 1024 * 1024  # bytes of attributes of directories that are not done
-
 
 class Place(Directory):
     """A directory that entries go into.
@@ -89,6 +86,7 @@ class Places:
     ) -> None:
         self.top = Place(None, b"")
         self._peer = peer
+        self._limits = peer.limits
         self._target = target
         self._path = os.fsencode(os.path.join(cwd, target))
         self._options = options
@@ -130,9 +128,9 @@ class Places:
                 return
             os.mkdir(self._path)
             fd = open_directory(self._path)
-            self._tree = Directories(self.top, fd)
+            self._tree = Directories(self.top, fd, self._limits.files_directories)
             return
-        self._tree = Directories(self.top, fd)
+        self._tree = Directories(self.top, fd, self._limits.files_directories)
         self.top.old = facts(os.fstat(fd))
 
     def fd(self, place: Place) -> int:
@@ -174,7 +172,7 @@ class Places:
         place.pending += 1
         if place.missing == "failed":
             return False
-        if below.depth > _DEEPEST:
+        if below.depth > self._limits.files_depth:
             raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
         below.old = self.old(entry, place)
         if below.old is not None and below.old.type != b"d":
@@ -194,7 +192,7 @@ class Places:
         if place is None:
             return False
         self._forget_attributes(place)
-        if self._attributes_size + size > _ATTRIBUTES:
+        if self._attributes_size + size > self._limits.files_attributes:
             error = OSError(errno.ENOMEM, "it is there without owner and attributes: too many wait")
             self.attributes.complain(place.path(), error)
             return True

@@ -50,7 +50,6 @@ from rshell.transport.channel import Channel
 from rshell.transport.live_session import LiveSession
 
 _LARGE = 4 * 1024 * 1024
-_MOST = 100_000  # entries that are heard of and have no answer
 
 
 class _Heard(NamedTuple):
@@ -73,7 +72,7 @@ async def relay_files(
     Raises as `Client.put` does.
     """
     totals = TransferTotals(on_event)
-    ear = _Ear(totals)
+    ear = _Ear(totals, source.session.limits.files_relayed)
     channels = await _open(source, target, paths, path, options)
     try:
         if len(channels) == 1:
@@ -141,7 +140,8 @@ async def _pass_on(
 class _Ear:
     """Hears both ends, and counts what is done."""
 
-    def __init__(self, totals: TransferTotals) -> None:
+    def __init__(self, totals: TransferTotals, most: int) -> None:
+        self._most = most  # entries that are heard of and have no answer
         self.is_done = False
         self.error: Optional[FileError] = None
         self._totals = totals
@@ -159,7 +159,7 @@ class _Ear:
             self._open[number] = _Heard(path, entry.type, entry.size)
             if entry.type == b"d":
                 self._directories[number] = path
-            if len(self._open) + len(self._directories) > _MOST:
+            if len(self._open) + len(self._directories) > self._most:
                 raise RemoteProtocolError("more is offered than may wait")
         elif record.type == LEAVE:
             self._directories.pop(number, None)

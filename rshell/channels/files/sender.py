@@ -49,8 +49,6 @@ from rshell.channels.files.trouble import as_note, as_trouble, from_trouble, our
 from rshell.errors import RemoteProtocolError
 from rshell.protocol.codec import Json
 
-_AHEAD = 2048  # entries that wait for an answer; the receiver allows so many and some more
-_MOST_TREES = 16  # that are open without need, each with some descriptors
 _AT_ONCE = 64  # entries before the next look at the answers
 _NOTHING = Entry(0, 0, b"f", 0, 0, 0, b"", {})
 _LARGE = 4 * 1024 * 1024
@@ -93,6 +91,7 @@ class Sender:
     ) -> None:
         self.totals = totals
         self._peer = peer
+        self._limits = peer.limits
         self._sources = sources
         self._options = options
         self._cwd = cwd
@@ -139,7 +138,8 @@ class Sender:
 
     def _may_offer(self) -> bool:
         """Whether more entries may wait; of many sources, only once those before have ended."""
-        return len(self._open) < (_AHEAD if len(self._trees) < _MOST_TREES else 1)
+        has_room = len(self._trees) < self._limits.files_sources
+        return len(self._open) < (self._limits.files_offered if has_room else 1)
 
     def _offer(self, walk: Iterator[Union[_Offered, _Level]]) -> bool:
         """Send the next entries; return whether there may be more."""
@@ -178,7 +178,10 @@ class Sender:
         if base not in self._trees:
             self._close_unused()
             root = Directory(None, b"")
-            self._trees[base] = root, Directories(root, open_directory(base))
+            self._trees[base] = (
+                root,
+                Directories(root, open_directory(base), self._limits.files_directories),
+            )
         root, tree = self._trees[base]
         inside = os.path.basename(real) if name else b""
         first = self._entry(_Offered(_NOTHING, root, tree, inside), 0, name, found, alone=alone)
@@ -190,7 +193,7 @@ class Sender:
 
     def _close_unused(self) -> None:
         """Close the trees of earlier sources, of which nothing is on its way, if there are many."""
-        if len(self._trees) < _MOST_TREES:
+        if len(self._trees) < self._limits.files_sources:
             return
         used = {id(offered.tree) for offered in self._open.values()}
         for base, (_, tree) in list(self._trees.items()):

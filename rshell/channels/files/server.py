@@ -36,7 +36,7 @@ async def _serve(channel: Channel, context: Context, request: FilesRequest) -> N
     # A stopping server waits for transfers, and for nobody who may have another call some day.
     with context.working(None) if request.verb != "call" else nullcontext():
         try:
-            await converse(channel, partial(work, request, context.cwd), hears)
+            await converse(channel, partial(work, request, context.cwd), hears, context.limits)
         except RemoteProtocolError as error:
             channel.reset("bad-message", str(error))
         except FileError:
