@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Optional
 
@@ -82,23 +82,12 @@ async def _transfer(
     if request.options.attributes and not ARE_SUPPORTED:
         raise ConfigurationError(UNSUPPORTED)
     channel = await ask_for_files(live, request)
+    doing = converse(channel, partial(work, totals), hears, live.session.limits)
     try:
-        doing = converse(channel, partial(work, totals), hears, live.session.limits)
-        if progress is None:
-            await doing
-        else:
-            await accompanied(doing, report(progress, totals))
-            progress(totals)
-    except RemoteProtocolError as error:
-        channel.reset("bad-message", str(error))
-        raise
-    except BaseException:
-        channel.reset("cancelled", "the client gave up")
-        raise
+        await see_through([channel], doing, totals, progress)
     finally:
         if events is not None:
             events.hand_out()
-    channel.close()
     raise_failures(totals)
     return totals
 
@@ -139,8 +128,39 @@ class _Events:
             self._on_event(self._waiting.popleft())
 
 
-async def report(progress: Progress, totals: TransferTotals) -> None:
-    """Call `progress` ten times a second, for ever."""
+async def see_through(
+    channels: Sequence[Channel],
+    doing: Awaitable[object],
+    totals: TransferTotals,
+    progress: Optional[Progress],
+) -> None:
+    """Wait until a transfer is done, and close its channels; reset them where it fails."""
+    try:
+        await accompany(doing, totals, progress)
+    except BaseException as error:
+        is_theirs = isinstance(error, RemoteProtocolError)
+        for channel in channels:
+            if is_theirs:
+                channel.reset("bad-message", str(error))
+            else:
+                channel.reset("cancelled", "the client gave up")
+        raise
+    for channel in channels:
+        channel.close()
+
+
+async def accompany(
+    doing: Awaitable[object], totals: TransferTotals, progress: Optional[Progress]
+) -> None:
+    """Wait for a transfer; call `progress` ten times a second meanwhile, and at the end."""
+    if progress is None:
+        await doing
+    else:
+        await accompanied(doing, _report(progress, totals))
+        progress(totals)
+
+
+async def _report(progress: Progress, totals: TransferTotals) -> None:
     while True:
         progress(totals)
         await asyncio.sleep(_PROGRESS_SECONDS)

@@ -18,9 +18,9 @@ from rshell.channels.files.arrivals import Arrivals
 from rshell.channels.files.attributes import open_plain, path_of
 from rshell.channels.files.disk import is_same_link, make_hard_link, make_link, set_link_time
 from rshell.channels.files.lines import Peer
-from rshell.channels.files.messages import FileAttributes, FileNote, TransferOptions
+from rshell.channels.files.messages import FileAttributes, TransferOptions
 from rshell.channels.files.places import Place, Places
-from rshell.channels.files.progress import TransferTotals
+from rshell.channels.files.progress import TransferTotals, count_note
 from rshell.channels.files.records import (
     ATTRIBUTES,
     DONE,
@@ -44,7 +44,7 @@ from rshell.channels.files.records import (
     decode_json,
 )
 from rshell.channels.files.rules import check_name, final_mode, judge
-from rshell.channels.files.trouble import as_trouble, from_trouble, ours
+from rshell.channels.files.trouble import as_trouble, ours
 from rshell.errors import FileError, RemoteProtocolError
 
 RECEIVER_HEARS = (ENTRY, FRESH, PART, SAME, HOLE, END, GONE, LEAVE, LAST, ATTRIBUTES, NOTE)
@@ -86,7 +86,7 @@ class Receiver:
             LEAVE: self._take_leave,
             LAST: self._take_last,
             ATTRIBUTES: self._take_attributes,
-            NOTE: self._take_note,
+            NOTE: partial(count_note, totals),
         }
 
     def run(self) -> None:
@@ -279,10 +279,3 @@ class Receiver:
             self._next = attributes
         elif not self._places.dress(record.number, attributes, len(record.payload)):
             self._arrivals.take_attributes(record, attributes)
-
-    def _take_note(self, record: Record) -> None:
-        note = FileNote.decode(decode_json(record))
-        if note.what == "failed":
-            self.totals.fail(from_trouble(note))
-        else:
-            self.totals.note(note.what, note.path)

@@ -11,17 +11,17 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple, Optional
 
-from rshell.aio import accompanied, all_of
+from rshell.aio import all_of
 from rshell.channels.files.client import (
     OnEvent,
     Progress,
     ask_for_files,
     raise_failures,
-    report,
+    see_through,
 )
 from rshell.channels.files.joined import JOINED_TOLD
-from rshell.channels.files.messages import FileNote, FilesRequest, FileTrouble, TransferOptions
-from rshell.channels.files.progress import TransferTotals
+from rshell.channels.files.messages import FilesRequest, FileTrouble, TransferOptions
+from rshell.channels.files.progress import TransferTotals, count_answer, count_note
 from rshell.channels.files.receiver import RECEIVER_HEARS
 from rshell.channels.files.records import (
     DONE,
@@ -32,11 +32,9 @@ from rshell.channels.files.records import (
     LENGTH,
     NOTE,
     PART,
-    REASON,
     RESULT,
     SAME,
     SKIP,
-    SKIP_REASONS,
     Record,
     RecordDecoder,
     decode_entry,
@@ -74,23 +72,14 @@ async def relay_files(
     totals = TransferTotals(on_event)
     ear = _Ear(totals, source.session.limits.files_relayed)
     channels = await _open(source, target, paths, path, options)
-    try:
-        if len(channels) == 1:
-            doing = all_of(_pass_on(channels[0], None, JOINED_TOLD, ear))
-        else:
-            doing = all_of(
-                _pass_on(channels[0], channels[1], RECEIVER_HEARS, ear),
-                _pass_on(channels[1], channels[0], SENDER_HEARS, ear),
-            )
-        await (doing if progress is None else accompanied(doing, report(progress, totals)))
-    except BaseException:
-        for channel in channels:
-            channel.reset("cancelled", "the transfer was given up")
-        raise
-    for channel in channels:
-        channel.close()
-    if progress is not None:
-        progress(totals)
+    if len(channels) == 1:
+        doing = all_of(_pass_on(channels[0], None, JOINED_TOLD, ear))
+    else:
+        doing = all_of(
+            _pass_on(channels[0], channels[1], RECEIVER_HEARS, ear),
+            _pass_on(channels[1], channels[0], SENDER_HEARS, ear),
+        )
+    await see_through(channels, doing, totals, progress)
     if ear.error is not None:
         raise ear.error
     raise_failures(totals)
@@ -179,7 +168,7 @@ class _Ear:
                 trouble = FileTrouble.decode(decode_json(record))
                 totals.fail(from_trouble(trouble, heard_of.path))
         elif record.type == NOTE:
-            self._hear_note(record)
+            count_note(totals, record)
         elif record.type == DONE:
             self.is_done = True
             if record.payload:
@@ -187,25 +176,5 @@ class _Ear:
         elif record.type in (SKIP, RESULT):
             answered = self._open.pop(number, None)
             if answered is not None:
-                self._hear_answer(record, answered)
-
-    def _hear_answer(self, record: Record, heard: _Heard) -> None:
-        totals = self._totals
-        if record.type == SKIP:
-            (reason,) = unpack(REASON, record)
-            why = SKIP_REASONS[reason] if reason < len(SKIP_REASONS) else "same"
-            if why == "would-send" or (why != "lost-parent" and heard.type != b"d"):
-                totals.skip(lambda: heard.path, heard.size, why)
-        elif record.payload:
-            totals.fail(from_trouble(FileTrouble.decode(decode_json(record)), heard.path))
-        elif heard.type == b"f":
-            totals.sent(lambda: heard.path, heard.size)
-        else:
-            totals.done(lambda: heard.path)
-
-    def _hear_note(self, record: Record) -> None:
-        note = FileNote.decode(decode_json(record))
-        if note.what == "failed":
-            self._totals.fail(from_trouble(note))
-        else:
-            self._totals.note(note.what, note.path)
+                path, kind, size = answered
+                count_answer(totals, record, lambda: path, kind, size)

@@ -22,7 +22,7 @@ from typing import NamedTuple, Optional, Union
 from rshell.channels.files.attributes import AttributesSender
 from rshell.channels.files.lines import Peer
 from rshell.channels.files.messages import FileNote, FileTrouble, TransferOptions
-from rshell.channels.files.progress import TransferTotals
+from rshell.channels.files.progress import TransferTotals, count_answer, count_note
 from rshell.channels.files.reading import Reading, open_source
 from rshell.channels.files.records import (
     DONE,
@@ -32,16 +32,13 @@ from rshell.channels.files.records import (
     LAST,
     LEAVE,
     NOTE,
-    REASON,
     RESULT,
     SKIP,
-    SKIP_REASONS,
     WANT,
     Entry,
     Record,
     decode_json,
     encode_entry,
-    unpack,
 )
 from rshell.channels.files.rules import Blocks, is_whole_directory
 from rshell.channels.files.tree import Directories, Directory, open_directory
@@ -289,7 +286,7 @@ class Sender:
     def _take(self, record: Record) -> None:
         number = record.number
         if record.type == NOTE:
-            self._take_note(FileNote.decode(decode_json(record)))
+            count_note(self.totals, record)
             return
         if record.type == DONE:
             self._take_done(record)
@@ -305,22 +302,9 @@ class Sender:
             return
         del self._open[number]
         entry = offered.entry
-        if record.type == SKIP:
-            (reason,) = unpack(REASON, record)
-            if reason >= len(SKIP_REASONS):
-                raise RemoteProtocolError(f"a SKIP with the reason {reason}")
-            why = SKIP_REASONS[reason]
-            if why == "would-send" or (why != "lost-parent" and entry.type != b"d"):
-                self.totals.skip(offered.path, entry.size, why)
-        elif record.payload:
-            if entry.type == b"d":
-                self._refused.add(number)
-            trouble = FileTrouble.decode(decode_json(record))
-            self.totals.fail(from_trouble(trouble, offered.path()))
-        elif entry.type == b"f":
-            self.totals.sent(offered.path, entry.size)
-        else:
-            self.totals.done(offered.path)
+        if record.type == RESULT and record.payload and entry.type == b"d":
+            self._refused.add(number)
+        count_answer(self.totals, record, offered.path, entry.type, entry.size)
 
     def _take_done(self, record: Record) -> None:
         self._is_done = True
@@ -330,12 +314,6 @@ class Sender:
             raise RemoteProtocolError(
                 f"the other end was done with {record.number} entries of {self._count}"
             )
-
-    def _take_note(self, note: FileNote) -> None:
-        if note.what == "failed":
-            self.totals.fail(from_trouble(note))
-        else:
-            self.totals.note(note.what, note.path)
 
     # One file.
 
