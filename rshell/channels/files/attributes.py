@@ -25,7 +25,7 @@ import stat
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Optional, Union
 
 from rshell.channels.files.lines import Peer
@@ -94,6 +94,7 @@ class AttributesSender:
         self._failed = failed
         self._user = lru_cache(_REMEMBERED)(_no_name if options.numeric_ids else _user_name)
         self._group = lru_cache(_REMEMBERED)(_no_name if options.numeric_ids else _group_name)
+        self._plain = lru_cache(_REMEMBERED)(partial(self._describe, values={}))  # most have none
 
     def of_entry(
         self, index: int, dir_fd: int, name: bytes, found: os.stat_result, path: bytes
@@ -134,21 +135,24 @@ class AttributesSender:
                 why = f"its owner and attributes were not sent: {error.strerror}"
                 self._failed(path, OSError(error.errno, why))
             return
-        self._peer.send_json(ATTRIBUTES, index, self._describe(found, values).encode())
+        uid, gid = found.st_uid, found.st_gid
+        payload = self._describe(uid, gid, values) if values else self._plain(uid, gid)
+        self._peer.send(ATTRIBUTES, index, payload)
 
-    def _describe(self, found: os.stat_result, values: dict[str, bytes]) -> FileAttributes:
-        users, groups = {found.st_uid}, {found.st_gid}
+    def _describe(self, uid: int, gid: int, values: Mapping[str, bytes]) -> bytes:
+        users, groups = {uid}, {gid}
         for name in _ACLS:
             for tag, _, number in _acl_entries(values.get(name, b"")):
                 if tag in (_ACL_USER, _ACL_GROUP):
                     (users if tag == _ACL_USER else groups).add(number)
-        return FileAttributes(
-            found.st_uid,
-            found.st_gid,
+        attributes = FileAttributes(
+            uid,
+            gid,
             {str(it): name for it in sorted(users)[:MOST_ATTRIBUTES] if (name := self._user(it))},
             {str(it): name for it in sorted(groups)[:MOST_ATTRIBUTES] if (name := self._group(it))},
             {name: binascii.b2a_base64(it, newline=False).decode() for name, it in values.items()},
         )
+        return attributes.to_bytes()
 
 
 def _values_of(where: Where, *, follow: bool) -> dict[str, bytes]:

@@ -74,6 +74,8 @@ class Receiver:
         self._count = 0
         self._is_last = False
         self._next: Optional[FileAttributes] = None  # those of the next entry
+        self._said = b""  # the last ATTRIBUTES, and what it told
+        self._told = FileAttributes(0, 0)
         arrivals = self._arrivals
         self._takers: dict[int, Callable[[Record], None]] = {
             ENTRY: self._take_entry,
@@ -274,7 +276,10 @@ class Receiver:
     def _take_attributes(self, record: Record) -> None:
         if not self._options.attributes:
             raise RemoteProtocolError("the other end sends attributes that nobody asked for")
-        attributes = FileAttributes.decode(decode_json(record))
+        if record.payload != self._said:  # most are as those before them
+            self._said = bytes(record.payload)
+            self._told = FileAttributes.decode(decode_json(record))
+        attributes = self._told
         if record.number == self._count + 1:
             self._next = attributes
         elif not self._places.dress(record.number, attributes, len(record.payload)):
