@@ -21,6 +21,8 @@ from rshell.channels.files.sender import SENDER_HEARS, Sender
 from rshell.errors import ChannelRefused, FileError, RemoteProtocolError
 from rshell.transport.channel import Channel
 
+_AUDITED = 100  # paths of one request
+
 
 async def serve_files(channel: Channel, context: Context) -> None:
     """Take files, send them, or do operations on single ones, as the channel's request asks."""
@@ -29,7 +31,9 @@ async def serve_files(channel: Channel, context: Context) -> None:
 
 async def _serve(channel: Channel, context: Context, request: FilesRequest) -> None:
     work, hears = _WORK[request.verb]
-    context.audit("files", {"verb": request.verb, "paths": list(request.paths)[:100]})
+    paths = list(request.paths)
+    target = {"target": paths.pop()} if request.verb == "copy" else {}
+    context.audit("files", {"verb": request.verb, "paths": paths[:_AUDITED], **target})
     if request.options.attributes and not ARE_SUPPORTED:
         raise ChannelRefused("failed", UNSUPPORTED)
     channel.accept(FilesReply(attributes=request.options.attributes).encode())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from rshell import Channel, Context, FileEvent, RshellError, TransferFailed, TransferTotals
 from rshell.channels.files.server import serve_files
+from rshell.protocol.codec import Json
 from tests.support.session import tls_session
 from tests.support.transfers import listing, make_tree
 
@@ -57,6 +59,21 @@ async def test_a_copy_within_one_server_moves_nothing_over_the_link(tmp_path: Pa
             with pytest.raises(error):
                 await one.relay(source, one, target, recursive=True)
         assert (await one.relay("tree", one, ".", recursive=True)).files == 0
+
+
+async def test_a_copy_is_audited_with_its_target(tmp_path: Path) -> None:
+    audited: list[Json] = []
+
+    async def serve(channel: Channel, context: Context) -> None:
+        noting = dataclasses.replace(context, audit=lambda event, facts: audited.append(facts))
+        await serve_files(channel, noting)
+
+    sources = [str(number) for number in range(150)]
+    for name in sources:
+        (tmp_path / name).touch()
+    async with tls_session(handlers={"files": serve}, commands=True, cwd=tmp_path) as one:
+        await one.relay(sources, one, "there")
+    assert audited == [{"verb": "copy", "paths": sources[:100], "target": "there"}]
 
 
 async def test_an_older_server_sends_to_us_and_back(tmp_path: Path) -> None:
