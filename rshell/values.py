@@ -264,6 +264,7 @@ class Bounds(Limits):
     files_directories: int = 32  # of one tree, open at once
     files_depth: int = 2_048  # directories within each other at a receiver
     files_attributes: int = 16 * 1024 * 1024  # of its directories that are not done
+    files_answers: int = 128 * 1024 * 1024  # of a receiver, while its sender takes none
     files_relayed: int = 100_000  # entries that a client between two servers keeps in mind
     files_open: int = 256  # by the calls of one channel
     # Pipes of commands.

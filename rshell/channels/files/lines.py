@@ -5,6 +5,9 @@ writing, is plain code in a thread of its own, which takes blocks from a `Line` 
 another one; `converse` moves them from and to the channel. Whoever is ahead waits: the thread in
 `put`, the channel because what has not been taken is not credited.
 
+Hazard: a sender that waits for room hears nothing. If the receiver waited as well, nobody would
+move again; so what it answers has room as good as without end (`keep_answers`).
+
 Hazard: a thread can't be cancelled. `stop` makes every later `put`, `take` and `look` raise
 Stopped, and long work looks now and then. `converse` waits for the thread before it returns, so
 that no file is written to afterwards, but not for ever: a dead network drive may hold it.
@@ -68,6 +71,10 @@ class Line:
     def is_full(self) -> bool:
         """Whether more should wait."""
         return self.size >= self._room
+
+    def widen(self, room: int) -> None:
+        """Have it take so many bytes before anybody waits."""
+        self._room = room
 
     def look(self) -> None:
         """Raise Stopped where nobody waits for the work any more."""
@@ -134,6 +141,10 @@ class Peer:
     def look(self) -> None:
         """Raise Stopped where nobody waits for this work any more."""
         self._outgoing.look()
+
+    def keep_answers(self) -> None:
+        """Go on where the other end takes no answers: it may be waiting for us to take records."""
+        self._outgoing.widen(self.limits.files_answers)
 
     def send(self, record_type: int, number: int, payload: Payload = b"") -> None:
         """Send a record, later."""

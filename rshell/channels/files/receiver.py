@@ -65,6 +65,7 @@ class Receiver:
     ) -> None:
         self.totals = totals
         self._peer = peer
+        peer.keep_answers()
         self._options = options
         self._umask = umask
         self._places = Places(peer, target, cwd, options, totals, umask)

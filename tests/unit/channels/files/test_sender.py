@@ -261,3 +261,18 @@ def test_very_many_sources_need_few_descriptors(tmp_path: Path) -> None:
         assert Exchange(sources, tmp_path / "there").check().sender.files == 300
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_sender_that_waits_for_room_and_a_receiver_with_much_to_tell_do_not_wait_for_each_other(
+    tmp_path: Path,
+) -> None:
+    """A large file is on its way while a directory is cleared, with a note for each name."""
+    (tmp_path / "tree" / "a").mkdir(parents=True)
+    (tmp_path / "tree" / "0").write_bytes(b"x" * 2_000_000)
+    (tmp_path / "there" / "a").mkdir(parents=True)
+    for number in range(1500):
+        (tmp_path / "there" / "a" / f"{number:0240}").touch()
+    done = Exchange(
+        [f"{tmp_path}/tree/"], tmp_path / "there", recursive=True, delete=True, room=3000
+    ).check()
+    assert (done.sender.deleted, done.sender.files) == (1500, 1)
