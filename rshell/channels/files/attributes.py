@@ -225,7 +225,6 @@ class AttributesReceiver:
 
         Raises OSError where the file itself can't be looked at, or gets no mode.
         """
-        values = wanted.values()
         failed: list[tuple[str, OSError]] = []
 
         def attempt(what: str, step: Callable[..., object], *arguments: Any) -> None:
@@ -239,25 +238,19 @@ class AttributesReceiver:
         if (uid, gid) != (found.st_uid, found.st_gid):
             attempt("its owner", os.chown, uid, gid)
         try:
-            there = _values_of(where, follow=follow)
+            changes = self._changes(wanted, _values_of(where, follow=follow))
         except OSError as error:
             failed.append(("its attributes", error))
-            there, values = {}, {}
-        ours_now = {name: value for name, value in there.items() if _is_plain(name)}
-        changes = {
-            name: self._translate(name, value, wanted)
-            for name, value in values.items()
-            if self._may_set(name)
-        }
-        changes = {name: value for name, value in changes.items() if there.get(name) != value}
-        gone = [name for name in ours_now if name not in values]
-        if (changes or gone) and not stat.S_IMODE(found.st_mode) & 0o200 and follow:
-            os.chmod(where, stat.S_IMODE(found.st_mode) | 0o200)  # or no `user.` one can be set
+            changes = {}
+        if changes and follow and not found.st_mode & stat.S_IWUSR:
+            writable = stat.S_IMODE(found.st_mode) | stat.S_IWUSR
+            attempt("a mode to write it", os.chmod, writable)  # or no `user.` one can be set
         # ACLs come last: they may take away the right to set others.
-        for name in sorted(gone, key=_ACLS.__contains__):
-            attempt(name, os.removexattr, name)
-        for name in sorted(changes, key=_ACLS.__contains__):
-            attempt(name, os.setxattr, name, changes[name])
+        for name, value in sorted(changes.items(), key=lambda change: change[0] in _ACLS):
+            if value is None:
+                attempt(name, os.removexattr, name)
+            else:
+                attempt(name, os.setxattr, name, value)
         if mode is not None:
             now = os.stat(where)
             if stat.S_ISREG(now.st_mode) and (now.st_uid, now.st_gid) != self._meant(wanted):
@@ -265,6 +258,23 @@ class AttributesReceiver:
             if stat.S_IMODE(now.st_mode) != mode:
                 os.chmod(where, mode)
         self._tell(path, failed)
+
+    def _changes(
+        self, wanted: FileAttributes, there: Mapping[str, bytes]
+    ) -> dict[str, Optional[bytes]]:
+        """Return the attributes to set, of those that we may, and those to remove, which are None.
+
+        Raises RemoteProtocolError for values that can't be any.
+        """
+        values = wanted.values()
+        changes: dict[str, Optional[bytes]] = {
+            name: None for name in there if _is_plain(name) and name not in values
+        }
+        for name, value in values.items():
+            translated = self._translate(name, value, wanted)
+            if self._may_set(name) and there.get(name) != translated:
+                changes[name] = translated
+        return changes
 
     def _owner(self, wanted: FileAttributes, found: os.stat_result) -> tuple[int, int]:
         """Return the user and the group that a file gets: of those meant, what we may give."""
