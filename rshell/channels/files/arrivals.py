@@ -35,7 +35,6 @@ from rshell.channels.files.trouble import as_trouble, from_trouble, ours
 from rshell.channels.files.writing import Writing, WrongContent, write_small
 from rshell.errors import RemoteProtocolError
 
-_LARGE = 4 * 1024 * 1024
 _STARTS = 3  # times that the bytes of a file may begin
 
 
@@ -152,8 +151,7 @@ class Arrivals:
             raise RemoteProtocolError(f"bytes of the entry {record.number} were not due")
         if self._current is None:
             self._current = file
-            size = file.entry.size
-            self._totals.begun(file.path, size, large=size >= _LARGE)
+            self._totals.begun(file.path, file.entry.size)
         return file
 
     def take_fresh(self, record: Record) -> None:

@@ -11,6 +11,7 @@ from rshell.channels.files.trouble import from_trouble
 from rshell.errors import FileError, RemoteProtocolError
 from rshell.values import frozen
 
+LARGE = 4 * 1024 * 1024  # bytes; such a file is worth a line of its own
 _KEPT = 1000  # failures; the others are counted
 
 
@@ -55,10 +56,10 @@ class TransferTotals:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.failures += other.failures
 
-    def begun(self, path: Callable[[], str], size: int, *, large: bool) -> None:
-        """A file's bytes begin to travel; `large` ones are worth a line of their own."""
+    def begun(self, path: Callable[[], str], size: int) -> None:
+        """A file's bytes begin to travel."""
         self.at, self.size = 0, size
-        if large:
+        if size >= LARGE:
             self.path = path()
             self._say(FileEvent("begun", self.path, size))
 

@@ -47,8 +47,6 @@ from rshell.errors import ChannelRefused, FileError, RemoteProtocolError
 from rshell.transport.channel import Channel
 from rshell.transport.live_session import LiveSession
 
-_LARGE = 4 * 1024 * 1024
-
 
 class _Heard(NamedTuple):
     path: str
@@ -160,7 +158,7 @@ class _Ear:
                 (length,) = unpack(LENGTH, record)
             if number != self._current and number in self._open:
                 self._current, heard = number, self._open[number]
-                totals.begun(lambda: heard.path, heard.size, large=heard.size >= _LARGE)
+                totals.begun(lambda: heard.path, heard.size)
             totals.at += length
         elif record.type == GONE:
             heard_of = self._open.pop(number, None)

@@ -48,7 +48,6 @@ from rshell.protocol.codec import Json
 
 _AT_ONCE = 64  # entries before the next look at the answers
 _NOTHING = Entry(0, 0, b"f", 0, 0, 0, b"", {})
-_LARGE = 4 * 1024 * 1024
 SENDER_HEARS = (WANT, SKIP, RESULT, DONE, NOTE)
 
 
@@ -321,7 +320,7 @@ class Sender:
         index = wanted.entry.number
         if index not in self._open:
             return  # the receiver has failed with it meanwhile
-        self.totals.begun(wanted.path, wanted.entry.size, large=wanted.entry.size >= _LARGE)
+        self.totals.begun(wanted.path, wanted.entry.size)
         try:
             fd, found = open_source(wanted.name, wanted.tree.fd(wanted.directory))
             try:
