@@ -284,10 +284,14 @@ def _no_room() -> int:
 
 
 class PipeSink:
-    """Writes to the non-blocking descriptor `fd` of a pipe or a pty's master, and owns it."""
+    """Writes to the non-blocking descriptor `fd` of a pipe or a pty's master, and owns it.
 
-    def __init__(self, fd: int) -> None:
+    A pipe whose reader has emptied it while we waited is grown to `pipe_size` bytes.
+    """
+
+    def __init__(self, fd: int, *, pipe_size: int = 1024 * 1024) -> None:
         self._fd = fd
+        self._grow_to = pipe_size
         self._waiter: asyncio.Future[None] | None = None
         self._rest = memoryview(b"")
 
@@ -300,6 +304,7 @@ class PipeSink:
         if self._waiter is not None:
             raise RuntimeError("another task is writing to this pipe")
         self._rest = memoryview(data)
+        has_waited = False
         try:
             while self._rest:
                 if self._fd < 0:
@@ -308,10 +313,14 @@ class PipeSink:
                     written = os.write(self._fd, self._rest[:_WRITE_BLOCK])
                 except BlockingIOError:
                     await self._writable()
+                    has_waited = True
                     continue
                 except OSError as error:
                     raise BrokenPipeError("the command no longer reads its input") from error
                 self._rest = self._rest[written:]
+                if has_waited and self._grow_to and written >= _USUAL_PIPE:
+                    grow_pipe(self._fd, self._grow_to)
+                    self._grow_to = 0
         finally:
             self._rest = memoryview(b"")
 

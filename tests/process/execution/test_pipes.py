@@ -24,7 +24,8 @@ from tests.support.execution import (
     script,
 )
 
-MIB = 1024 * 1024
+KIB = 1024
+MIB = 1024 * KIB
 F_GETPIPE_SZ = 1032  # `fcntl` names it from Python 3.10 on
 
 
@@ -247,6 +248,22 @@ async def test_a_write_waits_until_all_of_it_is_in_the_pipe() -> None:
         assert output.text == data + b"last"
 
 
+async def test_a_pipe_whose_reader_waits_for_us_is_grown() -> None:
+    with no_leak():
+        theirs, ours = input_pipe()
+        sink = PipeSink(ours, pipe_size=MIB)
+        for size in (64 * KIB, 65 * KIB):
+            writing = asyncio.ensure_future(sink.write(bytes(2 * size)))
+            async with timeout(DEADLINE):
+                left = 2 * size
+                while left:
+                    left -= len(await asyncio.to_thread(os.read, theirs, left))
+                await writing
+        assert fcntl.fcntl(ours, F_GETPIPE_SZ) == MIB
+        sink.close()
+        os.close(theirs)
+
+
 async def test_a_reader_that_goes_away_breaks_the_write() -> None:
     with no_leak():
         theirs, ours = input_pipe()
@@ -299,7 +316,6 @@ async def test_a_cancelled_write_lets_the_next_one_in() -> None:
         source.close()
 
 
-KIB = 1024
 FEW = 24  # lulls in ten thousand pieces that they gain nothing for
 
 
