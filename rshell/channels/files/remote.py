@@ -102,7 +102,7 @@ class RemoteFiles:
             if not above:
                 raise
             await self.makedirs(above)
-            await self.mkdir(path, mode)
+            await self.makedirs(path, mode)  # somebody else may make it at the same time
         except FileExistsError:
             if not (await self.stat(path)).is_directory:
                 raise

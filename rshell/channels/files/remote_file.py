@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 from rshell.channels.files.call_channel import Answer, CallChannel
@@ -62,7 +62,7 @@ class RemoteFile:
             self._at += len(part)
         return b"".join(parts)
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
         async for part in self._read_range(self._at, 2**62):
             self._at += len(part)
             yield part
