@@ -86,7 +86,8 @@ class RshellFileSystem(Tree):
         self, path: str, ranges: list[tuple[Optional[int], Optional[int]]]
     ) -> list[bytes]:
         """Return ranges of one file. A negative number counts from its end, None is its end."""
-        async with (await self._client()).files.open(self._there(path)) as file:
+        client = await self._client()
+        async with self._session.turns, client.files.open(self._there(path)) as file:
 
             def place(number: int) -> int:
                 return max(0, number + file.size) if number < 0 else number
@@ -108,10 +109,11 @@ class RshellFileSystem(Tree):
         async def whole() -> AsyncIterator[bytes]:
             yield value
 
-        if mode == "create":
-            await self._with_parents(path, create)
-        else:
-            await self._with_parents(path, lambda: client.put(whole(), there))
+        async with self._session.turns:
+            if mode == "create":
+                await self._with_parents(path, create)
+            else:
+                await self._with_parents(path, lambda: client.put(whole(), there))
 
     async def _put_file(
         self,

@@ -13,6 +13,7 @@ from typing import Optional
 from rshell import Client
 from rshell.aio import Opening
 
+_OPEN = 64  # files; a server keeps 256 open for a client
 _PATIENCE = 2.0  # seconds for goodbyes at the end of the program
 
 
@@ -23,6 +24,7 @@ class SharedSession:
         self._connect = connect
         self._opening: Optional[asyncio.Task[Client]] = None
         self._pid = os.getpid()
+        self.turns: asyncio.Semaphore  # for files that are opened and closed again; of its loop
         _all.add(self)
 
     async def client(self) -> Client:
@@ -34,6 +36,7 @@ class SharedSession:
         return await asyncio.shield(opening)
 
     async def _open(self) -> Client:
+        self.turns = asyncio.Semaphore(_OPEN)
         return await self._connect()
 
     async def close(self) -> None:
