@@ -226,7 +226,7 @@ class Tree(AsyncFileSystem):
 
     async def _rm(self, path: Any, recursive: bool = False, **options: Any) -> None:
         """Remove files, with `recursive` trees; links are not followed."""
-        for each in await self._expand_path(path):
+        for each in await self._expand_path(self._strip_protocol(path)):
             if not recursive:
                 await self._rm_file(each)
             elif each == "/":
