@@ -105,8 +105,7 @@ class Calls:
                 return
             call = FileCall.decode(decode_json(record))
             if call.op == "read":
-                data = os.pread(self._fd(call), min(call.size, PIECE), call.offset)
-                self._peer.send(BYTES, number, data)
+                self._peer.send(BYTES, number, self._read(call))
             elif call.op == "scandir":
                 self._scan(number, self._path(call))
             else:
@@ -157,6 +156,14 @@ class Calls:
         self._files[self._count] = fd
         return CallAnswer(file=self._count, stat=as_stat(found))
 
+    def _read(self, call: FileCall) -> bytes:
+        """Return what was asked for, less at the end only: files in /proc give a little at once."""
+        fd, size, offset = self._fd(call), min(call.size, PIECE), call.offset
+        data = os.pread(fd, size, offset)
+        while len(data) < size and (more := os.pread(fd, size - len(data), offset + len(data))):
+            data += more
+        return data
+
     def _write(self, record: Record) -> None:
         number, offset = WRITE_HEAD.unpack_from(record.payload)
         fd = self._files.get(number)
@@ -178,7 +185,9 @@ class Calls:
     def _copy(self, call: FileCall) -> None:
         import shutil
 
-        shutil.copy2(self._path(call), expand(call.to, self._cwd), follow_symlinks=True)
+        source, target = self._path(call), expand(call.to, self._cwd)
+        shutil.copyfile(source, target)  # not copy2, which would go into a directory
+        shutil.copystat(source, target)
 
     def _statvfs(self, call: FileCall) -> CallAnswer:
         found = os.statvfs(self._path(call))
