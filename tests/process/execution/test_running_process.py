@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -183,6 +184,19 @@ async def test_end_reaches_jobs_in_groups_of_their_own() -> None:
             async with timeout(DEADLINE):
                 await process.end(0.05)
             await_gone(job)
+
+
+async def test_end_asks_jobs_that_their_shell_has_forgotten() -> None:
+    """They were killed, once the time before SIGKILL was over."""
+    job = "trap 'echo gone; exit' HUP TERM; echo $$; while :; do sleep 0.02; done"
+    what = command("bash", "-c", f"set -m; ({job}) & disown; trap exit HUP TERM; sleep 100 & wait")
+    for start in (piped, on_terminal):
+        async with AsyncExitStack() as stack:
+            process, _, output, *_ = await stack.enter_async_context(start(what))
+            await output.until(b"\n")
+            async with timeout(DEADLINE):
+                await process.end(1000)
+                await output.until(b"gone")
 
 
 async def test_followers_are_signalled_and_the_leader_is_not() -> None:
