@@ -29,9 +29,8 @@ from rshell.channels.shell.client import ShellLine
 from rshell.channels.shell.messages import ShellEnding
 from rshell.cli.config import Config
 from rshell.cli.options import Options
-from rshell.cli.prompt.look import Look
+from rshell.cli.prompt.look import Look, Status
 from rshell.cli.prompt.passthrough import OutputPump, Passthrough
-from rshell.cli.prompt.status import Status
 from rshell.cli.report import FAILED_STATUS, AnswerWatch, explain
 from rshell.cli.streams import Left
 from rshell.cli.terminal import Detached, Terminal, notice
