@@ -43,6 +43,10 @@ _WAITING = 1024 * 1024  # bytes in a line
 _LAST_SECONDS = 5.0
 
 
+def _nobody() -> None:
+    """Tell nobody."""
+
+
 class Stopped(Exception):
     """Nobody waits for this work any more."""
 
@@ -50,22 +54,27 @@ class Stopped(Exception):
 class Line:
     """Blocks on their way between the loop and a thread, in order.
 
-    `moved` is called after each change, by whoever made it.
+    Waking the loop costs more than a block does, so it is told only what it can be waiting for:
+    `came` is called when there is a block or the end after nothing, `freed` when half of a line
+    that was full has been taken.
     """
 
-    def __init__(self, moved: Callable[[], object], room: int = _WAITING) -> None:
-        self._moved = moved
+    def __init__(
+        self,
+        *,
+        came: Callable[[], object] = _nobody,
+        freed: Callable[[], object] = _nobody,
+        room: int = _WAITING,
+    ) -> None:
+        self._came = came
+        self._freed = freed
         self._room = room
         self._blocks: deque[Payload] = deque()
         self.size = 0
+        self.is_full = False  # more should wait
         self.is_ended = False
         self._is_stopped = False
         self._condition = threading.Condition()
-
-    @property
-    def is_full(self) -> bool:
-        """Whether more should wait."""
-        return self.size >= self._room
 
     def look(self) -> None:
         """Raise Stopped where nobody waits for the work any more."""
@@ -78,10 +87,14 @@ class Line:
             while wait and self.is_full and not self._is_stopped:
                 self._condition.wait()
             self.look()
+            is_first = not self._blocks
             self._blocks.append(block)
             self.size += len(block)
-            self._condition.notify_all()
-        self._moved()
+            self.is_full = self.is_full or self.size >= self._room
+            if is_first:
+                self._condition.notify_all()
+        if is_first:
+            self._came()
 
     def take(self, *, wait: bool) -> Optional[Payload]:
         """Return the next block; None where there is none yet, or after the end. Raises Stopped."""
@@ -93,8 +106,12 @@ class Line:
                 return None
             block = self._blocks.popleft()
             self.size -= len(block)
-            self._condition.notify_all()
-        self._moved()
+            has_room = self.is_full and self.size <= self._room // 2
+            if has_room:
+                self.is_full = False
+                self._condition.notify_all()
+        if has_room:
+            self._freed()
         return block
 
     def end(self) -> None:
@@ -102,7 +119,7 @@ class Line:
         with self._condition:
             self.is_ended = True
             self._condition.notify_all()
-        self._moved()
+        self._came()
 
     def stop(self) -> None:
         """Have the thread end its work."""
@@ -204,7 +221,7 @@ async def converse(
 
         return woke
 
-    incoming, outgoing = Line(wake("incoming")), Line(wake("outgoing"))
+    incoming, outgoing = Line(freed=wake("incoming")), Line(came=wake("outgoing"))
     done = in_thread(lambda: work(Peer(incoming, outgoing, *allowed)), "files")
     future = asyncio.wrap_future(done)
 
