@@ -27,7 +27,6 @@ from rshell.channels.files.records import (
     Payload,
     Record,
     RecordDecoder,
-    encode,
 )
 from rshell.errors import FileError, RemoteProtocolError, RshellError
 from rshell.protocol.codec import Json, encode_json
@@ -37,7 +36,7 @@ _log = logging.getLogger("rshell")
 
 Result = TypeVar("Result")
 
-_BATCH = 64 * 1024  # small records leave together
+_BATCH = 192 * 1024  # small records leave together, in one frame with the one that is too much
 _SOON = 4 * 1024  # and sooner, when something has come that may be what they wait for
 _WAITING = 1024 * 1024  # bytes in a line
 _LAST_SECONDS = 5.0
@@ -148,7 +147,10 @@ class Peer:
 
     def send(self, record_type: int, number: int, payload: Payload = b"") -> None:
         """Send a record, later."""
-        self.send_raw(encode(record_type, number, payload))
+        self._batch += HEADER.pack(record_type, number, len(payload))
+        self._batch += payload
+        if len(self._batch) >= _BATCH:
+            self.flush()
 
     def send_json(self, record_type: int, number: int, values: Json) -> None:
         """Send a record that holds JSON, later."""
