@@ -37,7 +37,7 @@ _log = logging.getLogger("rshell")
 Result = TypeVar("Result")
 
 _BATCH = 192 * 1024  # small records leave together, in one frame with the one that is too much
-_SOON = 4 * 1024  # and sooner, when something has come that may be what they wait for
+_SOON = 4 * 1024  # and sooner where they are answers, which more of the same may wait for
 _WAITING = 1024 * 1024  # bytes in a line
 _LAST_SECONDS = 5.0
 
@@ -190,7 +190,7 @@ class Peer:
         """
         while not self._arrived:
             block = self._incoming.take(wait=False)
-            if wait if block is None else len(self._batch) >= _SOON:
+            if wait and (block is None or len(self._batch) >= _SOON):
                 self.flush()
             if block is None and wait:
                 block = self._incoming.take(wait=True)
