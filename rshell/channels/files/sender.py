@@ -328,6 +328,8 @@ class Sender:
             finally:
                 os.close(fd)
         except OSError as error:
+            if self._is_done:  # the receiver can't take anything any more
+                raise
             self._gone(wanted, error)
 
     def _send_open(self, wanted: _Offered, fd: int, found: os.stat_result) -> None:
