@@ -22,7 +22,7 @@ from typing import NamedTuple, Optional, Union
 from rshell.channels.files.lines import Peer
 from rshell.channels.files.messages import FileNote, FileTrouble, TransferOptions
 from rshell.channels.files.progress import TransferTotals
-from rshell.channels.files.reading import Reading, open_source
+from rshell.channels.files.reading import SMALL, Reading, open_source, send_small
 from rshell.channels.files.records import (
     DONE,
     FACTS,
@@ -51,7 +51,6 @@ from rshell.protocol.codec import Json
 _AHEAD = 2048  # entries that wait for an answer; the receiver allows so many and some more
 _MOST_TREES = 16  # that are open without need, each with some descriptors
 _AT_ONCE = 64  # entries before the next look at the answers
-_NOTHING = Entry(0, 0, b"f", 0, 0, 0, b"", {})
 _LARGE = 4 * 1024 * 1024
 SENDER_HEARS = (WANT, SKIP, RESULT, DONE, NOTE)
 
@@ -60,8 +59,8 @@ class _Offered(NamedTuple):
     """An entry that was sent, and where it is: `name` in a directory of `tree`."""
 
     entry: Entry
-    directory: Directory
     tree: Directories
+    directory: Directory
     name: bytes
     blocks: Optional[Blocks] = None
 
@@ -177,7 +176,7 @@ class Sender:
             self._trees[base] = root, Directories(root, open_directory(base))
         root, tree = self._trees[base]
         inside = os.path.basename(real) if name else b""
-        first = self._entry(_Offered(_NOTHING, root, tree, inside), 0, name, found, alone=alone)
+        first = self._entry(tree, root, inside, 0, name, found, alone=alone)
         if first is not None:
             yield first
             if first.entry.type == b"d":
@@ -208,8 +207,7 @@ class Sender:
             name = level.names.pop()
             try:
                 found = os.lstat(name, dir_fd=tree.fd(level.directory))
-                place = _Offered(_NOTHING, level.directory, tree, name)
-                offered = self._entry(place, level.index, name, found)
+                offered = self._entry(tree, level.directory, name, level.index, name, found)
             except FileNotFoundError:
                 continue  # removed since the names were read
             except OSError as error:
@@ -232,14 +230,19 @@ class Sender:
 
     def _entry(
         self,
-        place: _Offered,
+        tree: Directories,
+        directory: Directory,
+        inside: bytes,
         parent: int,
         name: bytes,
         found: os.stat_result,
         *,
         alone: bool = False,
     ) -> Optional[_Offered]:
-        """Return the next entry, None for what is not sent. Raises OSError."""
+        """Return the next entry, `inside` a directory here, `name` in the `parent` there.
+
+        None for what is not sent. Raises OSError.
+        """
         mode, size = found.st_mode, 0
         more: Json = {}
         if stat.S_ISREG(mode):
@@ -251,10 +254,10 @@ class Sender:
             kind = b"d"
         elif stat.S_ISLNK(mode):
             kind = b"l"
-            target = os.readlink(place.name, dir_fd=place.tree.fd(place.directory))
+            target = os.readlink(inside, dir_fd=tree.fd(directory))
             more["target"] = os.fsdecode(target)
         else:
-            path = os.fsdecode(place.directory.path(name))
+            path = os.fsdecode(directory.path(name))
             self.totals.note("special", path)
             self._peer.send_note(FileNote("special", path).encode())
             return None
@@ -263,7 +266,7 @@ class Sender:
         self._count += 1
         bits = stat.S_IMODE(mode)
         entry = Entry(self._count, parent, kind, bits, found.st_mtime_ns, size, name, more)
-        return place._replace(entry=entry)
+        return _Offered(entry, tree, directory, inside)
 
     # Answers.
 
@@ -288,8 +291,9 @@ class Sender:
         if record.type == WANT:
             if offered.entry.type != b"f" or offered.blocks is not None:
                 raise RemoteProtocolError(f"a WANT for the entry {number}, which has no bytes")
-            blocks = Blocks.decode(record.payload)
-            self._wanted.append(offered._replace(blocks=blocks))
+            if record.payload:
+                offered = offered._replace(blocks=Blocks.decode(record.payload))
+            self._wanted.append(offered)
             return
         del self._open[number]
         entry = offered.entry
@@ -348,12 +352,17 @@ class Sender:
             if attempt or (found.st_size, found.st_mtime_ns) != (entry.size, entry.mtime):
                 facts = (stat.S_IMODE(found.st_mode), found.st_mtime_ns, found.st_size)
                 self._peer.send(FRESH, entry.number, FACTS.pack(*facts))
-            try:
-                reading = Reading(self._peer, entry.number, fd, found, self.totals)
-                if reading.send(blocks, partial(self._check, entry.number)):
+            if blocks is None and found.st_size <= SMALL:
+                if send_small(self._peer, entry.number, fd, found):
+                    self.totals.moved += found.st_size
                     return
-            except EOFError:
-                pass
+            else:
+                try:
+                    reading = Reading(self._peer, entry.number, fd, found, self.totals)
+                    if reading.send(blocks, partial(self._check, entry.number)):
+                        return
+                except EOFError:
+                    pass
             found, blocks = os.fstat(fd), None
         raise OSError(errno.EAGAIN, "it changed while it was read, twice")
 
