@@ -106,6 +106,9 @@ class Line:
 
     def take(self, *, wait: bool) -> Optional[Payload]:
         """Return the next block; None where there is none yet, or after the end. Raises Stopped."""
+        if not (wait or self._blocks):
+            self.look()
+            return None
         with self._condition:
             while wait and not (self._blocks or self.is_ended or self._is_stopped):
                 self._condition.wait()
