@@ -22,13 +22,8 @@ from typing import NamedTuple, Optional, Union
 from rshell.channels.files.attributes import AttributesSender
 from rshell.channels.files.lines import Peer
 from rshell.channels.files.messages import FileNote, FileTrouble, TransferOptions
-<<<<<<< HEAD
 from rshell.channels.files.progress import TransferTotals, count_answer, count_note
-from rshell.channels.files.reading import Reading, open_source
-=======
-from rshell.channels.files.progress import TransferTotals
 from rshell.channels.files.reading import SMALL, Reading, open_source, send_small
->>>>>>> speed
 from rshell.channels.files.records import (
     DONE,
     FACTS,
@@ -52,11 +47,6 @@ from rshell.errors import RemoteProtocolError
 from rshell.protocol.codec import Json
 
 _AT_ONCE = 64  # entries before the next look at the answers
-<<<<<<< HEAD
-_NOTHING = Entry(0, 0, b"f", 0, 0, 0, b"", {})
-=======
-_LARGE = 4 * 1024 * 1024
->>>>>>> speed
 SENDER_HEARS = (WANT, SKIP, RESULT, DONE, NOTE)
 
 
@@ -280,8 +270,8 @@ class Sender:
             more["alone"] = True
         self._count += 1
         if self._attributes is not None and kind != b"d":
-            fd, shown = place.tree.fd(place.directory), place.directory.path(name)
-            self._attributes.of_entry(self._count, fd, place.name, found, shown)
+            fd, shown = tree.fd(directory), directory.path(name)
+            self._attributes.of_entry(self._count, fd, inside, found, shown)
         bits = stat.S_IMODE(mode)
         entry = Entry(self._count, parent, kind, bits, found.st_mtime_ns, size, name, more)
         return _Offered(entry, tree, directory, inside)

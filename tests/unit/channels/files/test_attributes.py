@@ -151,9 +151,7 @@ def test_what_can_not_be_read_is_told_and_removes_nothing(
 
 def receiver(**options: bool) -> AttributesReceiver:
     chosen = TransferOptions(attributes=True, **options)
-    return AttributesReceiver(
-        Peer(Line(), Line()), chosen, TransferTotals()
-    )
+    return AttributesReceiver(Peer(Line(), Line()), chosen, TransferTotals())
 
 
 class Kernel:
