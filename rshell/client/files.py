@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterable, Awaitable, Sequence
+from collections.abc import AsyncIterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from rshell.aio import accompanied, in_thread
+from rshell.aio import in_thread
 from rshell.channels.process.client import PathLike
 from rshell.transport.live_session import LiveSession
 
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
         dry_run: bool
         inplace: bool
         fsync: bool
+        attributes: bool
+        numeric_ids: bool
 
 
 class Writable(Protocol):
@@ -80,7 +82,7 @@ class FilesOfClient:
         Raises a FileError for one file that failed, TransferFailed where others did not, and what
         ends the session. Cancelling leaves what can be taken up again, and no half a file.
         """
-        from rshell.channels.files.client import as_paths, put_files
+        from rshell.channels.files.client import accompany, as_paths, put_files
         from rshell.channels.files.messages import TransferOptions
 
         chosen = TransferOptions(**options)
@@ -92,7 +94,7 @@ class FilesOfClient:
 
             totals = TransferTotals(on_event)
             blocks = blocks_of(sources, "utf-8")  # type: ignore[arg-type]
-            await _accompanied(put_blocks(self.files, blocks, there, totals), progress, totals)
+            await accompany(put_blocks(self.files, blocks, there, totals), totals, progress)
             return totals
         return await put_files(self._live, as_paths(sources), there, chosen, progress, on_event)
 
@@ -110,7 +112,7 @@ class FilesOfClient:
         The server expands `*`, `?` and `[...]` in `sources`. A file that is open for writing as the
         `target` gets the bytes of one source. To take them one by one, see `files.open`.
         """
-        from rshell.channels.files.client import as_paths, get_files
+        from rshell.channels.files.client import accompany, as_paths, get_files
         from rshell.channels.files.messages import TransferOptions
 
         chosen = TransferOptions(**options)
@@ -119,7 +121,7 @@ class FilesOfClient:
 
             (there,) = as_paths(sources)
             totals = TransferTotals(on_event)
-            await _accompanied(self._write_into(target, there, totals), progress, totals)
+            await accompany(self._write_into(target, there, totals), totals, progress)
             return totals
         (here,) = as_paths(target)
         return await get_files(self._live, as_paths(sources), here, chosen, progress, on_event)
@@ -142,7 +144,8 @@ class FilesOfClient:
     ) -> TransferTotals:
         """Send files and trees of this server to that of `other`, through this program's memory.
 
-        All else is as with `put` and `get`.
+        Where `other` is this client, the server copies, and no file travels. All else is as
+        with `put` and `get`.
         """
         from rshell.channels.files.client import as_paths
         from rshell.channels.files.messages import TransferOptions
@@ -151,15 +154,3 @@ class FilesOfClient:
         chosen, paths = TransferOptions(**options), as_paths(sources)
         (there,) = as_paths(target)
         return await relay_files(self._live, other._live, paths, there, chosen, progress, on_event)
-
-
-async def _accompanied(
-    doing: Awaitable[None], progress: Progress | None, totals: TransferTotals
-) -> None:
-    if progress is None:
-        await doing
-        return
-    from rshell.channels.files.client import report
-
-    await accompanied(doing, report(progress, totals))
-    progress(totals)

@@ -62,12 +62,13 @@ class Exchange:
         target: Path | str,
         *,
         cut: int | None = None,
+        room: int = 1024 * 1024,
         umask: int = 0o022,
         **options: bool,
     ) -> None:
         chosen = TransferOptions(**options)
-        self.up = Line() if cut is None else CutLine(cut)
-        self.down = Line()
+        self.up = Line(room=room) if cut is None else CutLine(cut)
+        self.down = Line(room=room)
         self.events: list[FileEvent] = []
         self.sender, self.receiver = TransferTotals(), TransferTotals(self.events.append)
         self.errors: list[BaseException] = []
