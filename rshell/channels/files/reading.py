@@ -107,6 +107,7 @@ class Reading:
         `check` is called now and then. Raises what it raises, OSError, EOFError where the file got
         shorter, and what `Peer.look` does.
         """
+        self._peer.flush()  # small files before it, whose ends need not wait for all of this one
         size, at = self._found.st_size, 0
         if blocks is not None:
             while at < min(len(blocks) * blocks.size, size):
