@@ -19,7 +19,7 @@ from rshell.channels.files.lines import Peer
 from rshell.channels.files.messages import FileAttributes, FileNote, TransferOptions
 from rshell.channels.files.progress import TransferTotals
 from rshell.channels.files.records import Entry
-from rshell.channels.files.rules import Facts, final_mode, goes_inside, partial_name
+from rshell.channels.files.rules import Facts, final_mode, goes_inside, without_partials
 from rshell.channels.files.tree import Directories, Directory, open_directory
 from rshell.channels.files.trouble import as_note, ours
 from rshell.errors import NotADirectory, RemoteProtocolError
@@ -253,12 +253,11 @@ class Places:
         if not self._options.delete or not place.whole or place.missing or place.old is None:
             return
         try:
-            keep = place.names | {partial_name(name) for name in place.names}
-            names = set(map(os.fsencode, os.listdir(self.fd(place)))) - keep
+            others = set(map(os.fsencode, os.listdir(self.fd(place)))) - place.names
         except OSError as error:
             self._note_failed(place.path(), error)
             return
-        for name in sorted(names):
+        for name in sorted(without_partials(others, place.names)):
             try:
                 if not self._options.dry_run:
                     remove(self.fd(place), name, self._peer.look)

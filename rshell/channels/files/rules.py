@@ -10,6 +10,7 @@ directory is a name, whatever the system would make of it.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from typing import NamedTuple, Optional
 
 from rshell.channels.files.messages import TransferOptions
@@ -25,6 +26,7 @@ from rshell.errors import RemoteProtocolError
 
 LONGEST_NAME = 255  # bytes; what most file systems take
 _PART_SUFFIX = b".rshell-part"
+_PARTS = 8  # for one name, at one time
 
 
 class Facts(NamedTuple):
@@ -51,6 +53,21 @@ def partial_name(name: bytes, salt: bytes = b"") -> bytes:
     digest = hashlib.sha256(name).hexdigest()[:16].encode()
     room = LONGEST_NAME - len(suffix) - len(digest) - 2
     return b"." + name[:room] + b"." + digest + suffix
+
+
+def partial_names(name: bytes) -> Iterator[bytes]:
+    """Yield the names that are looked at for what has come of a file."""
+    yield partial_name(name)
+    for number in range(2, _PARTS + 1):
+        yield partial_name(name, b"%d" % number)
+
+
+def without_partials(others: set[bytes], names: set[bytes]) -> set[bytes]:
+    """Return what is in `others` and no partial file of one of `names`."""
+    some = {other for other in others if _PART_SUFFIX in other}
+    if not some:
+        return others
+    return others - {it for name in names for it in partial_names(name) if it in some}
 
 
 def is_whole_directory(path: str) -> bool:

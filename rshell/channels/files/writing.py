@@ -1,36 +1,40 @@
 """One file at the receiver, from its first byte until it has its name.
 
-The bytes go into a file with another name in the same directory, which nobody else writes to: it
-is locked, and one that somebody else has locked is left to them. What a killed run has left there
-is compared block by block with the source, and taken up again. The last step is the rename, after
-the length and the hash of the whole were found right. Until then the old file stays.
+The bytes go into a partial file (partial.py), which nobody else writes to. What a killed run has
+left there is compared block by block with the source, and taken up again. The last step is the
+rename, after the length and the hash of the whole were found right. Until then the old file stays.
 
-Where the old file has a block that the new one has, too, the block is copied here. As long as all
-of them are alike, nothing is written at all: a file that turns out to be the same stays itself.
+Where the old file has a block that the new one has, too, or somebody else's partial file has, the
+block is copied here. As long as all of the old file is alike, nothing is written at all: a file
+that turns out to be the same stays itself.
 
 Hazard: the name may be moved away, or be a link, at any moment. Every step goes by the directory's
-descriptor and never through a link, and a file found under the partial name counts only if it is a
-plain one of ours with a single name.
+descriptor and never through a link.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
-import secrets
 import stat
 from collections.abc import Callable
 from typing import Optional
 
 from rshell.channels.files.disk import set_aside
 from rshell.channels.files.messages import TransferOptions
+from rshell.channels.files.partial import (
+    OPEN,
+    Partial,
+    create_partial,
+    find_partial,
+    is_ours,
+    remove_left,
+)
 from rshell.channels.files.records import PIECE, Payload
 from rshell.channels.files.rules import Blocks, block_size, hash_block, partial_name
 
 _ZEROS = bytes(1024 * 1024)
-_OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -58,37 +62,36 @@ class Writing:
         self._fd = -1
         self._partial = b""  # the name that it has now
         self._kept = 0  # bytes at the beginning of the partial file that were there before
+        self._other: Optional[Partial] = None  # somebody else's
         self._old = -1
         self._old_size = 0
+        self._block = PIECE
         self._may_reuse = False
 
     @property
     def is_begun(self) -> bool:
         """Whether there is anything to finish: a file to write, or an old one that is the same."""
-        return self._fd >= 0 or (self._old >= 0 and self.at > 0)
+        return self._fd >= 0 or self.at > 0
 
     # What is there.
 
     def find_blocks(self, dir_fd: int, *, has_old: bool) -> Optional[Blocks]:
         """Return the blocks that are there already, from a partial file and from the old one."""
-        if self._options.inplace:
-            self._open_old(dir_fd, has_old=has_old)
-        else:
-            self._open_partial(dir_fd, create=False)
-            if self._fd >= 0:
-                self._kept = os.fstat(self._fd).st_size
-            self._open_old(dir_fd, has_old=has_old)
-        if not (self._kept or self._old_size):
+        if not self._options.inplace:
+            own, self._other = find_partial(dir_fd, self.name)
+            if own is not None:
+                self._fd, self._partial, self._kept = own
+        self._open_old(dir_fd, has_old=has_old)
+        if not (self._kept or self._old_size or self._other):
             return None
-        size = block_size(self.size)
+        self._block = size = block_size(self.size)
         hashes = []
         for at in range(0, self.size, size):
-            length = min(size, self.size - at)
-            source = self._source(at + length)
+            source = self._source(at)
             if source < 0:
                 break
             self._check()
-            hashes.append(hash_block(self._read(source, at, length)))
+            hashes.append(hash_block(self._read(source, at, min(size, self.size - at))))
         self._may_reuse = True
         return Blocks(size, b"".join(hashes)) if hashes else None
 
@@ -105,10 +108,13 @@ class Writing:
         else:
             self._close_old()
 
-    def _source(self, end: int) -> int:
-        """Return the descriptor that has the bytes up to `end`, -1 if none does."""
+    def _source(self, at: int) -> int:
+        """Return the descriptor that has the block with the byte `at`, -1 if none does."""
+        end = min(at - at % self._block + self._block, self.size)
         if self._fd >= 0 and end <= self._kept:
             return self._fd
+        if self._other is not None and end <= self._other.size:
+            return self._other.fd
         return self._old if end <= self._old_size else -1
 
     def _read(self, fd: int, at: int, length: int) -> bytes:
@@ -147,12 +153,12 @@ class Writing:
         while length:
             self._check()
             step = min(length, PIECE)
-            source = self._source(self.at + step)
+            source = self._source(self.at)
             if source < 0:
                 raise WrongContent("bytes were left out that are not here")
             data = self._read(source, self.at, step)
             self._hash.update(data)
-            if source == self._old and self._fd >= 0 and not self._options.inplace:
+            if source != self._fd and self._fd >= 0 and not self._options.inplace:
                 os.pwrite(self._fd, data, self.at)
             self.at += step
             length -= step
@@ -181,57 +187,23 @@ class Writing:
         """Return the descriptor to write to, with all that came before in it."""
         if self._fd < 0:
             if self._options.inplace:
-                flags = os.O_CREAT | _OPEN
+                flags = os.O_CREAT | OPEN
                 self._fd = os.open(self.name, flags, 0o600, dir_fd=dir_fd)
                 if not stat.S_ISREG(os.fstat(self._fd).st_mode):
                     raise OSError(errno.EINVAL, "something else has its name")
             else:
-                self._open_partial(dir_fd, create=True)
-                self._copy_old(self.at)
+                self._fd, self._partial, _ = create_partial(dir_fd, self.name)
+                self._copy_others()
         return self._fd
 
-    def _copy_old(self, end: int) -> None:
+    def _copy_others(self) -> None:
+        """Copy what others had of all that came before."""
         at = 0
-        while at < end:
+        while at < self.at:
             self._check()
-            data = self._read(self._old, at, min(PIECE, end - at))
+            data = self._read(self._source(at), at, min(PIECE, self.at - at))
             os.pwrite(self._fd, data, at)
             at += len(data)
-
-    def _open_partial(self, dir_fd: int, *, create: bool) -> None:
-        name, salt = partial_name(self.name), b""
-        while self._fd < 0:
-            flags = _OPEN | (os.O_CREAT | os.O_EXCL if create else 0)
-            try:
-                fd = os.open(name, flags, 0o600, dir_fd=dir_fd)
-            except FileNotFoundError:
-                if create:
-                    raise
-                return
-            except OSError as error:
-                if not create and error.errno in (errno.EACCES, errno.ELOOP, errno.EISDIR):
-                    return
-                if not create or error.errno != errno.EEXIST:
-                    raise
-                fd = -1
-            if fd >= 0:
-                if _is_ours(fd, name, dir_fd):
-                    self._fd, self._partial = fd, name
-                    return
-                os.close(fd)
-                if not create:
-                    return
-            if not salt and self._take_left(dir_fd, name):
-                return
-            salt = secrets.token_hex(4).encode()
-            name = partial_name(self.name, salt)
-
-    def _take_left(self, dir_fd: int, name: bytes) -> bool:
-        """Take the partial file that is there, from its beginning, unless somebody has it."""
-        self._open_partial(dir_fd, create=False)
-        if self._fd >= 0:
-            os.ftruncate(self._fd, 0)
-        return self._fd >= 0
 
     # The end.
 
@@ -245,7 +217,8 @@ class Writing:
     @property
     def is_old(self) -> bool:
         """Whether the old file is what was sent, byte for byte, and nothing was written."""
-        return self._fd < 0 and self._old >= 0 and self._old_size == self.size
+        is_alike = self._old >= 0 and self._old_size == self.size
+        return is_alike and self._fd < 0 and self._other is None
 
     def finish(
         self,
@@ -295,44 +268,48 @@ class Writing:
                 set_aside(dir_fd, self.name)
             os.rename(self._partial, self.name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
         self._partial = b""
+        remove_left(dir_fd, self.name)
         if self._options.fsync:
             os.fsync(dir_fd)
 
-    def abandon(self, dir_fd: int, error: Optional[BaseException] = None) -> None:
-        """Leave off. What came stays for the next time, unless it was wrong or the disk is full."""
+    def abandon(
+        self, dir_fd: int, error: Optional[BaseException] = None, mtime: Optional[int] = None
+    ) -> None:
+        """Leave off. What came stays for the next time, unless it was wrong or the disk is full.
+
+        It is worth nothing, either, where the file of this `mtime` has arrived by another run.
+        """
         is_full = isinstance(error, OSError) and error.errno in _FULL
         is_worthless = isinstance(error, WrongContent) or not (self.at or self._kept)
-        if self._partial and (is_full or is_worthless):
+        if self._partial and (is_full or is_worthless or self._is_there(dir_fd, mtime)):
             try:
                 os.unlink(self._partial, dir_fd=dir_fd)
             except OSError:
                 pass  # it is in nobody's way
         self.close()
 
+    def _is_there(self, dir_fd: int, mtime: Optional[int]) -> bool:
+        try:
+            found = os.lstat(self.name, dir_fd=dir_fd)
+        except OSError:
+            return False
+        is_alike = found.st_size == self.size and found.st_mtime_ns == mtime
+        return is_alike and stat.S_ISREG(found.st_mode)
+
     def close(self) -> None:
         """Let go of the descriptors, and with them of the lock."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+        if self._other is not None:
+            os.close(self._other.fd)
+            self._other = None
         self._close_old()
 
     def _close_old(self) -> None:
         if self._old >= 0:
             os.close(self._old)
             self._old = -1
-
-
-def _is_ours(fd: int, name: bytes, dir_fd: int, found: Optional[os.stat_result] = None) -> bool:
-    """Whether this is a plain file of ours, has that one name, and could be locked."""
-    found = found or os.fstat(fd)
-    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink != 1:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        now = os.lstat(name, dir_fd=dir_fd)
-    except OSError:
-        return False
-    return (now.st_dev, now.st_ino) == (found.st_dev, found.st_ino)
 
 
 def write_small(
@@ -350,12 +327,12 @@ def write_small(
     partial = partial_name(name)
     try:
         first = mode & 0o777 if dress is None else 0o600
-        fd = os.open(partial, os.O_CREAT | os.O_EXCL | _OPEN, first, dir_fd=dir_fd)
+        fd = os.open(partial, os.O_CREAT | os.O_EXCL | OPEN, first, dir_fd=dir_fd)
     except FileExistsError:
         return False
     try:
         found = os.fstat(fd)
-        if not _is_ours(fd, partial, dir_fd, found):
+        if not is_ours(fd, partial, dir_fd, found):
             return False
         if data and os.write(fd, data) != len(data):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -263,3 +263,47 @@ def test_two_at_once_do_not_write_into_one_partial_file(tmp_path: Path) -> None:
         first.abandon(fd)
     finally:
         os.close(fd)
+
+
+def test_what_a_run_that_still_has_its_lock_was_sent_travels_once_and_is_removed(
+    tmp_path: Path,
+) -> None:
+    source, target = tmp_path / "a", tmp_path / "d" / "b"
+    target.parent.mkdir()
+    data = os.urandom(2_000_000)
+    source.write_bytes(data)
+    size, mtime = len(data), source.stat().st_mtime_ns
+    fd = os.open(target.parent, os.O_RDONLY)
+    try:
+        # A server keeps the sessions of clients that were killed: each holds its partial file.
+        held = []
+        for sent in (500_000, 1_500_000):
+            held.append(writing.Writing(b"b", size, TransferOptions(), lambda: None))
+            held[-1].write(fd, data[:sent])
+        assert len(list(target.parent.iterdir())) == 2
+        # A later run is cut as well; what it left is found, whatever its name.
+        later = Exchange([source], target, cut=300_000)
+        assert later.errors and len(list(target.parent.iterdir())) == 3
+        held.pop(0).abandon(fd, mtime=mtime)
+        done = Exchange([source], target).check()
+        assert done.sender.moved <= size - 1_500_000 + PIECE
+        assert target.read_bytes() == data
+        assert len(list(target.parent.iterdir())) == 2  # the file, and what is locked
+        held.pop().abandon(fd, mtime=mtime)
+        assert list(target.parent.iterdir()) == [target]
+    finally:
+        os.close(fd)
+
+
+def test_deleting_what_was_not_sent_leaves_the_partial_files_of_what_was(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "f").write_text("x")
+    (tmp_path / "b").mkdir()
+    kept = {".f.rshell-part", ".f.rshell-part-3"}
+    for name in (*kept, ".f.rshell-party", ".g.rshell-part", "h"):
+        (tmp_path / "b" / name).write_text("y")
+    (tmp_path / "b" / "f").write_text("x")
+    for directory in ("a", "b"):
+        os.utime(tmp_path / directory / "f", ns=(5, 5))
+    Exchange([f"{tmp_path}/a/"], tmp_path / "b", recursive=True, delete=True).check()
+    assert {path.name for path in (tmp_path / "b").iterdir()} == {"f", *kept}
