@@ -43,7 +43,7 @@ from rshell.channels.files.records import (
     decode_entry,
     decode_json,
 )
-from rshell.channels.files.rules import check_name, final_mode, judge
+from rshell.channels.files.rules import Facts, check_name, final_mode, judge
 from rshell.channels.files.trouble import as_trouble, ours
 from rshell.errors import FileError, RemoteProtocolError
 
@@ -138,12 +138,20 @@ class Receiver:
         except OSError as error:
             self._fail(entry, place, error)
 
-    def _offered_file(
-        self, entry: Entry, place: Place, attributes: Optional[FileAttributes] = None
-    ) -> None:
+    def _old(self, entry: Entry, place: Place) -> Optional[Facts]:
+        """Return what is to be replaced by a file or link. Raises OSError for what can't be."""
         old = self._places.old(entry, place)
         if old is not None and old.type == b"d":
             raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if old is not None and not old.type and not self._options.no_clobber:
+            # To replace /dev/null would harm the whole machine.
+            raise OSError(errno.EEXIST, "a device, socket or named pipe has its name")
+        return old
+
+    def _offered_file(
+        self, entry: Entry, place: Place, attributes: Optional[FileAttributes] = None
+    ) -> None:
+        old = self._old(entry, place)
         inode: int = entry.more.get("inode", 0)
         ended = None
         if type(inode) is not int:
@@ -204,9 +212,7 @@ class Receiver:
         target = entry.more.get("target")
         if not isinstance(target, str) or not target or "\0" in target:
             raise RemoteProtocolError("a symbolic link has no target")
-        old = self._places.old(entry, place)
-        if old is not None and old.type == b"d":
-            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+        old = self._old(entry, place)
         verdict = judge(entry, old, self._options)
         raw = os.fsencode(target)
         if verdict == "want" and old is not None:

@@ -6,6 +6,7 @@ own at the end.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import AsyncIterator
@@ -14,7 +15,7 @@ from typing import Union
 from rshell.channels.files.progress import TransferTotals
 from rshell.channels.files.remote import RemoteFiles
 from rshell.channels.files.rules import partial_name
-from rshell.errors import FileError
+from rshell.errors import FileError, FileInTheWay
 
 
 async def put_blocks(
@@ -27,6 +28,8 @@ async def put_blocks(
 
     Whatever is raised, what was there stays.
     """
+    if await files.exists(path) and (await files.lstat(path)).kind == "other":
+        raise FileInTheWay(errno.EEXIST, "a device, socket or named pipe has its name", path)
     directory, name = os.path.split(path)
     salt = secrets.token_hex(4).encode()
     partial = os.path.join(directory, os.fsdecode(partial_name(os.fsencode(name), salt)))

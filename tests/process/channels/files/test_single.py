@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -31,6 +32,10 @@ async def test_blocks_and_open_files_become_a_file_whole_or_not_at_all(tmp_path:
         assert {path.name: path.stat().st_size for path in here.iterdir()} == {
             "f": 1_000_000, "g": 5,
         }  # fmt: skip
+        os.mkfifo(here / "pipe")
+        with pytest.raises(FileExistsError, match="named pipe"):
+            await client.put(blocks(), "pipe")
+        assert (here / "pipe").is_fifo()
         sink = io.BytesIO()
         assert (await client.get("f", sink)).bytes == 1_000_000
         assert sink.getvalue() == b"x" * 1_000_000

@@ -37,7 +37,7 @@ from rshell.channels.files.records import (
     Record,
     encode_entry,
 )
-from rshell.errors import FileError, RemoteProtocolError
+from rshell.errors import FileError, FileInTheWay, RemoteProtocolError
 from tests.support.rows import row
 from tests.support.transfers import Exchange, lie, listing, make_tree
 
@@ -293,6 +293,19 @@ def test_what_a_run_that_still_has_its_lock_was_sent_travels_once_and_is_removed
         assert list(target.parent.iterdir()) == [target]
     finally:
         os.close(fd)
+
+
+def test_no_device_socket_or_pipe_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    (tmp_path / "a" / "file").write_text("x")
+    (tmp_path / "a" / "link").symlink_to("file")
+    for name in ("file", "link"):
+        os.mkfifo(tmp_path / "b" / name)
+    done = Exchange([f"{tmp_path}/a/"], tmp_path / "b", recursive=True)
+    assert [type(error) for error in done.sender.failures] == [FileInTheWay] * 2
+    assert all((tmp_path / "b" / name).is_fifo() for name in ("file", "link"))
+    Exchange([f"{tmp_path}/a/"], tmp_path / "b", recursive=True, no_clobber=True).check()
 
 
 def test_deleting_what_was_not_sent_leaves_the_partial_files_of_what_was(tmp_path: Path) -> None:
