@@ -28,6 +28,7 @@ from rshell.errors import FileError, TransferFailed
 from rshell.values import Limits
 
 FAILED_STATUS = 1
+_WITNESS_AFTER = 0.2  # seconds
 
 
 def run(limits: Limits | None = None) -> None:
@@ -94,7 +95,11 @@ class _Copying:
         return FAILED_STATUS if self._totals.failed else 0
 
     def _connect(self, host: str) -> Opening[Client]:
-        options, limits = self._options, self._limits
+        options = self._options
+        # A killed one has the partial file locked at the server until its session is over.
+        limits = replace(
+            self._limits, witness_after=min(_WITNESS_AFTER, self._limits.witness_after)
+        )
         if options.resume_window is not None:
             limits = replace(limits, resume_window=options.resume_window)
         return connect(

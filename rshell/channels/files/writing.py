@@ -299,15 +299,26 @@ class Writing:
             os.fsync(dir_fd)
 
     def abandon(self, dir_fd: int, error: Optional[BaseException] = None) -> None:
-        """Leave off. What came stays for the next time, unless it was wrong or the disk is full."""
+        """Leave off. What came stays for the next time, unless it was wrong or the disk is full.
+
+        Nor does it stay where somebody else was faster, who would have left it locked.
+        """
         is_full = isinstance(error, OSError) and error.errno in _FULL
         is_worthless = isinstance(error, WrongContent) or not (self.at or self._kept)
-        if self._partial and (is_full or is_worthless):
+        if self._partial and (is_full or is_worthless or self._was_overtaken(dir_fd)):
             try:
                 os.unlink(self._partial, dir_fd=dir_fd)
             except OSError:
                 pass  # it is in nobody's way
         self.close()
+
+    def _was_overtaken(self, dir_fd: int) -> bool:
+        """Whether a file of this size got the name after the last byte of ours came."""
+        try:
+            there = os.lstat(self.name, dir_fd=dir_fd)
+        except OSError:
+            return False
+        return there.st_size == self.size and there.st_ctime_ns > os.fstat(self._fd).st_mtime_ns
 
     def close(self) -> None:
         """Let go of the descriptors, and with them of the lock."""
