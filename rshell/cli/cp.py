@@ -20,7 +20,7 @@ from rshell.channels.files.progress import FileEvent, TransferTotals
 from rshell.channels.files.rules import is_whole_directory
 from rshell.channels.files.single import get_blocks
 from rshell.cli.cp_options import HELP, CopyOptions, Place, parse
-from rshell.cli.cp_progress import CopyProgress
+from rshell.cli.cp_progress import CopyProgress, terminal_columns
 from rshell.cli.report import Report, tell_link
 from rshell.cli.standard import keep_standard_descriptors, print_text, say
 from rshell.cli.streams import InputDescriptor, Leaving, Left, OutputDescriptor, on_signals
@@ -67,7 +67,7 @@ def main(arguments: list[str], limits: Limits | None = None) -> int:
 
 async def _run(options: CopyOptions, limits: Limits) -> int:
     stdout, stderr = OutputDescriptor(1), OutputDescriptor(2, is_optional=True)
-    progress = CopyProgress(options, stdout, stderr)
+    progress = CopyProgress(options, stdout, stderr, columns=terminal_columns())
 
     def show() -> None:
         progress.complain(progress.line())

@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from rshell.channels.files.lines import Line, Peer, Stopped
 from rshell.channels.files.messages import TransferOptions
@@ -63,6 +64,7 @@ class Exchange:
         *,
         cut: int | None = None,
         umask: int = 0o022,
+        pinned: Any = None,  # as a Sender takes it
         **options: bool,
     ) -> None:
         chosen = TransferOptions(**options)
@@ -72,7 +74,9 @@ class Exchange:
         self.sender, self.receiver = TransferTotals(), TransferTotals(self.events.append)
         self.errors: list[BaseException] = []
         names = [str(source) for source in sources]
-        sending = Sender(Peer(self.down, self.up, *SENDER_HEARS), names, chosen, self.sender)
+        sending = Sender(
+            Peer(self.down, self.up, *SENDER_HEARS), names, chosen, self.sender, pinned=pinned
+        )
         receiving = Receiver(
             Peer(self.up, self.down, *RECEIVER_HEARS),
             str(target),
