@@ -94,9 +94,8 @@ class ChildLink:
             async with timeout(limits.open_timeout):
                 rest = b"" if talk is None else await talk(popen)
                 is_there = True
-                await stream.connect(cast(BinaryIO, popen.stdout), cast(BinaryIO, popen.stdin))
-                if rest:
-                    stream.data_received(rest)
+                incoming, outgoing = cast(BinaryIO, popen.stdout), cast(BinaryIO, popen.stdin)
+                stream.connect(incoming, outgoing, rest)
                 await link.attached
         except BaseException as error:
             if not is_there:  # nobody else has them yet, and it waits for us to end

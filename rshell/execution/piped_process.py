@@ -148,7 +148,7 @@ class PipedProcess:
         for number, is_pipe in inputs.items():
             if is_pipe:
                 places[number], ours = input_pipe()
-                self.sinks[number] = PipeSink(ours)
+                self.sinks[number] = PipeSink(ours, pipe_size=self._limits.pipe)
             else:
                 places[number] = os.open(os.devnull, os.O_RDONLY)
             theirs.append(places[number])

@@ -5,6 +5,9 @@ what it read: the kernel's pipe is the only buffer. A pipe is grown when a read 
 full, and not before. A user may hold 64 MiB in pipes by default, after which each new pipe is a
 page or two, and a thousand idle commands must not hold a mebibyte each.
 
+Where the other end moves small pieces at a time, being woken for each one costs more than moving
+it. A pipe through which they come is therefore left alone for a millisecond (`Lull`).
+
 Hazards:
 - A background child may keep the write end open for ever. The end of a command's output is what
   is in the pipe when the leader has exited, not the end of file.
@@ -31,6 +34,9 @@ _TERMINAL_READ = 2048  # bytes; whoever has so much at once has more, as a rule
 _USUAL_PIPE = 64 * 1024
 TERMINAL_DRAIN = 1024 * 1024  # more than a kernel keeps for one terminal
 _WRITE_BLOCK = 256 * 1024
+_SOON = 0.004  # seconds between two pieces of a stream
+_PIECE = 4096  # bytes; what moves less at a time is no bulk
+_VAIN = 16, 1024  # pieces without a lull, after the first that gained nothing and at most
 
 
 def output_pipe() -> tuple[int, int]:
@@ -51,6 +57,38 @@ def input_pipe() -> tuple[int, int]:
     theirs, ours = os.pipe()
     os.set_blocking(ours, False)
     return theirs, ours
+
+
+class Lull:
+    """Says when to leave a pipe alone: bulk data moves in pieces, and they come one by one.
+
+    A lull that gains nothing, for whoever is at the other end waits for us, is not tried again
+    for some pieces, and for twice as many each time.
+    """
+
+    SECONDS = 0.001  # an event loop knows no less
+
+    def __init__(self) -> None:
+        self._at = float("-inf")
+        self._piece = 0  # the size of the last one that was not waited for
+        self._is_on = False
+        self._without = 0
+        self._vain = _VAIN[0]
+
+    def is_due(self, size: int, most: int, now: float) -> bool:
+        """Whether to wait, after `size` bytes of `most` were moved at `now`, in seconds."""
+        is_soon = now - self._at < _SOON
+        self._at = now
+        if not self._is_on:
+            self._piece = size
+        elif size < 2 * self._piece:
+            self._without = self._vain
+            self._vain = min(2 * self._vain, _VAIN[1])
+        else:
+            self._vain = _VAIN[0]
+        self._without = max(0, self._without - 1)
+        self._is_on = is_soon and _PIECE <= size < most and not self._without
+        return self._is_on
 
 
 class PipeSource:
@@ -84,6 +122,8 @@ class PipeSource:
         self._grow_to = 0 if self._terminal else pipe_size
         self._loop = asyncio.get_running_loop()
         self._listening = False
+        self._lull = Lull()
+        self._resting: asyncio.TimerHandle | None = None
         self._left = -1  # bytes still to be drained; -1 before drain_then_end()
         self._draining = False
         self._listen()
@@ -136,11 +176,14 @@ class PipeSource:
             self._on_data, self._on_end, self._room = _ignore, _nothing, _no_room
 
     def _listen(self) -> None:
-        if not self._listening and self._room() > 0:
+        if not self._listening and self._resting is None and self._room() > 0:
             self._loop.add_reader(self.fd, self._readable)
             self._listening = True
 
     def _stop(self) -> None:
+        if self._resting is not None:
+            self._resting.cancel()
+            self._resting = None
         if self._listening:
             self._listening = False
             if not self._loop.is_closed():
@@ -151,7 +194,17 @@ class PipeSource:
         if size <= 0:
             self._stop()
             return
+        before = self.bytes_read
         self._take(size)
+        if self._terminal or not self._listening:
+            return
+        if self._lull.is_due(self.bytes_read - before, size, self._loop.time()):
+            self._stop()
+            self._resting = self._loop.call_later(Lull.SECONDS, self._go_on)
+
+    def _go_on(self) -> None:
+        self._resting = None
+        self._listen()
 
     def _drain(self) -> None:
         if self._draining:
@@ -231,10 +284,14 @@ def _no_room() -> int:
 
 
 class PipeSink:
-    """Writes to the non-blocking descriptor `fd` of a pipe or a pty's master, and owns it."""
+    """Writes to the non-blocking descriptor `fd` of a pipe or a pty's master, and owns it.
 
-    def __init__(self, fd: int) -> None:
+    A pipe whose reader has emptied it while we waited is grown to `pipe_size` bytes.
+    """
+
+    def __init__(self, fd: int, *, pipe_size: int = 1024 * 1024) -> None:
         self._fd = fd
+        self._grow_to = pipe_size
         self._waiter: asyncio.Future[None] | None = None
         self._rest = memoryview(b"")
 
@@ -247,6 +304,7 @@ class PipeSink:
         if self._waiter is not None:
             raise RuntimeError("another task is writing to this pipe")
         self._rest = memoryview(data)
+        has_waited = False
         try:
             while self._rest:
                 if self._fd < 0:
@@ -255,10 +313,14 @@ class PipeSink:
                     written = os.write(self._fd, self._rest[:_WRITE_BLOCK])
                 except BlockingIOError:
                     await self._writable()
+                    has_waited = True
                     continue
                 except OSError as error:
                     raise BrokenPipeError("the command no longer reads its input") from error
                 self._rest = self._rest[written:]
+                if has_waited and self._grow_to and written >= _USUAL_PIPE:
+                    grow_pipe(self._fd, self._grow_to)
+                    self._grow_to = 0
         finally:
             self._rest = memoryview(b"")
 

@@ -199,7 +199,7 @@ class Entrance:
             link.environment = handed.environment
             stream = PipeStream(link.driver, self._limits)
             try:
-                await stream.connect(handed.incoming, handed.outgoing)
+                stream.connect(handed.incoming, handed.outgoing)
             except (OSError, ConfigurationError) as error:
                 link.driver.stream_lost(error if isinstance(error, OSError) else None)
                 return

@@ -179,7 +179,7 @@ class Server:
         """Serve one session on a pair of pipes; returns when it is over."""
         link = self._entrance.open_link("stdio", own_name())
         stream = PipeStream(link.driver, self.limits)
-        await stream.connect(incoming, outgoing)
+        stream.connect(incoming, outgoing)
         await link.driver.done.wait()
 
     def _command_kinds(self) -> dict[str, Handler]:

@@ -96,8 +96,8 @@ def join_small(buffers: list[Buffer]) -> list[Buffer]:
     return joined
 
 
-class FrameWriter:
-    """What is the same for sockets and pipes: the way out, and how the driver hears of it."""
+class SocketStream(asyncio.BufferedProtocol):
+    """Frames on a connected stream socket, as they are."""
 
     def __init__(self, driver: Driver, limits: Bounds) -> None:
         self._driver = driver
@@ -105,43 +105,12 @@ class FrameWriter:
         self._transport: asyncio.WriteTransport | None = None
         self._is_closing = False
 
-    def _write_to(self, transport: asyncio.BaseTransport) -> None:
-        """Take the transport that carries what is written."""
-        self._transport = cast(asyncio.WriteTransport, transport)
-        self._transport.set_write_buffer_limits(high=self._limit // 2, low=self._limit // 4)
-
-    def eof_received(self) -> bool | None:
-        """Take the end; asyncio closes the transport."""
-        self._driver.receive_eof()
-        return None
-
-    def resume_writing(self) -> None:
-        """Refill the transport."""
-        self._driver.stream_writable()
-
-    def write(self, buffers: list[Buffer]) -> None:
-        """Write all buffers, in order."""
-        if self._transport is not None and not self._is_closing:
-            for buffer in join_small(buffers):
-                if self._transport.is_closing():
-                    return  # it is lost, which we hear of later; asyncio would warn of each write
-                self._transport.write(buffer)
-
-    def room(self) -> int:
-        """Return how many bytes may be written before the limit is reached."""
-        if self._transport is None or self._is_closing:
-            return 0
-        return self._limit - self._transport.get_write_buffer_size()
-
-
-class SocketStream(FrameWriter, asyncio.BufferedProtocol):
-    """Frames on a connected stream socket, as they are."""
-
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport and begin."""
-        self._write_to(transport)
+        self._transport = cast(asyncio.WriteTransport, transport)
+        self._transport.set_write_buffer_limits(high=self._limit // 2, low=self._limit // 4)
         tune_socket(transport.get_extra_info("socket"))
         self._driver.stream_opened(self)
         if not self._is_closing:
@@ -179,7 +148,30 @@ class SocketStream(FrameWriter, asyncio.BufferedProtocol):
                 return
             self.buffer_updated(size)
 
+    def eof_received(self) -> bool | None:
+        """Take the end; asyncio closes the transport."""
+        self._driver.receive_eof()
+        return None
+
+    def resume_writing(self) -> None:
+        """Refill the transport."""
+        self._driver.stream_writable()
+
     # What the driver calls.
+
+    def write(self, buffers: list[Buffer]) -> None:
+        """Write all buffers, in order."""
+        if self._transport is not None and not self._is_closing:
+            for buffer in join_small(buffers):
+                if self._transport.is_closing():
+                    return  # it is lost, which we hear of later; asyncio would warn of each write
+                self._transport.write(buffer)
+
+    def room(self) -> int:
+        """Return how many bytes may be written before the limit is reached."""
+        if self._transport is None or self._is_closing:
+            return 0
+        return self._limit - self._transport.get_write_buffer_size()
 
     def pause(self) -> None:
         """Leave what comes to the kernel."""

@@ -1,8 +1,9 @@
 """A link over two pipes: the stdio of a child process, or our own.
 
-asyncio's pipe transports carry the bytes. A child is started in our own session, where it may ask
-for a password on the terminal, but deaf to SIGINT: Ctrl-C is for the remote command, and must not
-cut the link that carries it.
+What leads there, such as ssh, moves 32 KiB at a time; with asyncio's pipe transports, a link woke
+for each of them. Here both directions leave a busy pipe alone for a millisecond at a time. A child
+is started in our own session, where it may ask for a password on the terminal, but deaf to SIGINT:
+Ctrl-C is for the remote command, and must not cut the link that carries it.
 
 Hazard: a server on its own stdio must keep everything else away from descriptors 0 and 1;
 `take_stdio` moves them, and a stray print can't damage the link.
@@ -12,35 +13,49 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import fcntl
 import os
 import shutil
 import stat
 import subprocess
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import BinaryIO, cast
 
 from rshell.errors import ConfigurationError, ConnectError
+from rshell.execution.pipes import Lull, PipeSource, grow_pipe
+from rshell.protocol.frames import Buffer
 from rshell.transport.driver import Driver
-from rshell.transport.sockets import FrameWriter
+from rshell.transport.sockets import join_small
 from rshell.values import Bounds
 
 _QUOTED = 200  # bytes of what comes first
-_READ = 64 * 1024
-_REST = 16  # reads, which is what the kernel holds for a pipe
-_PIPE = 256 * 1024
-_F_SETPIPE_SZ = 1031  # of Linux; Python knows it from 3.10 on
+_READ = 256 * 1024
+_REST = 4  # reads, which is more than a kernel holds for a pipe
+_USUAL_PIPE = 64 * 1024
+# That of one that is busy, each fill of which costs two processes a switch. But not much more: what
+# is in it is before the next key.
+_PIPE = 512 * 1024
 _DEAF = ["/bin/sh", "-c", 'trap "" INT; exec "$@"', "sh"]
 
 
-class PipeStream(FrameWriter, asyncio.Protocol):
-    """Frames on a pair of pipes. Both transports report to this one protocol."""
+class PipeStream:
+    """Frames on a pair of pipes, which are two directions with one end."""
 
     def __init__(self, driver: Driver, limits: Bounds) -> None:
-        super().__init__(driver, limits)
-        self._reading: asyncio.ReadTransport | None = None
-        self._open = 2
+        self._driver = driver
+        self._limit = limits.transport_buffer
+        self._loop = asyncio.get_running_loop()
+        self._source: PipeSource | None = None
+        self._fd = -1  # that we write to
+        self._kept: deque[memoryview] = deque()
+        self._size = 0  # of what is kept
+        self._is_full = False  # so the driver waits for room
+        self._is_listening = False  # for room in the pipe
+        self._lull = Lull()
+        self._resting: asyncio.TimerHandle | None = None
+        self._is_paused = False
+        self._is_closing = False
         self._first = b""  # that came
 
     @property
@@ -49,104 +64,198 @@ class PipeStream(FrameWriter, asyncio.Protocol):
         # The length of what may come first has a zero for its first byte.
         return repr(self._first)[1:] if self._first[:1].strip(b"\0") else ""
 
-    async def connect(self, incoming: BinaryIO, outgoing: BinaryIO) -> None:
-        """Begin to use the two pipes, which this stream closes in the end."""
-        loop = asyncio.get_running_loop()
-        try:
-            for pipe in (incoming, outgoing):
-                _widen(pipe.fileno())
-                # asyncio takes any device, and stumbles over /dev/null later.
-                if stat.S_ISCHR(os.fstat(pipe.fileno()).st_mode) and not pipe.isatty():
-                    raise ValueError("a device that can't be waited for")
-            writing, _ = await loop.connect_write_pipe(lambda: self, outgoing)
-            self._write_to(writing)
-            self._reading, _ = await loop.connect_read_pipe(lambda: self, incoming)
-        except BaseException as error:
-            # Whatever asyncio has begun to close; cancelled, it may have neither pipe by now.
-            if self._transport is not None:
-                self._transport.abort()
-            incoming.close()
-            outgoing.close()
-            if isinstance(error, ValueError):
+    def connect(self, incoming: BinaryIO, outgoing: BinaryIO, first: bytes = b"") -> None:
+        """Begin to use the two pipes, which are closed here: the stream has its own descriptors.
+
+        `first` was read from `incoming` already. Raises ConfigurationError for what can't be
+        waited for, and OSError.
+        """
+        with incoming, outgoing:
+            fds = [pipe.fileno() for pipe in (incoming, outgoing)]
+            if not all(_can_be_waited_for(fd) for fd in fds):
                 raise ConfigurationError(
                     "a link needs pipes or sockets as standard input and output, not files "
                     "or /dev/null"
-                ) from error
-            raise
+                )
+            ours = [os.dup(fds[0])]
+            try:
+                ours.append(os.dup(fds[1]))
+            except OSError:
+                os.close(ours[0])
+                raise
+        for fd in ours:
+            os.set_blocking(fd, False)
+        incoming_fd, self._fd = ours
+        self._source = PipeSource(
+            incoming_fd,
+            self._take,
+            self._end_of_reading,
+            block=_READ,
+            room=self._room_to_read,
+            pipe_size=_PIPE,
+        )
+        # A terminal does not tell, and a socket that is both ends does where it is read.
+        if not os.isatty(self._fd) and not os.path.sameopenfile(*ours):
+            self._loop.add_reader(self._fd, self._stop_writing)
         self._driver.stream_opened(self)
-        self._driver.stream_ready()
+        if not self._is_closing:
+            self._driver.stream_ready()
+            if first:
+                self._take(first)
 
-    # What asyncio calls.
+    # Reading.
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """`connect` keeps the transports."""
+    def _room_to_read(self) -> int:
+        return 0 if self._is_paused else _READ
 
-    def data_received(self, data: bytes) -> None:
-        """Take what was read."""
+    def _take(self, data: bytes) -> None:
         if len(self._first) < _QUOTED:
             self._first += data[: _QUOTED - len(self._first)]
         self._driver.receive_data(memoryview(data))
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Take the end of one pipe; the other one follows."""
-        self._open -= 1
-        if self._open:
-            self._read_rest()
-            self.close()
-        else:
-            self._driver.stream_lost(exc)
+    def _end_of_reading(self) -> None:
+        self._driver.receive_eof()
+        self.close()
+        self._end_if_over()
 
     def _read_rest(self) -> None:
         """Take the last words of an end that has stopped reading: GOODBYE, as a rule."""
-        reading = self._reading
-        if reading is None or reading.is_closing() or self._is_closing:
+        source = self._source
+        if source is None or source.is_closed or self._is_closing:
             return
-        fd = reading.get_extra_info("pipe").fileno()
         with suppress(OSError):  # nothing more, or an end of its own
             for _ in range(_REST):
-                if not (data := os.read(fd, _READ)):
+                if not (data := os.read(source.fd, _READ)):
                     break
-                self.data_received(data)
-
-    # What the driver calls.
+                self._take(data)
 
     def pause(self) -> None:
         """Leave what comes to the kernel."""
-        if self._reading is not None:
-            self._reading.pause_reading()
+        self._is_paused = True
 
     def resume(self) -> None:
         """Read again."""
-        if self._reading is not None:
-            self._reading.resume_reading()
+        self._is_paused = False
+        if self._source is not None:
+            self._source.resume()
+
+    # Writing.
+
+    def write(self, buffers: list[Buffer]) -> None:
+        """Write all buffers, in order; what the kernel does not take is kept, uncopied."""
+        if self._is_closing or self._fd < 0:
+            return
+        for buffer in join_small(buffers):
+            self._kept.append(memoryview(buffer))
+            self._size += len(buffer)
+        if not self._is_listening and self._resting is None:
+            self._write_kept()
+            self._listen()
+        self._is_full = self._is_full or self._size > self._limit // 2
+
+    def room(self) -> int:
+        """Return how many bytes may be written before the limit is reached."""
+        return 0 if self._is_closing or self._fd < 0 else self._limit - self._size
+
+    def _write_kept(self) -> int:
+        """Write what the kernel takes; return how much that was."""
+        before = self._size
+        try:
+            while self._kept:
+                block = self._kept[0]
+                written = os.write(self._fd, block)
+                self._size -= written
+                if written < len(block):
+                    self._kept[0] = block[written:]
+                    break
+                self._kept.popleft()
+        except BlockingIOError:
+            pass
+        except OSError:  # nobody reads any more
+            self._loop.call_soon(self._stop_writing)
+            self._kept.clear()
+        return before - self._size
+
+    def _listen(self) -> None:
+        """Wait until the kernel takes more, or for nothing where nothing is kept."""
+        if bool(self._kept) is not self._is_listening:
+            self._is_listening = not self._is_listening
+            if self._is_listening:
+                self._loop.add_writer(self._fd, self._go_on)
+            else:
+                self._loop.remove_writer(self._fd)
+
+    def _go_on(self) -> None:
+        """Write on, for the kernel takes more or a lull is over."""
+        self._resting = None
+        written = self._write_kept()
+        if written >= _USUAL_PIPE:
+            grow_pipe(self._fd, _PIPE)  # who reads was waiting for us
+        if self._is_full and self._size <= self._limit // 4:
+            self._is_full = False
+            self._driver.stream_writable()
+        if self._is_closing and not self._kept:
+            self._close_writing()
+        elif self._kept and self._lull.is_due(written, _PIPE // 2, self._loop.time()):
+            self._stop_listening()
+            self._resting = self._loop.call_later(Lull.SECONDS, self._go_on)
+        else:
+            self._listen()
+
+    def _stop_listening(self) -> None:
+        if self._resting is not None:
+            self._resting.cancel()
+            self._resting = None
+        if self._is_listening:
+            self._is_listening = False
+            if not self._loop.is_closed():
+                self._loop.remove_writer(self._fd)
+
+    def _stop_writing(self) -> None:
+        """Take the end of who reads; the other direction follows."""
+        self._read_rest()
+        self.abort()
+
+    def _close_writing(self) -> None:
+        if self._fd >= 0:
+            self._stop_listening()
+            if not self._loop.is_closed():
+                self._loop.remove_reader(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+            self._end_if_over()
+
+    # The end.
 
     def close(self) -> None:
         """Write what is kept, then close."""
         if not self._is_closing:
             self._is_closing = True
-            if self._reading is not None:
-                self._reading.close()
-            if self._transport is not None:
-                self._transport.close()
+            self._close_reading()
+            if not self._kept:
+                self._close_writing()
 
     def abort(self) -> None:
         """Close at once."""
         self._is_closing = True
-        if self._reading is not None:
-            self._reading.close()
-        # Python 3.11 runs into an error when it aborts a pipe whose closing is under way.
-        writing = self._transport
-        if writing is not None and (not writing.is_closing() or writing.get_write_buffer_size()):
-            writing.abort()
+        self._kept.clear()
+        self._size = 0
+        self._close_reading()
+        self._close_writing()
+
+    def _close_reading(self) -> None:
+        if self._source is not None:
+            self._source.close()
+
+    def _end_if_over(self) -> None:
+        if self._source is not None and self._source.is_closed and self._fd < 0:
+            self._source = None
+            self._loop.call_soon(self._driver.stream_lost, None)
 
 
-def _widen(fd: int) -> None:
-    """Have a pipe hold more than 64 KiB: each fill of it costs two processes a switch.
-
-    But not much more: what is in it is before the next key.
-    """
-    with suppress(OSError):  # no pipe, no such system, or this user has enough of them
-        fcntl.fcntl(fd, _F_SETPIPE_SZ, _PIPE)
+def _can_be_waited_for(fd: int) -> bool:
+    mode = os.fstat(fd).st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(fd)
 
 
 def start_child(argv: Sequence[str], *, stderr: int | None = None) -> subprocess.Popen[bytes]:

@@ -115,7 +115,7 @@ _LOOKS = {"bash": _LOOK_BASH, "zsh": _LOOK_ZSH, "fish": _LOOK_FISH}
 # Told by no two runs alike.
 _CHANGING = (
     r"BASHPID|BASH_SUBSHELL|BASH_COMMAND|BASH_LINENO|EPOCH\w*|LINENO|PPID|RANDOM|SECONDS|SRANDOM|TTY"
-    r"|_|argv|HISTCMD|CMD_DURATION|__fish\w*|fish_pid|TTYIDLE|sysparams|funcsourcetrace"
+    r"|_|argv|HISTCMD|CMD_DURATION|__fish\w*|fish_pid|last_pid|TTYIDLE|sysparams|funcsourcetrace"
     r"|status_generation|history|COLUMNS|LINES"
 )
 _DECLARED = r"(?:declare|typeset|export)(?: -g)? (?:-\S+ )*"

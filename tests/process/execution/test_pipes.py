@@ -11,7 +11,7 @@ from contextlib import suppress
 import pytest
 
 from rshell.aio import timeout
-from rshell.execution.pipes import PipeSink, PipeSource, input_pipe, output_pipe
+from rshell.execution.pipes import Lull, PipeSink, PipeSource, input_pipe, output_pipe
 from rshell.values import ExitStatus
 from tests.support.execution import (
     DEADLINE,
@@ -24,7 +24,8 @@ from tests.support.execution import (
     script,
 )
 
-MIB = 1024 * 1024
+KIB = 1024
+MIB = 1024 * KIB
 F_GETPIPE_SZ = 1032  # `fcntl` names it from Python 3.10 on
 
 
@@ -247,6 +248,22 @@ async def test_a_write_waits_until_all_of_it_is_in_the_pipe() -> None:
         assert output.text == data + b"last"
 
 
+async def test_a_pipe_whose_reader_waits_for_us_is_grown() -> None:
+    with no_leak():
+        theirs, ours = input_pipe()
+        sink = PipeSink(ours, pipe_size=MIB)
+        for size in (64 * KIB, 65 * KIB):
+            writing = asyncio.ensure_future(sink.write(bytes(2 * size)))
+            async with timeout(DEADLINE):
+                left = 2 * size
+                while left:
+                    left -= len(await asyncio.to_thread(os.read, theirs, left))
+                await writing
+        assert fcntl.fcntl(ours, F_GETPIPE_SZ) == MIB
+        sink.close()
+        os.close(theirs)
+
+
 async def test_a_reader_that_goes_away_breaks_the_write() -> None:
     with no_leak():
         theirs, ours = input_pipe()
@@ -297,3 +314,56 @@ async def test_a_cancelled_write_lets_the_next_one_in() -> None:
         await output.until(b"end")
         sink.close()
         source.close()
+
+
+FEW = 24  # lulls in ten thousand pieces that they gain nothing for
+
+
+def test_a_lull_is_for_streams_that_come_in_pieces_and_gain_by_it() -> None:
+    """Each: bytes of a piece without a lull and with one, seconds between, lulls of 10,000."""
+    cases = {
+        "pieces of a stream": (32 * KIB, 200 * KIB, 0.0001, range(9_990, 10_000)),
+        "an answer to each": (32 * KIB, 32 * KIB, 0.0001, range(1, FEW)),
+        "keys": (1, 20, 0.0001, range(1)),
+        "now and then": (32 * KIB, 200 * KIB, 0.1, range(1)),
+        "as much as is taken at once": (256 * KIB, 256 * KIB, 0.0001, range(1)),
+    }
+    for name, (piece, after, apart, wanted) in cases.items():
+        lull, now, is_on, count = Lull(), 0.0, False, 0
+        for _ in range(10_000):
+            now += apart + is_on * Lull.SECONDS
+            is_on = lull.is_due(after if is_on else piece, 256 * KIB, now)
+            count += is_on
+        assert count in wanted, (name, count)
+
+
+async def test_pieces_are_read_together_and_none_waits_for_the_next() -> None:
+    with no_leak():
+        ours, theirs = output_pipe()
+        output = Output()
+        source = output.source(ours)
+        for at in range(20):
+            os.write(theirs, bytes([at]) * 8 * KIB)
+            await output.until(bytes([at]) * 8 * KIB)
+        os.write(theirs, bytes(8 * KIB))
+        source.drain_then_end()  # in a lull as well
+        assert len(output.text) == 21 * 8 * KIB and output.ended.is_set()
+        os.close(theirs)
+
+
+async def test_a_source_that_is_closed_in_a_lull_reads_no_more() -> None:
+    with no_leak():
+        ours, theirs = output_pipe()
+        output = Output()
+        source = output.source(ours)
+        for at in b"ab":
+            os.write(theirs, bytes([at]) * 8 * KIB)
+            await output.until(bytes([at]) * 8 * KIB)
+        os.write(theirs, b"c")
+        source.close()
+        loop = asyncio.get_running_loop()
+        later = loop.create_future()
+        loop.call_later(2 * Lull.SECONDS, later.set_result, None)
+        await later
+        assert b"c" not in output.text and not output.ended.is_set()
+        os.close(theirs)

@@ -96,7 +96,7 @@ async def test_what_is_handed_over_is_served_until_it_ends(path: str) -> None:
         os.close(theirs_out)
         link = ClientLink(None, None, Bounds())
         stream = PipeStream(link.driver, Bounds())
-        await stream.connect(os.fdopen(ours_in, "rb", 0), os.fdopen(ours_out, "wb", 0))
+        stream.connect(os.fdopen(ours_in, "rb", 0), os.fdopen(ours_out, "wb", 0))
         await link.attached
         link.driver.close("done", "the client is done")
         assert await asyncio.to_thread(server.recv, 1) == b""  # it is done with them

@@ -7,6 +7,7 @@ import fcntl
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -23,9 +24,11 @@ from rshell.transport.driver import Driver
 from rshell.transport.live_session import Serve
 from rshell.transport.stdio import PipeStream, start_child
 from rshell.values import Bounds
+from tests.support.processes import descriptors
 from tests.support.session import DEADLINE, JoinedSession, ServerEnd
 
 MIB = 1024 * 1024
+F_GETPIPE_SZ = 1032  # `fcntl` names it from Python 3.10 on
 
 
 def pipe() -> tuple[BinaryIO, BinaryIO]:
@@ -55,8 +58,8 @@ async def piped_session(serve: Serve) -> AsyncIterator[JoinedSession]:
     async with timeout(DEADLINE):
         session = JoinedSession(serve, limits, limits)
         try:
-            await PipeStream(session.client.driver, limits).connect(down[0], up[1])
-            await PipeStream(session.server.driver, limits).connect(up[0], down[1])
+            PipeStream(session.client.driver, limits).connect(down[0], up[1])
+            PipeStream(session.server.driver, limits).connect(up[0], down[1])
             await session.client.attached
             yield session
         finally:
@@ -92,25 +95,24 @@ class Nobody:
         self.lost.set()
 
 
-@pytest.mark.parametrize("passes", range(1, 9))
-async def test_connecting_that_is_cancelled_at_any_moment_leaves_no_pipe_open(passes: int) -> None:
-    incoming, outgoing = pipe(), pipe()
-    driver = Nobody()
-    stream = PipeStream(cast(Driver, driver), Bounds())
-    async with timeout(DEADLINE):
-        connecting = asyncio.ensure_future(stream.connect(incoming[0], outgoing[1]))
-        for _ in range(passes):
-            await asyncio.sleep(0)
-        if connecting.cancel():
-            with pytest.raises(asyncio.CancelledError):
-                await connecting
-            assert incoming[0].closed and outgoing[1].closed
-        else:
-            connecting.result()
+async def test_a_stream_that_is_given_up_at_once_leaves_no_pipe_open() -> None:
+    class GivenUp(Nobody):
+        def stream_opened(self, stream: object) -> None:
+            cast(PipeStream, stream).abort()
+
+    for make in (Nobody, GivenUp):
+        (incoming, feeding), (reading, outgoing) = pipe(), pipe()
+        before = descriptors()
+        driver = make()
+        stream = PipeStream(cast(Driver, driver), Bounds())
+        async with timeout(DEADLINE):
+            stream.connect(incoming, outgoing)
+            assert incoming.closed and outgoing.closed
             stream.abort()
             await driver.lost.wait()
-    incoming[1].close()
-    outgoing[0].close()
+        assert descriptors() == before - 2
+        feeding.close()
+        reading.close()
 
 
 async def test_an_aborted_end_is_a_lost_link() -> None:
@@ -138,7 +140,7 @@ async def test_the_end_of_one_pipe_ends_the_other(which: str) -> None:
     end = ServerEnd()
     to_us, from_us = pipe(), pipe()
     async with timeout(DEADLINE):
-        await PipeStream(end.driver, Bounds()).connect(to_us[0], from_us[1])
+        PipeStream(end.driver, Bounds()).connect(to_us[0], from_us[1])
         with to_us[1], from_us[0]:
             (to_us[1] if which == "writing" else from_us[0]).close()
             await end.driver.done.wait()
@@ -149,7 +151,7 @@ async def test_garbage_is_answered_by_a_goodbye() -> None:
     end = ServerEnd()
     to_us, from_us = pipe(), pipe()
     async with timeout(DEADLINE):
-        await PipeStream(end.driver, Bounds()).connect(to_us[0], from_us[1])
+        PipeStream(end.driver, Bounds()).connect(to_us[0], from_us[1])
         with to_us[1], from_us[0]:
             to_us[1].write(b"bash: rshell-server: command not found\n")
             await end.driver.done.wait()
@@ -165,7 +167,7 @@ async def test_files_are_refused(tmp_path: Path, which: str) -> None:
     with reading, writing, open_fd(os.open(path, os.O_RDWR), "r+b") as file:
         incoming, outgoing = (file, writing) if which == "incoming" else (reading, file)
         with pytest.raises(ConfigurationError, match="not files"):
-            await PipeStream(end.driver, Bounds()).connect(incoming, outgoing)
+            PipeStream(end.driver, Bounds()).connect(incoming, outgoing)
         for _ in range(3):
             await asyncio.sleep(0)  # until the transport that was made is gone
     end.driver.abort()
@@ -179,7 +181,7 @@ async def test_a_device_that_can_not_be_waited_for_is_refused(which: str) -> Non
     with reading, writing, open_fd(os.open(os.devnull, os.O_RDWR), "wb") as null:
         incoming, outgoing = (null, writing) if which == "incoming" else (reading, null)
         with pytest.raises(ConfigurationError, match="/dev/null"):
-            await PipeStream(end.driver, Bounds()).connect(incoming, outgoing)
+            PipeStream(end.driver, Bounds()).connect(incoming, outgoing)
     end.driver.abort()
 
 
@@ -248,14 +250,40 @@ def test_stray_prints_and_reads_do_not_touch_a_link_on_our_stdio() -> None:
     assert done.returncode == 0
 
 
+async def test_one_socket_may_be_both_ends() -> None:
+    """What came was taken for the end of who reads."""
+    ours, theirs = socket.socketpair()
+    end = ServerEnd()
+    with theirs:
+        theirs.setblocking(False)
+        loop = asyncio.get_running_loop()
+        async with timeout(DEADLINE):
+            fd = ours.detach()
+            PipeStream(end.driver, Bounds()).connect(open_fd(os.dup(fd), "rb"), open_fd(fd, "wb"))
+            first = await loop.sock_recv(theirs, 1000)
+            await loop.sock_sendall(theirs, first)
+            assert not end.driver.done.is_set()
+            theirs.shutdown(socket.SHUT_WR)
+            await end.driver.done.wait()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the size of a pipe")
-async def test_pipes_are_made_to_hold_more() -> None:
-    ends = [*pipe(), *pipe()]
-    driver = Nobody()
-    stream = PipeStream(cast(Driver, driver), Bounds())
-    await stream.connect(ends[0], ends[3])
-    assert [fcntl.fcntl(end, 1032) for end in ends] == [256 * 1024] * 4  # F_GETPIPE_SZ
-    stream.abort()
-    await driver.lost.wait()
-    ends[1].close()
-    ends[2].close()
+async def test_pipes_that_are_busy_are_made_to_hold_more() -> None:
+    async with timeout(DEADLINE):
+        (incoming, feeding), (reading, outgoing) = pipe(), pipe()
+        driver = Nobody()
+        stream = PipeStream(cast(Driver, driver), Bounds())
+        stream.connect(incoming, outgoing)
+        sizes = [fcntl.fcntl(end, F_GETPIPE_SZ) for end in (feeding, reading)]
+        assert sizes == [64 * 1024] * 2
+        os.write(feeding.fileno(), bytes(64 * 1024))
+        stream.write([bytes(4 * 64 * 1024)])
+        left = 4 * 64 * 1024
+        while left:
+            left -= len(await asyncio.to_thread(os.read, reading.fileno(), left))
+        sizes = [fcntl.fcntl(end, F_GETPIPE_SZ) for end in (feeding, reading)]
+        assert sizes == [512 * 1024] * 2
+        stream.abort()
+        await driver.lost.wait()
+        feeding.close()
+        reading.close()

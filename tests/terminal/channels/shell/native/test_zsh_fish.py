@@ -215,7 +215,9 @@ async def test_fish_that_is_interrupted_in_its_prompt_reports_all_the_same(
     monkeypatch.setattr(foreground, "_LATER", 0.01)
     async with shell("fish", monkeypatch) as fish:
         at = home / "at"
-        text = f"function fish_prompt; test -e {at}; and return; touch {at}; sleep 1000; end"
+        # One program does both: a key that comes between two is for nobody.
+        program = f"sh -c 'touch {at}; exec sleep 1000'"
+        text = f"function fish_prompt; test -e {at}; and return; {program}; end"
         running = asyncio.create_task(fish.run(text))
         await until(at.exists, "the prompt")
         fish.line.write_nowait(b"\x03")
