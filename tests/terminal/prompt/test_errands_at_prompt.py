@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.commands import ServerProcess
+from tests.support.commands import Changes, ServerProcess, serving
+from tests.support.cutting import Cutter
 from tests.support.terminal import CTRL, ENTER, Person, at_prompt, at_terminal
 
-SOON = {"answer_pause": 0.0}
+SOON: Changes = {"answer_pause": 0.0}
 
 
 async def ask(person: Person, command: str, question: str) -> None:
@@ -84,3 +85,23 @@ async def test_a_no_and_ctrl_c_leave_everything_as_it_was(
         await person.wait()
     async with at_terminal("-S", "work", server.address, limits=SOON) as person:
         await person.see("the rshell that was asked has gone")
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+async def test_a_question_and_its_answer_outlive_a_cut(here: Path, tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("from there")
+    with serving("--port", "0") as server:
+        async with (
+            Cutter(server.port) as cutter,
+            at_prompt(cutter.address, limits=SOON) as person,
+        ):
+            await person.run(f"cd {tmp_path}")
+            await ask(person, "rshell-get a", "Write it?")
+            cutter.refuse()
+            await cutter.cut()
+            await person.see("the link was cut")
+            person.send("y" + ENTER)
+            cutter.let_through()
+            await person.see("1 files of 10 B")
+            await person.wait_for(lambda: person.is_at_prompt, "the prompt")
+    assert (here / "a").read_text() == "from there"
