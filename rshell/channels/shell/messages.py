@@ -198,6 +198,7 @@ class Errand(Message, type="errand"):
     "get": the client is to fetch `files`, and `directories` with all that is in them, which are
     absolute paths here: `count` files of `bytes` in all, as far as they were counted (`more`).
     "put": it is to send `files`, as they were typed, into `cwd` here; directories if `recursive`.
+    Without any it is for the person to say which.
     """
 
     number: int = fields.integer(1)
@@ -213,7 +214,7 @@ class Errand(Message, type="errand"):
     def check(self) -> None:
         """Raise LocalProtocolError for paths that can't be any, or don't fit the verb."""
         paths = (*self.files, *self.directories)
-        if not paths or any(not path or "\0" in path for path in paths):
+        if not (paths or self.verb == "put") or any(not path or "\0" in path for path in paths):
             raise LocalProtocolError("an errand needs paths, without NUL characters")
         absolute = (self.cwd, *(paths if self.verb == "get" else ()))
         if not all(path.startswith("/") for path in absolute):

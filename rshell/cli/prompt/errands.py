@@ -17,6 +17,7 @@ Hazard: a server may ask and take it back, as fast as it can. Each time is work 
 from __future__ import annotations
 
 import asyncio
+from typing import TypeVar
 
 from rshell.aio import first_of
 from rshell.channels.files.progress import TransferTotals
@@ -32,11 +33,21 @@ from rshell.channels.shell.messages import Errand
 from rshell.cli.cp_options import CopyOptions
 from rshell.cli.cp_progress import CopyProgress
 from rshell.cli.prompt.passthrough import OutputPump, Passthrough
-from rshell.cli.prompt.question import INTERRUPTED, NEVER, YES, AnswerKeys, question, shown
+from rshell.cli.prompt.question import (
+    INTERRUPTED,
+    NEVER,
+    YES,
+    AnswerKeys,
+    NameKeys,
+    question,
+    shown,
+)
 from rshell.cli.terminal import Terminal
 from rshell.client.client import Client
 from rshell.errors import FileError, RshellError
 from rshell.terminal.output import printable
+
+Keys = TypeVar("Keys", bound=AnswerKeys)
 
 _TAKEN_BACK = 20  # after which, too
 _NOES = 2  # after which a command gets no more questions
@@ -95,8 +106,16 @@ class Errands:
         if self._is_never or self._noes >= _NOES or self._unanswered >= _TAKEN_BACK:
             return 1, _REFUSED
         self._unanswered += 1
-        plan, text = await self._question(errand)
-        answer = await self._ask(text)
+        plan: ErrandPlan | None = None
+        answer = YES
+        if errand.verb == "put" and not errand.files:
+            where = printable(self._where, limit=80)
+            text = f"{where} asks for files of this machine. Which? "
+            answer, keys = await self._ask(text, NameKeys)
+            errand = errand.replace(files=keys.names, recursive=True)
+        if answer == YES:
+            plan, text = await self._question(errand)
+            answer, _ = await self._ask(text, AnswerKeys)
         self._unanswered = 0
         if answer == YES and plan is not None:
             self._noes = 0
@@ -125,13 +144,12 @@ class Errands:
             return None, f"{where} {about}, or rshell-cp. Nothing is sent. [Enter] "
         return plan, text
 
-    async def _ask(self, text: str) -> str:
+    async def _ask(self, text: str, kind: type[Keys]) -> tuple[str, Keys]:
         await self._pump.hold()
-        self._asking = asking = Asking(
-            text, self._terminal, self._passthrough, self._pump, self._pause
-        )
+        keys = kind(self._pause, asyncio.get_running_loop().time())
+        self._asking = asking = Asking(text, self._terminal, self._passthrough, self._pump, keys)
         try:
-            return await asking.answer
+            return await asking.answer, keys
         finally:
             self._end_asking()
 
@@ -179,8 +197,9 @@ class Asking:
         terminal: Terminal,
         passthrough: Passthrough,
         pump: OutputPump,
-        pause: float,
+        keys: AnswerKeys,
     ) -> None:
+        self._keys = keys
         self._terminal = terminal
         self._passthrough = passthrough
         self._pump = pump
@@ -194,7 +213,6 @@ class Asking:
         wiped += b"" if terminal.is_dumb else b"\x1b[J"
         terminal.output.say(wiped + text.encode(errors="backslashreplace"))
         terminal.expect_escape()
-        self._keys = AnswerKeys(pause, self._loop.time())
         passthrough.divert(self._hear)
 
     def _hear(self, keys: bytes) -> None:

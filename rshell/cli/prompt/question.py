@@ -15,6 +15,7 @@ answers to a program, and what is pasted.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable
 
 from rshell.channels.shell.errands.client import ErrandItem, ErrandPlan
@@ -114,6 +115,8 @@ def shown(text: str, *, limit: int = 10_000) -> str:
 class AnswerKeys:
     """Makes an answer of keys. `kept` are those that are for the command; `pause` is in seconds."""
 
+    _LONGEST = _LONGEST_ANSWER
+
     def __init__(self, pause: float, now: float) -> None:
         self.kept = bytearray()
         self._pause = pause
@@ -131,19 +134,39 @@ class AnswerKeys:
             self._opens = now + self._pause
             self.kept += keys
             return "", ""
-        if b"\x1b" in keys or len(keys) > _LONGEST_ANSWER:
+        if b"\x1b" in keys or len(keys) > self._LONGEST:
             self.kept += keys
             return "", ""
-        echo = ""
-        for at, key in enumerate(keys.decode("ascii", "replace")):
+        echo, text = "", keys.decode(errors="surrogateescape")
+        for at, key in enumerate(text):
             if key in "\r\n\x04":
-                self.kept += keys[at + 1 :]
-                return _ANSWERS.get(self._typed.strip().lower(), NO), echo
+                self.kept += text[at + 1 :].encode(errors="surrogateescape")
+                return self._answer(self._typed), echo
             if key in "\b\x7f\x15":
                 erased = len(self._typed) if key == "\x15" else min(1, len(self._typed))
                 self._typed = self._typed[: len(self._typed) - erased]
                 echo += "\b \b" * erased
-            elif key.isprintable() and key.isascii() and len(self._typed) < _LONGEST_ANSWER:
+            elif key.isprintable() and len(self._typed) < self._LONGEST:
                 self._typed += key
                 echo += key
         return "", echo
+
+    def _answer(self, typed: str) -> str:
+        return _ANSWERS.get(typed.strip().lower(), NO)
+
+
+class NameKeys(AnswerKeys):
+    """Makes names of files of keys; the answer is YES where any is in `names`."""
+
+    _LONGEST = 1000
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names that were typed, quoted as in shells; a quote without its end is a letter."""
+        try:
+            return tuple(filter(None, shlex.split(self._typed)))
+        except ValueError:
+            return tuple(self._typed.split())
+
+    def _answer(self, typed: str) -> str:
+        return YES if self.names else NO

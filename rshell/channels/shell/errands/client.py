@@ -84,7 +84,7 @@ Agree = Callable[[ErrandPlan], Awaitable[bool]]
 def plan_errand(errand: Errand, cwd: str) -> ErrandPlan:
     """Find out what an errand means, by a look at the disk, which takes a while.
 
-    Raises FileError where there is no such file here, or no directory, and RemoteProtocolError for
+    Raises FileError where there is no such file here, or none is named, and RemoteProtocolError for
     an errand that makes no sense.
     """
     return _plan_get(errand, cwd) if errand.verb == "get" else _plan_put(errand, cwd)
@@ -131,6 +131,8 @@ def _plan_put(errand: Errand, cwd: str) -> ErrandPlan:
                 count, size = count + 1, size + found.st_size
             if len(items) > _MOST:
                 raise file_error(errno.E2BIG, f"more than {_MOST} files are too many", typed)
+    if not items:
+        raise file_error(errno.ENOENT, "no file is named", cwd)
     inside, held, more = count_trees(trees)
     return ErrandPlan("put", tuple(items), errand.cwd, count + inside, size + held, more, pins)
 

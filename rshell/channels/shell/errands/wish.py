@@ -31,11 +31,11 @@ The status is 0 where everything arrived, 1 where something did not or the answe
 where nobody could be asked.
 """,
     "put": """\
-usage: rshell-put [-r] FILE...
+usage: rshell-put [-r] [FILE...]
 
 Have the person at the other end send files of their machine into this directory. They are asked
 each time. A FILE is relative to the directory in which their rshell was started; ~ is their home,
-and a quoted '*.log' fits names there.
+and a quoted '*.log' fits names there. Without a FILE the person is asked which.
 
   -r, --recursive   directories too, with all that is in them
 
@@ -78,7 +78,7 @@ class Wish:
         given = {option for option, _ in pairs}
         if given & {"-h", "--help"}:
             raise Unwished(0, _HELP[COMMANDS[name]])
-        if not paths or not all(paths):
+        if not all(paths) or not (paths or COMMANDS[name] == "put"):
             raise Unwished(255, f"say which files. See {name} --help.")
         if len(paths) > ERRAND_PATHS:
             raise Unwished(255, f"{len(paths)} paths are too many; send a directory, with -r")

@@ -234,6 +234,21 @@ async def test_a_file_that_is_not_here_is_no_news_for_the_server(
         assert await desk.answered() == (1, 1, "the answer was no")
 
 
+async def test_without_a_name_the_person_says_which(keyboard: int, tmp_path: Path) -> None:
+    async with at_work(keyboard, tmp_path) as desk:
+        desk.line.on_errand(Errand(1, "put", "/there"))
+        await desk.sees("box asks for files of this machine. Which? ")
+        desk.type(b"a.txt\r")
+        await desk.sees("a.txt (1 B). Send it? [y/N] ")
+        desk.type(b"y\r")
+        assert (await desk.answered())[:2] == (1, 0)
+        desk.line.on_errand(Errand(2, "put", "/there"))
+        await desk.until(lambda: desk.shown.count("Which? ") == 2)
+        desk.type(b"\r")
+        assert (await desk.answered())[:2] == (2, 1)
+        assert len(desk.client.plans) == 1
+
+
 async def test_what_was_typed_before_a_question_is_the_commands(
     keyboard: int, tmp_path: Path
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from rshell.channels.shell.errands.client import ErrandItem, ErrandPlan
-from rshell.cli.prompt.question import AnswerKeys, question, shown
+from rshell.cli.prompt.question import AnswerKeys, NameKeys, question, shown
 from rshell.values import TerminalSize
 from tests.support.rows import row
 
@@ -119,3 +119,17 @@ def test_keys_are_an_answer_once_it_has_been_quiet() -> None:
                 found, echo = keys.feed(piece, now)
                 assert echo.replace("\b", "").isprintable() and echo.isascii()
             assert (found, bytes(keys.kept)) == (wanted, kept)
+
+
+def test_names_are_typed_as_for_a_shell() -> None:
+    for typed, wanted, names in (
+        (b"a.txt\r", "yes", ("a.txt",)),
+        (b"'a b' ~/*.txt never\r", "yes", ("a b", "~/*.txt", "never")),
+        ("it's \u00e4\r".encode(), "yes", ("it's", "\u00e4")),
+        (b"  \r", "no", ()),
+        (b"''\r", "no", ()),
+        (b"\x03", "interrupted", ()),
+    ):
+        with row(typed):
+            keys = NameKeys(0.5, now=0.0)
+            assert (keys.feed(typed, 1.0)[0], keys.names) == (wanted, names)

@@ -53,7 +53,7 @@ def test_paths_of_ours_are_shown_as_what_they_are(home: Path) -> None:
             assert (plan.target, plan.count) == ("/there", count)
             assert [pin.path for pin in plan.pins.values()] == [item.path for item in plan.items]
     for errand in (
-        put("none"), put("*.none"), put("d"), put("/dev/null"), put("a.txt", "d/../a.txt"),
+        put(), put("none"), put("*.none"), put("d"), put("/dev/null"), put("a.txt", "d/../a.txt"),
         put("none/*"), put("/", recursive=True),
     ):  # fmt: skip
         with row(errand.files), pytest.raises(FileError):

@@ -16,6 +16,7 @@ def test_command_lines_are_read_as_those_of_other_commands() -> None:
         (["a", "-r", "b"], ("a", "b"), True),
         (["--recursive", "--", "-r"], ("-r",), True),
         (["a\udcff"], ("a\udcff",), False),
+        ([], (), False),
     ):
         with row(arguments):
             wish = Wish.parse(["rshell-put", "/x", *arguments])
