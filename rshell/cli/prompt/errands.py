@@ -20,7 +20,7 @@ import asyncio
 from typing import TypeVar
 
 from rshell.aio import first_of
-from rshell.channels.files.progress import TransferTotals
+from rshell.channels.files.progress import FileEvent, TransferTotals
 from rshell.channels.shell.client import ShellLine
 from rshell.channels.shell.errands.client import (
     DECLINED,
@@ -49,8 +49,8 @@ from rshell.terminal.output import printable
 
 Keys = TypeVar("Keys", bound=AnswerKeys)
 
-_TAKEN_BACK = 20  # after which, too
-_NOES = 2  # after which a command gets no more questions
+_NOES = 2  # after which nobody is asked for the same command any more
+_TAKEN_BACK = 20  # questions in a row that had no answer, after which it is so, too
 _NAMES = {"get": "rshell-get", "put": "rshell-put"}
 _REFUSED = "the answer was no before, and nobody is asked again"
 _STOPPED = "stopped; the same command goes on from here"
@@ -76,7 +76,7 @@ class Errands:
         self._pause = client.links.limits.answer_pause
         self._asking: Asking | None = None
         self._noes = 0
-        self._unanswered = 0  # by anybody, and by now
+        self._unanswered = 0  # of the last ones
         self._is_never = False
         self._runner = ErrandRunner(line, self._serve)
         passthrough.on_end = self.stop
@@ -166,9 +166,15 @@ class Errands:
         screen = _Screen(terminal)
         columns = 0 if terminal.is_dumb else max(terminal.size.columns, 20)
         progress = CopyProgress(CopyOptions(), screen, screen, columns=columns, name=name)
-        interrupted = asyncio.Event()
+        interrupted, is_told = asyncio.Event(), False
+
+        def tell(event: FileEvent) -> None:
+            nonlocal is_told
+            is_told = is_told or event.error is not None
+            progress.tell(event)
+
         self._passthrough.on_interrupt = interrupted.set
-        doing = self._client.run_errand(plan, progress=progress.look, on_event=progress.tell)
+        doing = self._client.run_errand(plan, progress=progress.look, on_event=tell)
         try:
             _, totals = await first_of(interrupted.wait(), doing)
         except asyncio.CancelledError:
@@ -176,7 +182,7 @@ class Errands:
             raise
         except RshellError as error:
             progress.complain(printable(str(error)))
-            raise
+            return 255, ""
         finally:
             self._passthrough.on_interrupt = lambda: None
             if terminal.modes.is_alternate:
@@ -185,7 +191,8 @@ class Errands:
             progress.complain(_STOPPED)
             return 130, ""
         progress.finish(totals)
-        return outcome(totals)
+        status, reason = outcome(totals)
+        return status, "" if is_told else reason
 
 
 class Asking:
