@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from typing import Any, Optional
 
 from rshell.errors import ConfigurationError
+from rshell.security.files import shells_directory
 from rshell.server.enter import (
     NoBackground,
     is_owned,
@@ -117,7 +118,7 @@ def stop(sent: Optional[str] = None) -> dict[str, Any]:
 
     Raises ConfigurationError for what can't be removed.
     """
-    from rshell.channels.shell.private import shells_directory, sweep
+    from rshell.channels.shell.private import sweep
 
     stopped = []
     for _, pid in list(servers()):
@@ -179,8 +180,6 @@ def cache_directory() -> str:
 
 def _remove_empty() -> None:
     """Remove directories that are ours alone, where nothing is in them any more."""
-    from rshell.channels.shell.private import shells_directory
-
     for place in places():
         for directory in (place, shells_directory(), os.path.dirname(place), cache_directory()):
             if os.path.basename(directory).startswith(("rshell", "background", "shells")):

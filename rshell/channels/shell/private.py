@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from rshell.errors import ConfigurationError
-from rshell.security.files import private_directory, state_directory
+from rshell.security.files import private_directory, shells_directory
 
 SOCKET = ".client"  # hidden, as shells list the directory for names of commands
 _MADE_SECONDS = 60.0  # a directory is at work after that, or was left behind
@@ -28,18 +28,15 @@ _ERRANDS = "errands-"  # servers before there were errands leave these alone
 
 
 def places() -> list[Path]:
-    """Return where a private directory can be, the best first."""
-    found = [Path(tempfile.gettempdir())]
+    """Return where a private directory can be, the best first; a system may have no such place."""
+    found = []
     with suppress(ConfigurationError, OSError):
         place = private_directory(shells_directory())
         sweep(place)
-        found.insert(0, place)
+        found.append(place)
+    with suppress(OSError):
+        found.append(Path(tempfile.gettempdir()))
     return found
-
-
-def shells_directory() -> Path:
-    """Return where those of this user are. Raises ConfigurationError where no place is known."""
-    return state_directory() / "shells"
 
 
 def make_directory(place: Path, *, for_errands: bool = False) -> Path:

@@ -15,12 +15,12 @@ How each of them comes to read the hooks after the user's own files, and as a lo
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import re
 import shutil
 from collections.abc import Mapping
-from contextlib import suppress
 from importlib import resources
 from pathlib import Path, PurePath
 
@@ -91,12 +91,14 @@ class Meeting:
     def __init__(self, kind: NativeKind) -> None:
         """Make it. Raises OSError where there is no room for it."""
         self.told = self.said = -1
-        *others, last = places()
-        for place in others:
-            with suppress(OSError):  # such as a file system without pipes
+        error = OSError(errno.ENOENT, "there is no place for a directory")
+        for place in places():
+            try:
                 self._make(kind, place)
                 return
-        self._make(kind, last)
+            except OSError as trouble:  # such as a file system without pipes
+                error = trouble
+        raise error
 
     def _make(self, kind: NativeKind, place: Path) -> None:
         self.directory = make_directory(place)

@@ -42,3 +42,10 @@ def test_without_a_state_directory_there_is_that_for_passing_files(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert places() == [tmp_path]
+    # Nor does every machine have one of those: tempfile says so then.
+    monkeypatch.setattr("tempfile.gettempdir", no_place)
+    assert places() == []
+
+
+def no_place() -> str:
+    raise FileNotFoundError("No usable temporary directory found")
