@@ -258,6 +258,17 @@ class Bounds(Limits):
     # Processes.
     orphan_look: float = 1.0  # rshell-server: between two looks for orphans that are its to reap
     audit_summary: float = 60.0  # seconds between two lines that count who was turned away
+    # Transfers of files. The first two are the protocol's.
+    files_offered: int = 2_048  # a sender's entries that wait for their last answer
+    files_wanted: int = 4_096  # a receiver's files that wait for bytes; more end the channel
+    files_searched: int = 8  # of them, those whose blocks are looked up at once
+    files_sources: int = 16  # of a sender's many, those that stay open without need
+    files_directories: int = 32  # of one tree, open at once
+    files_depth: int = 2_048  # directories within each other at a receiver
+    files_attributes: int = 16 * 1024 * 1024  # of its directories that are not done
+    files_answers: int = 128 * 1024 * 1024  # of a receiver, while its sender takes none
+    files_relayed: int = 100_000  # entries that a client between two servers keeps in mind
+    files_open: int = 256  # by the calls of one channel
     # Pipes of commands.
     pipe: int = 1024 * 1024  # asked of the kernel for a command's output
     read_block: int = 240 * 1024  # one read of a command's output; below `frame`

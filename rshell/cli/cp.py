@@ -7,9 +7,7 @@ channel's business; here it is who sends to whom, what is said meanwhile, and th
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -19,10 +17,10 @@ from rshell.aio import Opening
 from rshell.channels.files.progress import FileEvent, TransferTotals
 from rshell.channels.files.rules import is_whole_directory
 from rshell.channels.files.single import get_blocks
+from rshell.cli.command import print_about, run_command, take_signals, tell_failure
 from rshell.cli.cp_options import HELP, CopyOptions, Place, parse
 from rshell.cli.cp_progress import CopyProgress, terminal_columns
-from rshell.cli.report import Report, tell_link
-from rshell.cli.standard import keep_standard_descriptors, print_text, say
+from rshell.cli.report import tell_link
 from rshell.cli.streams import InputDescriptor, Leaving, Left, OutputDescriptor, on_signals
 from rshell.client.client import Client
 from rshell.client.connect import connect
@@ -34,35 +32,18 @@ FAILED_STATUS = 1
 
 def run(limits: Limits | None = None) -> None:
     """Run the command and exit with its status; without `limits` they are the usual ones."""
-    status = 255
-    try:
-        keep_standard_descriptors()
-        status = main(sys.argv[1:], limits)
-    except BaseException as error:  # it could not even be told
-        say(f"{type(error).__name__}: {error}")
-    finally:
-        # Threads that are blocked in a read would be waited for otherwise.
-        os._exit(status)
+    run_command(main, limits)
 
 
 def main(arguments: list[str], limits: Limits | None = None) -> int:
     """Run the command line and return the status, whatever goes wrong."""
     try:
         options = parse(arguments)
-        if options.action == "help":
-            print_text(HELP.rstrip("\n"))
-            return 0
-        if options.action == "version":
-            from rshell import __version__
-
-            print_text(f"rshell-cp {__version__}")
+        if print_about(options.action, "rshell-cp", HELP):
             return 0
         return asyncio.run(_run(options, limits or Limits()))
-    except KeyboardInterrupt:
-        error: BaseException = Left.by(signal.SIGINT)
-    except Exception as caught:
-        error = caught
-    return Report().failed(error)
+    except (Exception, KeyboardInterrupt) as error:
+        return tell_failure(error)
 
 
 async def _run(options: CopyOptions, limits: Limits) -> int:
@@ -73,6 +54,7 @@ async def _run(options: CopyOptions, limits: Limits) -> int:
         progress.complain(progress.line())
 
     async with Leaving() as leaving:
+        take_signals()
         with on_signals({signal.SIGUSR1: show}):
             try:
                 copying = _Copying(options, limits, progress, stdout)

@@ -31,8 +31,8 @@ whole or not at all, its hash is compared, and what was cut is taken up where it
 
 SOURCE and TARGET: [HOST:]PATH, with HOST as for rshell:
   HOST[:PORT]:PATH, [IPv6][:PORT]:PATH, unix:/socket:PATH, ssh://[USER@]HOST[:PORT]:PATH,
-  docker://NAME:PATH, podman://NAME:PATH, kubectl://[NAMESPACE/]POD:PATH, and :PATH for
-  $RSHELL_HOST or default_host
+  docker://NAME:PATH, podman://NAME:PATH, kubectl://[NAMESPACE/]POD:PATH, ALIAS:PATH, and
+  :PATH for $RSHELL_HOST or default_host
       --local, --via CMD   :PATH is on the server that they start or reach
 
 what is sent:
@@ -40,6 +40,8 @@ what is sent:
       --hard-links      keep files one that are one
   -p, --preserve        give modes as they are, without the umask
       --setuid          with -p: setuid and setgid, too
+  -X, --attributes      as -p, and owners, extended attributes and ACLs
+      --numeric-ids     with -X: users and groups by number, not by name
 
 what is there already is left if its size and time are the same, and compared by blocks if not:
       --checksum        compare what size and time call equal
@@ -61,7 +63,7 @@ The status is 0 where everything arrived, 1 where some did not, and 255 for what
 between here and there. Ctrl-C leaves what the same command takes up again.
 """
 
-_SHORT = "rRpuvqh"
+_SHORT = "rRpXuvqh"
 _FLAGS = {
     "recursive": ("-r", "-R"),
     "hard_links": (),
@@ -75,6 +77,8 @@ _FLAGS = {
     "inplace": (),
     "fsync": (),
     "dry_run": (),
+    "attributes": ("-X",),
+    "numeric_ids": (),
 }
 _LONG = [name.replace("_", "-") for name in _FLAGS]
 _LONG += ["verbose", "quiet", "json", "help", "version", "local", "via=", "no-background"]

@@ -12,13 +12,12 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from rshell.channels.files.progress import FileEvent, TransferTotals
+from rshell.channels.files.progress import LARGE, FileEvent, TransferTotals
 from rshell.cli.cp_options import CopyOptions
 from rshell.cli.report import format_seconds
 from rshell.terminal.output import printable
 from rshell.terminal.pty import is_terminal
 
-_LARGE = 4 * 1024 * 1024
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _SMOOTHED = 0.3  # of the newest rate
 _WORDS = {
@@ -95,7 +94,7 @@ class CopyProgress:
         totals = self.totals
         done = totals.bytes + totals.at
         parts = [f"{totals.files} files", format_size(done), f"{format_size(self._rate)}/s"]
-        if totals.size >= _LARGE:
+        if totals.size >= LARGE:
             percent = 100 * totals.at // totals.size
             left = (totals.size - totals.at) / self._rate if self._rate else 0.0
             name = printable(totals.path.rpartition("/")[2])
@@ -108,7 +107,7 @@ class CopyProgress:
             self._print_object(_as_object(event))
         elif event.error is not None:
             self.complain(f"{printable(event.path)}: {event.error.strerror}")
-        elif event.what == "sent" and event.size >= _LARGE and self._draws:
+        elif event.what == "sent" and event.size >= LARGE and self._draws:
             self._keep(f"{printable(event.path)}  {format_size(event.size)}")
         elif event.what == "special":
             self.complain(f"{_WORDS['special']}{printable(event.path)}")

@@ -11,7 +11,7 @@ import getopt
 import os
 import shlex
 
-from rshell.cli.config import PROMPTS, load_config
+from rshell.cli.config import PROMPTS, load_config, may_be_alias
 from rshell.cli.usage import LONG, SHORT, SHORTER, find_conflict
 from rshell.errors import ConfigurationError
 from rshell.reach.ways import Way
@@ -288,11 +288,16 @@ def find_place(host: str | None, port: str | None) -> tuple[Address | None, Way 
     """Return the address of a server, or else the way in, that the words or a default name."""
     wanted = None if port is None else Address.parse(f"localhost:{port}").port
     # An empty HOST, such as an unset variable of a script, must not run things here instead.
-    text, source = host, "HOST"
+    text, source, config = host, "HOST", None
     if text is None:
         text, source = os.environ.get("RSHELL_HOST"), "$RSHELL_HOST"
     if text is None or (text == "" and host is None):
-        text, source = load_config().default_host or "localhost", "default_host"
+        config = load_config()
+        text, source = config.default_host or "localhost", "default_host"
+    if may_be_alias(text):
+        found = (config or load_config()).find(text)
+        if found != text:
+            text, source = found, f"the alias {text!r}, which is"
     way = Way.parse(text)
     if way is not None:
         if port is not None:

@@ -7,15 +7,13 @@ nothing if it takes longer than the command.
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from rshell.cli.command import print_about, run_command, take_signals, tell_failure
 from rshell.cli.options import Options, parse, require_terminal
-from rshell.cli.standard import keep_standard_descriptors, line_of_ours, print_text, read_line, say
+from rshell.cli.standard import line_of_ours, print_text, read_line
 from rshell.cli.usage import HELP
 from rshell.errors import ConfigurationError
 from rshell.values import Limits
@@ -27,23 +25,10 @@ if TYPE_CHECKING:
     from rshell.cli.report import Report
     from rshell.cli.streams import Leaving, OutputDescriptor
 
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-
 
 def run(limits: Limits | None = None) -> None:
     """Run the command and exit with its status; without `limits` they are the usual ones."""
-    status = 255
-    try:
-        # They wait for the loop: a busy machine may take a second for our imports, and a caller
-        # no longer than that.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
-        keep_standard_descriptors()
-        status = main(sys.argv[1:], limits)
-    except BaseException as error:  # it could not even be told
-        say(f"{type(error).__name__}: {error}")
-    finally:
-        # Threads that are blocked in a read would be waited for otherwise.
-        os._exit(status)
+    run_command(main, limits)
 
 
 def main(arguments: list[str], limits: Limits | None = None) -> int:
@@ -52,19 +37,13 @@ def main(arguments: list[str], limits: Limits | None = None) -> int:
     try:
         options = parse(arguments)
         require_terminal(options)
-        if options.action == "help":
-            print_text(HELP.rstrip("\n"))
-            return 0
-        if options.action == "version":
-            from rshell import __version__
-
-            print_text(f"rshell {__version__}")
+        if print_about(options.action, "rshell", HELP):
             return 0
         if options.action == "login":
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+            take_signals()
             return store_login()
         if options.action in ("doctor", "stop"):
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+            take_signals()
             from rshell.cli.doctor import run_doctor
 
             return run_doctor(options, limits or Limits())
@@ -74,15 +53,8 @@ def main(arguments: list[str], limits: Limits | None = None) -> int:
 
         report = Report(as_json=options.json)
         return asyncio.run(_run(options, limits or Limits(), report))
-    except KeyboardInterrupt:
-        from rshell.cli.streams import Left
-
-        error: BaseException = Left.by(signal.SIGINT)
-    except Exception as caught:
-        error = caught
-    from rshell.cli.report import Report
-
-    return (report or Report()).failed(error)
+    except (Exception, KeyboardInterrupt) as error:
+        return tell_failure(error, report)
 
 
 def store_login() -> int:
@@ -122,7 +94,7 @@ async def _run(options: Options, limits: Limits, report: Report) -> int:
 
     stderr = OutputDescriptor(2, is_optional=True)
     async with Leaving() as leaving:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+        take_signals()
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(partial(_end_by_failure, leaving))
         try:

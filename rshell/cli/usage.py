@@ -26,6 +26,7 @@ where:
   HOST[:PORT], [IPv6]:PORT, unix:/path
   ssh://[USER@]HOST[:PORT], docker://NAME, podman://NAME, kubectl://[NAMESPACE/]POD
                         a way in; the server is brought along, and ends when idle
+  NAME                  an alias, of [hosts] in config.toml: web = "ssh://me@web.example"
       --doctor          say what is found there, and what works
       --stop            end and remove all that rshell left there
       --no-background   leave no server there: the session ends with its link

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterable, Awaitable, Sequence
+from collections.abc import AsyncIterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from rshell.aio import accompanied, in_thread
+from rshell.aio import in_thread
 from rshell.channels.process.client import PathLike
 from rshell.transport.live_session import LiveSession
 
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
         dry_run: bool
         inplace: bool
         fsync: bool
+        attributes: bool
+        numeric_ids: bool
 
 
 class Writable(Protocol):
@@ -81,7 +83,7 @@ class FilesOfClient:
         Raises a FileError for one file that failed, TransferFailed where others did not, and what
         ends the session. Cancelling leaves what can be taken up again, and no half a file.
         """
-        from rshell.channels.files.client import as_paths, put_files
+        from rshell.channels.files.client import accompany, as_paths, put_files
         from rshell.channels.files.messages import TransferOptions
 
         chosen = TransferOptions(**options)
@@ -93,7 +95,7 @@ class FilesOfClient:
 
             totals = TransferTotals(on_event)
             blocks = blocks_of(sources, "utf-8")  # type: ignore[arg-type]
-            await _accompanied(put_blocks(self.files, blocks, there, totals), progress, totals)
+            await accompany(put_blocks(self.files, blocks, there, totals), totals, progress)
             return totals
         return await put_files(self._live, as_paths(sources), there, chosen, progress, on_event)
 
@@ -111,7 +113,7 @@ class FilesOfClient:
         The server expands `*`, `?` and `[...]` in `sources`. A file that is open for writing as the
         `target` gets the bytes of one source. To take them one by one, see `files.open`.
         """
-        from rshell.channels.files.client import as_paths, get_files
+        from rshell.channels.files.client import accompany, as_paths, get_files
         from rshell.channels.files.messages import TransferOptions
 
         chosen = TransferOptions(**options)
@@ -120,7 +122,7 @@ class FilesOfClient:
 
             (there,) = as_paths(sources)
             totals = TransferTotals(on_event)
-            await _accompanied(self._write_into(target, there, totals), progress, totals)
+            await accompany(self._write_into(target, there, totals), totals, progress)
             return totals
         (here,) = as_paths(target)
         return await get_files(self._live, as_paths(sources), here, chosen, progress, on_event)
@@ -143,7 +145,8 @@ class FilesOfClient:
     ) -> TransferTotals:
         """Send files and trees of this server to that of `other`, through this program's memory.
 
-        All else is as with `put` and `get`.
+        Where `other` is this client, the server copies, and no file travels. All else is as
+        with `put` and `get`.
         """
         from rshell.channels.files.client import as_paths
         from rshell.channels.files.messages import TransferOptions
@@ -168,15 +171,3 @@ class FilesOfClient:
         from rshell.channels.shell.errands.client import run_errand
 
         return await run_errand(self._live, plan, progress, on_event)
-
-
-async def _accompanied(
-    doing: Awaitable[None], progress: Progress | None, totals: TransferTotals
-) -> None:
-    if progress is None:
-        await doing
-        return
-    from rshell.channels.files.client import report
-
-    await accompanied(doing, report(progress, totals))
-    progress(totals)

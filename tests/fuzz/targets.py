@@ -14,11 +14,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from rshell.channels.files.messages import FileAttributes
 from rshell.channels.files.records import (
+    ATTRIBUTES,
     ENTRY,
     WANT,
     RecordDecoder,
     decode_entry,
+    decode_json,
     encode_entry,
 )
 from rshell.channels.files.rules import Blocks
@@ -148,6 +151,8 @@ def _take_apart(pieces: list[bytes]) -> list[object]:
                     assert decode_entry(again.number, again.payload) == entry
                 elif record.type == WANT:
                     Blocks.decode(record.payload)
+                elif record.type == ATTRIBUTES:
+                    FileAttributes.decode(decode_json(record)).values()
     except RemoteProtocolError as error:
         found.append(str(error))
     return found

@@ -61,6 +61,13 @@ def over_the_wire(values: Json) -> Json:
 
 
 # What fields can't say of each other.
+_PATHS: dict[str, tuple[str, ...]] = {
+    "put": ("a",),
+    "get": ("b", "c\udcff"),
+    "copy": ("d", "e"),
+    "call": (),
+}
+
 _FITTING: dict[type[Message], Callable[[Json], Json]] = {
     process.ProcessRequest: lambda values: (
         values | ({} if values["command"] is None else {"argv": ()})
@@ -84,11 +91,11 @@ _FITTING: dict[type[Message], Callable[[Json], Json]] = {
     files.TransferOptions: lambda values: (
         values
         | {"recursive": values["recursive"] or values["delete"]}
+        | {"attributes": values["attributes"] or values["numeric_ids"]}
         | ({"backup": False, "no_clobber": False} if values["inplace"] else {})
     ),
-    files.FilesRequest: lambda values: (
-        values | {"paths": {"put": ("a",), "get": ("b", "c\udcff"), "call": ()}[values["verb"]]}
-    ),
+    files.FileAttributes: lambda values: values | {"attributes": {"user.a": "aGVsbG8="}},
+    files.FilesRequest: lambda values: values | {"paths": _PATHS[values["verb"]]},
 }
 
 

@@ -63,13 +63,14 @@ class Exchange:
         target: Path | str,
         *,
         cut: int | None = None,
+        room: int = 1024 * 1024,
         umask: int = 0o022,
         pinned: Any = None,  # as a Sender takes it
         **options: bool,
     ) -> None:
         chosen = TransferOptions(**options)
-        self.up = Line(lambda: None) if cut is None else CutLine(cut)
-        self.down = Line(lambda: None)
+        self.up = Line(lambda: None, room) if cut is None else CutLine(cut)
+        self.down = Line(lambda: None, room)
         self.events: list[FileEvent] = []
         self.sender, self.receiver = TransferTotals(), TransferTotals(self.events.append)
         self.errors: list[BaseException] = []

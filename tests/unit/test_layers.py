@@ -24,6 +24,7 @@ LAYERS = (
     "client",
     "server",
     "rshell",
+    "adapters",
     "cli",
 )
 # Only type checkers load it: test_package runs without it.
@@ -124,6 +125,14 @@ def test_only_the_prompt_imports_prompt_toolkit() -> None:
         if any(name.split(".")[0] == "prompt_toolkit" for name in imports(path))
     }
     assert all(module.startswith("rshell.cli.prompt") for module in users)
+
+
+def test_adapters_are_loaded_by_the_libraries_that_they_serve_alone() -> None:
+    for module, path in MODULES.items():
+        own = layer_of(module)
+        assert own == "adapters" or "adapters" not in {layer_of(it) for it in GRAPH[module]}, module
+        outside = {name.split(".")[0] for name in imports(path)}
+        assert own == "adapters" or "fsspec" not in outside, module
 
 
 def test_no_module_is_longer_than_can_be_read_in_one_go() -> None:

@@ -11,10 +11,11 @@ import errno
 import hashlib
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Optional, Union
 
 from rshell.channels.files.lines import Peer
-from rshell.channels.files.messages import FileTrouble, TransferOptions
+from rshell.channels.files.messages import FileAttributes, FileTrouble, TransferOptions
 from rshell.channels.files.places import Place, Places
 from rshell.channels.files.progress import TransferTotals
 from rshell.channels.files.records import (
@@ -34,9 +35,6 @@ from rshell.channels.files.trouble import as_trouble, from_trouble, ours
 from rshell.channels.files.writing import Writing, WrongContent, write_small
 from rshell.errors import RemoteProtocolError
 
-_MOST = 4096  # files that wait for bytes
-_SEARCHED = 8  # of them, those whose blocks were looked up
-_LARGE = 4 * 1024 * 1024
 _STARTS = 3  # times that the bytes of a file may begin
 
 
@@ -44,6 +42,7 @@ class Arrival:
     """A file whose bytes are wanted. `ended(ok)` is called at its end."""
 
     __slots__ = (
+        "attributes",
         "data",
         "ended",
         "entry",
@@ -66,6 +65,7 @@ class Arrival:
         self.place = place
         self.old = old
         self.ended = ended
+        self.attributes: Optional[FileAttributes] = None
         self.data: Optional[bytes] = None  # the whole of a small one
         self.writing: Optional[Writing] = None
         self.is_searched = False
@@ -89,6 +89,7 @@ class Arrivals:
         umask: int,
     ) -> None:
         self._peer = peer
+        self._limits = peer.limits
         self._places = places
         self._options = options
         self._totals = totals
@@ -109,7 +110,7 @@ class Arrivals:
         ended: Optional[Callable[[bool], None]] = None,
     ) -> None:
         """Ask for a file's bytes, now or when there is room. `ended` is told how it went."""
-        if len(self._files) >= _MOST:
+        if len(self._files) >= self._limits.files_wanted:
             raise RemoteProtocolError("more files were offered than may wait for their bytes")
         file = Arrival(entry, place, old, ended)
         self._files[entry.number] = file
@@ -122,7 +123,7 @@ class Arrivals:
             self._search()
 
     def _search(self) -> None:
-        while self._searches and self._searched < _SEARCHED:
+        while self._searches and self._searched < self._limits.files_searched:
             file = self._searches.popleft()
             file.is_searched = True
             self._searched += 1
@@ -150,8 +151,7 @@ class Arrivals:
             raise RemoteProtocolError(f"bytes of the entry {record.number} were not due")
         if self._current is None:
             self._current = file
-            size = file.entry.size
-            self._totals.begun(file.path, size, large=size >= _LARGE)
+            self._totals.begun(file.path, file.entry.size)
         return file
 
     def take_fresh(self, record: Record) -> None:
@@ -178,6 +178,10 @@ class Arrivals:
             file.data = bytes(data)
         else:
             self._write(file, Writing.write, data)
+
+    def take_attributes(self, record: Record, attributes: FileAttributes) -> None:
+        """Take what belongs to the file whose bytes come next."""
+        self._find(record).attributes = attributes
 
     def take_same(self, record: Record) -> None:
         """Take bytes that are here already."""
@@ -222,13 +226,16 @@ class Arrivals:
     def _finish(self, file: Arrival, size: int, digest: bytes) -> None:
         entry, fd = file.entry, self._places.fd(file.place)
         mode = final_mode(entry, file.old, self._options, self._umask)
+        dress = None
+        if file.attributes is not None:
+            dress = partial(self._dress, file, file.attributes, mode)
         if file.writing is None:
             data = file.data or b""
             if len(data) != size or size != entry.size:
                 raise WrongContent(f"{len(data)} bytes came of {entry.size}")
             if hashlib.sha256(data).digest() != digest:
                 raise WrongContent("what came is not what was sent: its hash is another one")
-            if write_small(fd, entry.name, data, mode, entry.mtime, self._options):
+            if write_small(fd, entry.name, data, mode, entry.mtime, self._options, dress):
                 return
             if data:
                 self._begin(file).write(fd, data)
@@ -236,7 +243,11 @@ class Arrivals:
         if not writing.is_begun:
             writing.write(fd, b"")
         writing.check_whole(size, digest)
-        writing.finish(fd, mode, entry.mtime, has_old=file.old is not None)
+        writing.finish(fd, mode, entry.mtime, has_old=file.old is not None, dress=dress)
+
+    def _dress(self, file: Arrival, attributes: FileAttributes, mode: int, fd: int) -> None:
+        path = file.place.path(file.entry.name)
+        self._places.attributes.apply(fd, attributes, path, mode)
 
     def take_gone(self, record: Record) -> None:
         """The sender gives a file up."""

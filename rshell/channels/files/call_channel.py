@@ -45,15 +45,29 @@ class CallChannel:
         self._queued = 0
         self._changes = Changes()
 
-    async def call(self, call: FileCall) -> CallAnswer:
+    @property
+    def channel(self) -> Channel:
+        """The channel of the last call."""
+        assert self._opening is not None
+        return self._opening.result()
+
+    async def call(self, call: FileCall, channel: Optional[Channel] = None) -> CallAnswer:
         """Do a call that is answered by no bytes. Raises FileError, and what ends the session."""
-        answer = await (await self.begin(CALL, encode_json(call.encode())))
+        answer = await (await self.begin(CALL, encode_json(call.encode()), channel))
         if isinstance(answer, bytes):
             raise RemoteProtocolError("bytes came as the answer to a call for none")
         return answer
 
-    async def begin(self, record_type: int, payload: bytes) -> asyncio.Future[Answer]:
-        """Send a call once there is room; the future gets an answer, bytes, or an error."""
+    async def begin(
+        self, record_type: int, payload: bytes, channel: Optional[Channel] = None
+    ) -> asyncio.Future[Answer]:
+        """Send a call once there is room; the future gets an answer, bytes, or an error.
+
+        One that names a file goes to the `channel` that the file was opened on: on the next one its
+        number is another file's.
+        """
+        if channel is not None and channel.is_over:
+            raise ChannelReset("closed", "the channel on which the file was open has ended")
         opening = self._opening
         if opening is None or (opening.done() and _has_failed(opening)):
             self._opening = opening = asyncio.get_running_loop().create_task(self._connect())
@@ -101,12 +115,21 @@ class CallChannel:
                         self._answer(record.number, bytes(record.payload))
                     else:
                         self._answer(record.number, CallAnswer.decode(decode_json(record)))
+            await channel.wait_closed()
         except RemoteProtocolError as wrong:
             error = wrong
             channel.reset("bad-message", str(wrong))
+            await channel.wait_closed()
         except RshellError as over:
             error = over
-        await channel.wait_closed()
+            await channel.wait_closed()
+        finally:
+            # Also where a loop that ends cancels all tasks: those who wait have files to close.
+            if not channel.is_over:
+                channel.reset("cancelled", "the client gave up")
+            self._end_all(error)
+
+    def _end_all(self, error: RshellError) -> None:
         pending, self._pending = self._pending, {}
         self._queued = 0
         self._changes.notify()

@@ -29,7 +29,6 @@ from rshell.errors import RemoteProtocolError
 from rshell.protocol.codec import Json
 
 CALLS_HEARS = (CALL, WRITE)
-_MOST_OPEN = 256
 _LISTED = 48 * 1024  # bytes of names in one answer, about
 _LISTED_NAMES = 500
 _FLAGS = {"r": os.O_RDONLY, "w": os.O_WRONLY | os.O_CREAT | os.O_TRUNC}
@@ -106,8 +105,7 @@ class Calls:
                 return
             call = FileCall.decode(decode_json(record))
             if call.op == "read":
-                data = os.pread(self._fd(call), min(call.size, PIECE), call.offset)
-                self._peer.send(BYTES, number, data)
+                self._peer.send(BYTES, number, self._read(call))
             elif call.op == "scandir":
                 self._scan(number, self._path(call))
             else:
@@ -138,7 +136,7 @@ class Calls:
         return fd
 
     def _open(self, call: FileCall) -> CallAnswer:
-        if len(self._files) >= _MOST_OPEN:
+        if len(self._files) >= self._peer.limits.files_open:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         flags = _FLAGS[call.flags[0]]
         if call.flags.endswith("+"):
@@ -157,6 +155,14 @@ class Calls:
         self._count += 1
         self._files[self._count] = fd
         return CallAnswer(file=self._count, stat=as_stat(found))
+
+    def _read(self, call: FileCall) -> bytes:
+        """Return what was asked for, less at the end only: files in /proc give a little at once."""
+        fd, size, offset = self._fd(call), min(call.size, PIECE), call.offset
+        data = os.pread(fd, size, offset)
+        while len(data) < size and (more := os.pread(fd, size - len(data), offset + len(data))):
+            data += more
+        return data
 
     def _write(self, record: Record) -> None:
         number, offset = WRITE_HEAD.unpack_from(record.payload)
@@ -179,7 +185,9 @@ class Calls:
     def _copy(self, call: FileCall) -> None:
         import shutil
 
-        shutil.copy2(self._path(call), expand(call.to, self._cwd), follow_symlinks=True)
+        source, target = self._path(call), expand(call.to, self._cwd)
+        shutil.copyfile(source, target)  # not copy2, which would go into a directory
+        shutil.copystat(source, target)
 
     def _statvfs(self, call: FileCall) -> CallAnswer:
         found = os.statvfs(self._path(call))

@@ -5,20 +5,27 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Optional
 
 from rshell.aio import accompanied
-from rshell.channels.base import ask
+from rshell.channels.base import ask, read_reply
+from rshell.channels.files.attributes import ARE_SUPPORTED, UNSUPPORTED
 from rshell.channels.files.disk import current_umask
 from rshell.channels.files.lines import Peer, converse
-from rshell.channels.files.messages import FilesRequest, TransferOptions
+from rshell.channels.files.messages import FilesReply, FilesRequest, TransferOptions
 from rshell.channels.files.progress import FileEvent, TransferTotals
 from rshell.channels.files.reading import Pin
 from rshell.channels.files.receiver import RECEIVER_HEARS, Receiver
 from rshell.channels.files.sender import SENDER_HEARS, Sender
-from rshell.errors import RemoteProtocolError, TransferFailed
+from rshell.errors import (
+    ChannelRefused,
+    ConfigurationError,
+    RemoteProtocolError,
+    TransferFailed,
+)
+from rshell.transport.channel import Channel
 from rshell.transport.live_session import LiveSession
 
 _PROGRESS_SECONDS = 0.1
@@ -75,26 +82,30 @@ async def _transfer(
 ) -> TransferTotals:
     events = _Events(on_event) if on_event is not None else None
     totals = TransferTotals(None if events is None else events.tell)
-    channel = await ask(live, "files", request)
+    if request.options.attributes and not ARE_SUPPORTED:
+        raise ConfigurationError(UNSUPPORTED)
+    channel = await ask_for_files(live, request)
+    doing = converse(channel, partial(work, totals), hears, live.session.limits)
     try:
-        doing = converse(channel, partial(work, totals), hears)
-        if progress is None:
-            await doing
-        else:
-            await accompanied(doing, report(progress, totals))
-            progress(totals)
-    except RemoteProtocolError as error:
-        channel.reset("bad-message", str(error))
-        raise
-    except BaseException:
-        channel.reset("cancelled", "the client gave up")
-        raise
+        await see_through([channel], doing, totals, progress)
     finally:
         if events is not None:
             events.hand_out()
-    channel.close()
     raise_failures(totals)
     return totals
+
+
+async def ask_for_files(live: LiveSession, request: FilesRequest) -> Channel:
+    """Open a channel for a transfer. Raises as `ask`, also where options are not understood."""
+    channel = await ask(live, "files", request)
+    if request.options.attributes and not read_reply(channel, FilesReply).attributes:
+        channel.reset("cancelled", "the server keeps no attributes")
+        raise ChannelRefused(
+            "failed",
+            "the server is older, and can't send or keep owners and attributes. Update rshell "
+            "there, or leave out -X",
+        )
+    return channel
 
 
 class _Events:
@@ -120,8 +131,39 @@ class _Events:
             self._on_event(self._waiting.popleft())
 
 
-async def report(progress: Progress, totals: TransferTotals) -> None:
-    """Call `progress` ten times a second, for ever."""
+async def see_through(
+    channels: Sequence[Channel],
+    doing: Awaitable[object],
+    totals: TransferTotals,
+    progress: Optional[Progress],
+) -> None:
+    """Wait until a transfer is done, and close its channels; reset them where it fails."""
+    try:
+        await accompany(doing, totals, progress)
+    except BaseException as error:
+        is_theirs = isinstance(error, RemoteProtocolError)
+        for channel in channels:
+            if is_theirs:
+                channel.reset("bad-message", str(error))
+            else:
+                channel.reset("cancelled", "the client gave up")
+        raise
+    for channel in channels:
+        channel.close()
+
+
+async def accompany(
+    doing: Awaitable[object], totals: TransferTotals, progress: Optional[Progress]
+) -> None:
+    """Wait for a transfer; call `progress` ten times a second meanwhile, and at the end."""
+    if progress is None:
+        await doing
+    else:
+        await accompanied(doing, _report(progress, totals))
+        progress(totals)
+
+
+async def _report(progress: Progress, totals: TransferTotals) -> None:
     while True:
         progress(totals)
         await asyncio.sleep(_PROGRESS_SECONDS)

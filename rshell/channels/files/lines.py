@@ -5,6 +5,9 @@ writing, is plain code in a thread of its own, which takes blocks from a `Line` 
 another one; `converse` moves them from and to the channel. Whoever is ahead waits: the thread in
 `put`, the channel because what has not been taken is not credited.
 
+Hazard: a sender that waits for room hears nothing. If the receiver waited as well, nobody would
+move again; so what it answers has room as good as without end (`keep_answers`).
+
 Hazard: a thread can't be cancelled. `stop` makes every later `put`, `take` and `look` raise
 Stopped, and long work looks now and then. `converse` waits for the thread before it returns, so
 that no file is written to afterwards, but not for ever: a dead network drive may hold it.
@@ -32,6 +35,7 @@ from rshell.channels.files.records import (
 from rshell.errors import FileError, RemoteProtocolError, RshellError
 from rshell.protocol.codec import Json, encode_json
 from rshell.transport.channel import Channel
+from rshell.values import Bounds
 
 _log = logging.getLogger("rshell")
 
@@ -41,6 +45,7 @@ _BATCH = 64 * 1024  # small records leave together
 _SOON = 4 * 1024  # and sooner, when something has come that may be what they wait for
 _WAITING = 1024 * 1024  # bytes in a line
 _LAST_SECONDS = 5.0
+_USUAL = Bounds()
 
 
 class Stopped(Exception):
@@ -66,6 +71,10 @@ class Line:
     def is_full(self) -> bool:
         """Whether more should wait."""
         return self.size >= self._room
+
+    def widen(self, room: int) -> None:
+        """Have it take so many bytes before anybody waits."""
+        self._room = room
 
     def look(self) -> None:
         """Raise Stopped where nobody waits for the work any more."""
@@ -114,11 +123,15 @@ class Line:
 class Peer:
     """The other end, as the thread sees it: records out, records in.
 
-    Small records wait until there are many, or until `flush`. Everything here may wait, and
-    raises Stopped, and RemoteProtocolError for what the other end has no right to send.
+    `limits` are those of the session. Small records wait until there are many, or until `flush`.
+    Everything here may wait, and raises Stopped, and RemoteProtocolError for what the other end has
+    no right to send.
     """
 
-    def __init__(self, incoming: Line, outgoing: Line, *allowed: int) -> None:
+    def __init__(
+        self, incoming: Line, outgoing: Line, *allowed: int, limits: Bounds = _USUAL
+    ) -> None:
+        self.limits = limits
         self._incoming = incoming
         self._outgoing = outgoing
         self._decoder = RecordDecoder(*allowed)
@@ -128,6 +141,10 @@ class Peer:
     def look(self) -> None:
         """Raise Stopped where nobody waits for this work any more."""
         self._outgoing.look()
+
+    def keep_answers(self) -> None:
+        """Go on where the other end takes no answers: it may be waiting for us to take records."""
+        self._outgoing.widen(self.limits.files_answers)
 
     def send(self, record_type: int, number: int, payload: Payload = b"") -> None:
         """Send a record, later."""
@@ -185,7 +202,7 @@ class Peer:
 
 
 async def converse(
-    channel: Channel, work: Callable[[Peer], Result], allowed: tuple[int, ...]
+    channel: Channel, work: Callable[[Peer], Result], allowed: tuple[int, ...], limits: Bounds
 ) -> Result:
     """Do `work(peer)` in a thread, with the peer at the other end of an open channel.
 
@@ -205,7 +222,7 @@ async def converse(
         return woke
 
     incoming, outgoing = Line(wake("incoming")), Line(wake("outgoing"))
-    done = in_thread(lambda: work(Peer(incoming, outgoing, *allowed)), "files")
+    done = in_thread(lambda: work(Peer(incoming, outgoing, *allowed, limits=limits)), "files")
     future = asyncio.wrap_future(done)
 
     async def finish() -> Union[Result, FileError]:

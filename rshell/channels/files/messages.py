@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import binascii
 from collections.abc import Mapping
 from typing import Any
 
-from rshell.errors import LocalProtocolError
+from rshell.errors import LocalProtocolError, RemoteProtocolError
 from rshell.protocol import fields
 from rshell.protocol.codec import Message
 
-VERBS = ("put", "get", "call")
+MOST_ATTRIBUTES = 1024  # of one file; and names of users, and of groups
+LARGEST_ATTRIBUTE = 64 * 1024  # bytes; more than Linux allows are none
+VERBS = ("put", "get", "copy", "call")
 
 
 class TransferOptions(Message, label="the options"):
@@ -19,7 +22,8 @@ class TransferOptions(Message, label="the options"):
     modes as they are, `setuid` those bits, too. `checksum` compares what size and time call
     equal; `update` leaves newer files alone, `no_clobber` all that exist; `backup` keeps what is
     replaced as NAME~; `delete` removes what was not sent. `dry_run` changes nothing. `inplace`
-    writes into the old file itself; `fsync` waits for the disk.
+    writes into the old file itself; `fsync` waits for the disk. `attributes` keeps modes, owners,
+    extended attributes and ACLs; `numeric_ids` knows users and groups by number, not by name.
     """
 
     recursive: bool = fields.boolean(default=False)
@@ -34,6 +38,8 @@ class TransferOptions(Message, label="the options"):
     dry_run: bool = fields.boolean(default=False)
     inplace: bool = fields.boolean(default=False)
     fsync: bool = fields.boolean(default=False)
+    attributes: bool = fields.boolean(default=False)
+    numeric_ids: bool = fields.boolean(default=False)
 
     def check(self) -> None:
         """Raise LocalProtocolError for options that exclude each other."""
@@ -43,10 +49,15 @@ class TransferOptions(Message, label="the options"):
             raise LocalProtocolError("'inplace' replaces no file, so 'backup' keeps none")
         if self.inplace and self.no_clobber:
             raise LocalProtocolError("'inplace' writes into files that 'no_clobber' leaves alone")
+        if self.numeric_ids and not self.attributes:
+            raise LocalProtocolError("'numeric_ids' is about owners, so it needs 'attributes'")
 
 
 class FilesRequest(Message, label="the request"):
-    """What is asked: to take files into the one of `paths`, to send those, or to do calls."""
+    """What is asked: to take files into the one of `paths`, to send those, or to do calls.
+
+    To copy is to send all but the last one of them there.
+    """
 
     verb: str = fields.choice(*VERBS)
     paths: tuple[str, ...] = fields.texts(4096, default=())
@@ -54,11 +65,50 @@ class FilesRequest(Message, label="the request"):
 
     def check(self) -> None:
         """Raise LocalProtocolError for paths that don't fit the verb, or can't be any."""
-        wanted = {"put": len(self.paths) == 1, "get": bool(self.paths), "call": not self.paths}
-        if not wanted[self.verb]:
-            raise LocalProtocolError(f"{len(self.paths)} paths do not fit {self.verb!r}")
+        count = len(self.paths)
+        if not {"put": count == 1, "get": count, "copy": count > 1, "call": not count}[self.verb]:
+            raise LocalProtocolError(f"{count} paths do not fit {self.verb!r}")
         if any(not path or "\0" in path for path in self.paths):
             raise LocalProtocolError("a path is empty, or holds a NUL character")
+
+
+class FilesReply(Message, label="the reply"):
+    """What the server has understood: `attributes`, which earlier ones don't know."""
+
+    attributes: bool = fields.boolean(default=False)
+
+
+class FileAttributes(Message, label="the attributes"):
+    """Who owns a file, and what is attached to it.
+
+    `users` and `groups` name those whose numbers stand in here, by number; `attributes` holds the
+    value of each extended attribute in base64. `values` are these as bytes.
+    """
+
+    uid: int = fields.integer(0, 2**32 - 2)
+    gid: int = fields.integer(0, 2**32 - 2)
+    users: Mapping[str, str] = fields.text_map(default={})
+    groups: Mapping[str, str] = fields.text_map(default={})
+    attributes: Mapping[str, str] = fields.text_map(default={})
+
+    def check(self) -> None:
+        """Raise LocalProtocolError for more than a file may have."""
+        if max(len(self.users), len(self.groups), len(self.attributes)) > MOST_ATTRIBUTES:
+            raise LocalProtocolError(f"a file has more than {MOST_ATTRIBUTES} attributes")
+        for name, value in self.attributes.items():
+            if (
+                not 0 < len(name) <= 255
+                or "\0" in name
+                or len(value) > 4 * LARGEST_ATTRIBUTE // 3 + 4
+            ):
+                raise LocalProtocolError(f"a file has the attribute {name[:80]!r}: it can't be one")
+
+    def values(self) -> dict[str, bytes]:
+        """Return the extended attributes. Raises RemoteProtocolError for what is no base64."""
+        try:
+            return {name: binascii.a2b_base64(text) for name, text in self.attributes.items()}
+        except ValueError as error:
+            raise RemoteProtocolError("an attribute is not base64") from error
 
 
 class FileTrouble(Message, label="the failure"):
@@ -75,8 +125,9 @@ class FileTrouble(Message, label="the failure"):
 class FileNote(Message, label="the note"):
     """What befell a file outside the order of records.
 
-    `what` is "failed" for a source that can't be read, "special" for what is no file, directory
-    or link and is not sent, and "deleted" for what the receiver removed.
+    `what` is "failed" for a source that can't be read, or what arrived without all that belongs
+    to it; "special" for what is no file, directory or link and is not sent, and "deleted" for what
+    the receiver removed.
     """
 
     what: str = fields.choice("failed", "special", "deleted")

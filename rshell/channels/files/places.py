@@ -13,9 +13,10 @@ import errno
 import os
 from typing import Optional
 
+from rshell.channels.files.attributes import AttributesReceiver, path_of_open
 from rshell.channels.files.disk import facts, facts_of, remove
 from rshell.channels.files.lines import Peer
-from rshell.channels.files.messages import FileNote, TransferOptions
+from rshell.channels.files.messages import FileAttributes, FileNote, TransferOptions
 from rshell.channels.files.progress import TransferTotals
 from rshell.channels.files.records import Entry
 from rshell.channels.files.rules import Facts, final_mode, goes_inside, partial_name
@@ -23,18 +24,28 @@ from rshell.channels.files.tree import Directories, Directory, open_directory
 from rshell.channels.files.trouble import as_note, ours
 from rshell.errors import NotADirectory, RemoteProtocolError
 
-_DEEPEST = 2048  # directories within each other
-
 
 class Place(Directory):
     """A directory that entries go into.
 
     `old` is what it was before. `pending` counts what is not done in it, the sender's leaving
     included. `missing` is "failed" or "dry" for one that is not there: it could not be made, or
-    nothing is. `names` are kept for `delete`.
+    nothing is. `names` are kept for `delete`, `attributes` until it is done; they came as
+    `attributes_size` bytes.
     """
 
-    __slots__ = ("depth", "entry", "missing", "names", "old", "parent_place", "pending", "whole")
+    __slots__ = (
+        "attributes",
+        "attributes_size",
+        "depth",
+        "entry",
+        "missing",
+        "names",
+        "old",
+        "parent_place",
+        "pending",
+        "whole",
+    )
 
     def __init__(
         self,
@@ -51,6 +62,8 @@ class Place(Directory):
         self.missing = missing
         self.pending = 1
         self.names: set[bytes] = set()
+        self.attributes: Optional[FileAttributes] = None
+        self.attributes_size = 0
         self.whole = True
         self.depth: int = 0 if parent is None else parent.depth + 1
 
@@ -73,6 +86,7 @@ class Places:
     ) -> None:
         self.top = Place(None, b"")
         self._peer = peer
+        self._limits = peer.limits
         self._target = target
         self._path = os.fsencode(os.path.join(cwd, target))
         self._options = options
@@ -81,6 +95,8 @@ class Places:
         self._tree: Optional[Directories] = None
         self._own_name = b""  # of the one file that is sent, if it is to have another one
         self._places: dict[int, Place] = {}
+        self.attributes = AttributesReceiver(peer, options, totals)
+        self._attributes_size = 0
 
     def open_top(self, entry: Entry) -> Entry:
         """Open the target at the first entry; return the entry with the name it has there.
@@ -112,9 +128,9 @@ class Places:
                 return
             os.mkdir(self._path)
             fd = open_directory(self._path)
-            self._tree = Directories(self.top, fd)
+            self._tree = Directories(self.top, fd, self._limits.files_directories)
             return
-        self._tree = Directories(self.top, fd)
+        self._tree = Directories(self.top, fd, self._limits.files_directories)
         self.top.old = facts(os.fstat(fd))
 
     def fd(self, place: Place) -> int:
@@ -156,7 +172,7 @@ class Places:
         place.pending += 1
         if place.missing == "failed":
             return False
-        if below.depth > _DEEPEST:
+        if below.depth > self._limits.files_depth:
             raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
         below.old = self.old(entry, place)
         if below.old is not None and below.old.type != b"d":
@@ -166,6 +182,27 @@ class Places:
             os.mkdir(entry.name, mode, dir_fd=self.fd(place))
         below.missing = "dry" if below.old is None and self._options.dry_run else ""
         return below.old is None
+
+    def dress(self, index: int, attributes: FileAttributes, size: int) -> bool:
+        """Keep the attributes of a directory, `size` bytes of JSON, until it is done.
+
+        Returns whether this is the number of one.
+        """
+        place = self._places.get(index)
+        if place is None:
+            return False
+        self._forget_attributes(place)
+        if self._attributes_size + size > self._limits.files_attributes:
+            error = OSError(errno.ENOMEM, "it is there without owner and attributes: too many wait")
+            self.attributes.complain(place.path(), error)
+            return True
+        place.attributes, place.attributes_size = attributes, size
+        self._attributes_size += size
+        return True
+
+    def _forget_attributes(self, place: Place) -> None:
+        self._attributes_size -= place.attributes_size
+        place.attributes, place.attributes_size = None, 0
 
     def leave(self, index: int, *, whole: bool) -> None:
         """The sender has left a directory; `whole` says that it could read all of it."""
@@ -196,14 +233,17 @@ class Places:
             self._finish(self.top)
 
     def _finish(self, place: Place) -> None:
-        entry = place.entry
+        entry, attributes = place.entry, place.attributes
+        self._forget_attributes(place)
         if entry is None or place.missing or self._options.dry_run:
             return
         try:
             fd = self.fd(place)
             mode = final_mode(entry, place.old, self._options, self._umask)
+            if attributes is not None:
+                self.attributes.apply(path_of_open(fd), attributes, place.path(), mode)
             before = place.old.mode if place.old is not None else (mode | 0o700) & ~self._umask
-            if before & 0o7777 != mode:
+            if before & 0o7777 != mode and attributes is None:
                 os.fchmod(fd, mode)
             os.utime(fd, ns=(entry.mtime, entry.mtime))
         except OSError as error:

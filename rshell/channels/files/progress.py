@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Optional
 
-from rshell.errors import FileError
+from rshell.channels.files.messages import FileNote, FileTrouble
+from rshell.channels.files.records import REASON, SKIP, SKIP_REASONS, Record, decode_json, unpack
+from rshell.channels.files.trouble import from_trouble
+from rshell.errors import FileError, RemoteProtocolError
 from rshell.values import frozen
 
+LARGE = 4 * 1024 * 1024  # bytes; such a file is worth a line of its own
 _KEPT = 1000  # failures; the others are counted
 
 
@@ -52,10 +56,10 @@ class TransferTotals:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.failures += other.failures
 
-    def begun(self, path: Callable[[], str], size: int, *, large: bool) -> None:
-        """A file's bytes begin to travel; `large` ones are worth a line of their own."""
+    def begun(self, path: Callable[[], str], size: int) -> None:
+        """A file's bytes begin to travel."""
         self.at, self.size = 0, size
-        if large:
+        if size >= LARGE:
             self.path = path()
             self._say(FileEvent("begun", self.path, size))
 
@@ -98,3 +102,31 @@ class TransferTotals:
     def _say(self, event: FileEvent) -> None:
         if self._tell is not None:
             self._tell(event)
+
+
+def count_note(totals: TransferTotals, record: Record) -> None:
+    """Count what a NOTE tells of. Raises RemoteProtocolError."""
+    note = FileNote.decode(decode_json(record))
+    if note.what == "failed":
+        totals.fail(from_trouble(note))
+    else:
+        totals.note(note.what, note.path)
+
+
+def count_answer(
+    totals: TransferTotals, record: Record, path: Callable[[], str], kind: bytes, size: int
+) -> None:
+    """Count a SKIP or RESULT for an entry of this `kind` and size. Raises RemoteProtocolError."""
+    if record.type == SKIP:
+        (reason,) = unpack(REASON, record)
+        if reason >= len(SKIP_REASONS):
+            raise RemoteProtocolError(f"a SKIP with the reason {reason}")
+        why = SKIP_REASONS[reason]
+        if why == "would-send" or (why != "lost-parent" and kind != b"d"):
+            totals.skip(path, size, why)
+    elif record.payload:
+        totals.fail(from_trouble(FileTrouble.decode(decode_json(record)), path()))
+    elif kind == b"f":
+        totals.sent(path, size)
+    else:
+        totals.done(path)

@@ -12,14 +12,17 @@ import errno
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Optional
 
 from rshell.channels.files.arrivals import Arrivals
+from rshell.channels.files.attributes import open_plain, path_of
 from rshell.channels.files.disk import is_same_link, make_hard_link, make_link, set_link_time
 from rshell.channels.files.lines import Peer
-from rshell.channels.files.messages import FileNote, TransferOptions
+from rshell.channels.files.messages import FileAttributes, TransferOptions
 from rshell.channels.files.places import Place, Places
-from rshell.channels.files.progress import TransferTotals
+from rshell.channels.files.progress import TransferTotals, count_note
 from rshell.channels.files.records import (
+    ATTRIBUTES,
     DONE,
     END,
     ENTRY,
@@ -41,11 +44,11 @@ from rshell.channels.files.records import (
     decode_json,
 )
 from rshell.channels.files.rules import check_name, final_mode, judge
-from rshell.channels.files.trouble import as_trouble, from_trouble, ours
+from rshell.channels.files.trouble import as_trouble, ours
 from rshell.errors import FileError, RemoteProtocolError
 from rshell.terminal.output import printable
 
-RECEIVER_HEARS = (ENTRY, FRESH, PART, SAME, HOLE, END, GONE, LEAVE, LAST, NOTE)
+RECEIVER_HEARS = (ENTRY, FRESH, PART, SAME, HOLE, END, GONE, LEAVE, LAST, ATTRIBUTES, NOTE)
 
 
 class Receiver:
@@ -68,6 +71,7 @@ class Receiver:
         self.totals = totals
         self._peer = peer
         self._agreed = agreed
+        peer.keep_answers()
         self._options = options
         self._umask = umask
         self._places = Places(peer, target, cwd, options, totals, umask)
@@ -76,6 +80,9 @@ class Receiver:
         self._waiting: dict[int, list[tuple[Entry, Place]]] = {}  # links of files on their way
         self._count = 0
         self._is_last = False
+        self._next: Optional[FileAttributes] = None  # those of the next entry
+        self._said = b""  # the last ATTRIBUTES, and what it told
+        self._told = FileAttributes(0, 0)
         arrivals = self._arrivals
         self._takers: dict[int, Callable[[Record], None]] = {
             ENTRY: self._take_entry,
@@ -87,7 +94,8 @@ class Receiver:
             GONE: arrivals.take_gone,
             LEAVE: self._take_leave,
             LAST: self._take_last,
-            NOTE: self._take_note,
+            ATTRIBUTES: self._take_attributes,
+            NOTE: partial(count_note, totals),
         }
 
     def run(self) -> None:
@@ -111,6 +119,7 @@ class Receiver:
 
     def _take_entry(self, record: Record) -> None:
         entry = decode_entry(record.number, record.payload)
+        attributes, self._next = self._next, None
         self._count += 1
         if entry.number != self._count:
             raise RemoteProtocolError(f"the entry {entry.number} came as number {self._count}")
@@ -134,13 +143,15 @@ class Receiver:
             elif place.missing == "failed":
                 self._skip(entry, "lost-parent")
             elif entry.type == b"f":
-                self._offered_file(entry, place)
+                self._offered_file(entry, place, attributes)
             else:
-                self._offered_link(entry, place)
+                self._offered_link(entry, place, attributes)
         except OSError as error:
             self._fail(entry, place, error)
 
-    def _offered_file(self, entry: Entry, place: Place) -> None:
+    def _offered_file(
+        self, entry: Entry, place: Place, attributes: Optional[FileAttributes] = None
+    ) -> None:
         old = self._places.old(entry, place)
         if old is not None and old.type == b"d":
             raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
@@ -168,8 +179,8 @@ class Receiver:
             return
         if verdict == "same" and old is not None and not self._options.dry_run:
             mode = final_mode(entry, old, self._options, self._umask)
-            if mode != old.mode:
-                os.chmod(entry.name, mode, dir_fd=self._places.fd(place))
+            if mode != old.mode or attributes is not None:
+                self._dress(entry, place, mode, attributes)
         elif inode:
             self._inodes.pop(inode, None)  # what is there is another file
         self._skip(entry, verdict)
@@ -188,7 +199,19 @@ class Receiver:
         else:
             self._skip(entry, "same")
 
-    def _offered_link(self, entry: Entry, place: Place) -> None:
+    def _dress(
+        self, entry: Entry, place: Place, mode: int, attributes: Optional[FileAttributes]
+    ) -> None:
+        """Give a file that stays its mode, and its owner and attributes."""
+        with open_plain(self._places.fd(place), entry.name) as where:
+            if attributes is None:
+                os.chmod(where, mode)
+            else:
+                self._places.attributes.apply(where, attributes, place.path(entry.name), mode)
+
+    def _offered_link(
+        self, entry: Entry, place: Place, attributes: Optional[FileAttributes]
+    ) -> None:
         target = entry.more.get("target")
         if not isinstance(target, str) or not target or "\0" in target:
             raise RemoteProtocolError("a symbolic link has no target")
@@ -207,6 +230,11 @@ class Receiver:
             verdict = "would-send"
         if verdict == "want":
             make_link(self._places.fd(place), entry, raw, old, backup=self._options.backup)
+        if attributes is not None and verdict in ("want", "same") and not self._options.dry_run:
+            path = path_of(self._places.fd(place), entry.name)
+            shown = place.path(entry.name)
+            self._places.attributes.apply(path, attributes, shown, follow=False)
+        if verdict == "want":
             self._peer.send(RESULT, entry.number)
             self.totals.done(partial(place.shown, entry.name))
             return
@@ -257,9 +285,14 @@ class Receiver:
         self._peer.flush()
         self._is_last = True
 
-    def _take_note(self, record: Record) -> None:
-        note = FileNote.decode(decode_json(record))
-        if note.what == "failed":
-            self.totals.fail(from_trouble(note))
-        else:
-            self.totals.note(note.what, note.path)
+    def _take_attributes(self, record: Record) -> None:
+        if not self._options.attributes:
+            raise RemoteProtocolError("the other end sends attributes that nobody asked for")
+        if record.payload != self._said:  # most are as those before them
+            self._said = bytes(record.payload)
+            self._told = FileAttributes.decode(decode_json(record))
+        attributes = self._told
+        if record.number == self._count + 1:
+            self._next = attributes
+        elif not self._places.dress(record.number, attributes, len(record.payload)):
+            self._arrivals.take_attributes(record, attributes)

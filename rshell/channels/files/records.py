@@ -20,6 +20,7 @@ from rshell.protocol.codec import Json, encode_json, parse_object
 PIECE = 240 * 1024  # bytes of a file in one record, which then fits into one frame
 HASH_BYTES = 16  # of a block's SHA-256
 MOST_BLOCKS = 64 * 1024  # of one file
+ATTRIBUTES_LIMIT = 1024 * 1024  # bytes of JSON about one file
 _JSON_LIMIT = 256 * 1024
 _NAME_LIMIT = 4096  # bytes of one part of a path, a link's target included: see `more`
 
@@ -64,6 +65,7 @@ _ALL = (
     Kind(7, "GONE", "sender", "index", "JSON", 2, _JSON_LIMIT),
     Kind(8, "LEAVE", "sender", "index", "whole u8", 1, 1),
     Kind(9, "LAST", "sender", "entries", "nothing", 0, 0),
+    Kind(10, "ATTRIBUTES", "sender", "index", "JSON", 2, ATTRIBUTES_LIMIT),
     Kind(17, "WANT", "receiver", "index", "nothing, or block u32 and a hash for each block",
          0, 4 + HASH_BYTES * MOST_BLOCKS),
     Kind(18, "SKIP", "receiver", "index", "reason u8", 1, 1),
@@ -77,7 +79,7 @@ _ALL = (
 )  # fmt: skip
 KINDS = {kind.type: kind for kind in _ALL}
 (
-    ENTRY, FRESH, PART, SAME, HOLE, END, GONE, LEAVE, LAST,
+    ENTRY, FRESH, PART, SAME, HOLE, END, GONE, LEAVE, LAST, ATTRIBUTES,
     WANT, SKIP, RESULT, DONE, NOTE, CALL, WRITE, ANSWER, BYTES,
 ) = (kind.type for kind in _ALL)  # fmt: skip
 

@@ -1,20 +1,27 @@
 """From one server to another: the client passes the records on, and listens.
 
-The two ends talk as they would with a client, and nothing touches this machine's disk. What is
-heard on the way makes the totals.
+The two ends talk as they would with a client, and nothing touches this machine's disk. Where both
+are one server, it has them talk to each other (`joined.py`), and tells us. What is heard makes the
+totals.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Optional
 
-from rshell.aio import accompanied, all_of
-from rshell.channels.base import ask
-from rshell.channels.files.client import OnEvent, Progress, raise_failures, report
-from rshell.channels.files.messages import FileNote, FilesRequest, FileTrouble, TransferOptions
-from rshell.channels.files.progress import TransferTotals
+from rshell.aio import all_of
+from rshell.channels.files.client import (
+    OnEvent,
+    Progress,
+    ask_for_files,
+    raise_failures,
+    see_through,
+)
+from rshell.channels.files.joined import JOINED_TOLD
+from rshell.channels.files.messages import FilesRequest, FileTrouble, TransferOptions
+from rshell.channels.files.progress import TransferTotals, count_answer, count_note
 from rshell.channels.files.receiver import RECEIVER_HEARS
 from rshell.channels.files.records import (
     DONE,
@@ -25,11 +32,9 @@ from rshell.channels.files.records import (
     LENGTH,
     NOTE,
     PART,
-    REASON,
     RESULT,
     SAME,
     SKIP,
-    SKIP_REASONS,
     Record,
     RecordDecoder,
     decode_entry,
@@ -38,12 +43,9 @@ from rshell.channels.files.records import (
 )
 from rshell.channels.files.sender import SENDER_HEARS
 from rshell.channels.files.trouble import from_trouble
-from rshell.errors import FileError, RemoteProtocolError
+from rshell.errors import ChannelRefused, FileError, RemoteProtocolError
 from rshell.transport.channel import Channel
 from rshell.transport.live_session import LiveSession
-
-_LARGE = 4 * 1024 * 1024
-_MOST = 100_000  # entries that are heard of and have no answer
 
 
 class _Heard(NamedTuple):
@@ -61,46 +63,60 @@ async def relay_files(
     progress: Optional[Progress] = None,
     on_event: Optional[OnEvent] = None,
 ) -> TransferTotals:
-    """Have one server send `paths` to another one's `path`. Raises as `Client.put` does."""
+    """Have one server send `paths` to another one's `path`, or within itself where both are one.
+
+    Raises as `Client.put` does.
+    """
     totals = TransferTotals(on_event)
-    ear = _Ear(totals)
-    sender = await ask(source, "files", FilesRequest("get", tuple(paths), options))
-    try:
-        receiver = await ask(target, "files", FilesRequest("put", (path,), options))
-    except BaseException:
-        sender.reset("cancelled", "the other server takes nothing")
-        raise
-    try:
+    ear = _Ear(totals, source.session.limits.files_relayed)
+    channels = await _open(source, target, paths, path, options)
+    if len(channels) == 1:
+        doing = all_of(_pass_on(channels[0], None, JOINED_TOLD, ear))
+    else:
         doing = all_of(
-            _pass_on(sender, receiver, RECEIVER_HEARS, ear, ear.hear_sender),
-            _pass_on(receiver, sender, SENDER_HEARS, ear, ear.hear_receiver),
+            _pass_on(channels[0], channels[1], RECEIVER_HEARS, ear),
+            _pass_on(channels[1], channels[0], SENDER_HEARS, ear),
         )
-        await (doing if progress is None else accompanied(doing, report(progress, totals)))
-    except BaseException:
-        for channel in (sender, receiver):
-            channel.reset("cancelled", "the transfer was given up")
-        raise
-    for channel in (sender, receiver):
-        channel.close()
-    if progress is not None:
-        progress(totals)
+    await see_through(channels, doing, totals, progress)
     if ear.error is not None:
         raise ear.error
     raise_failures(totals)
     return totals
 
 
+async def _open(
+    source: LiveSession,
+    target: LiveSession,
+    paths: Sequence[str],
+    path: str,
+    options: TransferOptions,
+) -> list[Channel]:
+    """Return the channel of a copy within one server, or those of a sender and a receiver."""
+    if source is target:
+        try:
+            return [await ask_for_files(source, FilesRequest("copy", (*paths, path), options))]
+        except ChannelRefused as error:
+            if error.code != "bad-request":
+                raise
+            # An older server knows no such copy: it sends to us, and gets it back.
+    sender = await ask_for_files(source, FilesRequest("get", tuple(paths), options))
+    try:
+        return [sender, await ask_for_files(target, FilesRequest("put", (path,), options))]
+    except BaseException:
+        sender.reset("cancelled", "the other server takes nothing")
+        raise
+
+
 async def _pass_on(
-    here: Channel,
-    there: Channel,
-    hears: tuple[int, ...],
-    ear: _Ear,
-    hear: Callable[[Record], None],
+    here: Channel, there: Optional[Channel], hears: tuple[int, ...], ear: _Ear
 ) -> None:
+    """Hear what one end says, and pass it on to the other one, if that is not where it is."""
     decoder = RecordDecoder(*hears)
     async for block in here.stream(0):
         for record in decoder.feed(block):
-            hear(record)
+            ear.hear(record)
+        if there is None:
+            continue
         if there.is_over:  # it is done, and was the last to speak
             return
         await there.write(block)
@@ -111,7 +127,8 @@ async def _pass_on(
 class _Ear:
     """Hears both ends, and counts what is done."""
 
-    def __init__(self, totals: TransferTotals) -> None:
+    def __init__(self, totals: TransferTotals, most: int) -> None:
+        self._most = most  # entries that are heard of and have no answer
         self.is_done = False
         self.error: Optional[FileError] = None
         self._totals = totals
@@ -119,8 +136,8 @@ class _Ear:
         self._directories: dict[int, str] = {0: ""}
         self._current = 0
 
-    def hear_sender(self, record: Record) -> None:
-        """Hear what goes to the receiver."""
+    def hear(self, record: Record) -> None:
+        """Hear what one of the ends says."""
         number, totals = record.number, self._totals
         if record.type == ENTRY:
             entry = decode_entry(number, record.payload)
@@ -129,7 +146,7 @@ class _Ear:
             self._open[number] = _Heard(path, entry.type, entry.size)
             if entry.type == b"d":
                 self._directories[number] = path
-            if len(self._open) + len(self._directories) > _MOST:
+            if len(self._open) + len(self._directories) > self._most:
                 raise RemoteProtocolError("more is offered than may wait")
         elif record.type == LEAVE:
             self._directories.pop(number, None)
@@ -141,7 +158,7 @@ class _Ear:
                 (length,) = unpack(LENGTH, record)
             if number != self._current and number in self._open:
                 self._current, heard = number, self._open[number]
-                totals.begun(lambda: heard.path, heard.size, large=heard.size >= _LARGE)
+                totals.begun(lambda: heard.path, heard.size)
             totals.at += length
         elif record.type == GONE:
             heard_of = self._open.pop(number, None)
@@ -149,36 +166,13 @@ class _Ear:
                 trouble = FileTrouble.decode(decode_json(record))
                 totals.fail(from_trouble(trouble, heard_of.path))
         elif record.type == NOTE:
-            self._hear_note(record)
-
-    def hear_receiver(self, record: Record) -> None:
-        """Hear what goes to the sender."""
-        totals = self._totals
-        if record.type == NOTE:
-            self._hear_note(record)
+            count_note(totals, record)
         elif record.type == DONE:
             self.is_done = True
             if record.payload:
                 self.error = from_trouble(FileTrouble.decode(decode_json(record)))
         elif record.type in (SKIP, RESULT):
-            heard = self._open.pop(record.number, None)
-            if heard is None:
-                return
-            if record.type == SKIP:
-                (reason,) = unpack(REASON, record)
-                why = SKIP_REASONS[reason] if reason < len(SKIP_REASONS) else "same"
-                if why == "would-send" or (why != "lost-parent" and heard.type != b"d"):
-                    totals.skip(lambda: heard.path, heard.size, why)
-            elif record.payload:
-                totals.fail(from_trouble(FileTrouble.decode(decode_json(record)), heard.path))
-            elif heard.type == b"f":
-                totals.sent(lambda: heard.path, heard.size)
-            else:
-                totals.done(lambda: heard.path)
-
-    def _hear_note(self, record: Record) -> None:
-        note = FileNote.decode(decode_json(record))
-        if note.what == "failed":
-            self._totals.fail(from_trouble(note))
-        else:
-            self._totals.note(note.what, note.path)
+            answered = self._open.pop(number, None)
+            if answered is not None:
+                path, kind, size = answered
+                count_answer(totals, record, lambda: path, kind, size)

@@ -10,7 +10,7 @@ from rshell.aio import Opening
 from rshell.channels.files.call_channel import CallChannel, stat_of
 from rshell.channels.files.messages import OPEN_MODES, CallAnswer, DiskSpace, FileCall, FileStat
 from rshell.channels.files.remote_file import RemoteFile
-from rshell.errors import RemoteProtocolError
+from rshell.errors import FileError, RemoteProtocolError
 from rshell.transport.live_session import LiveSession
 
 PathLike = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
@@ -102,7 +102,7 @@ class RemoteFiles:
             if not above:
                 raise
             await self.makedirs(above)
-            await self.mkdir(path, mode)
+            await self.makedirs(path, mode)  # somebody else may make it at the same time
         except FileExistsError:
             if not (await self.stat(path)).is_directory:
                 raise
@@ -155,4 +155,8 @@ class RemoteFiles:
         return space
 
     async def _call(self, op: str, path: PathLike = "", **more: Any) -> CallAnswer:
-        return await self._calls.call(FileCall(op, os.fsdecode(path), **more))
+        try:
+            return await self._calls.call(FileCall(op, os.fsdecode(path), **more))
+        except FileError as error:
+            error.filename, error.filename2 = path, more.get("to")
+            raise

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from typing import Any, TypeVar
 
 from rshell.channels.files.call_channel import Answer, CallChannel
 from rshell.channels.files.messages import FileCall, FileStat
 from rshell.channels.files.records import CALL, PIECE, WRITE, WRITE_HEAD
-from rshell.errors import RemoteProtocolError
+from rshell.errors import FileError, RemoteProtocolError
 from rshell.protocol.codec import encode_json
 
+_T = TypeVar("_T")
 _AHEAD = 8  # pieces on their way
 
 
@@ -35,6 +36,7 @@ class RemoteFile:
         self.path = path
         self.size = stat.size
         self._calls = calls
+        self._channel = calls.channel
         self._number = number
         self._at = stat.size if appends else 0
         self._writes: deque[asyncio.Future[Answer]] = deque()
@@ -62,7 +64,7 @@ class RemoteFile:
             self._at += len(part)
         return b"".join(parts)
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
         async for part in self._read_range(self._at, 2**62):
             self._at += len(part)
             yield part
@@ -82,7 +84,7 @@ class RemoteFile:
                 if not waiting:
                     return
                 size, future = waiting.popleft()
-                data = await future
+                data = await self._of_this(future)
                 if not isinstance(data, bytes) or len(data) > size:
                     raise RemoteProtocolError("a read was answered with something else")
                 if data:
@@ -95,7 +97,7 @@ class RemoteFile:
 
     async def _begin_read(self, offset: int, size: int) -> asyncio.Future[Answer]:
         call = FileCall("read", file=self._number, offset=offset, size=size)
-        return await self._calls.begin(CALL, encode_json(call.encode()))
+        return await self._calls.begin(CALL, encode_json(call.encode()), self._channel)
 
     async def write_at(self, offset: int, data: bytes | bytearray | memoryview) -> None:
         """Write bytes at `offset`; they are written when `flush` or `close` returns."""
@@ -104,7 +106,7 @@ class RemoteFile:
             await self._collect(_AHEAD - 1)
             head = WRITE_HEAD.pack(self._number, offset + start)
             payload = head + view[start : start + PIECE]
-            self._writes.append(await self._calls.begin(WRITE, payload))
+            self._writes.append(await self._calls.begin(WRITE, payload, self._channel))
 
     async def write(self, data: bytes | bytearray | memoryview) -> int:
         """Write bytes at the position; return how many that were."""
@@ -119,7 +121,15 @@ class RemoteFile:
 
     async def _collect(self, most: int) -> None:
         while len(self._writes) > most:
-            await self._writes.popleft()
+            await self._of_this(self._writes.popleft())
+
+    async def _of_this(self, answer: Awaitable[_T]) -> _T:
+        """Return an answer. Raises its error with this file's name."""
+        try:
+            return await answer
+        except FileError as error:
+            error.filename = self.path
+            raise
 
     def seek(self, offset: int) -> None:
         """Go to `offset` bytes from the beginning."""
@@ -153,4 +163,4 @@ class RemoteFile:
 
     async def _call(self, op: str, **more: Any) -> None:
         call = FileCall(op, file=self._number, **more)
-        await self._calls.call(call)
+        await self._of_this(self._calls.call(call, self._channel))

@@ -82,7 +82,7 @@ def judge(entry: Entry, old: Optional[Facts], options: TransferOptions) -> str:
 
 def final_mode(entry: Entry, old: Optional[Facts], options: TransferOptions, umask: int) -> int:
     """Return the permission bits for a file or directory that was sent."""
-    if options.preserve:
+    if options.preserve or options.attributes:
         kept = 0o7777 if options.setuid else (0o3777 if entry.type == b"d" else 0o1777)
         return entry.mode & kept
     if old is not None and old.type == entry.type:

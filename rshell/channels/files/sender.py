@@ -19,9 +19,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, Optional, Union
 
+from rshell.channels.files.attributes import AttributesSender
 from rshell.channels.files.lines import Peer
 from rshell.channels.files.messages import FileNote, FileTrouble, TransferOptions
-from rshell.channels.files.progress import TransferTotals
+from rshell.channels.files.progress import TransferTotals, count_answer, count_note
 from rshell.channels.files.reading import Pin, Reading, open_source
 from rshell.channels.files.records import (
     DONE,
@@ -31,16 +32,13 @@ from rshell.channels.files.records import (
     LAST,
     LEAVE,
     NOTE,
-    REASON,
     RESULT,
     SKIP,
-    SKIP_REASONS,
     WANT,
     Entry,
     Record,
     decode_json,
     encode_entry,
-    unpack,
 )
 from rshell.channels.files.rules import Blocks, is_whole_directory
 from rshell.channels.files.tree import Directories, Directory, open_directory
@@ -48,11 +46,8 @@ from rshell.channels.files.trouble import as_note, as_trouble, from_trouble, our
 from rshell.errors import RemoteProtocolError
 from rshell.protocol.codec import Json
 
-_AHEAD = 2048  # entries that wait for an answer; the receiver allows so many and some more
-_MOST_TREES = 16  # that are open without need, each with some descriptors
 _AT_ONCE = 64  # entries before the next look at the answers
 _NOTHING = Entry(0, 0, b"f", 0, 0, 0, b"", {})
-_LARGE = 4 * 1024 * 1024
 SENDER_HEARS = (WANT, SKIP, RESULT, DONE, NOTE)
 
 
@@ -98,6 +93,7 @@ class Sender:
     ) -> None:
         self.totals = totals
         self._peer = peer
+        self._limits = peer.limits
         self._sources = sources
         self._pinned = pinned or {}
         self._options = options
@@ -109,6 +105,9 @@ class Sender:
         self._inodes: dict[tuple[int, int], int] = {}
         self._trees: dict[bytes, tuple[Directory, Directories]] = {}
         self._is_done = False
+        self._attributes: Optional[AttributesSender] = None
+        if options.attributes:
+            self._attributes = AttributesSender(peer, options, self._failed)
 
     def run(self) -> None:
         """Send everything, and wait until the receiver is done.
@@ -142,7 +141,8 @@ class Sender:
 
     def _may_offer(self) -> bool:
         """Whether more entries may wait; of many sources, only once those before have ended."""
-        return len(self._open) < (_AHEAD if len(self._trees) < _MOST_TREES else 1)
+        has_room = len(self._trees) < self._limits.files_sources
+        return len(self._open) < (self._limits.files_offered if has_room else 1)
 
     def _offer(self, walk: Iterator[Union[_Offered, _Level]]) -> bool:
         """Send the next entries; return whether there may be more."""
@@ -188,7 +188,10 @@ class Sender:
         if base not in self._trees:
             self._close_unused()
             root = Directory(None, b"")
-            self._trees[base] = root, Directories(root, open_directory(base))
+            self._trees[base] = (
+                root,
+                Directories(root, open_directory(base), self._limits.files_directories),
+            )
         root, tree = self._trees[base]
         if pin is not None:
             fd = tree.fd(root)
@@ -204,7 +207,7 @@ class Sender:
 
     def _close_unused(self) -> None:
         """Close the trees of earlier sources, of which nothing is on its way, if there are many."""
-        if len(self._trees) < _MOST_TREES:
+        if len(self._trees) < self._limits.files_sources:
             return
         used = {id(offered.tree) for offered in self._open.values()}
         for base, (_, tree) in list(self._trees.items()):
@@ -221,6 +224,8 @@ class Sender:
             level = levels[-1]
             if not level.names or level.index in self._refused:
                 self._refused.discard(level.index)
+                if self._attributes is not None:
+                    self._attributes.of_directory(tree, level.directory, level.index)
                 yield levels.pop()
                 continue
             name = level.names.pop()
@@ -279,6 +284,9 @@ class Sender:
         if alone and kind != b"d":
             more["alone"] = True
         self._count += 1
+        if self._attributes is not None and kind != b"d":
+            fd, shown = place.tree.fd(place.directory), place.directory.path(name)
+            self._attributes.of_entry(self._count, fd, place.name, found, shown)
         bits = stat.S_IMODE(mode)
         entry = Entry(self._count, parent, kind, bits, found.st_mtime_ns, size, name, more)
         return place._replace(entry=entry)
@@ -295,7 +303,7 @@ class Sender:
     def _take(self, record: Record) -> None:
         number = record.number
         if record.type == NOTE:
-            self._take_note(FileNote.decode(decode_json(record)))
+            count_note(self.totals, record)
             return
         if record.type == DONE:
             self._take_done(record)
@@ -311,22 +319,9 @@ class Sender:
             return
         del self._open[number]
         entry = offered.entry
-        if record.type == SKIP:
-            (reason,) = unpack(REASON, record)
-            if reason >= len(SKIP_REASONS):
-                raise RemoteProtocolError(f"a SKIP with the reason {reason}")
-            why = SKIP_REASONS[reason]
-            if why == "would-send" or (why != "lost-parent" and entry.type != b"d"):
-                self.totals.skip(offered.path, entry.size, why)
-        elif record.payload:
-            if entry.type == b"d":
-                self._refused.add(number)
-            trouble = FileTrouble.decode(decode_json(record))
-            self.totals.fail(from_trouble(trouble, offered.path()))
-        elif entry.type == b"f":
-            self.totals.sent(offered.path, entry.size)
-        else:
-            self.totals.done(offered.path)
+        if record.type == RESULT and record.payload and entry.type == b"d":
+            self._refused.add(number)
+        count_answer(self.totals, record, offered.path, entry.type, entry.size)
 
     def _take_done(self, record: Record) -> None:
         self._is_done = True
@@ -337,19 +332,13 @@ class Sender:
                 f"the other end was done with {record.number} entries of {self._count}"
             )
 
-    def _take_note(self, note: FileNote) -> None:
-        if note.what == "failed":
-            self.totals.fail(from_trouble(note))
-        else:
-            self.totals.note(note.what, note.path)
-
     # One file.
 
     def _send_file(self, wanted: _Offered) -> None:
         index = wanted.entry.number
         if index not in self._open:
             return  # the receiver has failed with it meanwhile
-        self.totals.begun(wanted.path, wanted.entry.size, large=wanted.entry.size >= _LARGE)
+        self.totals.begun(wanted.path, wanted.entry.size)
         try:
             fd, found = open_source(wanted.name, wanted.tree.fd(wanted.directory))
             try:
@@ -359,11 +348,15 @@ class Sender:
             finally:
                 os.close(fd)
         except OSError as error:
+            if self._is_done:  # the receiver can't take anything any more
+                raise
             self._gone(wanted, error)
 
     def _send_open(self, wanted: _Offered, fd: int, found: os.stat_result) -> None:
         entry = wanted.entry
         blocks = wanted.blocks
+        if self._attributes is not None:
+            self._attributes.of_file(entry.number, fd, found)
         for attempt in range(2):
             if attempt or (found.st_size, found.st_mtime_ns) != (entry.size, entry.mtime):
                 facts = (stat.S_IMODE(found.st_mode), found.st_mtime_ns, found.st_size)

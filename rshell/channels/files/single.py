@@ -30,7 +30,7 @@ async def put_blocks(
     directory, name = os.path.split(path)
     salt = secrets.token_hex(4).encode()
     partial = os.path.join(directory, os.fsdecode(partial_name(os.fsencode(name), salt)))
-    totals.begun(lambda: path, 0, large=False)
+    totals.begun(lambda: path, 0)
     try:
         async with files.open(partial, "xb") as file:
             async for block in blocks:
@@ -55,7 +55,7 @@ async def _remove(files: RemoteFiles, path: str) -> None:
 async def get_blocks(files: RemoteFiles, path: str, totals: TransferTotals) -> AsyncIterator[bytes]:
     """Yield the blocks of a file of the server."""
     async with files.open(path) as file:
-        totals.begun(lambda: path, file.size, large=True)
+        totals.begun(lambda: path, file.size)
         async for block in file:
             totals.at += len(block)
             totals.moved += len(block)

@@ -11,7 +11,6 @@ import os
 from collections import OrderedDict
 from typing import Optional
 
-_OPEN_AT_ONCE = 32
 _DIRECTORY = os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -49,9 +48,13 @@ class Directory:
 
 
 class Directories:
-    """The descriptors of directories below one root, whose own is `root`'s and owned here."""
+    """The descriptors of directories below one root, whose own is `root`'s and owned here.
 
-    def __init__(self, root: Directory, fd: int) -> None:
+    `most` are open at once, besides that one.
+    """
+
+    def __init__(self, root: Directory, fd: int, most: int) -> None:
+        self._most = most
         self._root = root
         self._fd = fd
         self._open: OrderedDict[Directory, int] = OrderedDict()
@@ -73,7 +76,7 @@ class Directories:
         for below in reversed(missing):
             fd = open_directory(below.name, dir_fd=fd, flags=os.O_NOFOLLOW)
             self._open[below] = fd
-            if len(self._open) > _OPEN_AT_ONCE:
+            if len(self._open) > self._most:
                 os.close(self._open.popitem(last=False)[1])
         return fd
 

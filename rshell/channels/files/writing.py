@@ -247,9 +247,22 @@ class Writing:
         """Whether the old file is what was sent, byte for byte, and nothing was written."""
         return self._fd < 0 and self._old >= 0 and self._old_size == self.size
 
-    def finish(self, dir_fd: int, mode: int, mtime: int, *, has_old: bool) -> None:
-        """Give the whole file its mode, its time and its name, and close it."""
+    def finish(
+        self,
+        dir_fd: int,
+        mode: int,
+        mtime: int,
+        *,
+        has_old: bool,
+        dress: Optional[Callable[[int], None]] = None,
+    ) -> None:
+        """Give the whole file its mode, its time and its name, and close it.
+
+        `dress` is called with its descriptor before it gets the last two.
+        """
         if self.is_old:
+            if dress is not None:
+                dress(self._old)
             found = os.fstat(self._old)
             if stat.S_IMODE(found.st_mode) != mode:
                 os.fchmod(self._old, mode)
@@ -260,6 +273,9 @@ class Writing:
         found = os.fstat(fd)
         if found.st_size != self.size:
             os.ftruncate(fd, self.size)
+        if dress is not None:
+            dress(fd)
+            found = os.fstat(fd)
         if stat.S_IMODE(found.st_mode) != mode:
             os.fchmod(fd, mode)
         os.utime(fd, ns=(mtime, mtime))
@@ -320,14 +336,21 @@ def _is_ours(fd: int, name: bytes, dir_fd: int, found: Optional[os.stat_result] 
 
 
 def write_small(
-    dir_fd: int, name: bytes, data: Payload, mode: int, mtime: int, options: TransferOptions
+    dir_fd: int,
+    name: bytes,
+    data: Payload,
+    mode: int,
+    mtime: int,
+    options: TransferOptions,
+    dress: Optional[Callable[[int], None]] = None,
 ) -> bool:
     """Write a whole file that was checked already; False where the long way has to be taken."""
     if options.inplace or options.backup or options.no_clobber or options.fsync:
         return False
     partial = partial_name(name)
     try:
-        fd = os.open(partial, os.O_CREAT | os.O_EXCL | _OPEN, mode & 0o777, dir_fd=dir_fd)
+        first = mode & 0o777 if dress is None else 0o600
+        fd = os.open(partial, os.O_CREAT | os.O_EXCL | _OPEN, first, dir_fd=dir_fd)
     except FileExistsError:
         return False
     try:
@@ -336,6 +359,9 @@ def write_small(
             return False
         if data and os.write(fd, data) != len(data):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if dress is not None:
+            dress(fd)
+            found = os.fstat(fd)
         if stat.S_IMODE(found.st_mode) != mode:
             os.fchmod(fd, mode)
         os.utime(fd, ns=(mtime, mtime))

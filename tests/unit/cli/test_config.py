@@ -25,12 +25,16 @@ def test_the_default_host() -> None:
     assert load_config() == Config(default_host="web:7000")
 
 
+HOSTS = {"web": "ssh://me@web", "7-b_": "10.0.0.5:7000"}
 LINES = [
     (r'default_host="web"', Config("web")),
     ("\tdefault_host  =\t'a\\b # \"c'  # d\r", Config('a\\b # "c')),
     (r'default_host = "a\\\"\t#é"#', Config('a\\"\t#é')),
     ("marks = false#", Config(marks=False)),
     (" # marks = false", Config()),
+    ("[hosts]", Config()),
+    (" [ hosts ] # mine\nweb = 'ssh://me@web'\n\n7-b_ = \"10.0.0.5:7000\"", Config(hosts=HOSTS)),
+    ("default_host = 'web'\n[hosts]\nmarks = 'unix:/s'", Config("web", hosts={"marks": "unix:/s"})),
 ]
 
 
@@ -56,7 +60,20 @@ MISTAKES = [
     (b"up_searches = 'no'", "must be true or false"),
     (b"default_host = web:7000", "must be a string"),
     (b"default_host =", "line 1 of .* is not understood: 'default_host ='"),
-    (b"# one\n[hosts]", "line 2 of .* is not understood: '\\[hosts\\]'"),
+    (b"# one\n[[hosts]]", "line 2 of .* is not understood: '\\[\\[hosts\\]\\]'"),
+    (b"[hosts] web = 'x'", "not understood"),
+    (b"[hosts.web]", "not understood"),
+    (b"[hots]", "line 1 of .* begins the unknown table .hots."),
+    (b"[hosts]\n[hosts]", "line 2 of .* begins a second table"),
+    (b"[hosts]\nweb = 'a:1'\nweb = 'a:2'", "line 3 of .* has the alias 'web' again"),
+    (b"[hosts]\nweb = true", "line 2 of .*: the alias 'web' must be a string"),
+    (b"[hosts]\nweb = 'a b'", "line 2 of .*: the alias 'web' leads nowhere: not a host name"),
+    (b"[hosts]\nweb = 'me@web'", "leads nowhere"),
+    (b"[hosts]\nweb = 'telnet://web'", "leads nowhere: no way in is called 'telnet'"),
+    (b"[hosts]\nweb:7000 = 'x'", "line 2 of .* is not understood"),
+    (b"[hosts]\na.b = 'x'", "line 2 of .* is not understood"),
+    (b"[hosts]\nweb = 'db'\ndb = 'x:1'", "the alias 'web' leads to 'db', which is an alias, too"),
+    (b"[hosts]\nweb = 'web'", "which is an alias, too"),
     (b"default_host", "not understood"),
     (b"default_host = 'x", "not understood"),
     (b"default_host = 'x' y", "not understood"),

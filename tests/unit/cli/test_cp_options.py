@@ -8,6 +8,7 @@ from rshell.channels.files.messages import TransferOptions
 from rshell.cli.cp_options import Place, parse
 from rshell.cli.options import UsageError
 from rshell.reach.ways import Way
+from rshell.security.files import config_directory
 from rshell.values import Address
 from tests.support.rows import row
 
@@ -50,6 +51,15 @@ def test_what_is_asked_for() -> None:
     assert isinstance(options.find("docker://web"), Way)
     assert parse(["--local", "a", ":b"]).find("") is None
     assert parse(["--help"]).action == "help" and parse(["--version"]).action == "version"
+
+
+def test_an_alias_names_a_machine() -> None:
+    config_directory().mkdir(parents=True)
+    (config_directory() / "config.toml").write_text("[hosts]\nweb = 'docker://web-1'\n")
+    options = parse(["-X", "web:a", "b"])
+    assert options.sources == (Place("a", "web"),) and options.transfer.attributes
+    assert options.find("web") == Way.parse("docker://web-1")
+    assert options.find("web:7000") == Address("web")
 
 
 def test_what_makes_no_sense_is_told() -> None:

@@ -83,7 +83,7 @@ def test_programs_get_objects() -> None:
 def test_a_terminal_has_one_line_that_moves_and_one_for_each_large_file() -> None:
     desk = Desk(terminal=True)
     totals = TransferTotals()
-    totals.begun(lambda: "d/big", 100 * 2**20, large=True)
+    totals.begun(lambda: "d/big", 100 * 2**20)
     for second in range(1, 6):
         desk.now, totals.at = float(second), second * 10 * 2**20
         desk.progress.look(totals)

@@ -249,9 +249,33 @@ def test_without_a_home_there_is_no_config_and_the_rest_works(
 def test_a_broken_config_is_reported_only_where_it_is_needed() -> None:
     config_directory().mkdir(parents=True)
     (config_directory() / "config.toml").write_text("default_host = ")
-    assert parse(["given"]).address == Address("given")
-    with pytest.raises(ConfigurationError, match=r"config\.toml"):
-        parse([])
+    assert parse(["given:7000"]).address == Address("given")
+    for arguments in ([], ["given"]):  # which may be an alias
+        with pytest.raises(ConfigurationError, match=r"config\.toml"):
+            parse(arguments)
+
+
+def test_an_alias_stands_wherever_a_host_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    config_directory().mkdir(parents=True)
+    (config_directory() / "config.toml").write_text(
+        'default_host = "web"\n[hosts]\nweb = "ssh://me@web.lan"\n'
+        'db = "10.0.0.5:9"\nbox = "b.lan"\n'
+    )
+    web, db = Way.parse("ssh://me@web.lan"), Address("10.0.0.5", 9)
+    for arguments in (["web"], [], ["web", "-c", "ls"], ["web", "--doctor"], ["--stop", "web"]):
+        assert parse(arguments).way == web, arguments
+    for arguments in (["db"], ["db", "uptime"], ["-p", "9", "db"]):
+        assert parse(arguments).address == db, arguments
+    assert parse(["-p", "22", "box"]).address == Address("b.lan", 22)
+    # With a port or a dot it is the host of that name.
+    assert parse(["web:7000"]).address == Address("web")
+    assert parse(["web."]).address == Address("web.")
+    monkeypatch.setenv("RSHELL_HOST", "db")
+    assert parse(["-c", "ls"]).address == db
+    with pytest.raises(UsageError, match="the alias 'db', which is '10"):
+        parse(["-p", "22", "db"])
+    with pytest.raises(UsageError, match="--port goes with a host"):
+        parse(["-p", "22", "web"])
 
 
 def test_a_named_shell_without_a_terminal_is_refused_and_a_job_proposed(

@@ -215,6 +215,8 @@ TABLES: dict[str, type[Message]] = {
     "job": job.JobInfo,
     "files request": files.FilesRequest,
     "files options": files.TransferOptions,
+    "files reply": files.FilesReply,
+    "files attributes": files.FileAttributes,
     "files note": files.FileNote,
     "files failure": files.FileTrouble,
     "files call": files.FileCall,

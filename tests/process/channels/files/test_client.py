@@ -14,6 +14,7 @@ from rshell import (
     ChannelRefused,
     ChannelReset,
     Context,
+    FileError,
     FileEvent,
     FileMissing,
     RemoteProtocolError,
@@ -23,6 +24,7 @@ from rshell import (
 from rshell.channels.base import Work, WorkItem
 from rshell.channels.files.server import serve_files
 from rshell.protocol.codec import Json
+from rshell.values import Bounds
 from tests.support.session import tls_session
 from tests.support.transfers import listing, make_tree
 
@@ -140,3 +142,49 @@ async def test_a_stopping_server_waits_for_transfers_and_not_for_calls(tmp_path:
         assert held == []
         await client.put(tmp_path / "a", "b")
         assert held == [1]
+
+
+async def test_a_server_of_before_attributes_is_told_from_a_new_one(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("x")
+    heard: list[bytes] = []
+
+    async def old(channel: Channel, context: Context) -> None:
+        channel.accept()
+        heard.append(await channel.read(1))
+
+    async with (
+        tls_session(handlers={"files": old}, commands=True) as before,
+        tls_session(cwd=tmp_path) as now,
+    ):
+        for copying in (
+            before.put(tmp_path / "a", "b", attributes=True),
+            before.get("a", tmp_path / "b", attributes=True),
+            now.relay("a", before, "b", attributes=True),
+            before.relay("a", now, "b", attributes=True),
+        ):
+            with pytest.raises(ChannelRefused, match="leave out -X"):
+                await copying
+        done = await now.put(tmp_path / "a", "c", attributes=True)
+        assert done.files == 1
+    assert not any(heard) and not (tmp_path / "b").exists()
+
+
+async def test_the_bounds_of_each_end_hold(tmp_path: Path) -> None:
+    for number in range(9):
+        (tmp_path / "many" / str(number)).mkdir(parents=True)
+        (tmp_path / "many" / str(number) / "f").write_text("x")
+    narrow = Bounds(
+        files_offered=1, files_wanted=1, files_directories=1, files_depth=2, files_open=2
+    )
+    async with tls_session(cwd=tmp_path, limits=narrow) as client:
+        await client.get("many", tmp_path / "back", recursive=True)
+        (tmp_path / "deep" / "a" / "b").mkdir(parents=True)
+        with pytest.raises(TransferFailed, match="name too long"):
+            await client.relay("deep", client, "there", recursive=True)
+        async with client.files.open("many/1/f"), client.files.open("many/2/f"):
+            with pytest.raises(FileError, match="Too many open files"):
+                await client.files.open("many/3/f")
+    async with tls_session(cwd=tmp_path, limits=Bounds(files_wanted=1)) as client:
+        for verb in (client.put, client.get):
+            with pytest.raises((ChannelReset, RemoteProtocolError), match="more files"):
+                await verb(tmp_path / "many", tmp_path / "there", recursive=True)

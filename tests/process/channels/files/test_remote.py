@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -33,6 +34,35 @@ async def test_what_a_directory_holds(tmp_path: Path) -> None:
         assert isinstance(await files.stat(here), FileStat)
         assert await files.exists("l") and not await files.exists("d/e/x/y")
         assert (await files.space()).total > 0
+
+
+async def test_an_error_names_its_file_and_a_copy_goes_into_no_directory(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "f").write_text("x")
+    async with tls_session(cwd=tmp_path) as client:
+        files = client.files
+        with pytest.raises(IsADirectoryError):
+            await files.copy("f", "d")
+        assert await files.listdir("d") == []
+        with pytest.raises(FileNotFoundError, match="'none' -> 'there'"):
+            await files.rename("none", "there")
+        async with files.open("f") as file:
+            with pytest.raises(FileError, match="'f'"):
+                await file.truncate(0)
+
+
+async def test_a_file_that_gives_little_at_once_is_read_to_its_end(tmp_path: Path) -> None:
+    long = Path("/proc/kallsyms")
+    if not long.exists():
+        pytest.skip("there is no /proc")
+    async with tls_session(cwd=tmp_path) as client:
+        assert (await client.files.read_bytes(long)).count(b"\n") == long.read_bytes().count(b"\n")
+
+
+async def test_many_may_make_the_same_directories_at_once(tmp_path: Path) -> None:
+    async with tls_session(cwd=tmp_path) as client:
+        await asyncio.gather(*(client.files.makedirs("a/b/c") for _ in range(20)))
+        assert await client.files.listdir("a/b") == ["c"]
 
 
 async def test_files_are_made_changed_and_removed(tmp_path: Path) -> None:

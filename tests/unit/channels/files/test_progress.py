@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from rshell.channels.files.progress import FileEvent, TransferTotals
+from rshell.channels.files.progress import LARGE, FileEvent, TransferTotals
 from rshell.errors import file_error
 
 
 def test_what_is_counted_and_told() -> None:
     told: list[FileEvent] = []
     totals = TransferTotals(told.append)
-    totals.begun(lambda: "a", 5, large=False)
+    totals.begun(lambda: "a", 5)
     totals.sent(lambda: "a", 5)
-    totals.begun(lambda: "b", 9, large=True)
-    assert (totals.path, totals.size) == ("b", 9)
+    totals.begun(lambda: "b", LARGE)
+    assert (totals.path, totals.size) == ("b", LARGE)
     totals.done(lambda: "d")
     totals.skip(lambda: "c", 1, "same")
     totals.skip(lambda: "c", 1, "would-send")

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rshell.channels.files import records
+from rshell.channels.files.messages import FileAttributes
 from rshell.channels.files.records import (
     ENTRY,
     KINDS,
@@ -33,6 +34,8 @@ VECTORS = {
 }
 FILE = Entry(2, 1, b"f", 0o644, 1_000_000_001, 5, b"a\xff", {})
 LINK = Entry(3, 0, b"l", 0o777, 0, 0, b"l", {"target": "x/y", "alone": True})
+
+ANNS = FileAttributes(1000, 50, {"1000": "ann"}, {}, {"user.a": "aGVsbG8="})
 
 names = st.binary(max_size=20)
 entries = st.builds(
@@ -71,6 +74,7 @@ def test_the_vectors_of_the_page_are_what_the_code_writes() -> None:
         "end": encode(records.END, 2, end),
         "result": encode(records.RESULT, 2),
         "skip": encode(records.SKIP, 3, b"\0"),
+        "attributes": encode(records.ATTRIBUTES, 2, ANNS.to_bytes()),
         "last": encode(records.LAST, 3),
         "done": encode(records.DONE, 3),
     } == VECTORS

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rshell.channels.files import reading
-from rshell.channels.files.lines import Peer
+from rshell.channels.files.lines import Line, Peer
 from rshell.channels.files.messages import TransferOptions
 from rshell.channels.files.progress import TransferTotals
 from rshell.channels.files.reading import Pin
@@ -22,6 +22,7 @@ from rshell.channels.files.records import (
     SAME,
     SKIP,
     WANT,
+    encode,
 )
 from rshell.channels.files.sender import SENDER_HEARS, Sender
 from rshell.errors import FileForbidden, FileMissing, NotAFile, RemoteProtocolError
@@ -291,3 +292,41 @@ def test_what_was_pinned_is_sent_under_its_name_and_nothing_else_is(
         "something else has taken its place"
     ] * 2
     assert not (tmp_path / "again").exists()
+
+
+def test_a_sender_that_waits_for_room_and_a_receiver_with_much_to_tell_do_not_wait_for_each_other(
+    tmp_path: Path,
+) -> None:
+    """A large file is on its way while a directory is cleared, with a note for each name."""
+    (tmp_path / "tree" / "a").mkdir(parents=True)
+    (tmp_path / "tree" / "0").write_bytes(b"x" * 2_000_000)
+    (tmp_path / "there" / "a").mkdir(parents=True)
+    for number in range(1500):
+        (tmp_path / "there" / "a" / f"{number:0240}").touch()
+    done = Exchange(
+        [f"{tmp_path}/tree/"], tmp_path / "there", recursive=True, delete=True, room=3000
+    ).check()
+    assert (done.sender.deleted, done.sender.files) == (1500, 1)
+
+
+def test_a_receiver_that_can_go_on_with_nothing_is_heard_in_the_middle_of_a_file(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "a").write_bytes(b"x" * 1_000_000)
+    incoming, outgoing = Line(lambda: None), Line(lambda: None, 2**30)
+    peer = Peer(incoming, outgoing, *SENDER_HEARS)
+    send_raw, send_part = peer.send_raw, peer.send_part
+
+    def want(record: bytes) -> None:
+        send_raw(record)
+        if record[0] == ENTRY:
+            incoming.put(encode(WANT, 1))
+
+    def answer(index: int, buffer: bytearray, size: int) -> None:
+        send_part(index, buffer, size)
+        incoming.put(encode(DONE, 1, b'{"error":"ENOENT","path":"t"}'))
+
+    peer.send_raw = want  # type: ignore[method-assign]
+    peer.send_part = answer  # type: ignore[method-assign]
+    with pytest.raises(FileMissing, match="'t'"):
+        Sender(peer, [str(tmp_path / "a")], TransferOptions(), TransferTotals()).run()

@@ -12,7 +12,7 @@ from rshell.channels.files.tree import Directories, Directory, open_directory
 
 def test_a_deep_tree_needs_few_descriptors(tmp_path: Path) -> None:
     root = Directory(None, b"")
-    tree = Directories(root, open_directory(bytes(tmp_path)))
+    tree = Directories(root, open_directory(bytes(tmp_path)), 32)
     try:
         at, chain = root, [root]
         for _ in range(300):
@@ -34,7 +34,7 @@ def test_a_directory_that_became_a_link_can_not_be_opened(tmp_path: Path) -> Non
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     root = Directory(None, b"")
-    tree = Directories(root, open_directory(bytes(tmp_path)))
+    tree = Directories(root, open_directory(bytes(tmp_path)), 32)
     try:
         with pytest.raises(OSError, match=r"Not a directory|Too many levels"):
             tree.fd(Directory(root, b"link"))
