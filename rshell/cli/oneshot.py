@@ -21,9 +21,8 @@ from typing import Protocol
 from rshell.aio import accompanied, all_of
 from rshell.channels.process.client import PIPE, Process, ProcessInput
 from rshell.channels.process.messages import ProcessEnding
-from rshell.cli.collected import collect
 from rshell.cli.options import Options
-from rshell.cli.report import Report, tell_link
+from rshell.cli.report import Report, collect, tell_link
 from rshell.cli.standard import line_of_ours
 from rshell.cli.streams import InputDescriptor, Leaving, OutputDescriptor
 from rshell.cli.terminal import Terminal, notice

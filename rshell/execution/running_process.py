@@ -241,6 +241,14 @@ class RunningProcess:
                     await self._exited.wait()
 
     async def _session_gone(self) -> None:
+        """Ask what the leader has left, in groups of its own, and wait for its end.
+
+        A shell hangs up its jobs, but not every time: bash leaves them when SIGHUP finds it in
+        PROMPT_COMMAND.
+        """
+        for pid in members({self.pid}):
+            for number in (signal.SIGHUP if self._terminal else signal.SIGTERM, signal.SIGCONT):
+                signal_member(pid, {self.pid}, number)
         while left := members({self.pid}):
             await process_gone(left[0], self.pid)
 

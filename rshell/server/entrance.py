@@ -38,11 +38,10 @@ from rshell.errors import (
     ServerBusy,
     SessionClosed,
 )
-from rshell.server.admission import Penalties, Places, is_loopback
+from rshell.server.admission import Penalties, Places, is_loopback, most_links, most_unfinished
 from rshell.server.audit import Refusals
 from rshell.server.handover import take_handed
 from rshell.server.login import LinkHost, ServerLink
-from rshell.server.shares import most_links, most_unfinished
 from rshell.server.state import LOCAL_IDENTITY
 from rshell.transport.sockets import BACKLOG, SocketStream, UnixListener, is_trusted_uid, peer_uid
 from rshell.transport.stdio import PipeStream

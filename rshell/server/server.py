@@ -35,11 +35,11 @@ from rshell.protocol.messages import Attach
 from rshell.protocol.scram import ScramServer, Verifier
 from rshell.protocol.session import Role, Session
 from rshell.security.certificates import binding, fingerprint
+from rshell.server.admission import Shares
 from rshell.server.audit import AuditLog, Refusals
 from rshell.server.entrance import Entrance, bind_tcp
 from rshell.server.login import ServerLink
 from rshell.server.session_table import Drain, KeptSession, SessionTable
-from rshell.server.shares import Shares
 from rshell.server.state import Listening, Lookup, TlsIdentity, TokenWatch
 from rshell.terminal.output import printable
 from rshell.transport.channel import Channel

@@ -19,6 +19,8 @@ from __future__ import annotations
 
 import re
 
+from rshell.terminal.output import where_begun
+
 _ENDED = r"[^\x07\x1b]*(?:\x07|\x1b\\)"
 _STARTED = r"[^\x07\x1b]*\x1b?"
 
@@ -106,16 +108,9 @@ class Questions:
         if not self._kept and b"\x1b" not in block and b"\x05" not in block:
             return block
         block = _QUESTION.sub(b"", self._kept + block)
-        last = block.rfind(b"\x1b", max(0, len(block) - _LONGEST))
-        begun = None
-        if last >= 0:
-            # A string's own end begins with an Escape, too.
-            before = block.rfind(b"\x1b", max(0, len(block) - _LONGEST), last)
-            begun = (_BEGUN.match(block, before) if before >= 0 else None) or _BEGUN.match(
-                block, last
-            )
-        self._kept = block[begun.start() :] if begun else b""
-        return block[: len(block) - len(self._kept)]
+        end = where_begun(block, _BEGUN, _LONGEST)
+        self._kept = block[end:]
+        return block[:end]
 
     def rest(self) -> bytes:
         """Return what waits: no more output follows that is looked through."""

@@ -19,7 +19,7 @@ import re
 from collections.abc import Mapping
 from urllib.parse import quote
 
-from rshell.terminal.output import printable
+from rshell.terminal.output import printable, where_begun
 
 _TITLE = 256  # characters
 _SAVE_TITLE, _RESTORE_TITLE = b"\x1b[22;2t", b"\x1b[23;2t"
@@ -119,17 +119,9 @@ class MarkFilter:
             block = _MARK.sub(self._leave_out, block)
         elif not block.endswith(b"\x1b"):
             return block
-        last = block.rfind(b"\x1b", max(0, len(block) - _LONGEST))
-        if last >= 0:
-            # The end of a string begins with an Escape, too.
-            before = block.rfind(b"\x1b]", max(0, len(block) - _LONGEST), last)
-            begun = (_BEGUN.match(block, before) if before >= 0 else None) or _BEGUN.match(
-                block, last
-            )
-            if begun is not None:
-                self._kept = block[begun.start() :]
-                return block[: begun.start()]
-        return block
+        end = where_begun(block, _BEGUN, _LONGEST)
+        self._kept = block[end:]
+        return block[:end]
 
     def rest(self) -> bytes:
         """Return what waits, as nothing follows that could make it a mark."""

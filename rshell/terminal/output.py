@@ -167,6 +167,21 @@ class ModeTracker:
         return b"".join(parts)
 
 
+def where_begun(block: bytes, beginning: re.Pattern[bytes], longest: int) -> int:
+    """Return where a sequence begins that the block may not hold whole, its length if none does.
+
+    `beginning` matches any beginning of it up to the block's end; it has at most `longest` bytes.
+    """
+    first = max(0, len(block) - longest)
+    last = block.rfind(b"\x1b", first)
+    if last < 0:
+        return len(block)
+    before = block.rfind(b"\x1b", first, last)  # the end of a string begins with an Escape, too
+    if before >= 0 and beginning.match(block, before):
+        return before
+    return last if beginning.match(block, last) else len(block)
+
+
 _UNSAFE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 

@@ -27,7 +27,7 @@ class CutLine(Line):
     """A line that passes `left` bytes on, and stops for good behind them."""
 
     def __init__(self, left: int) -> None:
-        super().__init__(lambda: None)
+        super().__init__()
         self._left = left
 
     def put(self, block: Payload, *, wait: bool = True) -> None:
@@ -69,8 +69,8 @@ class Exchange:
         **options: bool,
     ) -> None:
         chosen = TransferOptions(**options)
-        self.up = Line(lambda: None, room) if cut is None else CutLine(cut)
-        self.down = Line(lambda: None, room)
+        self.up = Line(room=room) if cut is None else CutLine(cut)
+        self.down = Line(room=room)
         self.events: list[FileEvent] = []
         self.sender, self.receiver = TransferTotals(), TransferTotals(self.events.append)
         self.errors: list[BaseException] = []
@@ -114,7 +114,7 @@ def lie(
     work: Callable[[Peer], None],
 ) -> list[Record]:
     """Run one end against records that were made up; return what it said. Raises as it does."""
-    incoming, outgoing = PatientLine(lambda: None, 2**30), Line(lambda: None, 2**30)
+    incoming, outgoing = PatientLine(room=2**30), Line(room=2**30)
     for record in records:
         incoming.put(encode(*record))
     incoming.end()

@@ -26,6 +26,7 @@ from rshell.channels.files.records import (
     RESULT,
     WANT,
     Entry,
+    Payload,
     Record,
     decode_json,
     unpack,
@@ -66,7 +67,7 @@ class Arrival:
         self.old = old
         self.ended = ended
         self.attributes: Optional[FileAttributes] = None
-        self.data: Optional[bytes] = None  # the whole of a small one
+        self.data: Optional[Payload] = None  # the whole of a small one
         self.writing: Optional[Writing] = None
         self.is_searched = False
         self.has_failed = False
@@ -175,7 +176,7 @@ class Arrivals:
         if file.has_failed:
             return
         if file.writing is None and file.data is None and len(data) == file.entry.size:
-            file.data = bytes(data)
+            file.data = data
         else:
             self._write(file, Writing.write, data)
 

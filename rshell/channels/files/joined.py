@@ -48,7 +48,7 @@ class _TappedLine(Line):
     """A line between the two ends, of whose blocks `tell` is told before the other end is."""
 
     def __init__(self, tell: Callable[[Payload], None], look: Callable[[], None]) -> None:
-        super().__init__(lambda: None)
+        super().__init__()
         self._tell = tell
         self._look_at_client = look
 

@@ -30,7 +30,6 @@ from rshell.channels.files.records import (
     Payload,
     Record,
     RecordDecoder,
-    encode,
 )
 from rshell.errors import FileError, RemoteProtocolError, RshellError
 from rshell.protocol.codec import Json, encode_json
@@ -41,11 +40,15 @@ _log = logging.getLogger("rshell")
 
 Result = TypeVar("Result")
 
-_BATCH = 64 * 1024  # small records leave together
-_SOON = 4 * 1024  # and sooner, when something has come that may be what they wait for
+_BATCH = 192 * 1024  # small records leave together, in one frame with the one that is too much
+_SOON = 4 * 1024  # and sooner where they are answers, which more of the same may wait for
 _WAITING = 1024 * 1024  # bytes in a line
 _LAST_SECONDS = 5.0
 _USUAL = Bounds()
+
+
+def _nobody() -> None:
+    """Tell nobody."""
 
 
 class Stopped(Exception):
@@ -55,22 +58,27 @@ class Stopped(Exception):
 class Line:
     """Blocks on their way between the loop and a thread, in order.
 
-    `moved` is called after each change, by whoever made it.
+    Waking the loop costs more than a block does, so it is told only what it can be waiting for:
+    `came` is called when there is a block or the end after nothing, `freed` when half of a line
+    that was full has been taken.
     """
 
-    def __init__(self, moved: Callable[[], object], room: int = _WAITING) -> None:
-        self._moved = moved
+    def __init__(
+        self,
+        *,
+        came: Callable[[], object] = _nobody,
+        freed: Callable[[], object] = _nobody,
+        room: int = _WAITING,
+    ) -> None:
+        self._came = came
+        self._freed = freed
         self._room = room
         self._blocks: deque[Payload] = deque()
         self.size = 0
+        self.is_full = False  # more should wait
         self.is_ended = False
         self._is_stopped = False
         self._condition = threading.Condition()
-
-    @property
-    def is_full(self) -> bool:
-        """Whether more should wait."""
-        return self.size >= self._room
 
     def widen(self, room: int) -> None:
         """Have it take so many bytes before anybody waits."""
@@ -87,13 +95,20 @@ class Line:
             while wait and self.is_full and not self._is_stopped:
                 self._condition.wait()
             self.look()
+            is_first = not self._blocks
             self._blocks.append(block)
             self.size += len(block)
-            self._condition.notify_all()
-        self._moved()
+            self.is_full = self.is_full or self.size >= self._room
+            if is_first:
+                self._condition.notify_all()
+        if is_first:
+            self._came()
 
     def take(self, *, wait: bool) -> Optional[Payload]:
         """Return the next block; None where there is none yet, or after the end. Raises Stopped."""
+        if not (wait or self._blocks):
+            self.look()
+            return None
         with self._condition:
             while wait and not (self._blocks or self.is_ended or self._is_stopped):
                 self._condition.wait()
@@ -102,8 +117,12 @@ class Line:
                 return None
             block = self._blocks.popleft()
             self.size -= len(block)
-            self._condition.notify_all()
-        self._moved()
+            has_room = self.is_full and self.size <= self._room // 2
+            if has_room:
+                self.is_full = False
+                self._condition.notify_all()
+        if has_room:
+            self._freed()
         return block
 
     def end(self) -> None:
@@ -111,7 +130,7 @@ class Line:
         with self._condition:
             self.is_ended = True
             self._condition.notify_all()
-        self._moved()
+        self._came()
 
     def stop(self) -> None:
         """Have the thread end its work."""
@@ -148,7 +167,10 @@ class Peer:
 
     def send(self, record_type: int, number: int, payload: Payload = b"") -> None:
         """Send a record, later."""
-        self.send_raw(encode(record_type, number, payload))
+        self._batch += HEADER.pack(record_type, number, len(payload))
+        self._batch += payload
+        if len(self._batch) >= _BATCH:
+            self.flush()
 
     def send_json(self, record_type: int, number: int, values: Json) -> None:
         """Send a record that holds JSON, later."""
@@ -188,7 +210,7 @@ class Peer:
         """
         while not self._arrived:
             block = self._incoming.take(wait=False)
-            if wait if block is None else len(self._batch) >= _SOON:
+            if wait and (block is None or len(self._batch) >= _SOON):
                 self.flush()
             if block is None and wait:
                 block = self._incoming.take(wait=True)
@@ -221,7 +243,7 @@ async def converse(
 
         return woke
 
-    incoming, outgoing = Line(wake("incoming")), Line(wake("outgoing"))
+    incoming, outgoing = Line(freed=wake("incoming")), Line(came=wake("outgoing"))
     done = in_thread(lambda: work(Peer(incoming, outgoing, *allowed, limits=limits)), "files")
     future = asyncio.wrap_future(done)
 

@@ -32,7 +32,7 @@ from rshell.channels.files.records import (
 from rshell.channels.files.rules import Blocks, hash_block
 from rshell.values import frozen
 
-_SMALL = 32 * 1024  # bytes, up to which a file leaves together with others
+SMALL = 32 * 1024  # bytes, up to which a file leaves together with others
 _ZEROS = bytes(1024 * 1024)
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
@@ -90,6 +90,18 @@ def data_ranges(fd: int, found: os.stat_result, at: int) -> Iterator[tuple[int, 
         at = start
 
 
+def send_small(peer: Peer, index: int, fd: int, found: os.stat_result) -> bool:
+    """Send a small file whole; return whether all of it was of one moment, and was sent."""
+    size = found.st_size
+    data = os.pread(fd, size + 1, 0) if size else b""
+    if len(data) != size or not is_unchanged(fd, found):
+        return False
+    if data:
+        peer.send(PART, index, data)
+    peer.send(END, index, END_BODY.pack(size, hashlib.sha256(data).digest()))
+    return True
+
+
 class Reading:
     """Sends one open file. `send` returns whether all of it was of one moment."""
 
@@ -110,10 +122,8 @@ class Reading:
         `check` is called now and then. Raises what it raises, OSError, EOFError where the file got
         shorter, and what `Peer.look` does.
         """
-        size = self._found.st_size
-        if size <= _SMALL and blocks is None:
-            return self._send_small(size)
-        at = 0
+        self._peer.flush()  # small files before it, whose ends need not wait for all of this one
+        size, at = self._found.st_size, 0
         if blocks is not None:
             while at < min(len(blocks) * blocks.size, size):
                 check()
@@ -129,17 +139,6 @@ class Reading:
         if not is_unchanged(self._fd, self._found):
             return False
         self._peer.send(END, self._index, END_BODY.pack(size, self._hash.digest()))
-        return True
-
-    def _send_small(self, size: int) -> bool:
-        data = os.pread(self._fd, size + 1, 0) if size else b""
-        if len(data) != size or not is_unchanged(self._fd, self._found):
-            return False
-        if data:
-            self._peer.send(PART, self._index, data)
-        digest = hashlib.sha256(data).digest()
-        self._peer.send(END, self._index, END_BODY.pack(size, digest))
-        self._totals.moved += size
         return True
 
     def _send_hole(self, length: int) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Optional, Union
+from typing import Any, NamedTuple, Union
 
 from rshell.errors import RemoteProtocolError
 from rshell.protocol.codec import Json, encode_json, parse_object
@@ -150,7 +150,7 @@ class RecordDecoder:
     """
 
     def __init__(self, *allowed: int) -> None:
-        self._allowed = frozenset(allowed)
+        self._limits = {kind: _LIMITS[kind] for kind in allowed if kind in _LIMITS}
         self._kept = bytearray()  # the beginning of a record whose rest is on its way
 
     @property
@@ -190,12 +190,11 @@ class RecordDecoder:
 
     def _check(self, data: Payload, at: int) -> tuple[int, int, int]:
         record_type, number, length = HEADER.unpack_from(data, at)
-        limits: Optional[tuple[int, int]] = (0, _JSON_LIMIT)
-        if record_type < _SKIPPABLE:
-            limits = _LIMITS.get(record_type) if record_type in self._allowed else None
-            if limits is None:
+        limits = self._limits.get(record_type)
+        if limits is None:
+            if record_type < _SKIPPABLE:
                 raise RemoteProtocolError(f"a record of the type {record_type} was not due")
-        assert limits is not None
+            limits = (0, _JSON_LIMIT)
         if not limits[0] <= length <= limits[1]:
             raise RemoteProtocolError(f"a record of the type {record_type} is {length} bytes long")
         return record_type, number, length

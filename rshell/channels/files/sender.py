@@ -23,7 +23,7 @@ from rshell.channels.files.attributes import AttributesSender
 from rshell.channels.files.lines import Peer
 from rshell.channels.files.messages import FileNote, FileTrouble, TransferOptions
 from rshell.channels.files.progress import TransferTotals, count_answer, count_note
-from rshell.channels.files.reading import Pin, Reading, open_source
+from rshell.channels.files.reading import SMALL, Pin, Reading, open_source, send_small
 from rshell.channels.files.records import (
     DONE,
     FACTS,
@@ -47,7 +47,6 @@ from rshell.errors import RemoteProtocolError
 from rshell.protocol.codec import Json
 
 _AT_ONCE = 64  # entries before the next look at the answers
-_NOTHING = Entry(0, 0, b"f", 0, 0, 0, b"", {})
 SENDER_HEARS = (WANT, SKIP, RESULT, DONE, NOTE)
 
 
@@ -55,8 +54,8 @@ class _Offered(NamedTuple):
     """An entry that was sent, and where it is: `name` in a directory of `tree`."""
 
     entry: Entry
-    directory: Directory
     tree: Directories
+    directory: Directory
     name: bytes
     blocks: Optional[Blocks] = None
     pin: Optional[Pin] = None
@@ -197,10 +196,9 @@ class Sender:
             fd = tree.fd(root)
             found = os.lstat(inside, dir_fd=fd) if inside else os.fstat(fd)
             pin.check(found)
-        place = _Offered(_NOTHING, root, tree, inside, pin=pin)
-        first = self._entry(place, 0, name, found, alone=alone)
+        first = self._entry(tree, root, inside, 0, name, found, alone=alone)
         if first is not None:
-            yield first
+            yield first if pin is None else first._replace(pin=pin)
             if first.entry.type == b"d":
                 below = Directory(root, inside) if inside else root
                 yield from self._walk_below(tree, below, first.entry.number)
@@ -231,8 +229,7 @@ class Sender:
             name = level.names.pop()
             try:
                 found = os.lstat(name, dir_fd=tree.fd(level.directory))
-                place = _Offered(_NOTHING, level.directory, tree, name)
-                offered = self._entry(place, level.index, name, found)
+                offered = self._entry(tree, level.directory, name, level.index, name, found)
             except FileNotFoundError:
                 continue  # removed since the names were read
             except OSError as error:
@@ -255,14 +252,19 @@ class Sender:
 
     def _entry(
         self,
-        place: _Offered,
+        tree: Directories,
+        directory: Directory,
+        inside: bytes,
         parent: int,
         name: bytes,
         found: os.stat_result,
         *,
         alone: bool = False,
     ) -> Optional[_Offered]:
-        """Return the next entry, None for what is not sent. Raises OSError."""
+        """Return the next entry, `inside` a directory here, `name` in the `parent` there.
+
+        None for what is not sent. Raises OSError.
+        """
         mode, size = found.st_mode, 0
         more: Json = {}
         if stat.S_ISREG(mode):
@@ -274,10 +276,10 @@ class Sender:
             kind = b"d"
         elif stat.S_ISLNK(mode):
             kind = b"l"
-            target = os.readlink(place.name, dir_fd=place.tree.fd(place.directory))
+            target = os.readlink(inside, dir_fd=tree.fd(directory))
             more["target"] = os.fsdecode(target)
         else:
-            path = os.fsdecode(place.directory.path(name))
+            path = os.fsdecode(directory.path(name))
             self.totals.note("special", path)
             self._peer.send_note(FileNote("special", path).encode())
             return None
@@ -285,11 +287,11 @@ class Sender:
             more["alone"] = True
         self._count += 1
         if self._attributes is not None and kind != b"d":
-            fd, shown = place.tree.fd(place.directory), place.directory.path(name)
-            self._attributes.of_entry(self._count, fd, place.name, found, shown)
+            fd, shown = tree.fd(directory), directory.path(name)
+            self._attributes.of_entry(self._count, fd, inside, found, shown)
         bits = stat.S_IMODE(mode)
         entry = Entry(self._count, parent, kind, bits, found.st_mtime_ns, size, name, more)
-        return place._replace(entry=entry)
+        return _Offered(entry, tree, directory, inside)
 
     # Answers.
 
@@ -314,8 +316,9 @@ class Sender:
         if record.type == WANT:
             if offered.entry.type != b"f" or offered.blocks is not None:
                 raise RemoteProtocolError(f"a WANT for the entry {number}, which has no bytes")
-            blocks = Blocks.decode(record.payload)
-            self._wanted.append(offered._replace(blocks=blocks))
+            if record.payload:
+                offered = offered._replace(blocks=Blocks.decode(record.payload))
+            self._wanted.append(offered)
             return
         del self._open[number]
         entry = offered.entry
@@ -361,12 +364,17 @@ class Sender:
             if attempt or (found.st_size, found.st_mtime_ns) != (entry.size, entry.mtime):
                 facts = (stat.S_IMODE(found.st_mode), found.st_mtime_ns, found.st_size)
                 self._peer.send(FRESH, entry.number, FACTS.pack(*facts))
-            try:
-                reading = Reading(self._peer, entry.number, fd, found, self.totals)
-                if reading.send(blocks, partial(self._check, entry.number)):
+            if blocks is None and found.st_size <= SMALL:
+                if send_small(self._peer, entry.number, fd, found):
+                    self.totals.moved += found.st_size
                     return
-            except EOFError:
-                pass
+            else:
+                try:
+                    reading = Reading(self._peer, entry.number, fd, found, self.totals)
+                    if reading.send(blocks, partial(self._check, entry.number)):
+                        return
+                except EOFError:
+                    pass
             found, blocks = os.fstat(fd), None
         raise OSError(errno.EAGAIN, "it changed while it was read, twice")
 

@@ -31,9 +31,9 @@ from rshell.channels.process.server import user_shell
 from rshell.channels.shell.errands.desk import ErrandDesk
 from rshell.channels.shell.messages import RunCommand, ShellEnding, ShellPrompt, ShellRequest
 from rshell.channels.shell.native.native_process import NativeProcess
-from rshell.channels.shell.processes import AnyProcess, end_process, start_process
 from rshell.channels.shell.recipe import Report, is_exit
 from rshell.channels.shell.running_command import RunningCommand
+from rshell.channels.shell.shell_process import AnyProcess, end_process, start_process
 from rshell.errors import SpawnError
 from rshell.execution.piped_process import Outlet
 from rshell.execution.spawn import NOT_EXECUTABLE

@@ -44,7 +44,6 @@ from rshell.channels.shell.messages import (
     Unread,
     split_unread,
 )
-from rshell.channels.shell.native.completed_line import from_completed_line
 from rshell.channels.shell.persistent import PersistentShell
 from rshell.errors import LocalProtocolError, RemoteProtocolError, RshellError, SpawnError
 from rshell.protocol.codec import Json, Message
@@ -197,7 +196,9 @@ class Conversation:
         fields = await shell.ask("complete", number, question.text)
         if fields is not None and len(fields) == 6 and not fields[0]:
             said, cwd = fields[1:], shell.cwd
-            return await self._looks.run(lambda: from_completed_line(number, said, cwd), nothing)
+            return await self._looks.run(
+                lambda: completion.from_completed_line(number, said, cwd), nothing
+            )
         if fields is not None:
             return completion.from_shell(number, fields)
         home = shell.environment.get("HOME", "/")

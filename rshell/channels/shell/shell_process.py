@@ -1,5 +1,8 @@
 """One shell process with its pipes or terminal: the part of a persistent shell that can die.
 
+It is one that reads lines, a `ShellProcess`, or on a terminal the user's own (native/);
+`start_process` chooses.
+
 `ShellProcess` says `on_report` when the shell reports and what that command printed has been read,
 and `on_death` when the shell has ended and its output has been read.
 
@@ -22,11 +25,14 @@ import os
 import signal
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import Union
 
 from rshell.aio import on_failure
 from rshell.channels.base import Context
 from rshell.channels.process.messages import STDERR, STDOUT
-from rshell.channels.shell.messages import ShellPrompt
+from rshell.channels.shell.messages import ShellPrompt, ShellRequest
+from rshell.channels.shell.native.native_process import NativeProcess
+from rshell.channels.shell.native.startup import native_kind
 from rshell.channels.shell.recipe import (
     REPORT_FD,
     STDERR_FD,
@@ -297,3 +303,50 @@ def _ignore(*_: object) -> None:
 
 def _always() -> int:
     return _REPORT_BLOCK
+
+
+# Either of them.
+
+AnyProcess = Union[ShellProcess, NativeProcess]
+
+
+async def start_process(
+    context: Context,
+    request: ShellRequest,
+    program: str,
+    cwd: str,
+    environment: Mapping[str, str],
+    outlet: Outlet,
+    size: TerminalSize | None,
+) -> AnyProcess:
+    """Start `program` in `cwd`, on a terminal of `size` where that is not None.
+
+    Raises SpawnError, and OSError where the server has no descriptors left.
+    """
+    kind = None if size is None else native_kind(program)
+    if kind is not None and size is not None:
+        return await NativeProcess.start(
+            context, kind, program, cwd, environment, outlet, size, login=request.login
+        )
+    return await ShellProcess.start(
+        context,
+        ShellRecipe.choose(program, terminal=size is not None),
+        cwd,
+        environment,
+        outlet,
+        stdin=request.stdin,
+        terminal=size,
+    )
+
+
+async def end_process(shell: AnyProcess, grace: float) -> ExitStatus:
+    """End a shell that was closed, and what runs in it; release all of it.
+
+    An interactive shell ignores SIGTERM; SIGHUP ends it, and its jobs, at once.
+    """
+    try:
+        shell.process.signal_group(signal.SIGHUP)
+        await shell.process.end(grace)
+        return await shell.process.wait()
+    finally:
+        shell.release()

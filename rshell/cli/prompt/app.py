@@ -27,14 +27,12 @@ from typing import TYPE_CHECKING, Any
 from rshell.aio import Tasks
 from rshell.channels.shell.client import ShellLine
 from rshell.channels.shell.messages import ShellEnding
-from rshell.cli.answers import AnswerWatch
 from rshell.cli.config import Config
 from rshell.cli.options import Options
 from rshell.cli.prompt.errands import Errands
-from rshell.cli.prompt.look import Look
+from rshell.cli.prompt.look import Look, Status
 from rshell.cli.prompt.passthrough import OutputPump, Passthrough
-from rshell.cli.prompt.status import Status
-from rshell.cli.report import FAILED_STATUS, explain
+from rshell.cli.report import FAILED_STATUS, AnswerWatch, explain
 from rshell.cli.streams import Left
 from rshell.cli.terminal import Detached, Terminal, notice
 from rshell.client.client import Client

@@ -1,7 +1,7 @@
 """The line that is being edited: keys, suggestions, completion, many lines.
 
 prompt_toolkit does the editing; this module says what rshell wants of it: keys.py which keys do
-what, judging.py what Enter does, candidates.py what Tab does, colours.py how it looks.
+what, candidates.py what Tab does, colours.py how it looks.
 
 Hazard: prompt_toolkit must be the only one that reads the keyboard while it runs, and must have
 ended before a command gets the terminal. Keys that it has read and not used, it keeps for the
@@ -60,11 +60,9 @@ from prompt_toolkit.shortcuts import CompleteStyle
 
 from rshell.channels.shell.client import ShellLine
 from rshell.cli.prompt.candidates import Completing
-from rshell.cli.prompt.colours import ShellLexer, style
+from rshell.cli.prompt.colours import KnownNames, ShellLexer, style
 from rshell.cli.prompt.history import open_history
-from rshell.cli.prompt.judging import Judge
-from rshell.cli.prompt.keys import EditingKeys
-from rshell.cli.prompt.names import KnownNames
+from rshell.cli.prompt.keys import EditingKeys, Judge
 from rshell.cli.terminal import Detached
 from rshell.terminal.answers import Answers
 

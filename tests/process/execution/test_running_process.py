@@ -18,6 +18,7 @@ from rshell.values import ExitStatus
 from tests.support.commands import ROOT
 from tests.support.execution import (
     DEADLINE,
+    Output,
     await_gone,
     begin,
     command,
@@ -183,6 +184,24 @@ async def test_end_reaches_jobs_in_groups_of_their_own() -> None:
             async with timeout(DEADLINE):
                 await process.end(0.05)
             await_gone(job)
+
+
+async def test_end_asks_jobs_that_their_shell_has_forgotten() -> None:
+    """They were killed, once the time before SIGKILL was over."""
+    spin = "while :; do sleep 0.02; done"
+    job = f"trap 'echo gone; exit' HUP TERM; echo go; {spin}"
+    what = command("bash", "-c", f"set -m; ({job}) & disown; trap exit HUP TERM; {spin}")
+
+    async def see(process: RunningProcess, output: Output) -> None:
+        await output.until(b"go")
+        async with timeout(DEADLINE):
+            await process.end(1000)
+        await output.until(b"gone")
+
+    async with piped(what) as (process, _, output):
+        await see(process, output)
+    async with on_terminal(what) as (process, _, output, _):
+        await see(process, output)
 
 
 async def test_followers_are_signalled_and_the_leader_is_not() -> None:

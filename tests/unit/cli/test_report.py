@@ -1,19 +1,31 @@
-"""One line, one object, one table: safe, whole, and the same keys for every outcome."""
+"""One line, one object, one table: safe, whole, and the same keys for every outcome.
+
+What is said of a server that does not answer, and when it is taken back. Output in an object: the
+same as json itself writes, in pieces, and no more than fits.
+"""
 
 from __future__ import annotations
 
+import base64
 import json
 import signal
 from typing import cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rshell.channels.process.messages import ProcessEnding
+from rshell.cli import report as report_module
 from rshell.cli.report import (
+    AnswerWatch,
     Report,
     aligned,
+    collect,
     command_cell,
     format_seconds,
+    json_pieces,
+    output_value,
     print_object,
     print_result,
     tell_link,
@@ -21,9 +33,10 @@ from rshell.cli.report import (
 from rshell.cli.standard import StreamError
 from rshell.cli.streams import Left
 from rshell.client.client import Client
-from rshell.errors import AuthenticationFailed, ChannelRefused, ConnectError, LinkLost
+from rshell.errors import AuthenticationFailed, ChannelRefused, ChannelReset, ConnectError, LinkLost
 from rshell.values import ExitStatus
 from tests.support.links import Links
+from tests.support.session import until
 
 
 def test_what_a_server_chose_is_shown_on_one_line_and_can_not_act(
@@ -181,3 +194,85 @@ def test_durations_are_for_people() -> None:
         (90061, "25 h 01 min"),
     ):
         assert format_seconds(seconds) == shown
+
+
+SILENCE = "no answer from the server; what was sent to it waits (here)"
+
+
+async def test_silence_is_told_once_where_something_waits_and_taken_back() -> None:
+    client, said = Links(answer_seconds=0.01), list[str]()
+    watch = AnswerWatch(cast(Client, client), said.append, way_out=" (here)")
+    client.is_answered = False
+    await until(lambda: said == [SILENCE])
+    client.heard_at = 1.0
+    await until(lambda: said == [SILENCE, "the server answers again"])
+    await until(lambda: said[2:] == [SILENCE])  # it said something else
+    watch.begin_anew()
+    await until(lambda: said[3:] == [SILENCE])
+    client.is_answered = True
+    await until(lambda: said[4:] == ["the server answers again"])
+    watch.stop()
+
+
+async def test_nothing_is_told_where_nothing_waits_or_nobody_wants_to_know() -> None:
+    client, said = Links(answer_seconds=0.005), list[str]()
+    watches = [
+        AnswerWatch(cast(Client, client), said.append),
+        AnswerWatch(cast(Client, client), said.append, is_wanted=lambda: False),
+    ]
+    for is_answered, is_up, is_closed in (
+        (True, True, False),
+        (False, False, False),  # which is told elsewhere
+        (False, True, True),
+    ):
+        client.is_answered, client.is_up, client.is_closed = is_answered, is_up, is_closed
+        await long_enough()
+        assert said == []
+    for watch in watches:
+        watch.stop()
+
+
+async def long_enough() -> None:
+    """Wait until another watch, twice as patient, has seen silence."""
+    client, said = Links(answer_seconds=0.01), list[str]()
+    client.is_answered = False
+    watch = AnswerWatch(cast(Client, client), said.append)
+    await until(lambda: said != [])
+    watch.stop()
+
+
+def test_pieces_are_what_json_writes() -> None:
+    many = 'ä€😀\x00\x1b"\\' * 30_000
+    values = {"outcome": "exited", "exit_status": 0, "list": [{"a": None}], "error": None}
+    for text in ("", "x", many):
+        written = b"".join(json_pieces(values | output_value("stdout", text.encode())))
+        assert written == json.dumps(values | {"stdout": text}).encode() + b"\n"
+    assert max(map(len, json_pieces(output_value("stdout", many.encode())))) < 400_000
+
+
+def test_what_is_no_text_is_base64() -> None:
+    for data in (b"\xff", b"x" * 100_000 + b"\xc3", bytes(range(256)) * 1000):
+        ((key, value),) = output_value("stderr", data).items()
+        assert key == "stderr_base64"
+        written = json.loads(b"".join(json_pieces({key: value})))
+        assert base64.b64decode(written[key]) == data
+
+
+@given(st.binary())
+def test_output_is_text_where_it_can_be_and_base64_where_not(data: bytes) -> None:
+    shown = json.loads(b"".join(json_pieces(output_value("stdout", data))))
+    if "stdout" in shown:
+        assert shown == {"stdout": data.decode()}
+    else:
+        assert base64.b64decode(shown["stdout_base64"]) == data
+        with pytest.raises(UnicodeDecodeError):
+            data.decode()
+
+
+def test_no_more_is_kept_than_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report_module, "_LARGEST", 2 * 2**20)
+    data = bytearray()
+    collect(data, bytes(2 * 2**20))
+    with pytest.raises(ChannelReset, match="no more than 2 MiB of each stream"):
+        collect(data, b"x")
+    assert len(data) == 2 * 2**20

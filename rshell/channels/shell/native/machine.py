@@ -155,8 +155,3 @@ class ShellMachine:
     def has_told(self) -> bool:
         """Whether the shell was handed a line."""
         return (self.state, Event.AGAIN) in TABLE
-
-    @property
-    def is_at_prompt(self) -> bool:
-        """Whether no command runs, nor a startup file."""
-        return self.state in (State.IDLE, State.ASKING, State.REGAINING, State.DEAF, State.WAKING)

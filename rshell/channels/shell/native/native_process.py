@@ -15,11 +15,17 @@ from rshell.channels.base import Context
 from rshell.channels.process.messages import STDERR, STDOUT
 from rshell.channels.shell.messages import ShellPrompt
 from rshell.channels.shell.native.foreground import LOOK_SECONDS, Foreground, Seen, is_raw
-from rshell.channels.shell.native.keys import ASK, PROBE, TAKE, press, take_back_keys
+from rshell.channels.shell.native.hooks import (
+    ASK,
+    PROBE,
+    TAKE,
+    Questions,
+    RecordPipes,
+    press,
+    take_back_keys,
+)
 from rshell.channels.shell.native.machine import Do, Event, ShellMachine, State
 from rshell.channels.shell.native.output import OutputFilter
-from rshell.channels.shell.native.questions import Questions
-from rshell.channels.shell.native.records import RecordPipes
 from rshell.channels.shell.native.startup import UNKNOWN, Meeting, NativeKind, start_command
 from rshell.channels.shell.recipe import Report
 from rshell.execution.piped_process import Outlet, PipedProcess

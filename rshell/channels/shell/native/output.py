@@ -115,11 +115,6 @@ class OutputFilter:
         self._drawn = b""  # the prompt, where the shell draws it all the same
         self._held = b""
 
-    @property
-    def drops(self) -> bool:
-        """Whether what comes is for nobody, as a rule, so that it needs no room."""
-        return self.is_echoing or self._is_idle
-
     def begin_echo(self) -> None:
         """A line is about to be handed over."""
         self.is_echoing = True

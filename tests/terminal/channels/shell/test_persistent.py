@@ -139,7 +139,7 @@ async def test_a_command_that_is_stopped_while_the_shell_is_taken_back_does_not_
     stop: Callable[[ShellLine], None], bash: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # It must not pass before the shell has asked and is deaf.
-    monkeypatch.setattr("rshell.channels.shell.native.questions._ANSWER_SECONDS", 20.0)
+    monkeypatch.setattr("rshell.channels.shell.native.hooks._ANSWER_SECONDS", 20.0)
     home = Path(os.environ["HOME"])
     (home / ".bash_profile").write_text(STUCK)
     async with tls_session() as client, client.open_line(SIZE, term="xterm") as line:

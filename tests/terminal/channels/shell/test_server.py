@@ -193,7 +193,7 @@ async def test_questions_are_answered_and_stale_ones_may_not_be(
     request_: Json, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A slow machine's answers count, too.
-    for name in ("completeness._DEADLINE", "native.questions._ANSWER_SECONDS"):
+    for name in ("completeness._DEADLINE", "native.hooks._ANSWER_SECONDS"):
         monkeypatch.setattr(f"rshell.channels.shell.{name}", 20.0)
     async with spoken_to(request_) as channel:
         for number in range(1, 20):

@@ -13,8 +13,8 @@ from rshell.channels.files.records import GONE, PIECE, WANT, Entry, Record, Reco
 
 
 def test_few_large_files_are_open_at_once_and_the_others_have_their_turn(tmp_path: Path) -> None:
-    outgoing, options = Line(lambda: None), TransferOptions()
-    peer = Peer(Line(lambda: None), outgoing)
+    outgoing, options = Line(), TransferOptions()
+    peer = Peer(Line(), outgoing)
     totals = TransferTotals()
     places = Places(peer, str(tmp_path), "", options, totals, 0o022)
     arrivals = Arrivals(peer, places, options, totals, 0o022)

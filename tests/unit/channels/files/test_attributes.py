@@ -151,9 +151,7 @@ def test_what_can_not_be_read_is_told_and_removes_nothing(
 
 def receiver(**options: bool) -> AttributesReceiver:
     chosen = TransferOptions(attributes=True, **options)
-    return AttributesReceiver(
-        Peer(Line(lambda: None), Line(lambda: None)), chosen, TransferTotals()
-    )
+    return AttributesReceiver(Peer(Line(), Line()), chosen, TransferTotals())
 
 
 class Kernel:
@@ -204,8 +202,8 @@ def test_users_are_known_by_name_and_else_by_number(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "f").write_text("x")
-    sent = Line(lambda: None)
-    peer = Peer(Line(lambda: None), sent)
+    sent = Line()
+    peer = Peer(Line(), sent)
     found = os.stat_result((0o100644, 1, 1, 1, 50, 60, 1, 0, 0, 0))
     monkeypatch.setattr(attributes, "_values_of", lambda where, follow: {ACCESS: acl(70, 80)})
     monkeypatch.setattr(attributes, "_user_name", {50: "ann", 70: "bob"}.get)

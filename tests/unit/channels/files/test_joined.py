@@ -26,8 +26,8 @@ from tests.support.transfers import listing, make_tree
 
 
 def copy(sources: list[Path | str], target: Path | str, **options: bool) -> list[Record]:
-    told = Line(lambda: None, 2**30)
-    client = Peer(Line(lambda: None), told)
+    told = Line(room=2**30)
+    client = Peer(Line(), told)
     try:
         copy_here(client, list(map(str, sources)), str(target), TransferOptions(**options), 0o022)
     finally:
@@ -80,7 +80,7 @@ def test_giving_up_ends_both_ends(tmp_path: Path) -> None:
 
     with pytest.raises(Stopped):
         copy_here(
-            Peer(Line(lambda: None), Leaving(lambda: None)),
+            Peer(Line(), Leaving()),
             [str(tmp_path / "a")],
             str(tmp_path / "b"),
             TransferOptions(),

@@ -12,7 +12,7 @@ from rshell.errors import RemoteProtocolError
 
 
 def test_blocks_come_in_order_and_the_one_ahead_waits() -> None:
-    line = Line(lambda: None, room=10)
+    line = Line(room=10)
     taken: list[int] = []
 
     def take() -> None:
@@ -31,7 +31,7 @@ def test_blocks_come_in_order_and_the_one_ahead_waits() -> None:
 
 def test_stopping_wakes_whoever_waits() -> None:
     for wait in ("take", "put"):
-        line, raised = Line(lambda: None, room=1), list[BaseException]()
+        line, raised = Line(room=1), list[BaseException]()
 
         def work(wait: str = wait, line: Line = line, raised: list[BaseException] = raised) -> None:
             try:
@@ -53,7 +53,7 @@ def test_stopping_wakes_whoever_waits() -> None:
 
 
 def test_small_records_leave_together_and_before_anybody_waits() -> None:
-    incoming, outgoing = Line(lambda: None), Line(lambda: None)
+    incoming, outgoing = Line(), Line()
     peer = Peer(incoming, outgoing, PART)
     peer.send(NOTE, 1, b"{}")
     peer.send_note({"what": "x"})
@@ -69,8 +69,8 @@ def test_small_records_leave_together_and_before_anybody_waits() -> None:
 
 
 def test_a_part_is_sent_as_it_was_read_behind_what_came_before() -> None:
-    outgoing = Line(lambda: None)
-    peer = Peer(Line(lambda: None), outgoing)
+    outgoing = Line()
+    peer = Peer(Line(), outgoing)
     peer.send(NOTE, 1, b"{}")
     buffer = bytearray(HEADER.size) + b"hello there"
     peer.send_part(3, buffer, 5)

@@ -17,7 +17,7 @@ DIRECTORY = Entry(1, 0, b"d", 0o511, 7, 0, b"d", {})
 
 
 def places(target: str, **options: bool) -> Places:
-    peer = Peer(Line(lambda: None), Line(lambda: None))
+    peer = Peer(Line(), Line())
     return Places(peer, target, "", TransferOptions(**options), TransferTotals(), 0o022)
 
 

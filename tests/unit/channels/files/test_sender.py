@@ -313,7 +313,7 @@ def test_a_receiver_that_can_go_on_with_nothing_is_heard_in_the_middle_of_a_file
     tmp_path: Path,
 ) -> None:
     (tmp_path / "a").write_bytes(b"x" * 1_000_000)
-    incoming, outgoing = Line(lambda: None), Line(lambda: None, 2**30)
+    incoming, outgoing = Line(), Line(room=2**30)
     peer = Peer(incoming, outgoing, *SENDER_HEARS)
     send_raw, send_part = peer.send_raw, peer.send_part
 

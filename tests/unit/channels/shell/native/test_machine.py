@@ -49,7 +49,7 @@ def test_what_may_be_a_prompt_is_shown_unless_it_is_one() -> None:
         assert machine.on(E.REPORT) == (Do.TAKE,)
     machine = after(E.REPORT, E.TAKEN, E.QUESTION, E.TIMEOUT)
     assert machine.on(E.KEPT) == (Do.LISTEN, Do.NEXT)  # fish, which reports no such interrupt
-    assert machine.is_at_prompt
+    assert machine.state is State.IDLE
 
 
 def test_a_line_waits_for_an_answer_a_moment_only() -> None:
@@ -87,7 +87,7 @@ def test_whatever_it_does_a_shell_that_reports_is_idle_in_the_end(state: State) 
     done: list[Do] = []
     for event in (E.ECHOED, E.REPORT, E.TAKEN, E.AWAKE):
         done += machine.on(event)
-    assert machine.state is State.IDLE and machine.is_at_prompt
+    assert machine.state is State.IDLE
     assert done.count(Do.GO) == 1 or state is State.REPORTING  # its report was before these
 
 

@@ -1,4 +1,9 @@
-"""What the hooks of a shell are told, and what they report: records on two named pipes.
+"""Our side of a shell's hooks: records on two named pipes, keys, and questions.
+
+What the hooks are told, and what they report, are records. They bind keys that nobody types,
+and act when one is pressed. Questions to the shell are asked one at a time. Nobody may
+wait any more for one that the shell still works on. It gets a little time all the same, for an
+interrupt changes `$?`, and may cost more than the answer; the next question waits.
 
 Hazard: the hooks open the pipes for each use, and may not take a long line at once. Whoever tells
 the shell something is a task; one begins where the one before has ended.
@@ -7,12 +12,17 @@ the shell something is a task; one begins where the one before has ended.
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 from collections.abc import Callable
 from contextlib import suppress
 
 from rshell.aio import on_failure
+from rshell.channels.shell.native.machine import Event, ShellMachine, State
 from rshell.channels.shell.native.startup import Meeting
+from rshell.execution.piped_process import PipedProcess
 from rshell.execution.pipes import PipeSink, PipeSource
+from rshell.terminal.pty import take_unread
 
 _RECORD = 1 << 20  # bytes of an unfinished field that are kept
 _ALL, _FIELDS = 16 << 20, 6  # bytes of a record, and digits of the number of its fields
@@ -97,3 +107,74 @@ class RecordPipes:
         self._said.close()
         self._told.close()
         self._meeting.remove()
+
+
+# Questions.
+
+_ANSWER_SECONDS = 5.0
+
+
+class Questions:
+    """The questions to the shell of `machine`; `on_event` tells it of them.
+
+    `present` is the last one: its kind, its number and its text.
+    """
+
+    def __init__(self, machine: ShellMachine, on_event: Callable[[Event], None]) -> None:
+        self._machine = machine
+        self._on_event = on_event
+        self.present: tuple[str, int, str] = ("", 0, "")
+        self._answer: asyncio.Future[list[str] | None] | None = None
+        self._turn = asyncio.Lock()
+
+    async def ask(self, kind: str, number: int, text: str) -> list[str] | None:
+        """Ask the idle shell; return the answer behind its number, if any. Cancelling is safe."""
+        async with self._turn:
+            if self._answer is not None:  # to an earlier question, for which nobody waits
+                await asyncio.wait((self._answer,))
+            if self._machine.state is not State.IDLE:
+                return None
+            self.present = kind, number, text
+            self._answer = answer = asyncio.get_running_loop().create_future()
+            self._on_event(Event.QUESTION)
+            try:
+                await asyncio.wait((answer,), timeout=_ANSWER_SECONDS)
+            except asyncio.CancelledError:
+                self._on_event(Event.STALE)
+                raise
+            if not answer.done():
+                self._on_event(Event.TIMEOUT)
+            return answer.result() if answer.done() else None
+
+    def take(self, fields: list[str]) -> None:
+        """The shell has answered; `fields` begin with the number of the question."""
+        if fields[0] == str(self.present[1]):
+            self._give(fields[1:])
+            self._on_event(Event.ANSWER)
+
+    def give_up(self) -> None:
+        """There is no answer to the present question."""
+        self._give(None)
+
+    def _give(self, fields: list[str] | None) -> None:
+        answer, self._answer = self._answer, None
+        if answer is not None and not answer.done():
+            answer.set_result(fields)
+
+
+# Keys.
+
+TAKE, PROBE, ASK = b"\x1b[7771~", b"\x1b[7772~", b"\x1b[7773~"
+_OURS = re.compile(b"|".join(map(re.escape, (TAKE, PROBE, ASK))))
+
+
+def press(piped: PipedProcess, keys: bytes) -> None:
+    """Press keys that nobody typed; where the terminal's queue is full, a later look does."""
+    if piped.terminal >= 0:
+        with suppress(BlockingIOError):
+            os.write(piped.terminal, keys)
+
+
+def take_back_keys(piped: PipedProcess) -> bytes:
+    """Take back the keys that nobody has read; return those that are not ours."""
+    return b"" if piped.slave < 0 else _OURS.sub(b"", take_unread(piped.slave))

@@ -17,8 +17,8 @@ from rshell.errors import ChannelRefused, ConnectError
 from rshell.security.credentials import local_token
 from rshell.security.files import server_directory
 from rshell.security.tokens import TokenStore
+from rshell.server.admission import most_links
 from rshell.server.server import Server
-from rshell.server.shares import most_links
 from rshell.values import Bounds
 from tests.support.audit import audited, noted
 
@@ -101,12 +101,12 @@ async def test_commands_leave_descriptors_for_logins(monkeypatch: pytest.MonkeyP
             await noted("ended", 2)
             assert (await client.run("echo on")).stdout == b"on\n"
             assert server._refusals.total == {"descriptors": 1}
-    monkeypatch.setattr("rshell.server.shares.descriptors", lambda: 100)
+    monkeypatch.setattr("rshell.server.admission.descriptors", lambda: 100)
     assert most_links(Bounds()) == 75 and most_links(Bounds(sessions=5)) == 5
 
 
 async def test_strangers_leave_descriptors_for_commands(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rshell.server.shares.descriptors", lambda: 100)
+    monkeypatch.setattr("rshell.server.admission.descriptors", lambda: 100)
     async with serving() as (server, _):
         where = server.addresses[0]
         async with rshell.connect(where) as client:
