@@ -19,7 +19,7 @@ from rshell.channels.files.rules import is_whole_directory
 from rshell.channels.files.single import get_blocks
 from rshell.cli.command import print_about, run_command, take_signals, tell_failure
 from rshell.cli.cp_options import HELP, CopyOptions, Place, parse
-from rshell.cli.cp_progress import CopyProgress
+from rshell.cli.cp_progress import CopyProgress, terminal_columns
 from rshell.cli.report import tell_link
 from rshell.cli.streams import InputDescriptor, Leaving, Left, OutputDescriptor, on_signals
 from rshell.client.client import Client
@@ -49,7 +49,7 @@ def main(arguments: list[str], limits: Limits | None = None) -> int:
 
 async def _run(options: CopyOptions, limits: Limits) -> int:
     stdout, stderr = OutputDescriptor(1), OutputDescriptor(2, is_optional=True)
-    progress = CopyProgress(options, stdout, stderr)
+    progress = CopyProgress(options, stdout, stderr, columns=terminal_columns())
 
     def show() -> None:
         progress.complain(progress.line())

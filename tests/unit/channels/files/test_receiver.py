@@ -263,3 +263,23 @@ def test_two_at_once_do_not_write_into_one_partial_file(tmp_path: Path) -> None:
         first.abandon(fd)
     finally:
         os.close(fd)
+
+
+def test_nothing_comes_into_the_target_but_what_was_agreed_upon(tmp_path: Path) -> None:
+    agreed = {b"f": b"f", b"d": b"d"}
+
+    def work(peer: Peer) -> None:
+        options, totals = TransferOptions(), TransferTotals()
+        Receiver(peer, f"{tmp_path}/t/", options, totals, agreed=agreed).run()
+
+    tree = [entry(1, b"d", kind=b"d"), entry(2, b"any", parent=1), (LEAVE, 1, b"\1"),
+            (PART, 2, b"hello"), end(2), (LAST, 2, b"")]  # fmt: skip
+    lie(RECEIVER_HEARS, tree, work)
+    assert listing(tmp_path / "t").keys() == {".", "d", "d/any"}
+    for record in (
+        entry(1, b".bashrc"), entry(1, b"f", kind=b"d"), entry(1, b"d"), link(1, b"f", "/etc"),
+        entry(1, b"", kind=b"d"), entry(1, b"\x1b[2J"),
+    ):  # fmt: skip
+        with row(record), pytest.raises(RemoteProtocolError, match="not agreed upon"):
+            lie(RECEIVER_HEARS, [record], work)
+    assert listing(tmp_path / "t").keys() == {".", "d", "d/any"}
