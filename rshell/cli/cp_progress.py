@@ -93,7 +93,7 @@ class CopyProgress:
         """Return where things stand."""
         totals = self.totals
         done = totals.bytes + totals.at
-        parts = [f"{totals.files} files", format_size(done), f"{format_size(self._rate)}/s"]
+        parts = [count_files(totals.files), format_size(done), f"{format_size(self._rate)}/s"]
         if totals.size >= LARGE:
             percent = 100 * totals.at // totals.size
             left = (totals.size - totals.at) / self._rate if self._rate else 0.0
@@ -168,9 +168,14 @@ class CopyProgress:
             self._is_drawn = False
 
 
+def count_files(count: int) -> str:
+    """Return how many files these are, for people."""
+    return "1 file" if count == 1 else f"{count} files"
+
+
 def summary(totals: TransferTotals, took: float) -> str:
     """Return one line that says what was done in `took` seconds."""
-    parts = [f"{totals.files} files of {format_size(totals.bytes)}"]
+    parts = [f"{count_files(totals.files)} of {format_size(totals.bytes)}"]
     if totals.moved < totals.bytes:
         parts.append(f"{format_size(totals.moved)} had to travel")
     for count, word in (

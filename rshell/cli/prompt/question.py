@@ -19,7 +19,7 @@ import shlex
 from collections.abc import Iterable
 
 from rshell.channels.shell.errands.client import ErrandItem, ErrandPlan
-from rshell.cli.cp_progress import format_size
+from rshell.cli.cp_progress import count_files, format_size
 from rshell.terminal.output import printable
 from rshell.values import TerminalSize
 
@@ -96,8 +96,7 @@ def _amount(plan: ErrandPlan) -> str:
     if len(plan.items) == 1 and not plan.items[0].is_directory:
         return size
     more = "more than " if plan.more else ""
-    files = "1 file" if plan.count == 1 else f"{plan.count} files"
-    return f"{more}{files} ({size})"
+    return f"{more}{count_files(plan.count)} ({size})"
 
 
 def _it(plan: ErrandPlan) -> str:

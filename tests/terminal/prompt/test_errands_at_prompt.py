@@ -52,11 +52,11 @@ async def test_files_come_and_go_at_the_prompt_of_each_shell(
         await person.run(f"cd {there}")
         await ask(person, "rshell-get a", "a (10 B) to")
         person.send("y" + ENTER)
-        await person.see("1 files of 10 B")
+        await person.see("1 file of 10 B")
         await person.wait_for(lambda: person.is_at_prompt, "the prompt")
         await ask(person, "rshell-put b", "b (9 B). Send it?")
         person.send("y" + ENTER)
-        await person.see("1 files of 9 B")
+        await person.see("1 file of 9 B")
         await person.wait_for(lambda: person.is_at_prompt, "the prompt")
     assert (here / "a").read_text() == "from there" and (there / "b").read_text() == "from here"
 
@@ -102,6 +102,6 @@ async def test_a_question_and_its_answer_outlive_a_cut(here: Path, tmp_path: Pat
             await person.see("the link was cut")
             person.send("y" + ENTER)
             cutter.let_through()
-            await person.see("1 files of 10 B")
+            await person.see("1 file of 10 B")
             await person.wait_for(lambda: person.is_at_prompt, "the prompt")
     assert (here / "a").read_text() == "from there"

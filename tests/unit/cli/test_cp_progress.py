@@ -94,7 +94,7 @@ def test_a_terminal_has_one_line_that_moves_and_one_for_each_large_file() -> Non
     desk.now = 10.0
     desk.progress.finish(totals)
     assert desk.stderr.text.endswith(
-        "\r\x1b[Kd/big  100 MiB\n1 files of 100 MiB, 0 B had to travel; 10.0 s, 10.0 MiB/s\n"
+        "\r\x1b[Kd/big  100 MiB\n1 file of 100 MiB, 0 B had to travel; 10.0 s, 10.0 MiB/s\n"
     )
 
 
