@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ def test_it_says_what_it_is_told_and_nothing_of_it_is_lost(tmp_path: Path) -> No
         (b"0 \n", 0, b"\n", b""),
         (b"1 rshell-get: no\n", 1, b"", b"rshell-get: no\n"),
         (b"0 " + b"x" * 300_000, 0, b"x" * 300_000, b""),
+        (b"130 ", -signal.SIGINT, b"", b""),  # or a loop would ask again
         (b"", 255, b"", b"rshell-get: the server gave no answer; it may have ended\n"),
         (b"\x1b[31m ", 255, b"", b"rshell-get: the server gave no answer; it may have ended\n"),
     )
