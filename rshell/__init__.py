@@ -27,6 +27,7 @@ _HOMES = {
     "rshell.channels.shell.named.client": "ShellWatch",
     "rshell.channels.shell.replies": "Shell ShellResult",
     "rshell.client.client": "Client",
+    "rshell.channels.shell.errands.client": "ErrandItem ErrandPlan",
     "rshell.client.connect": "connect",
     "rshell.errors": (
         "AddressError AuthenticationFailed ChannelError ChannelRefused ChannelReset "
@@ -58,6 +59,8 @@ if TYPE_CHECKING:  # which is all that type checkers see of the names
     from rshell.channels.process.client import CompletedProcess as CompletedProcess
     from rshell.channels.process.client import Process as Process
     from rshell.channels.shell.client import ShellLine as ShellLine
+    from rshell.channels.shell.errands.client import ErrandItem as ErrandItem
+    from rshell.channels.shell.errands.client import ErrandPlan as ErrandPlan
     from rshell.channels.shell.messages import CommandBegun as CommandBegun
     from rshell.channels.shell.messages import NamedShellInfo as NamedShellInfo
     from rshell.channels.shell.messages import ShellEnding as ShellEnding

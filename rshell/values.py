@@ -246,6 +246,8 @@ class Bounds(Limits):
     ping_idle: float = 15.0  # silence after which a PING is sent
     # Client: until people are told that nothing answers; an acknowledgement may take 1 s of it.
     answer_seconds: float = 2.5
+    # Client: keys that come so soon after a question, or after each other, are no answer to it.
+    answer_pause: float = 0.5
     close_seconds: float = 5.0  # for a GOODBYE to leave before a link is aborted
     # Logging in, at a server.
     login_seconds: float = 10.0  # from accept to login

@@ -19,7 +19,7 @@ from rshell.channels.files.rules import is_whole_directory
 from rshell.channels.files.single import get_blocks
 from rshell.cli.command import print_about, run_command, take_signals, tell_failure
 from rshell.cli.cp_options import HELP, CopyOptions, Place, parse
-from rshell.cli.cp_progress import CopyProgress
+from rshell.cli.cp_progress import CopyProgress, terminal_columns
 from rshell.cli.report import tell_link
 from rshell.cli.streams import InputDescriptor, Leaving, Left, OutputDescriptor, on_signals
 from rshell.client.client import Client
@@ -28,6 +28,7 @@ from rshell.errors import FileError, TransferFailed
 from rshell.values import Limits
 
 FAILED_STATUS = 1
+_WITNESS_AFTER = 0.2  # seconds
 
 
 def run(limits: Limits | None = None) -> None:
@@ -48,7 +49,7 @@ def main(arguments: list[str], limits: Limits | None = None) -> int:
 
 async def _run(options: CopyOptions, limits: Limits) -> int:
     stdout, stderr = OutputDescriptor(1), OutputDescriptor(2, is_optional=True)
-    progress = CopyProgress(options, stdout, stderr)
+    progress = CopyProgress(options, stdout, stderr, columns=terminal_columns())
 
     def show() -> None:
         progress.complain(progress.line())
@@ -94,7 +95,11 @@ class _Copying:
         return FAILED_STATUS if self._totals.failed else 0
 
     def _connect(self, host: str) -> Opening[Client]:
-        options, limits = self._options, self._limits
+        options = self._options
+        # A killed one has the partial file locked at the server until its session is over.
+        limits = replace(
+            self._limits, witness_after=min(_WITNESS_AFTER, self._limits.witness_after)
+        )
         if options.resume_window is not None:
             limits = replace(limits, resume_window=options.resume_window)
         return connect(

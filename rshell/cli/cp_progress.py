@@ -10,11 +10,11 @@ import json
 import os
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from rshell.channels.files.progress import LARGE, FileEvent, TransferTotals
 from rshell.cli.cp_options import CopyOptions
 from rshell.cli.report import format_seconds
-from rshell.cli.streams import OutputDescriptor
 from rshell.terminal.output import printable
 from rshell.terminal.pty import is_terminal
 
@@ -40,22 +40,36 @@ def format_size(size: float) -> str:
     )
 
 
+class Sayer(Protocol):
+    """Where lines are written."""
+
+    def say(self, line: bytes) -> None:
+        """Write a line, or a piece of one."""
+
+
 class CopyProgress:
-    """Tells of one transfer after the other; `clock` is in seconds."""
+    """Tells of one transfer after the other, in the name of a command; `clock` is in seconds.
+
+    `columns` is the width of the terminal on which the last line is drawn, 0 where there is none.
+    """
 
     def __init__(
         self,
         options: CopyOptions,
-        stdout: OutputDescriptor,
-        stderr: OutputDescriptor,
+        stdout: Sayer,
+        stderr: Sayer,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        columns: int = 0,
+        name: str = "rshell-cp",
     ) -> None:
         self._options = options
         self._stdout = stdout
         self._stderr = stderr
         self._clock = clock
-        self._draws = is_terminal(2) and not options.quiet and not options.json
-        self._columns = _columns() if self._draws else 80
+        self._name = name
+        self._columns = columns
+        self._draws = columns > 0 and not options.quiet and not options.json
         self._is_drawn = False
         self._began = clock()
         self._seen = (self._began, 0)
@@ -79,7 +93,7 @@ class CopyProgress:
         """Return where things stand."""
         totals = self.totals
         done = totals.bytes + totals.at
-        parts = [f"{totals.files} files", format_size(done), f"{format_size(self._rate)}/s"]
+        parts = [count_files(totals.files), format_size(done), f"{format_size(self._rate)}/s"]
         if totals.size >= LARGE:
             percent = 100 * totals.at // totals.size
             left = (totals.size - totals.at) / self._rate if self._rate else 0.0
@@ -106,7 +120,7 @@ class CopyProgress:
 
     def complain(self, text: str) -> None:
         """Say a line on stderr."""
-        self._keep(f"rshell-cp: {text}")
+        self._keep(f"{self._name}: {text}")
 
     def announce(self, text: str) -> None:
         """Print what is going to be done, for --dry-run."""
@@ -154,9 +168,14 @@ class CopyProgress:
             self._is_drawn = False
 
 
+def count_files(count: int) -> str:
+    """Return how many files these are, for people."""
+    return "1 file" if count == 1 else f"{count} files"
+
+
 def summary(totals: TransferTotals, took: float) -> str:
     """Return one line that says what was done in `took` seconds."""
-    parts = [f"{totals.files} files of {format_size(totals.bytes)}"]
+    parts = [f"{count_files(totals.files)} of {format_size(totals.bytes)}"]
     if totals.moved < totals.bytes:
         parts.append(f"{format_size(totals.moved)} had to travel")
     for count, word in (
@@ -181,7 +200,10 @@ def _as_object(event: FileEvent) -> dict[str, object]:
     return values
 
 
-def _columns() -> int:
+def terminal_columns() -> int:
+    """Return the width of the terminal that stderr is, 0 where it is none."""
+    if not is_terminal(2):
+        return 0
     try:
         return max(os.get_terminal_size(2).columns, 20)
     except OSError:

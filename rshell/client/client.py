@@ -21,6 +21,7 @@ from rshell.channels.process.client import (
     PathLike,
     Process,
     as_path,
+    check_encoding,
     make_request,
     run_process,
     start_process,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from rshell.channels.job.messages import JobInfo
     from rshell.channels.process.feeding import Input
     from rshell.channels.shell.client import ShellLine
+    from rshell.channels.shell.errands.client import Agree
     from rshell.channels.shell.messages import NamedShellInfo
     from rshell.channels.shell.named.client import ShellWatch
     from rshell.channels.shell.replies import Shell
@@ -222,12 +224,15 @@ class Client(FilesOfClient):
         clear_env: bool = False,
         terminal: TerminalSize | None = None,
         term: str = "xterm-256color",
+        on_errand: Agree | None = None,
     ) -> Opening[Shell]:
         """Start a persistent shell: directory, variables and functions stay between commands.
 
         `stdin=PIPE` opens a stdin that its commands share; without it, theirs is empty. `terminal`
         gives them a terminal of that size and type instead: stdout then holds all that they
         print, and the shell is the user's own, whose startup files have run before it opens.
+        `on_errand` is awaited with an ErrandPlan where rshell-get or rshell-put in it asks for
+        files, which travel if it returns True.
         """
         from rshell.channels.shell.messages import ShellRequest
         from rshell.channels.shell.replies import start_shell
@@ -238,8 +243,9 @@ class Client(FilesOfClient):
             clear_env=clear_env,
             stdin=stdin == PIPE,
             terminal=None if terminal is None else Terminal(terminal, term),
+            errands=on_errand is not None,
         )
-        return Opening(lambda: start_shell(self._live, request))
+        return Opening(lambda: start_shell(self._live, request, on_errand))
 
     def open_line(
         self,
@@ -249,21 +255,25 @@ class Client(FilesOfClient):
         env: Mapping[str, str] | None = None,
         name: str | None = None,
         login: bool = True,
+        errands: bool = False,
     ) -> Opening[ShellLine]:
         """Start the user's shell on a terminal for a front end, which streams its output.
 
         Until its startup files have run, the line `is_starting`. As a `login` shell it reads what
         such a shell reads. With a `name` it outlives this client, and the identity's shell of that
         name is taken up again where there is one; `env` is then as it was. Leaving the block leaves
-        it to itself. Programs that want whole replies use `open_shell`. Opening raises
-        ChannelRefused and, for a name that no named shell can have, LocalProtocolError. Cancelling
-        ends what was started, except for a named shell.
+        it to itself. With `errands` its commands may ask for files (`on_errand`). Programs that
+        want whole replies use `open_shell`. Opening raises ChannelRefused and, for a name that no
+        named shell can have, LocalProtocolError. Cancelling ends what was started, except for a
+        named shell.
         """
         from rshell.channels.shell.client import open_line
         from rshell.channels.shell.messages import ShellRequest
 
         terminal = Terminal(size, term)
-        request = ShellRequest(terminal=terminal, env=env or {}, login=login, name=name)
+        request = ShellRequest(
+            terminal=terminal, env=env or {}, login=login, name=name, errands=errands
+        )
         return Opening(lambda: open_line(self._live, request))
 
     async def start_job(
@@ -381,13 +391,6 @@ class Client(FilesOfClient):
         finally:
             if self._close_child is not None:
                 await self._close_child()
-
-
-def check_encoding(encoding: str | None) -> str | None:
-    """Return `encoding` if text can be decoded with it. Raises LookupError."""
-    if encoding is not None:
-        b" ".decode(encoding, "replace")
-    return encoding
 
 
 def _decode(coding: str | None, data: bytes | str) -> bytes | str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rshell.channels.files.progress import TransferTotals
     from rshell.channels.files.remote import RemoteFiles
     from rshell.channels.process.feeding import Readable
+    from rshell.channels.shell.errands.client import ErrandPlan
 
     class Transfer(TypedDict, total=False):
         """How `put` and `get` send, see TransferOptions."""
@@ -154,3 +155,19 @@ class FilesOfClient:
         chosen, paths = TransferOptions(**options), as_paths(sources)
         (there,) = as_paths(target)
         return await relay_files(self._live, other._live, paths, there, chosen, progress, on_event)
+
+    async def run_errand(
+        self,
+        plan: ErrandPlan,
+        *,
+        progress: Progress | None = None,
+        on_event: OnEvent | None = None,
+    ) -> TransferTotals:
+        """Send or fetch what a command in a shell has asked for, once its person has said yes.
+
+        Failures of files are in what is returned. Raises RemoteProtocolError for a server that does
+        anything else than what was shown, and what ends the session. Cancelling is as with `put`.
+        """
+        from rshell.channels.shell.errands.client import run_errand
+
+        return await run_errand(self._live, plan, progress, on_event)

@@ -36,7 +36,14 @@ _USUAL = {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.S
 _USUAL |= {signal.SIGUSR1, signal.SIGUSR2}
 # The variables that speak of the process that a service manager has started, and a secret.
 _OURS = {
-    *("RSHELL_TOKEN", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_PIDFDID"),
+    *(
+        "RSHELL_TOKEN",
+        "RSHELL_CLIENT",
+        "LISTEN_FDS",
+        "LISTEN_PID",
+        "LISTEN_FDNAMES",
+        "LISTEN_PIDFDID",
+    ),
     *("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "FDSTORE", "MAINPID", "MANAGERPID"),
     *("MANAGERPIDFDID", "SYSTEMD_EXEC_PID", "INVOCATION_ID", "JOURNAL_STREAM"),
     *("MEMORY_PRESSURE_WATCH", "MEMORY_PRESSURE_WRITE"),

@@ -168,6 +168,11 @@ def server_directory() -> Path:
     return state_directory() / "server"
 
 
+def shells_directory() -> Path:
+    """Return where this user's shells have their private directories, while they run."""
+    return state_directory() / "shells"
+
+
 def config_directory() -> Path:
     """Return where a person's settings live: `$XDG_CONFIG_HOME/rshell` or `~/.config/rshell`."""
     return _base_directory("XDG_CONFIG_HOME", ".config") / "rshell"

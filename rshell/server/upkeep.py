@@ -21,11 +21,10 @@ import socket
 import stat
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Optional
 
 from rshell.errors import ConfigurationError
-from rshell.security.files import state_directory
+from rshell.security.files import shells_directory
 from rshell.server.enter import (
     NoBackground,
     is_owned,
@@ -119,7 +118,7 @@ def stop(sent: Optional[str] = None) -> dict[str, Any]:
 
     Raises ConfigurationError for what can't be removed.
     """
-    from rshell.channels.shell.native.startup import sweep
+    from rshell.channels.shell.private import sweep
 
     stopped = []
     for _, pid in list(servers()):
@@ -127,7 +126,7 @@ def stop(sent: Optional[str] = None) -> dict[str, Any]:
         stopped.append(pid)
     removed: list[str] = []
     left: list[str] = []
-    sweep(_shells())
+    sweep(shells_directory())
     try:
         for place in list(_ours()):
             _clear(place, sent, removed, left)
@@ -179,15 +178,10 @@ def cache_directory() -> str:
     return os.path.join(home, "rshell")
 
 
-def _shells() -> Path:
-    """Return where shells on terminals have their pipes, those of other servers too."""
-    return state_directory() / "shells"
-
-
 def _remove_empty() -> None:
     """Remove directories that are ours alone, where nothing is in them any more."""
     for place in places():
-        for directory in (place, _shells(), os.path.dirname(place), cache_directory()):
+        for directory in (place, shells_directory(), os.path.dirname(place), cache_directory()):
             if os.path.basename(directory).startswith(("rshell", "background", "shells")):
                 try:
                     os.rmdir(directory)

@@ -53,20 +53,20 @@ def write(directory: Path, files: Mapping[str, str]) -> None:
         path.write_text(text)
 
 
-def command(*options: str) -> list[str]:
+def command(directory: Path, *options: str) -> list[str]:
+    # Of its own: two runs that clean up the usual one meet there.
+    base = f"--basetemp={directory / 'base'}"
     plugins = ["-p", "no:asyncio", "-p", "no:hypothesispytest", "-p", "no:cacheprovider"]
-    return [sys.executable, "-m", "pytest", *plugins, "--processes=2", *options]
+    return [sys.executable, "-m", "pytest", *plugins, "--processes=2", base, *options]
 
 
 def run_tests(directory: Path, files: Mapping[str, str], *options: str) -> tuple[int, str]:
     """Return the exit status of a run and what it said."""
     write(directory, files)
     told = directory / "told"
-    # Of its own: two runs that clean up the usual one meet there.
-    base = f"--basetemp={directory / 'base'}"
     with (
         told.open("wb") as stdout,
-        begin(command(base, *options), cwd=directory, stdout=stdout) as popen,
+        begin(command(directory, *options), cwd=directory, stdout=stdout) as popen,
     ):
         status = popen.wait(DEADLINE)
     return status, told.read_text()
@@ -138,7 +138,7 @@ def test_the_first_failure_may_be_the_last_test_and_ends_the_others(tmp_path: Pa
 
 def test_an_interrupt_ends_all_of_it(tmp_path: Path) -> None:
     write(tmp_path, {"long": LONG} | GOOD)
-    with begin(command(), cwd=tmp_path, stdout=subprocess.PIPE) as popen:
+    with begin(command(tmp_path), cwd=tmp_path, stdout=subprocess.PIPE) as popen:
         until((tmp_path / "began").exists, "the test")
         popen.send_signal(signal.SIGINT)
         told, _ = popen.communicate(timeout=DEADLINE)

@@ -82,6 +82,9 @@ _FITTING: dict[type[Message], Callable[[Json], Json]] = {
         | ({"name": None} if values["terminal"] is None else {})
         | ({"share": False} if values["terminal"] is None or values["name"] is None else {})
     ),
+    shell.Errand: lambda values: (
+        values | {"cwd": "/a", "files": ("/b", "/c\udcff"), "directories": ()}
+    ),
     shell.NamedShellsRequest: lambda values: values | ({} if values["name"] else {"verb": "list"}),
     job.JobRequest: lambda values: values | _asked(values),
     job.JobInfo: lambda values: values | {"state": _state(values["status"])},

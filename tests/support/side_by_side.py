@@ -120,7 +120,10 @@ _CHANGING = (
 )
 _DECLARED = r"(?:declare|typeset|export)(?: -g)? (?:-\S+ )*"
 _DROPPED = re.compile(rf"{_DECLARED}(?:{_CHANGING})(?:=.*)?|(?:{_CHANGING})[ =].*|__fish\w*")
-_OURS = re.compile(r".*\b__rs_|declare \S+ PROMPT_COMMAND\b|.*\\e\[777[1-9]~|.*\^\[\[777[1-9]~")
+_COMMANDS = re.compile(r"(?::|\s+)'?[^\s:'\"()]*/errands-[^\s:'\"()]*'?")  # at the end of PATH
+_OURS = re.compile(
+    r".*\b(__rs_|RSHELL_CLIENT\b)|declare \S+ PROMPT_COMMAND\b|.*\\e\[777[1-9]~|.*\^\[\[777[1-9]~"
+)
 # A probe has the line editor draw again what it has drawn.
 _REDRAWN = re.compile(r"([^\r\n]{1,200})(?:\r\x1b\[K\r\1)+")
 
@@ -273,6 +276,7 @@ def _plain(text: str) -> list[str]:
     """Return the lines of a state or an output without what no two runs have alike."""
     text = re.sub(r"/(\d\d\d)-theirs", r"/\1-prompt", text)
     text = "\n".join(line for line in text.split("\n") if not _OURS.match(line))
+    text = _COMMANDS.sub("", text)
     text = re.sub(r"/proc/\d+/", "/proc/PID/", text)
     text = re.sub(r"(\[\d+\][-+]? *)\d+", r"\1PID", text)
     text = re.sub(r"\b\d+m\d+\.\d+s|\b\d+[.,]\d+( total|s user|s system)?", "TIME", text)

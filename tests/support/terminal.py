@@ -109,6 +109,7 @@ class Person:
             os.ttyname(self._slave),
             really=really,
             env={**environment({"TERM": "xterm-256color", "LANG": "C.UTF-8"}), **env},
+            cwd=Path.cwd(),
         )
         self._loop.add_reader(self._master, self._read)
 

@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from rshell.channels.files.lines import Line, Peer, Stopped
 from rshell.channels.files.messages import TransferOptions
@@ -64,6 +65,7 @@ class Exchange:
         cut: int | None = None,
         room: int = 1024 * 1024,
         umask: int = 0o022,
+        pinned: Any = None,  # as a Sender takes it
         **options: bool,
     ) -> None:
         chosen = TransferOptions(**options)
@@ -73,7 +75,9 @@ class Exchange:
         self.sender, self.receiver = TransferTotals(), TransferTotals(self.events.append)
         self.errors: list[BaseException] = []
         names = [str(source) for source in sources]
-        sending = Sender(Peer(self.down, self.up, *SENDER_HEARS), names, chosen, self.sender)
+        sending = Sender(
+            Peer(self.down, self.up, *SENDER_HEARS), names, chosen, self.sender, pinned=pinned
+        )
         receiving = Receiver(
             Peer(self.up, self.down, *RECEIVER_HEARS),
             str(target),

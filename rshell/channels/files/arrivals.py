@@ -279,7 +279,7 @@ class Arrivals:
         if file.writing is None:
             return
         try:
-            file.writing.abandon(self._places.fd(file.place), error, file.entry.mtime)
+            file.writing.abandon(self._places.fd(file.place), error)
         except OSError:
             file.writing.close()  # its directory is gone
 

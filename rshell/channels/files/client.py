@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Optional
 
@@ -16,6 +16,7 @@ from rshell.channels.files.disk import current_umask
 from rshell.channels.files.lines import Peer, converse
 from rshell.channels.files.messages import FilesReply, FilesRequest, TransferOptions
 from rshell.channels.files.progress import FileEvent, TransferTotals
+from rshell.channels.files.reading import Pin
 from rshell.channels.files.receiver import RECEIVER_HEARS, Receiver
 from rshell.channels.files.sender import SENDER_HEARS, Sender
 from rshell.errors import (
@@ -41,11 +42,12 @@ async def put_files(
     options: TransferOptions,
     progress: Optional[Progress] = None,
     on_event: Optional[OnEvent] = None,
+    pinned: Optional[Mapping[str, Pin]] = None,
 ) -> TransferTotals:
-    """Send local files to the server. Raises as `Client.put` says."""
+    """Send local files to the server. Raises as `Client.put` says; `pinned` is a Sender's."""
 
     def work(totals: TransferTotals, peer: Peer) -> None:
-        Sender(peer, sources, options, totals).run()
+        Sender(peer, sources, options, totals, pinned=pinned).run()
 
     request = FilesRequest("put", (target,), options)
     return await _transfer(live, request, work, SENDER_HEARS, progress, on_event)
@@ -58,12 +60,13 @@ async def get_files(
     options: TransferOptions,
     progress: Optional[Progress] = None,
     on_event: Optional[OnEvent] = None,
+    agreed: Optional[Mapping[bytes, bytes]] = None,
 ) -> TransferTotals:
-    """Fetch files from the server. Raises as `Client.get` says."""
+    """Fetch files from the server. Raises as `Client.get` says; `agreed` is a Receiver's."""
     umask = current_umask()
 
     def work(totals: TransferTotals, peer: Peer) -> None:
-        Receiver(peer, target, options, totals, umask=umask).run()
+        Receiver(peer, target, options, totals, umask=umask, agreed=agreed).run()
 
     request = FilesRequest("get", tuple(sources), options)
     return await _transfer(live, request, work, RECEIVER_HEARS, progress, on_event)

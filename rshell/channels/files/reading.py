@@ -30,10 +30,25 @@ from rshell.channels.files.records import (
     SAME,
 )
 from rshell.channels.files.rules import Blocks, hash_block
+from rshell.values import frozen
 
 SMALL = 32 * 1024  # bytes, up to which a file leaves together with others
 _ZEROS = bytes(1024 * 1024)
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+
+
+@frozen
+class Pin:
+    """The very file or directory that is meant: its `path` without links, and which inode it is."""
+
+    path: str
+    device: int
+    inode: int
+
+    def check(self, found: os.stat_result) -> None:
+        """Raise OSError unless `found` is it."""
+        if (found.st_dev, found.st_ino) != (self.device, self.inode):
+            raise OSError(errno.ESTALE, "something else has taken its place")
 
 
 def open_source(name: bytes, dir_fd: int) -> tuple[int, os.stat_result]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Optional
 
@@ -46,12 +46,16 @@ from rshell.channels.files.records import (
 from rshell.channels.files.rules import Facts, check_name, final_mode, judge
 from rshell.channels.files.trouble import as_trouble, ours
 from rshell.errors import FileError, RemoteProtocolError
+from rshell.terminal.output import printable
 
 RECEIVER_HEARS = (ENTRY, FRESH, PART, SAME, HOLE, END, GONE, LEAVE, LAST, ATTRIBUTES, NOTE)
 
 
 class Receiver:
-    """Takes what the peer sends into `target`, a path relative to `cwd`. `run` does it all."""
+    """Takes what the peer sends into `target`, a path relative to `cwd`. `run` does it all.
+
+    With `agreed`, names and types of entries, nothing else may come into the target itself.
+    """
 
     def __init__(
         self,
@@ -62,9 +66,11 @@ class Receiver:
         *,
         cwd: str = "",
         umask: int = 0o022,
+        agreed: Mapping[bytes, bytes] | None = None,
     ) -> None:
         self.totals = totals
         self._peer = peer
+        self._agreed = agreed
         peer.keep_answers()
         self._options = options
         self._umask = umask
@@ -120,6 +126,11 @@ class Receiver:
         if entry.parent:
             place = self._places.find(entry.parent)
         else:
+            if self._agreed is not None and self._agreed.get(entry.name) != entry.type:
+                name = printable(os.fsdecode(entry.name), limit=80)
+                raise RemoteProtocolError(
+                    f"the other end sends {name!r}, which was not agreed upon"
+                )
             place = self._places.top
             entry = self._places.open_top(entry)
         if entry.name or entry.parent or entry.type != b"d":

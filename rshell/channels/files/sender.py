@@ -15,7 +15,7 @@ import errno
 import os
 import stat
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, Optional, Union
 
@@ -23,7 +23,7 @@ from rshell.channels.files.attributes import AttributesSender
 from rshell.channels.files.lines import Peer
 from rshell.channels.files.messages import FileNote, FileTrouble, TransferOptions
 from rshell.channels.files.progress import TransferTotals, count_answer, count_note
-from rshell.channels.files.reading import SMALL, Reading, open_source, send_small
+from rshell.channels.files.reading import SMALL, Pin, Reading, open_source, send_small
 from rshell.channels.files.records import (
     DONE,
     FACTS,
@@ -58,6 +58,7 @@ class _Offered(NamedTuple):
     directory: Directory
     name: bytes
     blocks: Optional[Blocks] = None
+    pin: Optional[Pin] = None
 
     def path(self) -> str:
         return os.fsdecode(self.directory.path(self.entry.name))
@@ -74,7 +75,11 @@ class _Level:
 
 
 class Sender:
-    """Sends the files and trees at `sources` (paths, relative to `cwd`). `run` does it all."""
+    """Sends the files and trees at `sources` (paths, relative to `cwd`). `run` does it all.
+
+    Those that `pinned` holds are sent under the name that they have there, and not if they are
+    another file or directory by now.
+    """
 
     def __init__(
         self,
@@ -83,11 +88,13 @@ class Sender:
         options: TransferOptions,
         totals: TransferTotals,
         cwd: str = "",
+        pinned: Optional[Mapping[str, Pin]] = None,
     ) -> None:
         self.totals = totals
         self._peer = peer
         self._limits = peer.limits
         self._sources = sources
+        self._pinned = pinned or {}
         self._options = options
         self._cwd = cwd
         self._count = 0  # entries so far
@@ -162,14 +169,21 @@ class Sender:
     def _walk_source(self, source: str, *, alone: bool) -> Iterator[Union[_Offered, _Level]]:
         path = real = os.fsencode(os.path.join(self._cwd, source))
         name = b"" if is_whole_directory(source) else os.path.basename(path)
-        if name and not self._options.recursive:
+        pin = self._pinned.get(source)
+        if pin is not None:
+            real = os.fsencode(pin.path)
+        elif name and not self._options.recursive:
             real = os.path.realpath(path)  # whoever names a link to a file wants the file
         found = os.lstat(real) if name else os.stat(path)
         if stat.S_ISDIR(found.st_mode) and not self._options.recursive:
             raise IsADirectoryError(errno.EISDIR, "it is a directory; those need -r")
         if not name and not stat.S_ISDIR(found.st_mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-        base = (os.path.dirname(real) or b".") if name else path
+        base, inside = path, b""
+        if pin is not None and stat.S_ISDIR(found.st_mode):
+            base = real  # what is in it is reached from here, whatever takes its name
+        elif name:
+            base, inside = os.path.dirname(real) or b".", os.path.basename(real)
         if base not in self._trees:
             self._close_unused()
             root = Directory(None, b"")
@@ -178,12 +192,15 @@ class Sender:
                 Directories(root, open_directory(base), self._limits.files_directories),
             )
         root, tree = self._trees[base]
-        inside = os.path.basename(real) if name else b""
+        if pin is not None:
+            fd = tree.fd(root)
+            found = os.lstat(inside, dir_fd=fd) if inside else os.fstat(fd)
+            pin.check(found)
         first = self._entry(tree, root, inside, 0, name, found, alone=alone)
         if first is not None:
-            yield first
+            yield first if pin is None else first._replace(pin=pin)
             if first.entry.type == b"d":
-                below = Directory(root, inside) if name else root
+                below = Directory(root, inside) if inside else root
                 yield from self._walk_below(tree, below, first.entry.number)
 
     def _close_unused(self) -> None:
@@ -328,6 +345,8 @@ class Sender:
         try:
             fd, found = open_source(wanted.name, wanted.tree.fd(wanted.directory))
             try:
+                if wanted.pin is not None:
+                    wanted.pin.check(found)
                 self._send_open(wanted, fd, found)
             finally:
                 os.close(fd)

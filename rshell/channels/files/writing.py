@@ -272,29 +272,27 @@ class Writing:
         if self._options.fsync:
             os.fsync(dir_fd)
 
-    def abandon(
-        self, dir_fd: int, error: Optional[BaseException] = None, mtime: Optional[int] = None
-    ) -> None:
+    def abandon(self, dir_fd: int, error: Optional[BaseException] = None) -> None:
         """Leave off. What came stays for the next time, unless it was wrong or the disk is full.
 
-        It is worth nothing, either, where the file of this `mtime` has arrived by another run.
+        Nor does it stay where somebody else was faster, who would have left it locked.
         """
         is_full = isinstance(error, OSError) and error.errno in _FULL
         is_worthless = isinstance(error, WrongContent) or not (self.at or self._kept)
-        if self._partial and (is_full or is_worthless or self._is_there(dir_fd, mtime)):
+        if self._partial and (is_full or is_worthless or self._was_overtaken(dir_fd)):
             try:
                 os.unlink(self._partial, dir_fd=dir_fd)
             except OSError:
                 pass  # it is in nobody's way
         self.close()
 
-    def _is_there(self, dir_fd: int, mtime: Optional[int]) -> bool:
+    def _was_overtaken(self, dir_fd: int) -> bool:
+        """Whether a file of this size got the name after the last byte of ours came."""
         try:
-            found = os.lstat(self.name, dir_fd=dir_fd)
+            there = os.lstat(self.name, dir_fd=dir_fd)
         except OSError:
             return False
-        is_alike = found.st_size == self.size and found.st_mtime_ns == mtime
-        return is_alike and stat.S_ISREG(found.st_mode)
+        return there.st_size == self.size and there.st_ctime_ns > os.fstat(self._fd).st_mtime_ns
 
     def close(self) -> None:
         """Let go of the descriptors, and with them of the lock."""

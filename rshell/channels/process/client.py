@@ -250,6 +250,13 @@ def _as_word(word: PathLike) -> str:
     return text
 
 
+def check_encoding(encoding: str | None) -> str | None:
+    """Return `encoding` if text can be decoded with it. Raises LookupError."""
+    if encoding is not None:
+        b" ".decode(encoding, "replace")
+    return encoding
+
+
 def check_timeout(timeout: float | None) -> float | None:
     """Return a timeout that can be. Raises ValueError and TypeError."""
     if timeout is not None and not 0 < timeout < SECONDS_LIMIT:

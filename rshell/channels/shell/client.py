@@ -33,6 +33,9 @@ from rshell.channels.shell.messages import (
     Checked,
     Complete,
     Completions,
+    Errand,
+    ErrandDone,
+    ErrandOver,
     Leave,
     ListNames,
     Moved,
@@ -67,6 +70,8 @@ class ShellLine:
     terminal while no command ran; `on_restart` how a shell ended that no command ran in;
     `on_notice` what the server has to say while a command runs. It is any text. What it has said
     before anybody listened is in `notice`. `on_prompt` is called when there is another prompt.
+    `on_errand` gets what a command asks for, which is to be answered by `end_errand`, and
+    `on_errand_over` the number of one that nobody waits for any more.
     """
 
     def __init__(self, channel: Channel) -> None:
@@ -80,6 +85,8 @@ class ShellLine:
         self.notice = ""
         self.on_notice: Callable[[str], None] = self._keep_notice
         self.on_prompt: Callable[[], None] = lambda: None
+        self.on_errand: Callable[[Errand], None] = self._refuse_errand
+        self.on_errand_over: Callable[[int], None] = lambda _: None
         self.prompt: ShellPrompt | None = None
         self._sent = self._returnable = 0  # bytes of input; of them, not given back yet
         self._late: bytearray | None = None
@@ -98,7 +105,7 @@ class ShellLine:
             self._reply = asyncio.get_running_loop().create_future()
         self._questions: dict[int, asyncio.Future[Answer]] = {}
         self._question = 0
-        told = (ShellEnding, ShellPrompt, Unread, Notice, Moved)
+        told = (ShellEnding, ShellPrompt, Unread, Notice, Moved, Errand, ErrandOver)
         listen(channel, self._hear, *told, Completions, Checked, Names)
 
     async def __aenter__(self) -> ShellLine:
@@ -247,6 +254,10 @@ class ShellLine:
         """Tell the shell's terminal its new size."""
         self.channel.send_message(Resize(size).encode(), urgent=True)
 
+    def end_errand(self, number: int, status: int, reason: str = "") -> None:
+        """Say what became of an errand: the status of the command, and what it is to say."""
+        self.channel.send_message(ErrandDone(number, status, reason).encode(), urgent=True)
+
     def close(self, shown: int | None = None) -> None:
         """End the shell and what runs in it, or leave a named shell to itself.
 
@@ -274,6 +285,13 @@ class ShellLine:
             self.on_notice(heard.text)
         elif isinstance(heard, Moved):
             self._is_moved = True
+        elif isinstance(heard, Errand):
+            self.on_errand(heard)
+        elif isinstance(heard, ErrandOver):
+            self.on_errand_over(heard.number)
+
+    def _refuse_errand(self, errand: Errand) -> None:
+        self.end_errand(errand.number, 255, "this client takes no errands; use rshell-cp")
 
     def _keep_notice(self, text: str) -> None:
         self.notice = text

@@ -18,6 +18,7 @@ _PROMPT_LIMIT = 2**14  # characters; what is longer is not shown
 _EDITING_MODES = ("emacs", "vi", "")
 _UNREAD = 2**14  # characters in one message; each may take six bytes
 COMMAND_LIMIT = 2**18  # characters in a command or a question
+ERRAND_PATHS = 10_000  # in one errand
 
 
 class ShellRequest(Message, label="the request"):
@@ -25,7 +26,7 @@ class ShellRequest(Message, label="the request"):
 
     With a `terminal` it is the user's own shell on that, which as a `login` shell reads what one
     reads. With a `name` as well it is the named shell to attach to, made where there is none;
-    `share` only watches one that is there.
+    `share` only watches one that is there. The client takes `errands`.
     Raises LocalProtocolError for a name that no shell can have, or one without a terminal.
     """
 
@@ -37,6 +38,7 @@ class ShellRequest(Message, label="the request"):
     login: bool = fields.boolean(default=False)
     name: str | None = fields.name(default=None)
     share: bool = fields.boolean(default=False)
+    errands: bool = fields.boolean(default=False)
 
     def check(self) -> None:
         """Raise LocalProtocolError for a name that can't be, and for what needs a name."""
@@ -188,6 +190,49 @@ class Skipped(Message, type="skipped"):
     """To watchers: so many bytes are missing here, for this watcher reads too slowly."""
 
     bytes: int = fields.integer(1)
+
+
+class Errand(Message, type="errand"):
+    """To a client that takes them: what rshell-get or rshell-put asks for, and a person allows.
+
+    "get": the client is to fetch `files`, and `directories` with all that is in them, which are
+    absolute paths here: `count` files of `bytes` in all, as far as they were counted (`more`).
+    "put": it is to send `files`, as they were typed, into `cwd` here; directories if `recursive`.
+    Without any it is for the person to say which.
+    """
+
+    number: int = fields.integer(1)
+    verb: str = fields.choice("get", "put")
+    cwd: str = fields.text()
+    files: tuple[str, ...] = fields.texts(ERRAND_PATHS, default=())
+    directories: tuple[str, ...] = fields.texts(ERRAND_PATHS, default=())
+    recursive: bool = fields.boolean(default=False)
+    count: int = fields.integer(default=0)
+    bytes: int = fields.integer(default=0)
+    more: bool = fields.boolean(default=False)
+
+    def check(self) -> None:
+        """Raise LocalProtocolError for paths that can't be any, or don't fit the verb."""
+        paths = (*self.files, *self.directories)
+        if not (paths or self.verb == "put") or any(not path or "\0" in path for path in paths):
+            raise LocalProtocolError("an errand needs paths, without NUL characters")
+        absolute = (self.cwd, *(paths if self.verb == "get" else ()))
+        if not all(path.startswith("/") for path in absolute):
+            raise LocalProtocolError("the paths of a server in an errand are absolute")
+
+
+class ErrandOver(Message, type="errand-over"):
+    """To the client: nobody waits for the errand any more, which is to be given up."""
+
+    number: int = fields.integer(1)
+
+
+class ErrandDone(Message, type="errand-done"):
+    """From the client: what became of an errand, as the status of the command and its sentence."""
+
+    number: int = fields.integer(1)
+    status: int = fields.integer(0, 255)
+    reason: str = fields.sentence(default="")
 
 
 class Question(Message):

@@ -28,12 +28,8 @@ from rshell.aio import timeout
 from rshell.channels.base import Context
 from rshell.channels.process.messages import STDERR, STDOUT, Notice
 from rshell.channels.process.server import user_shell
-from rshell.channels.shell.messages import (
-    RunCommand,
-    ShellEnding,
-    ShellPrompt,
-    ShellRequest,
-)
+from rshell.channels.shell.errands.desk import ErrandDesk
+from rshell.channels.shell.messages import RunCommand, ShellEnding, ShellPrompt, ShellRequest
 from rshell.channels.shell.native.native_process import NativeProcess
 from rshell.channels.shell.recipe import Report, is_exit
 from rshell.channels.shell.running_command import RunningCommand
@@ -57,7 +53,8 @@ class PersistentShell:
     `on_cut` gets what is known of a command that was at work when the shell was closed, once all
     that ran has ended. `on_message` gets what else the client is told: its prompts and notices.
     `cwd` is the shell's directory and `program` its path; `taken` counts the bytes of input.
-    `running` is the command at work, None while the shell is idle; `prompt` what it shows then.
+    `running` is the command at work, if any, `errands` what it asks the client for; `prompt` is
+    what the idle shell shows.
     """
 
     def __init__(
@@ -76,6 +73,7 @@ class PersistentShell:
         self.running: RunningCommand | None = None
         self.taken = 0
         self.prompt: ShellPrompt | None = None
+        self.errands = ErrandDesk(lambda: self.running is not None)
         self._outlet = outlet
         self._context = context
         self._request = request
@@ -87,8 +85,7 @@ class PersistentShell:
         self._shell: AnyProcess | None = None
         self._revived: Callable[[], None] | None = None  # when the next shell is at its prompt
         self._ready = asyncio.Event()
-        self._last = 0
-        self._flags = ""
+        self._last, self._flags = 0, ""
         self._reported = dict(_NOTHING)
         self._is_closed = False
 
@@ -98,10 +95,11 @@ class PersistentShell:
         """Start a shell. Raises SpawnError and OSError.
 
         One that reads lines is ready afterwards; the user's own on a terminal starts as it likes.
-        `unreported` counts the bytes that the shell before it sent since the last ending; None says
-        that there was none.
+        `unreported` counts what the shell before it sent since the last ending, if there was one.
         """
         self._ready.clear()
+        if unreported is None:
+            self.environment = await self.errands.open(self.environment)
         # A directory that was asked for has to be there; one that has gone since need not be.
         is_there = unreported is None or Path(self.cwd).is_dir()
         shell = await start_process(
@@ -188,6 +186,7 @@ class PersistentShell:
         cut = None if self._is_closed or self.is_starting else self.running
         self._is_closed = True
         self._stop_waiting()
+        self.errands.close()
         if cut is not None and not cut.is_told:
             self._on_cut({"number": cut.number, "cut_short": True, "started": False})
             cut = None
@@ -376,6 +375,7 @@ class PersistentShell:
             taken=self.taken if self.has_terminal else 0,
         )
         self.running = None
+        self.errands.end_command()
         self._last = 0 if restarted else status.shell_status
         self._on_done(done)
 

@@ -10,7 +10,7 @@ that runs, as they would on a terminal.
 from __future__ import annotations
 
 import asyncio
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from rshell.channels.base import ask, check_count
 from rshell.channels.process.client import CompletedProcess, ProcessInput, passed_timeout
@@ -21,6 +21,9 @@ from rshell.errors import ChannelReset
 from rshell.transport.channel import Channel
 from rshell.transport.live_session import LiveSession
 from rshell.values import TerminalSize, frozen
+
+if TYPE_CHECKING:
+    from rshell.channels.shell.errands.client import Agree, ErrandRunner
 
 Text = TypeVar("Text", bytes, str)
 
@@ -50,6 +53,7 @@ class Shell:
         self._line.on_done = self._take_output
         self._line.on_restart = self._note_restart
         self._turn = asyncio.Lock()
+        self._errands: ErrandRunner | None = None
         self._streams = {number: channel.stream(number) for number in (STDOUT, STDERR)}
         for reader in self._streams.values():
             reader.collect()
@@ -118,12 +122,22 @@ class Shell:
         """Tell the shell's terminal, if it has one, its new size."""
         self._line.resize(size)
 
+    def take_errands(self, live: LiveSession, agree: Agree) -> None:
+        """Do what commands in the shell ask for if `agree` says so."""
+        from rshell.channels.shell.errands.client import take_errands
+
+        self._errands = take_errands(live, self._line, agree)
+
     def close(self) -> None:
         """End the shell and what runs in it."""
+        if self._errands is not None:
+            self._errands.stop()
         self._line.close()
 
     def _take_output(self, done: ShellEnding) -> None:
         """Take what arrived before `done`: at once, for a background job may print on."""
+        if self._errands is not None:
+            self._errands.stop()
         self._output = {number: reader.take() for number, reader in self._streams.items()}
         before, self._counted = self._counted, {STDOUT: 0, STDERR: 0}
         for number, last in ((STDOUT, done.stdout), (STDERR, done.stderr)):
@@ -137,13 +151,18 @@ class Shell:
         self._counted[STDERR] += done.stderr
 
 
-async def start_shell(live: LiveSession, request: ShellRequest) -> Shell:
+async def start_shell(
+    live: LiveSession, request: ShellRequest, agree: Agree | None = None
+) -> Shell:
     """Open a shell for a program and wait until it takes commands.
 
+    `agree` decides on the errands of its commands.
     Raises ChannelRefused, ChannelReset for a shell that ends before it does, and what cuts the
     session short. Cancelling ends what was started.
     """
     shell = Shell(await ask(live, "shell", request), request)
+    if agree is not None:
+        shell.take_errands(live, agree)
     try:
         await shell.started()
     except BaseException:

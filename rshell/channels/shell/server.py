@@ -25,12 +25,14 @@ from rshell.channels.process.server import resolve_signal
 from rshell.channels.shell import completion
 from rshell.channels.shell.completeness import wants_more
 from rshell.channels.shell.completion import LookUps, find_word
+from rshell.channels.shell.errands.desk import Asker
 from rshell.channels.shell.messages import (
     Cancel,
     Check,
     Checked,
     Complete,
     Completions,
+    ErrandDone,
     Leave,
     ListNames,
     Names,
@@ -82,21 +84,33 @@ class Conversation:
         self._feeder: asyncio.Task[None] | None = None
         self._question: asyncio.Task[None] | None = None
         self._looks = LookUps()
+        self._asker: Asker | None = None
         self._is_closed = False
 
     def begin(self, *, feeds: bool) -> None:
         """Listen to the client; `feeds` says whether its input is for the shell's commands."""
         if self._is_closed:
             return
-        kinds = (RunCommand, Signal, Cancel, Resize, Leave, Complete, Check, ListNames)
-        listen(self._channel, self._hear, *kinds)  # which may hear of the end at once
+        kinds = (RunCommand, Signal, Cancel, Resize, Leave, ErrandDone, Complete, Check)
+        listen(self._channel, self._hear, *kinds, ListNames)  # which may hear of the end at once
         if feeds and not self._is_closed:
             self._feeder = asyncio.create_task(self._feed())
             on_failure(self._feeder, partial(give_up, self._channel))
 
+    def take_errands(self) -> None:
+        """Have the client be asked for what commands in the shell want of it."""
+        if not self._is_closed:
+            number = {"channel": self._channel.number}
+            self._asker = Asker(
+                self._owner.send, lambda event, facts: self._context.audit(event, number | facts)
+            )
+            self._owner.shell.errands.attach(self._asker)
+
     def close(self) -> None:
         """Stop listening."""
         self._is_closed = True
+        if self._asker is not None:
+            self._owner.shell.errands.detach(self._asker)
         self._channel.listen(lambda message: None)
         for task in (self._feeder, self._question):
             if task is not None:
@@ -114,6 +128,8 @@ class Conversation:
             self._owner.resize(asked.size)
         elif isinstance(asked, Leave):
             self._owner.leave(asked.shown)
+        elif isinstance(asked, ErrandDone):
+            shell.errands.take(asked)
         elif isinstance(asked, (Question, ListNames)):
             self._ask(asked)
 
@@ -245,6 +261,8 @@ class PlainShell:
             if text := type_notice(self._request, self.shell.environment):
                 self.send(Notice(text))
             channel.on_room = self.shell.resume
+            if self._request.errands:
+                self._conversation.take_errands()
             self._conversation.begin(feeds=self._request.stdin or self.shell.has_terminal)
             self.shell.resume()  # there was no room before the channel was open
             await channel.wait_closed()

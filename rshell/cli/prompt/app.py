@@ -29,6 +29,7 @@ from rshell.channels.shell.client import ShellLine
 from rshell.channels.shell.messages import ShellEnding
 from rshell.cli.config import Config
 from rshell.cli.options import Options
+from rshell.cli.prompt.errands import Errands
 from rshell.cli.prompt.look import Look, Status
 from rshell.cli.prompt.passthrough import OutputPump, Passthrough
 from rshell.cli.report import FAILED_STATUS, AnswerWatch, explain
@@ -113,6 +114,9 @@ class Prompt:
         self._passthrough = Passthrough(
             line, terminal, self._pump, editor.type_ahead, editor.insert
         )
+        self._errands = Errands(
+            client, line, terminal, self._pump, self._passthrough, options.where
+        )
         self._loop = asyncio.get_running_loop()
         self._watching = Tasks(self._give_up)
         self._watching.own(self._watch_line())
@@ -168,6 +172,7 @@ class Prompt:
         self._client.links.on_change = lambda: None
         self._loop.set_exception_handler(self._outer_handler)
         self._answers.stop()
+        await self._errands.close()
         if self._ticks is not None:
             self._ticks.cancel()
         for tasks in (self._notices, self._watching):
@@ -229,6 +234,7 @@ class Prompt:
             return None
         self._terminal.check_size()
         self._answers.begin_anew()
+        self._errands.begin_anew()
         self._tell_cut()
         self._terminal.put(self._marks.command())
         try:
@@ -287,7 +293,7 @@ class Prompt:
         """Say what the server says, but not on the screen of a program that starts there."""
         if not (self._line.is_starting or self._pump.has_terminal):
             self._say_above(text)
-        elif not self._terminal.modes.is_alternate:
+        elif not (self._terminal.modes.is_alternate or self._errands.is_asking):
             self._terminal.say(text, is_faint=True)
             self._terminal.draw_again()
 

@@ -71,6 +71,7 @@ class OutputPump:
         self._show_above = show_above
         self._copied = 0
         self._changed = asyncio.Event()
+        self._turn = asyncio.Lock()  # to write
         self._task = asyncio.create_task(self._run())
         self._task.add_done_callback(self._note_failure)
 
@@ -95,6 +96,26 @@ class OutputPump:
         if self._marks is not None and (kept := self._marks.rest()):
             await self._terminal.write(kept)
         await self._terminal.drain()
+
+    async def hold(self) -> None:
+        """Write nothing more from now on, until `release`; what has come so far is on the terminal.
+
+        Cancelling is safe. Raises what keeps the terminal from being written to.
+        """
+        count = self._reader.received
+        while self._copied < count and not self._task.done():
+            self._changed.clear()
+            await self._changed.wait()
+        await self._turn.acquire()
+        try:
+            await self._terminal.drain()
+        except BaseException:
+            self._turn.release()
+            raise
+
+    def release(self) -> None:
+        """Go on after `hold`."""
+        self._turn.release()
 
     async def close(self, *, finish: bool) -> None:
         """Stop copying. With `finish`, the reader has ended, and what it has left is shown.
@@ -121,11 +142,12 @@ class OutputPump:
                     block = self._without_questions(block)
                 if self._marks is not None and not self.is_foreign:
                     block = self._marks.take(block)
-                if self.has_terminal:
-                    await self._terminal.write(block)
-                elif block:
-                    self._terminal.modes.feed(block)
-                    await self._show_above(block)
+                async with self._turn:
+                    if self.has_terminal:
+                        await self._terminal.write(block)
+                    elif block:
+                        self._terminal.modes.feed(block)
+                        await self._show_above(block)
                 self._copied += size
                 self._changed.set()
         finally:
@@ -180,7 +202,8 @@ class Passthrough:
     """Runs commands on the user's own terminal.
 
     What was typed and read by no command goes to `type_ahead`, to act as keys. What the server
-    says was typed, though nobody did so here, goes to `insert`.
+    says was typed, though nobody did so here, goes to `insert`. `on_interrupt` is called when the
+    command is sent Ctrl-C, and `on_end` when it has ended.
     """
 
     def __init__(
@@ -198,11 +221,30 @@ class Passthrough:
         self._terminal = terminal
         self._pump = pump
         self._channel = line.channel
-        self._holds_back = False  # the command has ended; its keys stay here
+        self._holds_back = True  # no command runs any more; keys stay here
+        self._hear: Callable[[bytes], None] | None = None
+        self.on_interrupt: Callable[[], object] = lambda: None
+        self.on_end: Callable[[], object] = lambda: None
         self._mark = 0
         terminal.on_keys = self._send_waiting
         line.on_done = self._note_end
         line.on_unread = self._give_back
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a command has the terminal, and has not ended."""
+        return self._pump.has_terminal and not self._holds_back
+
+    def divert(self, hear: Callable[[bytes], None]) -> None:
+        """Have keys go to `hear`, and not to the command, until `give_back_keys`."""
+        self._hear = hear
+        hear(self._terminal.take())
+
+    def give_back_keys(self, kept: bytes) -> None:
+        """Have keys go to the command again, beginning with those that were `kept` for it."""
+        self._hear = None
+        self._terminal.waiting[:0] = kept
+        self._send_waiting()
 
     async def run(self, command: str) -> ShellEnding:
         """Run `command` and return its ending, once all its output is on the terminal.
@@ -273,9 +315,15 @@ class Passthrough:
     def _note_end(self, done: ShellEnding) -> None:
         self._mark = self._pump.received
         self._holds_back = True
+        self.on_end()
 
     def _send_waiting(self) -> None:
         """Send the keys that fit. Once the command has ended, Ctrl-C waits for nothing more."""
+        if self._hear is not None:
+            self._hear(self._terminal.take())
+            return
+        if _INTERRUPT in self._terminal.waiting:
+            self.on_interrupt()
         if self._holds_back and _INTERRUPT in self._terminal.waiting:
             self._line.stop_waiting()
         while self._terminal.waiting and not self._holds_back and not self._channel.is_over:

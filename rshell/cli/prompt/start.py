@@ -60,6 +60,7 @@ async def run_prompt(client: Client, options: Options, loading: Future[type[Edit
             env=passed_on(given_environment(os.environ)),
             name=name or None,
             login=not options.no_login,
+            errands=True,
         ) as line:
             editor_type = await asyncio.wrap_future(loading)
             async with terminal:

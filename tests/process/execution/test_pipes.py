@@ -252,13 +252,12 @@ async def test_a_pipe_whose_reader_waits_for_us_is_grown() -> None:
     with no_leak():
         theirs, ours = input_pipe()
         sink = PipeSink(ours, pipe_size=MIB)
-        for size in (64 * KIB, 65 * KIB):
-            writing = asyncio.ensure_future(sink.write(bytes(2 * size)))
-            async with timeout(DEADLINE):
-                left = 2 * size
-                while left:
-                    left -= len(await asyncio.to_thread(os.read, theirs, left))
-                await writing
+        writing = asyncio.ensure_future(sink.write(bytes(130 * KIB)))
+        await asyncio.sleep(0)
+        assert len(os.read(theirs, MIB)) == 64 * KIB  # all of it at once
+        async with timeout(DEADLINE):
+            await writing
+        assert len(os.read(theirs, MIB)) == 66 * KIB
         assert fcntl.fcntl(ours, F_GETPIPE_SZ) == MIB
         sink.close()
         os.close(theirs)

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from rshell.channels.files.messages import TransferOptions
 from rshell.channels.files.progress import FileEvent, TransferTotals
-from rshell.cli import cp_progress
 from rshell.cli.cp_options import CopyOptions
 from rshell.cli.cp_progress import CopyProgress, format_size, summary
 from rshell.errors import file_error
@@ -30,14 +27,13 @@ class Desk:
     def __init__(self, *, terminal: bool = False, **options: object) -> None:
         self.now = 0.0
         self.stdout, self.stderr = Output(), Output()
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(cp_progress, "is_terminal", lambda fd: terminal)
-            self.progress = CopyProgress(
-                CopyOptions(**options),  # type: ignore[arg-type]
-                self.stdout,  # type: ignore[arg-type]
-                self.stderr,  # type: ignore[arg-type]
-                lambda: self.now,
-            )
+        self.progress = CopyProgress(
+            CopyOptions(**options),  # type: ignore[arg-type]
+            self.stdout,
+            self.stderr,
+            lambda: self.now,
+            columns=80 if terminal else 0,
+        )
 
 
 SENT = FileEvent("sent", "a", 5)
@@ -98,7 +94,7 @@ def test_a_terminal_has_one_line_that_moves_and_one_for_each_large_file() -> Non
     desk.now = 10.0
     desk.progress.finish(totals)
     assert desk.stderr.text.endswith(
-        "\r\x1b[Kd/big  100 MiB\n1 files of 100 MiB, 0 B had to travel; 10.0 s, 10.0 MiB/s\n"
+        "\r\x1b[Kd/big  100 MiB\n1 file of 100 MiB, 0 B had to travel; 10.0 s, 10.0 MiB/s\n"
     )
 
 

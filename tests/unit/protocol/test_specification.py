@@ -208,6 +208,7 @@ TABLES: dict[str, type[Message]] = {
     "done": shell.ShellEnding,
     "prompt": shell.ShellPrompt,
     "joined": shell.Joined,
+    "errand": shell.Errand,
     "sessions request": shell.NamedShellsRequest,
     "session": shell.NamedShellInfo,
     "job request": job.JobRequest,

@@ -103,6 +103,8 @@ class NamedShellTable:
             return
         shell, is_new = await self._obtain(context, request)
         attachment = shell.attach(channel, context, request.terminal.size, is_new=is_new)
+        if request.errands:
+            attachment.conversation.take_errands()
         if is_new and (text := type_notice(request, shell.shell.environment)):
             attachment.send(Notice(text))
         try:

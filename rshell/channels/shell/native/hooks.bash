@@ -251,6 +251,15 @@ __rs_end() {
   __rs_restore
 }
 
+# The user's files may have set PATH anew, without the directory of rshell-get and rshell-put.
+__rs_path() {
+  builtin local -; builtin set +efkuvx
+  builtin local "__rs_own=${RSHELL_CLIENT%/*}"
+  if [[ $__rs_own && $PATH && ${PATH@a} != *r* && :$PATH: != *":$__rs_own:"* ]]; then
+    PATH+=:$__rs_own
+  fi
+}
+
 __rs_dir=$RSHELL_DIR
 if [[ ${POSIXLY_CORRECT@a} != *x* ]]; then
   builtin set +o posix
@@ -282,5 +291,5 @@ builtin printf 'H\0000\0' >"$__rs_dir/out"
     fi
     if [[ -r ~/.bashrc ]]; then . ~/.bashrc || :; fi
   fi
-  { __rs_install; } >/dev/null 2>&1
+  { __rs_install; __rs_path; } >/dev/null 2>&1
 }

@@ -17,6 +17,11 @@ set -q RSHELL_DIR; and set -g __rs_dir $RSHELL_DIR
 set -e RSHELL_DIR
 set -g __rs_idle
 set -g __rs_start 1
+# The user's files may have set PATH anew, without the directory of rshell-get and rshell-put.
+if set -q RSHELL_CLIENT
+    set -g __rs_own (string replace -r '/[^/]*$' '' -- $RSHELL_CLIENT)
+    contains -- $__rs_own $PATH; or set -gx PATH $PATH $__rs_own
+end
 set -q __rs_asked; or set -g __rs_asked 0
 
 function __rs_status

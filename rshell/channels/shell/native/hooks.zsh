@@ -34,9 +34,19 @@ __rs_start() {
       builtin return 0
     fi
     __rs_hook
+    __rs_path
     __rs_return $__rs_status
     __rs_report
   } 2>/dev/null
+}
+
+# The user's files may have set PATH anew, without the directory of rshell-get and rshell-put.
+__rs_path() {
+  builtin emulate -L zsh
+  builtin local own=${RSHELL_CLIENT%/*}
+  if [[ -n $own && -n $PATH && ${(t)PATH} != *readonly* && :$PATH: != *":$own:"* ]]; then
+    PATH+=:$own
+  fi
 }
 
 # Install all that a user's file or command may have taken away.

@@ -3,8 +3,7 @@
 The hooks are files of this package; a shell reads a copy of them in a private directory, where the
 two named pipes are as well: `in` for what we tell it, `out` for what it reports. It opens them for
 each use, so that commands inherit no descriptor, and hears of the directory by a variable that the
-hooks take away at once. The directory is among the user's state, for others may be swept while a
-shell stays for weeks, and goes with the shell; what a killed server has left, the next one removes.
+hooks take away at once. The directory (private.py) goes with the shell.
 
 How each of them comes to read the hooks after the user's own files, and as a login shell:
 - bash reads $ENV instead of any other file where it was started with --posix. The hooks turn that
@@ -17,15 +16,11 @@ How each of them comes to read the hooks after the user's own files, and as a lo
 from __future__ import annotations
 
 import errno
-import glob
 import mmap
 import os
 import re
 import shutil
-import tempfile
-import time
 from collections.abc import Mapping
-from contextlib import suppress
 from importlib import resources
 from pathlib import Path, PurePath
 
@@ -35,11 +30,9 @@ from rshell.channels.shell.native.output import (
     ZSH_DRAWING,
     Drawing,
 )
-from rshell.errors import ConfigurationError
-from rshell.security.files import private_directory, state_directory
+from rshell.channels.shell.private import make_directory, places
 from rshell.values import frozen
 
-_MADE_SECONDS = 60.0  # a directory is at work after that, or was left behind
 _BASH_VERSION = re.compile(rb"@\(#\)Bash version (\d{1,4})\.(\d{1,4})")
 # They have no line editor of their own, or one that can't be handed a line.
 _PLAIN = {"sh", "dash", "ash", "busybox", "ksh", "mksh", "pdksh", "oksh", "yash", "posh"}
@@ -98,15 +91,17 @@ class Meeting:
     def __init__(self, kind: NativeKind) -> None:
         """Make it. Raises OSError where there is no room for it."""
         self.told = self.said = -1
-        try:
-            place = private_directory(state_directory() / "shells")
-            sweep(place)
-            self._make(kind, place)
-        except (OSError, ConfigurationError):  # such as a file system without pipes
-            self._make(kind, Path(tempfile.gettempdir()))
+        error = OSError(errno.ENOENT, "there is no place for a directory")
+        for place in places():
+            try:
+                self._make(kind, place)
+                return
+            except OSError as trouble:  # such as a file system without pipes
+                error = trouble
+        raise error
 
     def _make(self, kind: NativeKind, place: Path) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix=_prefix(), dir=place))  # 0700
+        self.directory = make_directory(place)
         try:
             name = f"hooks.{kind.name}"
             hooks = resources.files("rshell.channels.shell.native").joinpath(name)
@@ -134,23 +129,6 @@ class Meeting:
     def remove(self) -> None:
         """Remove the directory; what is open stays so. May be called again."""
         shutil.rmtree(self.directory, ignore_errors=True)
-
-
-def _prefix() -> str:
-    """Return what directories of this machine begin with: others may share the place."""
-    return os.uname().nodename.replace("/", "") + "-"
-
-
-def sweep(place: Path) -> None:
-    """Remove what servers that were killed have left: nobody reads from its pipe."""
-    for directory in place.glob(glob.escape(_prefix()) + "*"):
-        with suppress(OSError):
-            if time.time() - directory.stat().st_mtime > _MADE_SECONDS:
-                try:
-                    os.close(os.open(directory / "out", os.O_WRONLY | os.O_NONBLOCK))
-                except OSError as error:
-                    if error.errno in (errno.ENXIO, errno.ENOENT):
-                        shutil.rmtree(directory, ignore_errors=True)
 
 
 def start_command(

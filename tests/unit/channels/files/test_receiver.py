@@ -272,7 +272,7 @@ def test_what_a_run_that_still_has_its_lock_was_sent_travels_once_and_is_removed
     target.parent.mkdir()
     data = os.urandom(2_000_000)
     source.write_bytes(data)
-    size, mtime = len(data), source.stat().st_mtime_ns
+    size = len(data)
     fd = os.open(target.parent, os.O_RDONLY)
     try:
         # A server keeps the sessions of clients that were killed: each holds its partial file.
@@ -284,12 +284,12 @@ def test_what_a_run_that_still_has_its_lock_was_sent_travels_once_and_is_removed
         # A later run is cut as well; what it left is found, whatever its name.
         later = Exchange([source], target, cut=300_000)
         assert later.errors and len(list(target.parent.iterdir())) == 3
-        held.pop(0).abandon(fd, mtime=mtime)
+        held.pop(0).abandon(fd)
         done = Exchange([source], target).check()
         assert done.sender.moved <= size - 1_500_000 + PIECE
         assert target.read_bytes() == data
         assert len(list(target.parent.iterdir())) == 2  # the file, and what is locked
-        held.pop().abandon(fd, mtime=mtime)
+        held.pop().abandon(fd)
         assert list(target.parent.iterdir()) == [target]
     finally:
         os.close(fd)
@@ -320,3 +320,23 @@ def test_deleting_what_was_not_sent_leaves_the_partial_files_of_what_was(tmp_pat
         os.utime(tmp_path / directory / "f", ns=(5, 5))
     Exchange([f"{tmp_path}/a/"], tmp_path / "b", recursive=True, delete=True).check()
     assert {path.name for path in (tmp_path / "b").iterdir()} == {"f", *kept}
+
+
+def test_nothing_comes_into_the_target_but_what_was_agreed_upon(tmp_path: Path) -> None:
+    agreed = {b"f": b"f", b"d": b"d"}
+
+    def work(peer: Peer) -> None:
+        options, totals = TransferOptions(), TransferTotals()
+        Receiver(peer, f"{tmp_path}/t/", options, totals, agreed=agreed).run()
+
+    tree = [entry(1, b"d", kind=b"d"), entry(2, b"any", parent=1), (LEAVE, 1, b"\1"),
+            (PART, 2, b"hello"), end(2), (LAST, 2, b"")]  # fmt: skip
+    lie(RECEIVER_HEARS, tree, work)
+    assert listing(tmp_path / "t").keys() == {".", "d", "d/any"}
+    for record in (
+        entry(1, b".bashrc"), entry(1, b"f", kind=b"d"), entry(1, b"d"), link(1, b"f", "/etc"),
+        entry(1, b"", kind=b"d"), entry(1, b"\x1b[2J"),
+    ):  # fmt: skip
+        with row(record), pytest.raises(RemoteProtocolError, match="not agreed upon"):
+            lie(RECEIVER_HEARS, [record], work)
+    assert listing(tmp_path / "t").keys() == {".", "d", "d/any"}

@@ -12,6 +12,7 @@ from rshell.channels.files import reading
 from rshell.channels.files.lines import Line, Peer
 from rshell.channels.files.messages import TransferOptions
 from rshell.channels.files.progress import TransferTotals
+from rshell.channels.files.reading import Pin
 from rshell.channels.files.records import (
     DONE,
     END,
@@ -262,6 +263,35 @@ def test_very_many_sources_need_few_descriptors(tmp_path: Path) -> None:
         assert Exchange(sources, tmp_path / "there").check().sender.files == 300
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_what_was_pinned_is_sent_under_its_name_and_nothing_else_is(
+    tree: Path, tmp_path: Path
+) -> None:
+    file, sub, there = tree / "sub" / "file0", tree / "sub", tmp_path / "there"
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "link").symlink_to(file)
+
+    def pin(path: Path) -> Pin:
+        found = path.stat()
+        return Pin(str(path), found.st_dev, found.st_ino)
+
+    pinned = {f"{tmp_path}/link": pin(file), f"{tree}/sub": pin(sub)}
+    done = Exchange(list(pinned), f"{there}/", recursive=True, pinned=pinned).check()
+    assert (there / "link").read_bytes() == file.read_bytes() and done.sender.files == 13
+    assert listing(there / "sub") == listing(sub)
+    # Something else takes their places: a link, a copy, another directory.
+    file.unlink()
+    file.symlink_to(tmp_path / "secret")
+    sub.rename(tree / "sub2")
+    sub.mkdir()
+    (sub / "other").touch()
+    (sub / "file0").symlink_to(tmp_path / "secret")
+    done = Exchange(list(pinned), f"{tmp_path}/again/", recursive=True, pinned=pinned)
+    assert [failure.strerror for failure in done.sender.failures] == [
+        "something else has taken its place"
+    ] * 2
+    assert not (tmp_path / "again").exists()
 
 
 def test_a_sender_that_waits_for_room_and_a_receiver_with_much_to_tell_do_not_wait_for_each_other(

@@ -70,6 +70,21 @@ def test_what_is_worth_nothing_is_removed_and_the_rest_is_kept(tmp_path: Path, h
         assert (tmp_path / "t" / PARTIAL).exists() is kept
 
 
+def test_a_partial_file_that_was_overtaken_while_it_was_locked_is_removed(
+    tmp_path: Path, here: int
+) -> None:
+    """It stayed beside the whole file, for the next one could not take it up."""
+    for size, kept in ((9, False), (8, True)):
+        first, second = writing(9), writing(size)
+        first.write(here, b"x" * 5)
+        second.write(here, b"y" * size)
+        second.finish(here, 0o600, 5, has_old=False)
+        first.abandon(here)
+        assert (tmp_path / "t" / "f").read_bytes() == b"y" * size
+        assert (tmp_path / "t" / PARTIAL).exists() is kept
+        (tmp_path / "t" / "f").unlink()
+
+
 def test_a_partial_file_that_is_not_ours_alone_is_left(tmp_path: Path, here: int) -> None:
     for make in ("link", "hard link", "directory", "fifo"):
         path = tmp_path / "t" / PARTIAL
