@@ -150,7 +150,7 @@ def _take_apart(pieces: list[bytes]) -> list[object]:
                     (again,) = RecordDecoder(ENTRY).feed(encode_entry(entry))
                     assert decode_entry(again.number, again.payload) == entry
                 elif record.type == WANT:
-                    Blocks.decode(record.payload)
+                    Blocks.decode(record.payload, 2**40)
                 elif record.type == ATTRIBUTES:
                     FileAttributes.decode(decode_json(record)).values()
     except RemoteProtocolError as error:

@@ -140,12 +140,17 @@ class Blocks:
         return BLOCK_HEAD.pack(self.size) + self.hashes
 
     @classmethod
-    def decode(cls, payload: Payload) -> Optional[Blocks]:
-        """Read the payload of WANT, None where nothing is there. Raises RemoteProtocolError."""
+    def decode(cls, payload: Payload, most: int) -> Optional[Blocks]:
+        """Read the payload of WANT for a file of `most` bytes, None where nothing is there.
+
+        Raises RemoteProtocolError, also for blocks that are more or larger than the file needs: a
+        block is read whole, and hashes of many files may wait.
+        """
         if not payload:
             return None
         rest = len(payload) - BLOCK_HEAD.size
         (size,) = BLOCK_HEAD.unpack_from(payload) if rest >= 0 else (0,)
-        if rest % HASH_BYTES or size % PIECE or not size:
+        is_fit = not rest % HASH_BYTES and not size % PIECE and 0 < size <= block_size(most)
+        if not is_fit or rest // HASH_BYTES > -(-most // size):
             raise RemoteProtocolError("a WANT holds blocks that make no sense")
         return cls(size, bytes(payload[BLOCK_HEAD.size :]))

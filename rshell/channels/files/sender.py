@@ -58,6 +58,7 @@ class _Offered(NamedTuple):
     directory: Directory
     name: bytes
     blocks: Optional[Blocks] = None
+    is_wanted: bool = False
     pin: Optional[Pin] = None
 
     def path(self) -> str:
@@ -314,11 +315,11 @@ class Sender:
         if offered is None:
             raise RemoteProtocolError(f"an answer for the entry {number}, which has had its answer")
         if record.type == WANT:
-            if offered.entry.type != b"f" or offered.blocks is not None:
-                raise RemoteProtocolError(f"a WANT for the entry {number}, which has no bytes")
-            if record.payload:
-                offered = offered._replace(blocks=Blocks.decode(record.payload))
-            self._wanted.append(offered)
+            if offered.entry.type != b"f" or offered.is_wanted:
+                raise RemoteProtocolError(f"a WANT for the entry {number}, which has no more bytes")
+            blocks = Blocks.decode(record.payload, offered.entry.size)
+            self._open[number] = offered._replace(is_wanted=True)
+            self._wanted.append(offered._replace(blocks=blocks))
             return
         del self._open[number]
         entry = offered.entry

@@ -102,7 +102,8 @@ def test_there_are_never_more_blocks_than_a_want_may_hold(size: int) -> None:
 
 @given(st.lists(st.binary(max_size=9), max_size=9))
 def test_blocks_are_told_and_found_again(parts: list[bytes]) -> None:
-    blocks = Blocks.decode(Blocks(PIECE, b"".join(map(hash_block, parts))).encode())
+    told = Blocks(PIECE, b"".join(map(hash_block, parts))).encode()
+    blocks = Blocks.decode(told, PIECE * len(parts))
     assert blocks is not None and len(blocks) == len(parts) and blocks.size == PIECE
     for index, part in enumerate(parts):
         assert blocks.holds(index, hash_block(part))
@@ -111,7 +112,7 @@ def test_blocks_are_told_and_found_again(parts: list[bytes]) -> None:
 
 
 def test_blocks_that_make_no_sense_are_refused() -> None:
-    assert Blocks.decode(b"") is None
+    assert Blocks.decode(b"", 9) is None
     for payload in (b"\0", b"\0\0\0\0", b"\0\x03\xc0\x01", b"\0\x03\xc0\0x"):
         with pytest.raises(RemoteProtocolError, match="make no sense"):
-            Blocks.decode(payload)
+            Blocks.decode(payload, 9)

@@ -14,10 +14,12 @@ from rshell.channels.files.messages import TransferOptions
 from rshell.channels.files.progress import TransferTotals
 from rshell.channels.files.reading import Pin
 from rshell.channels.files.records import (
+    BLOCK_HEAD,
     DONE,
     END,
     ENTRY,
     LAST,
+    PIECE,
     RESULT,
     SAME,
     SKIP,
@@ -226,6 +228,10 @@ def test_a_receiver_that_lies_is_found_out(tmp_path: Path) -> None:
         ([(RESULT, 1, b""), (RESULT, 1, b"")], "has had its answer"),
         ([(SKIP, 1, b"\x09")], "reason 9"),
         ([(WANT, 1, b"abc")], "make no sense"),
+        ([(WANT, 1, BLOCK_HEAD.pack(2 * PIECE) + bytes(16))], "make no sense"),
+        ([(WANT, 1, BLOCK_HEAD.pack(PIECE) + bytes(32))], "make no sense"),
+        ([(WANT, 1, BLOCK_HEAD.pack(PIECE) + bytes(16))] * 2, "no more bytes"),
+        ([(WANT, 1, b"")] * 2, "no more bytes"),
         ([(RESULT, 1, b""), (DONE, 7, b"")], "7 entries of 1"),
         ([(DONE, 1, b"")], "1 entries of 1"),
         ([(RESULT, 1, b"[]")], "JSON object"),
