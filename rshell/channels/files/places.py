@@ -165,8 +165,12 @@ class Places:
     def enter(self, entry: Entry, place: Place) -> bool:
         """Make a directory, or use the one that is there; return whether it was made.
 
-        Raises OSError; the directory counts as one that is not there then.
+        Raises OSError; the directory counts as one that is not there then. Raises
+        RemoteProtocolError for more than a walk leaves open: those within each other, and those
+        that went ahead of an answer.
         """
+        if len(self._places) > self._limits.files_depth + self._limits.files_wanted:
+            raise RemoteProtocolError("more directories were entered than a walk leaves open")
         below = Place(place, entry.name, entry, missing="failed")
         self._places[entry.number] = below
         place.pending += 1

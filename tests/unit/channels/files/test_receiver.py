@@ -104,6 +104,7 @@ def test_a_sender_that_lies_writes_nothing_anywhere_else(tmp_path: Path) -> None
         ([entry(1, b"d", kind=b"d"), (LAST, 1, b"")], "in the middle"),
         ([ask, *[(FRESH, 1, FACTS.pack(0, 0, 5))] * 9], "makes no sense"),
         ([entry(n, b"%d" % n) for n in range(1, 4200)], "more files"),
+        ([entry(n, b"%d" % n, kind=b"d") for n in range(1, 6200)], "more directories"),
         ([ask, (GONE, 1, b"[1]")], "JSON object"),
         ([], "too early"),
     ):
