@@ -57,32 +57,50 @@ def find_partial(dir_fd: int, name: bytes) -> tuple[Optional[Partial], Optional[
 
 
 def create_partial(dir_fd: int, name: bytes) -> Partial:
-    """Return an empty partial file, locked by us. Raises OSError."""
+    """Return an empty partial file, locked by us. Raises OSError.
+
+    One that was left is not emptied but replaced, because somebody may be reading it.
+    """
     places = partial_names(name)
     while True:
         partial = next(places, None) or partial_name(name, secrets.token_hex(4).encode())
-        try:
-            fd = os.open(partial, OPEN | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=dir_fd)
-        except FileExistsError:
-            fd = _open(dir_fd, partial)
-        if fd < 0:
-            continue
-        if is_ours(fd, partial, dir_fd):
-            os.ftruncate(fd, 0)
+        fd = _create(dir_fd, partial)
+        if fd < 0 and _remove(dir_fd, partial):
+            fd = _create(dir_fd, partial)
+        if fd >= 0 and is_ours(fd, partial, dir_fd):
             return Partial(fd, partial, 0)
+        if fd >= 0:
+            os.close(fd)
+
+
+def _create(dir_fd: int, partial: bytes) -> int:
+    try:
+        return os.open(partial, OPEN | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=dir_fd)
+    except FileExistsError:
+        return -1
+
+
+def _remove(dir_fd: int, partial: bytes) -> bool:
+    """Remove a partial file that nobody has locked; return whether there was one."""
+    fd = _open(dir_fd, partial)
+    if fd < 0:
+        return False
+    try:
+        if not is_ours(fd, partial, dir_fd):
+            return False
+        os.unlink(partial, dir_fd=dir_fd)
+    finally:
         os.close(fd)
+    return True
 
 
 def remove_left(dir_fd: int, name: bytes) -> None:
     """Remove the partial files that nobody has locked."""
-    for is_left, found in _open_all(dir_fd, name):
+    for partial in partial_names(name):
         try:
-            if is_left:
-                os.unlink(found.name, dir_fd=dir_fd)
+            _remove(dir_fd, partial)
         except OSError:
             pass  # it is in nobody's way
-        finally:
-            os.close(found.fd)
 
 
 def _open_all(dir_fd: int, name: bytes) -> Iterator[tuple[bool, Partial]]:

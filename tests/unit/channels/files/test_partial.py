@@ -49,6 +49,21 @@ def test_the_largest_is_found_of_what_is_ours_and_of_what_others_have(
         os.close(fd)
 
 
+def test_what_was_left_while_it_is_read_is_not_emptied(tmp_path: Path, here: int) -> None:
+    """A transfer is given up, and begun again before its thread has noticed."""
+    path = tmp_path / NAMES[0]
+    path.write_bytes(b"what has come")
+    writer = lock(path)
+    own, other = find_partial(here, b"f")
+    assert own is None and other is not None
+    os.close(writer)
+    made = create_partial(here, b"f")
+    assert made.name.decode() == NAMES[0] and os.fstat(made.fd).st_size == 0
+    assert os.pread(other.fd, 99, 0) == b"what has come"
+    for it in (made, other):
+        os.close(it.fd)
+
+
 def test_there_is_always_room_for_one_more(tmp_path: Path, here: int) -> None:
     (tmp_path / NAMES[0]).write_bytes(b"left behind")
     made = [create_partial(here, b"f") for _ in range(len(NAMES) + 2)]
