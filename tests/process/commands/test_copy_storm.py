@@ -9,10 +9,12 @@ import pytest
 from tests.support.copy_storm import CopyStorm
 
 
-@pytest.mark.parametrize("verb", ["put", "get"])
+@pytest.mark.parametrize(
+    "verb, kills", [("put", ["server", "client"]), ("get", ["link", "server"])]
+)
 async def test_what_is_killed_in_the_middle_is_taken_up_and_no_file_is_ever_torn(
-    tmp_path: Path, verb: str
+    tmp_path: Path, verb: str, kills: list[str]
 ) -> None:
     storm = CopyStorm(tmp_path, 1, verb, 16_000_000, 20)
-    await storm.run(["server", "client", "link", "client"])
+    await storm.run(kills)
     assert not storm.amiss

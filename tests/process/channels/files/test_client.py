@@ -89,9 +89,10 @@ async def test_giving_up_leaves_what_can_be_taken_up_again(tmp_path: Path) -> No
             task.cancel()
             await asyncio.wait([task])
             begun.set()
+            # Whoever is quick has sent all of it by then; what is there is whole in any case.
             assert task.cancelled() or target.exists()
-            if not task.done() or task.cancelled():
-                assert not target.exists()
+            if target.exists():
+                assert target.read_bytes() == (tmp_path / "a").read_bytes()
             await verb(tmp_path / "a", target)
             assert target.read_bytes() == (tmp_path / "a").read_bytes()
         assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
