@@ -36,6 +36,7 @@ TERMINAL_DRAIN = 1024 * 1024  # more than a kernel keeps for one terminal
 _WRITE_BLOCK = 256 * 1024
 _SOON = 0.004  # seconds between two pieces of a stream
 _PIECE = 4096  # bytes; what moves less at a time is no bulk
+_WORTH = 64 * 1024  # bytes that a lull should gain
 _VAIN = 16, 1024  # pieces without a lull, after the first that gained nothing and at most
 
 
@@ -70,7 +71,7 @@ class Lull:
 
     def __init__(self) -> None:
         self._at = float("-inf")
-        self._piece = 0  # the size of the last one that was not waited for
+        self._least = float("inf")  # of the pieces that were not waited for
         self._is_on = False
         self._without = 0
         self._vain = _VAIN[0]
@@ -80,8 +81,9 @@ class Lull:
         is_soon = now - self._at < _SOON
         self._at = now
         if not self._is_on:
-            self._piece = size
-        elif size < 2 * self._piece:
+            self._least = min(self._least, size)
+        elif size < max(_WORTH, 2 * self._least):
+            self._least = float("inf")
             self._without = self._vain
             self._vain = min(2 * self._vain, _VAIN[1])
         else:

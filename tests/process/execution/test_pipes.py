@@ -322,6 +322,8 @@ def test_a_lull_is_for_streams_that_come_in_pieces_and_gain_by_it() -> None:
     """Each: bytes of a piece without a lull and with one, seconds between, lulls of 10,000."""
     cases = {
         "pieces of a stream": (32 * KIB, 200 * KIB, 0.0001, range(9_990, 10_000)),
+        "large pieces of a stream": (120 * KIB, 250 * KIB, 0.0001, range(9_990, 10_000)),
+        "a large answer to each": (120 * KIB, 120 * KIB, 0.0001, range(1, FEW)),
         "an answer to each": (32 * KIB, 32 * KIB, 0.0001, range(1, FEW)),
         "keys": (1, 20, 0.0001, range(1)),
         "now and then": (32 * KIB, 200 * KIB, 0.1, range(1)),
