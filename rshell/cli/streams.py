@@ -215,8 +215,9 @@ class OutputDescriptor:
         self._loop = asyncio.get_running_loop()
         self._blocks: queue.SimpleQueue[tuple[int, bytes]] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._pending = 0
-        self._handed = self._written = 0  # bytes; the latter is the thread's to count
+        self._handed = 0  # bytes; what follows is the thread's to count
+        self._written = self._settled = 0  # and those in blocks that were written or given up
+        self._wake_at = -1  # bytes pending at which somebody waits to go on
         self._given_up = 0  # how often what waited then was given up
         self._error: BaseException | None = None
         self._changed = Changes()
@@ -226,14 +227,18 @@ class OutputDescriptor:
         """How many bytes were handed on and not written, for ever after an error."""
         return self._handed - self._written
 
+    @property
+    def _pending(self) -> int:
+        return self._handed - self._settled
+
     async def write(self, block: bytes) -> None:
         """Hand on `block`, waiting while much is unwritten.
 
         Raises the error of an earlier write: BrokenPipeError when nobody reads any more,
         StreamError, or what else kept it from being written.
         """
-        while self._pending >= _BEHIND and self._error is None:
-            await self._changed.wait()
+        if self._pending >= _BEHIND:
+            await self._wait_until(_BEHIND // 2)
         if not self._has_failed():
             self._hand_on(block)
 
@@ -260,15 +265,21 @@ class OutputDescriptor:
                 self._error = error  # for the next `write` or `drain`
                 return
             self._thread = thread
-        self._pending += len(block)
         self._handed += len(block)
         self._blocks.put((self._given_up, block))
 
     async def drain(self) -> None:
         """Wait until all is written. Raises as `write` does."""
-        while self._pending and self._error is None:
-            await self._changed.wait()
+        await self._wait_until(0)
         self._has_failed()
+
+    async def _wait_until(self, pending: int) -> None:
+        """Wait until no more than that is pending, or writing has failed."""
+        while self._error is None:
+            self._wake_at = max(self._wake_at, pending)  # before looking: the thread looks after
+            if self._pending <= pending:
+                return
+            await self._changed.wait()
 
     async def finish(self, last: bytes = b"") -> None:
         """Write what waits and then `last`, within 2 s for each; give up what takes longer.
@@ -307,16 +318,19 @@ class OutputDescriptor:
                 error = StreamError(1, failed)
             except BaseException as other:  # no memory, for example
                 error = other
-            try:
-                self._loop.call_soon_threadsafe(self._note, len(block), error)
-            except RuntimeError:
-                return  # the loop has ended
+            self._settled += len(block)
+            # A loop that was woken for each block would cost as much as writing it.
+            if error is not None or self._pending <= self._wake_at:
+                try:
+                    self._loop.call_soon_threadsafe(self._note, error)
+                except RuntimeError:
+                    return  # the loop has ended
             if error is not None:
                 return
 
-    def _note(self, size: int, error: BaseException | None) -> None:
-        self._pending -= size
+    def _note(self, error: BaseException | None) -> None:
         self._error = error
+        self._wake_at = -1
         self._changed.notify()
 
 

@@ -64,7 +64,7 @@ class Lull:
     """Says when to leave a pipe alone: bulk data moves in pieces, and they come one by one.
 
     A lull that gains nothing, for whoever is at the other end waits for us, is not tried again
-    for some pieces, and for twice as many each time.
+    for some pieces, and for twice as many each time. `is_on` says whether the last one was due.
     """
 
     SECONDS = 0.001  # an event loop knows no less
@@ -72,7 +72,7 @@ class Lull:
     def __init__(self) -> None:
         self._at = float("-inf")
         self._least = float("inf")  # of the pieces that were not waited for
-        self._is_on = False
+        self.is_on = False
         self._without = 0
         self._vain = _VAIN[0]
 
@@ -80,7 +80,7 @@ class Lull:
         """Whether to wait, after `size` bytes of `most` were moved at `now`, in seconds."""
         is_soon = now - self._at < _SOON
         self._at = now
-        if not self._is_on:
+        if not self.is_on:
             self._least = min(self._least, size)
         elif size < max(_WORTH, 2 * self._least):
             self._least = float("inf")
@@ -89,8 +89,8 @@ class Lull:
         else:
             self._vain = _VAIN[0]
         self._without = max(0, self._without - 1)
-        self._is_on = is_soon and _PIECE <= size < most and not self._without
-        return self._is_on
+        self.is_on = is_soon and _PIECE <= size < most and not self._without
+        return self.is_on
 
 
 class PipeSource:

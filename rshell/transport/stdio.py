@@ -20,6 +20,7 @@ import subprocess
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import islice
 from typing import BinaryIO, cast
 
 from rshell.errors import ConfigurationError, ConnectError
@@ -31,11 +32,12 @@ from rshell.values import Bounds
 
 _QUOTED = 200  # bytes of what comes first
 _READ = 256 * 1024
+_BLOCKS = 64  # in one write
 _REST = 4  # reads, which is more than a kernel holds for a pipe
 _USUAL_PIPE = 64 * 1024
 # That of one that is busy, each fill of which costs two processes a switch. But not much more: what
 # is in it is before the next key.
-_PIPE = 512 * 1024
+_PIPE = 1024 * 1024
 _DEAF = ["/bin/sh", "-c", 'trap "" INT; exec "$@"', "sh"]
 
 
@@ -150,7 +152,10 @@ class PipeStream:
             self._size += len(buffer)
         if not self._is_listening and self._resting is None:
             self._write_kept()
-            self._listen()
+            if self._kept and self._lull.is_on:
+                self._rest()
+            else:
+                self._listen()
         self._is_full = self._is_full or self._size > self._limit // 2
 
     def room(self) -> int:
@@ -162,13 +167,16 @@ class PipeStream:
         before = self._size
         try:
             while self._kept:
-                block = self._kept[0]
-                written = os.write(self._fd, block)
+                # A header of its own would be a packet of its own where the way leads through ssh.
+                blocks = list(islice(self._kept, _BLOCKS))
+                written = os.writev(self._fd, blocks)
                 self._size -= written
-                if written < len(block):
-                    self._kept[0] = block[written:]
-                    break
-                self._kept.popleft()
+                for block in blocks:
+                    if written < len(block):
+                        self._kept[0] = block[written:]
+                        return before - self._size
+                    written -= len(block)
+                    self._kept.popleft()
         except BlockingIOError:
             pass
         except OSError:  # nobody reads any more
@@ -196,11 +204,15 @@ class PipeStream:
             self._driver.stream_writable()
         if self._is_closing and not self._kept:
             self._close_writing()
-        elif self._kept and self._lull.is_due(written, _PIPE // 2, self._loop.time()):
-            self._stop_listening()
-            self._resting = self._loop.call_later(Lull.SECONDS, self._go_on)
+        elif self._kept and self._lull.is_due(written, _PIPE, self._loop.time()):
+            self._rest()
         else:
             self._listen()
+
+    def _rest(self) -> None:
+        """Leave the pipe alone for a lull."""
+        self._stop_listening()
+        self._resting = self._loop.call_later(Lull.SECONDS, self._go_on)
 
     def _stop_listening(self) -> None:
         if self._resting is not None:

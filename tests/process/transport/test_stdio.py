@@ -282,7 +282,7 @@ async def test_pipes_that_are_busy_are_made_to_hold_more() -> None:
         while left:
             left -= len(await asyncio.to_thread(os.read, reading.fileno(), left))
         sizes = [fcntl.fcntl(end, F_GETPIPE_SZ) for end in (feeding, reading)]
-        assert sizes == [512 * 1024] * 2
+        assert sizes == [MIB] * 2
         stream.abort()
         await driver.lost.wait()
         feeding.close()
