@@ -16,7 +16,6 @@ from typing import Any
 from rshell.aio import Opening
 from rshell.channels.files.progress import FileEvent, TransferTotals
 from rshell.channels.files.rules import is_whole_directory
-from rshell.channels.files.single import get_blocks
 from rshell.cli.command import print_about, run_command, take_signals, tell_failure
 from rshell.cli.cp_options import HELP, CopyOptions, Place, parse
 from rshell.cli.cp_progress import CopyProgress, terminal_columns
@@ -28,7 +27,6 @@ from rshell.errors import FileError, TransferFailed
 from rshell.values import Limits
 
 FAILED_STATUS = 1
-_WITNESS_AFTER = 0.2  # seconds
 
 
 def run(limits: Limits | None = None) -> None:
@@ -95,11 +93,7 @@ class _Copying:
         return FAILED_STATUS if self._totals.failed else 0
 
     def _connect(self, host: str) -> Opening[Client]:
-        options = self._options
-        # A killed one has the partial file locked at the server until its session is over.
-        limits = replace(
-            self._limits, witness_after=min(_WITNESS_AFTER, self._limits.witness_after)
-        )
+        options, limits = self._options, self._limits
         if options.resume_window is not None:
             limits = replace(limits, resume_window=options.resume_window)
         return connect(
@@ -150,6 +144,8 @@ class _Copying:
         return await here.relay(paths, self._clients[target.host], target.path, **how, **chosen)
 
     async def _to_stdout(self, client: Client, path: str) -> TransferTotals:
+        from rshell.channels.files.single import get_blocks
+
         totals = TransferTotals()
         async for block in get_blocks(client.files, path, totals):
             await self._stdout.write(block)

@@ -36,6 +36,7 @@ from rshell.channels.files.records import PIECE
 IN_FLIGHT = 8 * 2**20  # what both ends and the kernel hold of a stream
 _BLOCK = 256 * 1024
 _PATIENCE = 300.0
+_ENOUGH = 5  # that is amiss, and the rest would be alike
 _WINDOW = 3.0  # seconds for which a server keeps the session of a client without a witness
 _LIMITS = json.dumps({"resume_window": _WINDOW})
 
@@ -150,7 +151,7 @@ class CopyStorm:
         ) as relay:
             await self._start()
             try:
-                while left:
+                while left and len(self.amiss) < _ENOUGH:
                     await self._round(relay, left)
             finally:
                 await self._end(self._server)
@@ -245,7 +246,7 @@ class CopyStorm:
             return True
         if process.returncode:
             self.amiss.append(f"status {process.returncode}: {err.decode()[-300:]}")
-            return len(self.amiss) < 5
+            return len(self.amiss) < _ENOUGH
         done = json.loads(out.splitlines()[-1])
         if done["failed"]:
             self.amiss.append(f"{done}")
