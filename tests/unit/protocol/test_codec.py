@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ from rshell.protocol.messages import Hello, Open
 from rshell.values import TerminalSize
 from tests.support.messages import JSON, TEXTS, all_messages, messages_of, over_the_wire
 
-MANY = settings(  # all messages at once: slow to make, and nothing to shrink
+MANY = settings(  # slow to make, and nothing to shrink
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
     suppress_health_check=[HealthCheck.too_slow],
     deadline=None,
@@ -103,18 +104,25 @@ def test_what_has_its_default_is_left_out() -> None:
     assert Menu.decode({"columns": 8, "rows": 2}).first is None
 
 
-@settings(MANY, max_examples=30)
-@given(st.data())
-def test_every_message_arrives_as_it_was(data: st.DataObject) -> None:
+def for_every_message(check: Callable[[Message], None], examples: int) -> None:
+    """Check messages of each class. One by one: all are more than one example has room for."""
     for cls in all_messages():
-        message = data.draw(messages_of(cls), label=cls.__name__)
-        values = over_the_wire(message.encode())
-        assert cls.decode(values) == message
-        assert cls.decode(values | {"of a later version": [1, {"x": None}]}) == message
-        assert cls.from_bytes(message.to_bytes()) == message
-        assert values.get("type", "") == cls.TYPE
-        if cls.TYPE:
-            assert read_message(values, Hello, cls) == message
+        settings(MANY, max_examples=examples)(given(messages_of(cls))(check))()
+
+
+def test_every_message_arrives_as_it_was() -> None:
+    for_every_message(_arrives, 30)
+
+
+def _arrives(message: Message) -> None:
+    cls = type(message)
+    values = over_the_wire(message.encode())
+    assert cls.decode(values) == message
+    assert cls.decode(values | {"of a later version": [1, {"x": None}]}) == message
+    assert cls.from_bytes(message.to_bytes()) == message
+    assert values.get("type", "") == cls.TYPE
+    if cls.TYPE:
+        assert read_message(values, Hello, cls) == message
 
 
 # What a peer may not say.
@@ -143,22 +151,23 @@ def wrong_values(field: fields.Field) -> list[object]:
     return wrong
 
 
-@settings(MANY, max_examples=3)
-@given(st.data())
-def test_every_field_of_every_message_refuses_what_is_not_its_type(data: st.DataObject) -> None:
-    for cls in all_messages():
-        message = data.draw(messages_of(cls), label=cls.__name__)
-        values = over_the_wire(message.encode())
-        for field in _plain_fields(cls):
-            for wrong in wrong_values(field):
-                with pytest.raises(RemoteProtocolError) as caught:
-                    cls.decode(values | {field.key: wrong})
-                    pytest.fail(f"{cls.__name__} took {wrong!r} as {field.key}")
-                assert field.key in str(caught.value)
-                assert caught.value.code == "protocol"
-            if field.is_required and field in cls.FIELDS:
-                with pytest.raises(RemoteProtocolError, match=field.key):
-                    cls.decode({key: item for key, item in values.items() if key != field.key})
+def test_every_field_of_every_message_refuses_what_is_not_its_type() -> None:
+    for_every_message(_refuses, 3)
+
+
+def _refuses(message: Message) -> None:
+    cls = type(message)
+    values = over_the_wire(message.encode())
+    for field in _plain_fields(cls):
+        for wrong in wrong_values(field):
+            with pytest.raises(RemoteProtocolError) as caught:
+                cls.decode(values | {field.key: wrong})
+                pytest.fail(f"{cls.__name__} took {wrong!r} as {field.key}")
+            assert field.key in str(caught.value)
+            assert caught.value.code == "protocol"
+        if field.is_required and field in cls.FIELDS:
+            with pytest.raises(RemoteProtocolError, match=field.key):
+                cls.decode({key: item for key, item in values.items() if key != field.key})
 
 
 def _plain_fields(cls: type[Message]) -> list[fields.Field]:
