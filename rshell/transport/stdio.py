@@ -35,8 +35,8 @@ _READ = 256 * 1024
 _BLOCKS = 64  # in one write
 _REST = 4  # reads, which is more than a kernel holds for a pipe
 _USUAL_PIPE = 64 * 1024
-# That of one that is busy, each fill of which costs two processes a switch. But not much more: what
-# is in it is before the next key.
+# That of one that is busy, each fill of which costs two processes a switch. Who reads needs it all
+# in a lull; but what is in it is before the next key.
 _PIPE = 1024 * 1024
 _DEAF = ["/bin/sh", "-c", 'trap "" INT; exec "$@"', "sh"]
 
@@ -54,6 +54,7 @@ class PipeStream:
         self._size = 0  # of what is kept
         self._is_full = False  # so the driver waits for room
         self._is_listening = False  # for room in the pipe
+        self._grow_to = _PIPE
         self._lull = Lull()
         self._resting: asyncio.TimerHandle | None = None
         self._is_paused = False
@@ -87,18 +88,24 @@ class PipeStream:
                 raise
         for fd in ours:
             os.set_blocking(fd, False)
-        incoming_fd, self._fd = ours
-        self._source = PipeSource(
-            incoming_fd,
-            self._take,
-            self._end_of_reading,
-            block=_READ,
-            room=self._room_to_read,
-            pipe_size=_PIPE,
-        )
-        # A terminal does not tell, and a socket that is both ends does where it is read.
-        if not os.isatty(self._fd) and not os.path.sameopenfile(*ours):
-            self._loop.add_reader(self._fd, self._stop_writing)
+        try:
+            # A terminal does not tell, and a socket that is both ends does where it is read.
+            if not os.isatty(ours[1]) and not os.path.sameopenfile(*ours):
+                self._loop.add_reader(ours[1], self._stop_writing)
+            self._source = PipeSource(
+                ours[0],
+                self._take,
+                self._end_of_reading,
+                block=_READ,
+                room=self._room_to_read,
+                pipe_size=_PIPE,
+            )
+        except BaseException:
+            self._loop.remove_reader(ours[1])
+            for fd in ours:
+                os.close(fd)
+            raise
+        self._fd = ours[1]
         self._driver.stream_opened(self)
         if not self._is_closing:
             self._driver.stream_ready()
@@ -197,8 +204,9 @@ class PipeStream:
         """Write on, for the kernel takes more or a lull is over."""
         self._resting = None
         written = self._write_kept()
-        if written >= _USUAL_PIPE:
-            grow_pipe(self._fd, _PIPE)  # who reads was waiting for us
+        if written >= _USUAL_PIPE and self._grow_to:  # who reads was waiting for us
+            grow_pipe(self._fd, self._grow_to)
+            self._grow_to = 0
         if self._is_full and self._size <= self._limit // 4:
             self._is_full = False
             self._driver.stream_writable()

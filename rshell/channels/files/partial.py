@@ -42,14 +42,20 @@ def find_partial(dir_fd: int, name: bytes) -> tuple[Optional[Partial], Optional[
     """
     own: Optional[Partial] = None
     other: Optional[Partial] = None
-    for is_left, found in _open_all(dir_fd, name):
-        best = own if is_left else other
-        if best is not None and best.size >= found.size:
-            os.close(found.fd)
-            continue
-        if best is not None:
-            os.close(best.fd)
-        own, other = (found, other) if is_left else (own, found)
+    try:
+        for is_left, found in _open_all(dir_fd, name):
+            best = own if is_left else other
+            if best is not None and best.size >= found.size:
+                os.close(found.fd)
+                continue
+            if best is not None:
+                os.close(best.fd)
+            own, other = (found, other) if is_left else (own, found)
+    except OSError:
+        for kept in (own, other):
+            if kept is not None:
+                os.close(kept.fd)
+        raise
     if own is not None and other is not None and other.size <= own.size:
         os.close(other.fd)
         other = None

@@ -234,11 +234,7 @@ class Writing:
         `dress` is called with its descriptor before it gets the last two.
         """
         if self.is_old:
-            if dress is not None:
-                dress(self._old)
-            found = os.fstat(self._old)
-            if stat.S_IMODE(found.st_mode) != mode:
-                os.fchmod(self._old, mode)
+            found = _dress(self._old, os.fstat(self._old), mode, dress)
             os.utime(self._old, ns=(found.st_atime_ns, mtime))
             self.close()
             return
@@ -246,11 +242,7 @@ class Writing:
         found = os.fstat(fd)
         if found.st_size != self.size:
             os.ftruncate(fd, self.size)
-        if dress is not None:
-            dress(fd)
-            found = os.fstat(fd)
-        if stat.S_IMODE(found.st_mode) != mode:
-            os.fchmod(fd, mode)
+        _dress(fd, found, mode, dress)
         os.utime(fd, ns=(mtime, mtime))
         if self._options.fsync:
             os.fsync(fd)
@@ -310,6 +302,18 @@ class Writing:
             self._old = -1
 
 
+def _dress(
+    fd: int, found: os.stat_result, mode: int, dress: Optional[Callable[[int], None]]
+) -> os.stat_result:
+    """Give a file what `dress` gives, and its mode, which may change with an owner."""
+    if dress is not None:
+        dress(fd)
+        found = os.fstat(fd)
+    if stat.S_IMODE(found.st_mode) != mode:
+        os.fchmod(fd, mode)
+    return found
+
+
 def write_small(
     dir_fd: int,
     name: bytes,
@@ -334,11 +338,7 @@ def write_small(
             return False
         if data and os.write(fd, data) != len(data):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        if dress is not None:
-            dress(fd)
-            found = os.fstat(fd)
-        if stat.S_IMODE(found.st_mode) != mode:
-            os.fchmod(fd, mode)
+        _dress(fd, found, mode, dress)
         os.utime(fd, ns=(mtime, mtime))
         os.rename(partial, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
     except OSError:

@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -111,6 +111,29 @@ async def test_a_stream_that_is_given_up_at_once_leaves_no_pipe_open() -> None:
             stream.abort()
             await driver.lost.wait()
         assert descriptors() == before - 2
+        feeding.close()
+        reading.close()
+
+
+async def test_pipes_that_the_loop_does_not_take_are_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loop = asyncio.get_running_loop()
+    add = loop.add_reader
+    for taken in range(2):
+        left = iter([add] * taken)
+
+        def refuse(*args: Any, left: Iterator[Any] = left) -> None:
+            if (take := next(left, None)) is None:
+                raise OSError(28, "no room to watch another one")
+            take(*args)
+
+        (incoming, feeding), (reading, outgoing) = pipe(), pipe()
+        before = descriptors()
+        with monkeypatch.context() as patch, pytest.raises(OSError, match="watch another"):
+            patch.setattr(loop, "add_reader", refuse)
+            PipeStream(cast(Driver, Nobody()), Bounds()).connect(incoming, outgoing)
+        assert descriptors() == before - 2 and incoming.closed and outgoing.closed
         feeding.close()
         reading.close()
 

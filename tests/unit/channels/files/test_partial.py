@@ -11,6 +11,7 @@ import pytest
 
 from rshell.channels.files.partial import create_partial, find_partial, remove_left
 from rshell.channels.files.rules import partial_names
+from tests.support.processes import descriptors
 
 NAMES = [name.decode() for name in partial_names(b"f")]
 
@@ -72,3 +73,21 @@ def test_there_is_always_room_for_one_more(tmp_path: Path, here: int) -> None:
     assert all(os.fstat(it.fd).st_size == 0 for it in made)
     for it in made:
         os.close(it.fd)
+
+
+def test_looking_that_fails_leaves_nothing_open(
+    tmp_path: Path, here: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / NAMES[0]).write_bytes(b"x")
+    look = os.open
+
+    def fail(path: bytes, flags: int, mode: int = 0o777, *, dir_fd: int) -> int:
+        if os.fsdecode(path) == NAMES[1]:
+            raise OSError(24, "no descriptors left")
+        return look(path, flags, mode, dir_fd=dir_fd)
+
+    before = descriptors()
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no descriptors"):
+        patch.setattr(os, "open", fail)
+        find_partial(here, b"f")
+    assert descriptors() == before
