@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import indent
 
 from tests.support.commands import DEADLINE, begin, until
 
@@ -136,11 +137,33 @@ def test_the_first_failure_may_be_the_last_test_and_ends_the_others(tmp_path: Pa
     assert (tmp_path / "left").exists()
 
 
-def test_an_interrupt_ends_all_of_it(tmp_path: Path) -> None:
-    write(tmp_path, {"long": LONG} | GOOD)
-    with begin(command(tmp_path), cwd=tmp_path, stdout=subprocess.PIPE) as popen:
-        until((tmp_path / "began").exists, "the test")
+def interrupt(directory: Path) -> bytes:
+    """Interrupt a run once its long test has begun; return what it said."""
+    with begin(command(directory), cwd=directory, stdout=subprocess.PIPE) as popen:
+        until((directory / "began").exists, "the test")
         popen.send_signal(signal.SIGINT)
         told, _ = popen.communicate(timeout=DEADLINE)
-    assert popen.returncode == 2 and b"KeyboardInterrupt" in told
-    assert (tmp_path / "left").exists()
+    assert popen.returncode == 2, told
+    return told
+
+
+def test_an_interrupt_ends_all_of_it(tmp_path: Path) -> None:
+    write(tmp_path, {"long": LONG} | GOOD)
+    told = interrupt(tmp_path)
+    assert b"KeyboardInterrupt" in told and (tmp_path / "left").exists()
+
+
+def test_an_interrupt_that_came_too_early_comes_again(tmp_path: Path) -> None:
+    # As one does between the last look at signals and the call that sleeps.
+    early = """
+import signal
+def heeded(*_):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
+signal.signal(signal.SIGINT, lambda *_: signal.signal(signal.SIGINT, heeded))
+"""
+    begins = LONG.replace('    (here / "began")', f'{indent(early, "    ")}    (here / "began")')
+    write(tmp_path, {"long": begins} | GOOD)
+    (tmp_path / "conftest.py").write_text(CONFTEST + "parallel.PATIENCE, parallel.TOLD = 0.1, 200")
+    told = interrupt(tmp_path)
+    assert b"KeyboardInterrupt" in told and (tmp_path / "left").exists()

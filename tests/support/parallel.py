@@ -34,7 +34,8 @@ from typing import Any, NoReturn
 import pytest
 
 _LOOK = 1.0  # seconds without news until it is asked whether the children still live
-_PATIENCE = 20.0  # seconds for a child that is told to end
+PATIENCE = 5.0  # seconds without news from a child that is told to end, until it is told again
+TOLD = 4  # times, until it is killed
 
 
 def processes(session: pytest.Session) -> int:
@@ -59,6 +60,9 @@ def run(session: pytest.Session, count: int, begin: Callable[[], None]) -> None:
             parent.fork(begin)
         while parent.children:
             parent.hear()
+    except KeyboardInterrupt:
+        # It may come where the interpreter has no line for it, which pytest can't print.
+        raise KeyboardInterrupt from None
     finally:
         parent.end()
     if missing := parent.missing:
@@ -175,15 +179,20 @@ class _Parent:
         raise self._session.Failed(why)
 
     def end(self) -> None:
-        """Interrupt what still runs, as Ctrl-C does, and wait; kill what does not end."""
+        """Interrupt what still runs, as Ctrl-C does, and wait; kill what does not end.
+
+        An interrupt that comes in the moment before a call that waits is heeded only after it, or
+        at the next interrupt.
+        """
         for child in self.children.values():
             os.kill(child.pid, signal.SIGINT)
         while self.children:
             connection, child = self.children.popitem()
             try:
-                while connection.poll(_PATIENCE):
-                    connection.recv_bytes()
-                os.kill(child.pid, signal.SIGKILL)
+                for again in (*[signal.SIGINT] * (TOLD - 1), signal.SIGKILL):
+                    while connection.poll(PATIENCE):
+                        connection.recv_bytes()
+                    os.kill(child.pid, again)
             except (EOFError, ConnectionResetError):
                 pass  # it has ended
             connection.close()
