@@ -6,6 +6,7 @@ was asked for.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -18,6 +19,9 @@ from rshell.values import Limits
 if TYPE_CHECKING:
     from rshell.cli.report import Report
 
+# Objects more than at the last look for garbage, until the next: ours make little of it, and a
+# transfer of many files spent a twentieth of its time on looking.
+_LOOK_AFTER = 20_000
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -32,6 +36,7 @@ def run_command(
     status = 255
     try:
         signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+        gc.set_threshold(_LOOK_AFTER)
         keep_standard_descriptors()
         status = main(sys.argv[1:], limits)
     except BaseException as error:  # it could not even be told

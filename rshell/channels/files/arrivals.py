@@ -32,8 +32,9 @@ from rshell.channels.files.records import (
     unpack,
 )
 from rshell.channels.files.rules import Facts, final_mode
+from rshell.channels.files.small import SmallFiles
 from rshell.channels.files.trouble import as_trouble, from_trouble, ours
-from rshell.channels.files.writing import Writing, WrongContent, write_small
+from rshell.channels.files.writing import Writing, WrongContent
 from rshell.errors import RemoteProtocolError
 
 _STARTS = 3  # times that the bytes of a file may begin
@@ -95,6 +96,7 @@ class Arrivals:
         self._options = options
         self._totals = totals
         self._umask = umask
+        self._small = SmallFiles(options)
         self._files: dict[int, Arrival] = {}
         self._searches: deque[Arrival] = deque()
         self._searched = 0
@@ -236,7 +238,8 @@ class Arrivals:
                 raise WrongContent(f"{len(data)} bytes came of {entry.size}")
             if hashlib.sha256(data).digest() != digest:
                 raise WrongContent("what came is not what was sent: its hash is another one")
-            if write_small(fd, entry.name, data, mode, entry.mtime, self._options, dress):
+            is_fresh = file.place.old is None
+            if self._small.write(fd, entry.name, data, mode, entry.mtime, dress, is_fresh=is_fresh):
                 return
             if data:
                 self._begin(file).write(fd, data)

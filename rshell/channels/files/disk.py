@@ -115,3 +115,15 @@ def current_umask() -> int:
     umask = os.umask(0o077)
     os.umask(umask)
     return umask
+
+
+def give_mode(
+    fd: int, found: os.stat_result, mode: int, dress: Optional[Callable[[int], None]]
+) -> os.stat_result:
+    """Give a file what `dress` gives, and its mode, which may change with an owner."""
+    if dress is not None:
+        dress(fd)
+        found = os.fstat(fd)
+    if stat.S_IMODE(found.st_mode) != mode:
+        os.fchmod(fd, mode)
+    return found

@@ -21,18 +21,17 @@ import stat
 from collections.abc import Callable
 from typing import Optional
 
-from rshell.channels.files.disk import set_aside
+from rshell.channels.files.disk import give_mode, set_aside
 from rshell.channels.files.messages import TransferOptions
 from rshell.channels.files.partial import (
     OPEN,
     Partial,
     create_partial,
     find_partial,
-    is_ours,
     remove_left,
 )
 from rshell.channels.files.records import PIECE, Payload
-from rshell.channels.files.rules import Blocks, block_size, hash_block, partial_name
+from rshell.channels.files.rules import Blocks, block_size, hash_block
 
 _ZEROS = bytes(1024 * 1024)
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
@@ -234,7 +233,7 @@ class Writing:
         `dress` is called with its descriptor before it gets the last two.
         """
         if self.is_old:
-            found = _dress(self._old, os.fstat(self._old), mode, dress)
+            found = give_mode(self._old, os.fstat(self._old), mode, dress)
             os.utime(self._old, ns=(found.st_atime_ns, mtime))
             self.close()
             return
@@ -242,7 +241,7 @@ class Writing:
         found = os.fstat(fd)
         if found.st_size != self.size:
             os.ftruncate(fd, self.size)
-        _dress(fd, found, mode, dress)
+        give_mode(fd, found, mode, dress)
         os.utime(fd, ns=(mtime, mtime))
         if self._options.fsync:
             os.fsync(fd)
@@ -300,50 +299,3 @@ class Writing:
         if self._old >= 0:
             os.close(self._old)
             self._old = -1
-
-
-def _dress(
-    fd: int, found: os.stat_result, mode: int, dress: Optional[Callable[[int], None]]
-) -> os.stat_result:
-    """Give a file what `dress` gives, and its mode, which may change with an owner."""
-    if dress is not None:
-        dress(fd)
-        found = os.fstat(fd)
-    if stat.S_IMODE(found.st_mode) != mode:
-        os.fchmod(fd, mode)
-    return found
-
-
-def write_small(
-    dir_fd: int,
-    name: bytes,
-    data: Payload,
-    mode: int,
-    mtime: int,
-    options: TransferOptions,
-    dress: Optional[Callable[[int], None]] = None,
-) -> bool:
-    """Write a whole file that was checked already; False where the long way has to be taken."""
-    if options.inplace or options.backup or options.no_clobber or options.fsync:
-        return False
-    partial = partial_name(name)
-    try:
-        first = mode & 0o777 if dress is None else 0o600
-        fd = os.open(partial, os.O_CREAT | os.O_EXCL | OPEN, first, dir_fd=dir_fd)
-    except FileExistsError:
-        return False
-    try:
-        found = os.fstat(fd)
-        if not is_ours(fd, partial, dir_fd, found):
-            return False
-        if data and os.write(fd, data) != len(data):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        _dress(fd, found, mode, dress)
-        os.utime(fd, ns=(mtime, mtime))
-        os.rename(partial, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
-    except OSError:
-        os.unlink(partial, dir_fd=dir_fd)
-        raise
-    finally:
-        os.close(fd)
-    return True

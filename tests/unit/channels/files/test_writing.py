@@ -12,7 +12,8 @@ import pytest
 from rshell.channels.files.messages import TransferOptions
 from rshell.channels.files.records import PIECE
 from rshell.channels.files.rules import hash_block, partial_name
-from rshell.channels.files.writing import Writing, WrongContent, write_small
+from rshell.channels.files.small import SmallFiles
+from rshell.channels.files.writing import Writing, WrongContent
 
 PLAIN = TransferOptions()
 PARTIAL = partial_name(b"f").decode()
@@ -103,7 +104,7 @@ def test_a_partial_file_that_is_not_ours_alone_is_left(tmp_path: Path, here: int
         own.finish(here, 0o640, 5, has_old=False)
         assert (tmp_path / "t" / "f").read_bytes() == b"hello"
         assert (tmp_path / "t" / "f").stat().st_mode & 0o777 == 0o640
-        assert not write_small(here, b"f", b"x", 0o600, 5, PLAIN)
+        assert not SmallFiles(PLAIN).write(here, b"f", b"x", 0o600, 5)
         path.rmdir() if make == "directory" else path.unlink()
     assert (tmp_path / "other").read_text() == "x" * 9 and not (tmp_path / "elsewhere").exists()
 
@@ -129,14 +130,3 @@ def test_who_was_faster_keeps_the_name(tmp_path: Path, here: int) -> None:
         own.finish(here, 0o600, 5, has_old=False)
     own.abandon(here)
     assert (tmp_path / "t" / "f").read_text() == "theirs"
-
-
-def test_a_small_file_is_written_in_one_go(tmp_path: Path, here: int) -> None:
-    assert write_small(here, b"f", b"hello", 0o604, 5, PLAIN)
-    state = (tmp_path / "t" / "f").stat()
-    assert (state.st_mode & 0o777, state.st_mtime_ns, state.st_size) == (0o604, 5, 5)
-    assert not write_small(here, b"f", b"", 0o600, 5, TransferOptions(backup=True))
-    (tmp_path / "t" / "d").mkdir()
-    with pytest.raises(OSError, match="directory"):
-        write_small(here, b"d", b"x", 0o600, 5, PLAIN)
-    assert sorted(path.name for path in (tmp_path / "t").iterdir()) == ["d", "f"]
