@@ -22,7 +22,6 @@ HASH_BYTES = 16  # of a block's SHA-256
 MOST_BLOCKS = 64 * 1024  # of one file
 ATTRIBUTES_LIMIT = 1024 * 1024  # bytes of JSON about one file
 _JSON_LIMIT = 256 * 1024
-_NAME_LIMIT = 4096  # bytes of one part of a path, a link's target included: see `more`
 
 HEADER = struct.Struct(">BII")
 ENTRY_HEAD = struct.Struct(">IcHqQH")

@@ -243,7 +243,9 @@ class NativeProcess:
                     self._foreground.begin_leaving()
                 self._may_type.set()
             elif action is Do.PROBE:
-                press(self._piped, PROBE)
+                self._filter.sees_editor = not press(
+                    self._piped, PROBE
+                )  # so it is looked for again
                 self._wait(_PROBE_SECONDS)
             elif action is Do.SHOW:
                 self._pass_on(self._filter.show())

@@ -20,7 +20,7 @@ _NOTHING = re.compile(
     rb"(?:[\r\a]|\x1b\[[0-9;]*(?:[mKJCDG]| q)|\x1b\[\?(?:1|25|2004)[hl]|\x1b[=>]|\x1b\(B"
     rb"|\x1b\][02];[^\x07\x1b]*(?:\x07|\x1b\\))*"
 )
-# Keys of ours that came before the editor had switched the terminal's echo off.
+# Keys of ours that came before the editor had switched the terminal's echo off, or after that.
 _KEYS_ECHO = re.compile(rb"\^\[\[777[1-3]~")
 _INTERRUPT_ECHO = re.compile(rb"\^C(?:\r*\n)?")
 _PIECE = re.compile(rb"\x1b(?:\[\??[0-9;]*|\][^\x07\x1b]*|\()?\Z")  # of a sequence
@@ -92,9 +92,9 @@ FISH_DRAWING = Drawing(
 class OutputFilter:
     """Tells the output of commands from what the shell's line editor draws.
 
-    `take` returns what is output. `sees_editor` is set by the beginning of a line editor in there,
-    and `is_echoing` while an echo is not at its end. Where `may_be_prompt` says that the editor is
-    the shell's own, what it draws is held until `show`; `is_holding` then.
+    `take` returns what is output. `is_echoing` is set while an echo is not at its end, and
+    `sees_editor` by the beginning of a line editor in there. Where `may_be_prompt` says that it is
+    the shell's own, `is_holding` is set instead, and what it draws is held until `show`.
     """
 
     def __init__(self, drawing: Drawing, may_be_prompt: Callable[[], bool] = lambda: False) -> None:
@@ -149,8 +149,8 @@ class OutputFilter:
         data = self._open + data
         kept = len(self._begins) - 1
         if self._begins in data or self._begins in self._held + data[:kept]:
-            self.sees_editor = True
-            if self._may_be_prompt():
+            self.sees_editor = not self._may_be_prompt()
+            if not self.sees_editor:
                 self.is_holding = True
                 found = self._opening.search(data)
                 at = 0 if found is None else found.start()
@@ -180,7 +180,7 @@ class OutputFilter:
             return b""
         self.is_holding = False
         held, self._held = self._held, b""
-        return held
+        return _KEYS_ECHO.sub(b"", held)
 
     def finish(self) -> bytes:
         """All has been read: return what was held back and is output after all."""
@@ -188,7 +188,7 @@ class OutputFilter:
         if self.is_holding:
             self.is_holding = False
             found = self._opening.match(held)  # a report has come after all
-            return held if found is None else held[found.end() :]
+            return _KEYS_ECHO.sub(b"", held if found is None else held[found.end() :])
         opened, self._open = self._open, b""
         if opened:
             return b"" if self._mark.fullmatch(opened) else opened

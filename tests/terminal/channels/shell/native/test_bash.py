@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from rshell.channels.shell.messages import Completions
+from rshell.channels.shell.native import foreground, native_process
+from rshell.channels.shell.native.hooks import PROBE, TAKE, press
+from rshell.execution.piped_process import PipedProcess
 from tests.terminal.channels.shell.native.test_zsh_fish import Said, home, shell
 
 __all__ = ["home"]
@@ -81,7 +84,19 @@ async def test_bash_says_what_it_can_not_expand_and_keeps_the_prompt(
 async def test_bash_is_left_alone_where_a_text_wants_more(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The probe for lost hooks was a syntax error there, and an empty line was run."""
+    """The probe for lost hooks was a syntax error there, and an empty line was run.
+
+    A second one, a moment later, was pressed into what the user had typed by then.
+    """
+    pressed: list[bytes] = []
+
+    def note(piped: PipedProcess, keys: bytes) -> bool:
+        pressed.append(keys)
+        return press(piped, keys)
+
+    monkeypatch.setattr(native_process, "press", note)
+    monkeypatch.setattr(native_process, "_PROBE_SECONDS", 30.0)
+    monkeypatch.setattr(foreground, "_SOON", 0.0)
     (home / ".bash_profile").write_text("PS2='more '\n")
     async with shell("bash", monkeypatch) as bash:
         for text, rest, output in (
@@ -91,10 +106,12 @@ async def test_bash_is_left_alone_where_a_text_wants_more(
             ("cat <<E", "b\rE", "b"),
             ("echo !!:0 `", "echo c`", "cat c"),
         ):
+            pressed.clear()
             running = asyncio.create_task(bash.line.run(text))
             seen = b""
             while not seen.endswith(b"\r\x1b[K\rmore "):  # drawn again by the probe
                 seen += await bash.take(1)
+            assert pressed == [TAKE, PROBE]
             bash.line.write_nowait(rest.encode() + b"\r")
             done = await asyncio.wait_for(running, 30)
             assert done.status.code == 0

@@ -100,6 +100,15 @@ def test_a_line_editor_of_a_command_is_seen_at_every_cut() -> None:
         assert output.sees_editor
 
 
+def test_a_key_of_ours_that_came_when_the_editor_had_gone_is_no_output() -> None:
+    for end in (OutputFilter.show, OutputFilter.finish):
+        output = new_filter("bash", may_be_prompt=True)
+        assert output.take(b"said \x1b[?2004hmore ") == b"said "
+        assert output.is_holding and not output.sees_editor
+        assert output.take(b"x\r\n\x1b[?2004l\r^[[7772~out\r\n") == b""
+        assert end(output).endswith(b"more x\r\n\x1b[?2004l\rout\r\n")
+
+
 @given(st.lists(st.binary(max_size=20)))
 def test_a_program_that_is_no_shell_of_ours_is_passed_as_it_is(pieces: list[bytes]) -> None:
     output = OutputFilter(UNKNOWN.drawing)
