@@ -47,6 +47,7 @@ figure itself.
   Packets have 9,000 bytes, 60,000 at 20 ms without loss, where both cores of the machine are the
   limit of either. A rate is that of the third to the eighth second after the first byte; "pipe" and
   "file" are the other side of `rshell -c`, and ssh's pipe stands beside the API.
+- The way in goes through that sshd. Its server was brought along and started by an earlier call.
 - Memory is the resident set of the process: for a session, what the server grew by, divided
   by the number of sessions.
 

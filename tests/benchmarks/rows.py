@@ -11,6 +11,7 @@ from tests.benchmarks import (
     rows_keys,
     rows_memory,
     rows_prompt,
+    rows_reach,
 )
 from tests.benchmarks.bench import Row
 
@@ -23,6 +24,7 @@ ROWS: dict[str, Row] = {
     "output": rows_bulk.output,
     "output-unix": rows_bulk.output_unix,
     "input": rows_bulk.input,
+    "way-in": rows_reach.way_in,
     "far": rows_bulk.far_away,
     "far-paths": rows_far.far_paths,
     "file": rows_files.large_file,
