@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from multiprocessing import Pipe
 from pathlib import Path
 from textwrap import indent
 
+import pytest
+
+from tests.support import parallel
 from tests.support.commands import DEADLINE, begin, until
 
 CONFTEST = """
@@ -167,3 +172,17 @@ signal.signal(signal.SIGINT, lambda *_: signal.signal(signal.SIGINT, heeded))
     (tmp_path / "conftest.py").write_text(CONFTEST + "parallel.PATIENCE, parallel.TOLD = 0.1, 200")
     told = interrupt(tmp_path)
     assert b"KeyboardInterrupt" in told and (tmp_path / "left").exists()
+
+
+def test_half_of_a_message_that_an_interrupt_left_is_no_reason_to_break(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(parallel, "PATIENCE", 0.0)
+    ours, theirs = Pipe()
+    with ours:
+        with theirs:
+            assert not parallel.ends(ours)
+            os.write(theirs.fileno(), b"\0\0\1\0and no more")
+            assert not parallel.ends(ours)  # it may go on
+            os.write(theirs.fileno(), b"\0\0\1\0and no more")
+        assert parallel.ends(ours)

@@ -33,6 +33,7 @@ from typing import Any, NoReturn
 
 import pytest
 
+_BLOCK = 65536
 _LOOK = 1.0  # seconds without news until it is asked whether the children still live
 PATIENCE = 5.0  # seconds without news from a child that is told to end, until it is told again
 TOLD = 4  # times, until it is killed
@@ -188,15 +189,26 @@ class _Parent:
             os.kill(child.pid, signal.SIGINT)
         while self.children:
             connection, child = self.children.popitem()
-            try:
-                for again in (*[signal.SIGINT] * (TOLD - 1), signal.SIGKILL):
-                    while connection.poll(PATIENCE):
-                        connection.recv_bytes()
-                    os.kill(child.pid, again)
-            except (EOFError, ConnectionResetError):
-                pass  # it has ended
+            for again in (*[signal.SIGINT] * (TOLD - 1), signal.SIGKILL):
+                if ends(connection):
+                    break
+                os.kill(child.pid, again)
             connection.close()
             os.waitpid(child.pid, 0)
+
+
+def ends(connection: Connection) -> bool:
+    """Wait for the end of what a child says, while it says anything; return whether it came.
+
+    It is not taken apart: an interrupt of ours may have left half of a message there.
+    """
+    while connection.poll(PATIENCE):
+        try:
+            if not os.read(connection.fileno(), _BLOCK):
+                return True
+        except ConnectionResetError:
+            return True
+    return False
 
 
 # In a child.
