@@ -11,6 +11,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from rshell.aio import Opening
@@ -61,7 +62,9 @@ async def _run(options: CopyOptions, limits: Limits) -> int:
                 await stdout.drain()
                 return status
             except Left as left:
-                progress.complain("stopped; the same command goes on from here")
+                is_stdin = any(place.is_stdio for place in options.sources)
+                goes_on = "" if is_stdin else "; the same command goes on from here"
+                progress.complain(f"stopped{goes_on}")
                 return left.status
             finally:
                 await stderr.finish()
@@ -114,7 +117,7 @@ class _Copying:
                 tell_link(client, self._progress.complain, way_out=" (Ctrl-C stops)")
         for host in dict.fromkeys(place.host for place in sources):
             paths = [place.path for place in sources if place.host == host]
-            self._announce(paths, target)
+            self._announce(host, paths, target)
             self._told = False
             try:
                 totals = await self._send(host, paths)
@@ -157,14 +160,14 @@ class _Copying:
         self._told = self._told or event.error is not None
         self._progress.tell(event)
 
-    def _announce(self, paths: list[str], target: Place) -> None:
+    def _announce(self, host: str | None, paths: list[str], target: Place) -> None:
         """Say which rule holds for directories, for --dry-run."""
-        for path in paths:
-            if self._options.transfer.recursive and is_whole_directory(path):
+        for path in paths if self._options.transfer.recursive else ():
+            if is_whole_directory(path):
                 self._progress.announce(f"what is in {path} goes into {target.path}")
-            elif self._options.transfer.recursive:
-                name = path.rpartition("/")[2]
-                self._progress.announce(f"{path} becomes {target.path.rstrip('/')}/{name}")
+            elif host is not None or Path(path).is_dir():
+                name, guess = path.rpartition("/")[2], ", if it is a directory" if host else ""
+                self._progress.announce(f"{path} becomes {target.path.rstrip('/')}/{name}{guess}")
 
 
 async def _stdin() -> AsyncIterator[bytes]:

@@ -20,9 +20,9 @@ def run_doctor(options: Options, limits: Limits) -> int:
     facts = asyncio.run(look_after(options.way, what, Bounds.of(limits)))
     if options.json:
         print_text(json.dumps(facts, indent=2))
-        return 0
-    lines = _stopped(facts) if what == "stop" else _found(options.way.name, facts)
-    print_text("\n".join(printable(line) for line in lines))
+    else:
+        lines = _stopped(facts) if what == "stop" else _found(options.way.name, facts)
+        print_text("\n".join(printable(line) for line in lines))
     return 0 if what == "stop" or "no_socket" not in facts else 1
 
 

@@ -1,4 +1,4 @@
-"""One file at the receiver, from its first byte until it has its name.
+"""One file that is written as it comes, until it has its name (small ones: small.py).
 
 The bytes go into a partial file (partial.py), which nobody else writes to. What a killed run has
 left there is compared block by block with the source, and taken up again. The last step is the

@@ -48,6 +48,8 @@ def test_what_fails_is_told_and_the_rest_goes_on(tmp_path: Path) -> None:
         "rshell-cp: nothing: No such file or directory",
         "rshell-cp: b: it is a directory; those need -r",
     ]
+    done = copy("--local", "-r", "--dry-run", "a", "b", f":{tmp_path}/d", cwd=tmp_path)
+    assert done.stdout.decode().splitlines()[:1] == [f"b becomes {tmp_path}/d/b"]
     for arguments in (["a", "b"], ["a", "unix:/no/socket:b"], ["--nonsense"]):
         done = copy(*arguments, cwd=tmp_path)
         assert (done.returncode, done.stdout) == (255, b"")
@@ -78,5 +80,5 @@ def test_a_signal_asks_how_far_it_is_and_another_one_stops_it(tmp_path: Path) ->
         assert b"rshell-cp: 0 files, " in copying.stderr.readline()
         copying.send_signal(signal.SIGINT)
         assert copying.wait(60) == 130
-        assert b"goes on from here" in copying.stderr.read()
+        assert copying.stderr.read() == b"rshell-cp: stopped\n"
     until(lambda: not list((tmp_path / "target").iterdir()), "the removal of the partial file")

@@ -46,7 +46,9 @@ def test_what_is_there_and_what_is_missing(
     status, text = told(poor, monkeypatch, capfd)
     assert status == 1 and "none can run: no room" in text and "no -t" in text
     assert "no /proc" in text and "no background server" in text
-    assert json.loads(told(FOUND, monkeypatch, capfd, "--doctor", "--json")[1]) == FOUND
+    for facts, expected in ((FOUND, 0), (poor, 1)):
+        status, text = told(facts, monkeypatch, capfd, "--doctor", "--json")
+        assert (status, json.loads(text)) == (expected, facts)
 
 
 def test_what_was_ended_and_removed(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
 import zipfile
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 
 from rshell.errors import ConfigurationError
 from rshell.reach.bundle import build_bundle, identify, write_bundle
+
+DOCS = Path(__file__).parents[3] / "docs"
 
 
 def test_the_same_source_gives_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,7 +35,8 @@ def test_it_holds_the_server_side_and_none_of_the_clients() -> None:
     assert {"__main__.py", "rshell/__init__.py", "rshell/cli/server.py"} <= set(names)
     assert {"rshell/channels/shell/native/hooks.bash", "rshell/server/enter.py"} <= set(names)
     assert not [name for name in names if "client/" in name or "prompt" in name or ".pyc" in name]
-    assert len(bundle) < 400 * 1024
+    said = re.findall(r"one (?:zip of|file,) (\d+) KiB", (DOCS / "reach.md").read_text())
+    assert len(said) == 2 and all(abs(int(size) - len(bundle) / 1024) < 20 for size in said)
 
 
 def test_the_file_is_for_everybody_to_run(tmp_path: Path) -> None:
