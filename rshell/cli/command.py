@@ -35,7 +35,7 @@ def run_command(
     """
     status = 255
     try:
-        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+        hold_signals()
         gc.set_threshold(_LOOK_AFTER)
         keep_standard_descriptors()
         status = main(sys.argv[1:], limits)
@@ -44,6 +44,11 @@ def run_command(
     finally:
         # Threads that are blocked in a read would be waited for otherwise.
         os._exit(status)
+
+
+def hold_signals() -> None:
+    """Have signals that end a command wait."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
 
 
 def take_signals() -> None:

@@ -11,7 +11,13 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rshell.cli.command import print_about, run_command, take_signals, tell_failure
+from rshell.cli.command import (
+    hold_signals,
+    print_about,
+    run_command,
+    take_signals,
+    tell_failure,
+)
 from rshell.cli.options import Options, parse, require_terminal
 from rshell.cli.standard import line_of_ours, print_text, read_line
 from rshell.cli.usage import HELP
@@ -24,6 +30,7 @@ if TYPE_CHECKING:
 
     from rshell.cli.report import Report
     from rshell.cli.streams import Leaving, OutputDescriptor
+    from rshell.reach.start import BegunWay
 
 
 def run(limits: Limits | None = None) -> None:
@@ -34,6 +41,7 @@ def run(limits: Limits | None = None) -> None:
 def main(arguments: list[str], limits: Limits | None = None) -> int:
     """Run the command line and return the status, whatever goes wrong."""
     report: Report | None = None
+    begun: BegunWay | None = None
     try:
         options = parse(arguments)
         require_terminal(options)
@@ -47,6 +55,13 @@ def main(arguments: list[str], limits: Limits | None = None) -> int:
             from rshell.cli.doctor import run_doctor
 
             return run_doctor(options, limits or Limits())
+        if options.way is not None:
+            from rshell.reach.start import BegunWay
+
+            take_signals()  # or its program would not hear them
+            begun = BegunWay.begin(options.way)
+            hold_signals()
+            options = replace(options, way=begun)
         import asyncio
 
         from rshell.cli.report import Report
@@ -55,6 +70,9 @@ def main(arguments: list[str], limits: Limits | None = None) -> int:
         return asyncio.run(_run(options, limits or Limits(), report))
     except (Exception, KeyboardInterrupt) as error:
         return tell_failure(error, report)
+    finally:
+        if begun is not None:
+            begun.end()
 
 
 def store_login() -> int:

@@ -32,9 +32,10 @@ from rshell.errors import (
     VersionMismatch,
 )
 from rshell.execution.running_process import ExitWatch
+from rshell.reach.start import start_child
 from rshell.terminal.output import printable
 from rshell.transport.live_session import LiveSession
-from rshell.transport.stdio import PipeStream, start_child
+from rshell.transport.stdio import PipeStream
 from rshell.values import Bounds
 
 _BLOCK = 65536
@@ -76,17 +77,22 @@ class ChildLink:
         is_kept: bool = False,
         talk: Callable[[subprocess.Popen[bytes]], Awaitable[bytes]] | None = None,
         words: Words | None = None,
+        start: Callable[[], subprocess.Popen[bytes]] | None = None,
     ) -> ChildLink:
         """Start the program and return the attached link. Raises ConnectError.
 
         It carries a new session, or resumes `live`; with `is_kept` the session outlives the link.
         `talk` is what comes before the frames; it returns the first bytes of theirs that it has
-        read, and raises EOFError where the program ends instead. `words` takes its stderr.
+        read, and raises EOFError where the program ends instead. `words` takes its stderr. `start`
+        is another way to start the program.
         """
         link = ClientLink(None, None, limits, live, is_kept=is_kept)
         if words is None and live is not None:
             words = Words(argv[0], is_shown=False)  # somebody may be at the prompt
-        popen = start_child(argv, stderr=None if words is None else subprocess.PIPE)
+        if start is None:
+            popen = start_child(argv, stderr=None if words is None else subprocess.PIPE)
+        else:
+            popen = start()
         child = cls(link, popen, limits, words)
         stream = PipeStream(link.driver, limits)
         is_there = talk is None  # what speaks the protocol

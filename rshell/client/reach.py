@@ -13,7 +13,7 @@ import asyncio
 import os
 import secrets
 import subprocess
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Optional
 
 from rshell.aio import readable, timeout, writable
@@ -22,10 +22,10 @@ from rshell.errors import ConnectError, OpenTimeout
 from rshell.execution.running_process import ExitWatch
 from rshell.reach.bundle import build_bundle, identify
 from rshell.reach.stage import Answers, script, wanted
+from rshell.reach.start import start_way
 from rshell.reach.ways import Way
 from rshell.terminal.output import printable
 from rshell.transport.live_session import LiveSession
-from rshell.transport.stdio import start_child
 from rshell.values import Bounds
 
 _BLOCK = 65536
@@ -61,11 +61,14 @@ class WayIn:
 
         Raises ConnectError.
         """
-        argv = self._way.command("sh", again=live is not None)
-        is_kept = bool(self._wanted["background"])
-        words = Words(self._way.name, is_shown=live is None)
         return await ChildLink.open(
-            argv, self._limits, live, is_kept=is_kept, talk=self._talk, words=words
+            self._way.argv,
+            self._limits,
+            live,
+            is_kept=bool(self._wanted["background"]),
+            talk=self._talk,
+            words=Words(self._way.name, is_shown=live is None),
+            start=partial(start_way, self._way, again=live is not None),
         )
 
     async def _talk(self, popen: subprocess.Popen[bytes]) -> bytes:
@@ -80,7 +83,7 @@ async def look_after(way: Way, what: str, limits: Bounds) -> dict[str, Any]:
 
     Raises ConnectError. Cancelling ends the way in.
     """
-    popen = start_child(way.command("sh"), stderr=subprocess.PIPE)
+    popen = start_way(way)
     loop = asyncio.get_running_loop()
     exited = asyncio.Event()
     watch = ExitWatch(loop, popen, lambda _: exited.set())

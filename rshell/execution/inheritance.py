@@ -23,10 +23,11 @@ Hazards:
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 # Popen gives those that Python ignores their defaults by itself; the last two can't be ignored.
@@ -49,6 +50,8 @@ _OURS = {
     *("MEMORY_PRESSURE_WATCH", "MEMORY_PRESSURE_WRITE"),
 }
 _COERCED = ("C.UTF-8", "C.utf8", "UTF-8")
+_ENV = "/usr/bin/env"
+_SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _MOST_DESCRIPTORS = 1 << 20  # what we raise our limit to, at most
 
 
@@ -159,3 +162,9 @@ def given_environment(environment: Mapping[str, str]) -> dict[str, str]:
         if before:
             given["LC_CTYPE"] = os.fsdecode(before)
     return given
+
+
+def restore_names(env: Mapping[str, str], argv: Sequence[str | bytes]) -> list[str]:
+    """Return what to put before an argv to put back what a /bin/sh drops from the environment."""
+    odd = [f"{name}={value}" for name, value in env.items() if not _SHELL_NAME.match(name)]
+    return [_ENV, *odd] if odd and "=" not in os.fsdecode(argv[0]) else []

@@ -32,7 +32,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import re
 import subprocess
 import sys
 from collections import deque
@@ -41,7 +40,7 @@ from pathlib import Path, PurePath
 from stat import S_ISDIR, S_ISREG
 
 from rshell.errors import SpawnError
-from rshell.execution.inheritance import needs_reset, started_clean
+from rshell.execution.inheritance import needs_reset, restore_names, started_clean
 from rshell.execution.reaper_client import Reaper
 from rshell.execution.running_process import RunningProcess
 from rshell.values import frozen
@@ -79,9 +78,7 @@ os.execv(sys.argv[split + 1], sys.argv[split + 1 :])
 """
 # Opening without O_NOCTTY, as shells do, makes it the controlling terminal.
 _OPEN_TERMINAL = ["/bin/sh", "-c", 'exec "$@" <>"$0"']
-_ENV = "/usr/bin/env"
 _LONGEST_HEAD = 256  # bytes of a file that the kernel looks at for a #! line
-_SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
 @frozen
@@ -297,12 +294,6 @@ def _seen_from_here(command: Command, path: str) -> str:
     Our own directory is never asked for: it may have been deleted, which hurts nobody else.
     """
     return path if command.cwd is None or path.startswith("/") else f"{command.cwd}/{path}"
-
-
-def restore_names(env: Mapping[str, str], argv: Sequence[str | bytes]) -> list[str]:
-    """Return what to put before an argv to put back what a /bin/sh drops from the environment."""
-    odd = [f"{name}={value}" for name, value in env.items() if not _SHELL_NAME.match(name)]
-    return [_ENV, *odd] if odd and "=" not in os.fsdecode(argv[0]) else []
 
 
 def _no_room(command: Command, why: object) -> str:

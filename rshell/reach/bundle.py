@@ -23,7 +23,7 @@ _SHEBANG = b"#!/usr/bin/env python3\n"
 _TIME = (1980, 1, 1, 0, 0, 0)  # the first that a zip can hold
 _MODE = 0o100644 << 16
 # What only a client needs; of the commands, only the server's are there.
-_LEFT_OUT = ("adapters", "client", "reach/ways.py", "reach/stage.py")
+_LEFT_OUT = ("adapters", "client", "reach/ways.py", "reach/stage.py", "reach/start.py")
 _COMMANDS = ("__init__.py", "arrival.py", "server.py", "token.py", "standard.py", "streams.py")
 _MAIN = b"""\
 import sys

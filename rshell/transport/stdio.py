@@ -1,9 +1,7 @@
 """A link over two pipes: the stdio of a child process, or our own.
 
 What leads there, such as ssh, moves 32 KiB at a time; with asyncio's pipe transports, a link woke
-for each of them. Here both directions leave a busy pipe alone for a millisecond at a time. A child
-is started in our own session, where it may ask for a password on the terminal, but deaf to SIGINT:
-Ctrl-C is for the remote command, and must not cut the link that carries it.
+for each of them. Here both directions leave a busy pipe alone for a millisecond at a time.
 
 Hazard: a server on its own stdio must keep everything else away from descriptors 0 and 1;
 `take_stdio` moves them, and a stray print can't damage the link.
@@ -12,18 +10,14 @@ Hazard: a server on its own stdio must keep everything else away from descriptor
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
-import shutil
 import stat
-import subprocess
 from collections import deque
-from collections.abc import Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import BinaryIO, cast
 
-from rshell.errors import ConfigurationError, ConnectError
+from rshell.errors import ConfigurationError
 from rshell.execution.pipes import Lull, PipeSource, grow_pipe
 from rshell.protocol.frames import Buffer
 from rshell.transport.driver import Driver
@@ -38,7 +32,6 @@ _USUAL_PIPE = 64 * 1024
 # That of one that is busy, each fill of which costs two processes a switch. Who reads needs it all
 # in a lull; but what is in it is before the next key.
 _PIPE = 1024 * 1024
-_DEAF = ["/bin/sh", "-c", 'trap "" INT; exec "$@"', "sh"]
 
 
 class PipeStream:
@@ -276,35 +269,6 @@ class PipeStream:
 def _can_be_waited_for(fd: int) -> bool:
     mode = os.fstat(fd).st_mode
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(fd)
-
-
-def start_child(argv: Sequence[str], *, stderr: int | None = None) -> subprocess.Popen[bytes]:
-    """Start a program whose stdio will carry a link. Raises ConnectError.
-
-    Its stderr is ours, or subprocess.PIPE. The caller waits for it.
-    """
-    from rshell.execution.inheritance import given_environment
-    from rshell.execution.spawn import restore_names
-
-    program = shutil.which(argv[0])
-    if program is None:
-        number = errno.EACCES if os.access(argv[0], os.F_OK) else errno.ENOENT
-        raise ConnectError(f"can't start {argv[0]!r}: {os.strerror(number)}")
-    # A shell has it ignore SIGINT: if we did so ourselves meanwhile, a Ctrl-C that comes in this
-    # moment would be lost.
-    environment = given_environment(os.environ)
-    command = [*restore_names(environment, [program]), program, *argv[1:]]
-    try:
-        return subprocess.Popen(
-            [*_DEAF, *command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            bufsize=0,
-            env=environment,
-        )
-    except OSError as error:
-        raise ConnectError(f"can't start {argv[0]!r}: {error.strerror or error}") from error
 
 
 def take_stdio() -> tuple[BinaryIO, BinaryIO]:

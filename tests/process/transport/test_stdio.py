@@ -6,7 +6,6 @@ import asyncio
 import fcntl
 import os
 import random
-import signal
 import socket
 import subprocess
 import sys
@@ -18,11 +17,11 @@ from typing import Any, BinaryIO, cast
 import pytest
 
 from rshell.aio import timeout
-from rshell.errors import ConfigurationError, ConnectError, LinkLost, SessionClosed
+from rshell.errors import ConfigurationError, LinkLost, SessionClosed
 from rshell.transport.channel import Channel
 from rshell.transport.driver import Driver
 from rshell.transport.live_session import Serve
-from rshell.transport.stdio import PipeStream, start_child
+from rshell.transport.stdio import PipeStream
 from rshell.values import Bounds
 from tests.support.processes import descriptors
 from tests.support.session import DEADLINE, JoinedSession, ServerEnd
@@ -206,53 +205,6 @@ async def test_a_device_that_can_not_be_waited_for_is_refused(which: str) -> Non
         with pytest.raises(ConfigurationError, match="/dev/null"):
             PipeStream(end.driver, Bounds()).connect(incoming, outgoing)
     end.driver.abort()
-
-
-def test_a_program_that_is_missing_is_a_connect_error() -> None:
-    with pytest.raises(ConnectError, match="can't start '/no/such/program'"):
-        start_child(["/no/such/program"])
-
-
-def test_ctrl_c_does_not_reach_the_child_that_carries_the_link() -> None:
-    handler = signal.getsignal(signal.SIGINT)
-    # It says whether SIGINT is ignored: `sh` can't be asked, and must not be able to undo it.
-    child = start_child(["sh", "-c", "kill -INT $$; echo still here; cat"])
-    assert signal.getsignal(signal.SIGINT) is handler
-    with child:
-        assert child.stdin is not None
-        assert child.stdout is not None
-        child.stdin.write(b"and it echoes\n")
-        child.stdin.close()
-        assert child.stdout.read(11) == b"still here\n"
-        assert child.stdout.read() == b"and it echoes\n"
-    assert child.returncode == 0
-
-
-def test_ctrl_c_while_the_child_is_being_started_is_not_lost(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    start: Any = subprocess.Popen
-
-    def interrupted(*args: Any, **options: Any) -> Any:
-        signal.raise_signal(signal.SIGINT)
-        return start(*args, **options)
-
-    monkeypatch.setattr(subprocess, "Popen", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        start_child(["true"])
-
-
-def test_the_child_has_the_whole_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BASH_FUNC_own%%", "() { :; }")
-    with start_child(["env"]) as child:
-        assert child.stdout is not None
-        assert b"BASH_FUNC_own%%=() { :; }\n" in child.stdout.read()
-
-
-async def test_a_child_may_be_started_in_any_thread() -> None:
-    child = await asyncio.to_thread(start_child, ["true"])
-    with child:
-        assert child.wait(DEADLINE) == 0
 
 
 TAKEN = """
