@@ -62,6 +62,14 @@ class Foreground:
         self._sees_editor = self._is_fish
         self._leaves_by = asyncio.get_running_loop().time() + _LEAVING
 
+    def know_unanswered(self) -> None:
+        """The shell has not heard the probe: its editor may have begun, or dropped keys, since.
+
+        fish says nothing more then, and may be asked again and again: see `begin_leaving`.
+        """
+        if self._is_fish:
+            self.look_soon(True, is_known=True)
+
     @property
     def is_leaving(self) -> bool:
         """Whether it has yet to give the terminal its modes back, a moment after its echo.

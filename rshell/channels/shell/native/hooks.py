@@ -168,14 +168,11 @@ TAKE, PROBE, ASK = b"\x1b[7771~", b"\x1b[7772~", b"\x1b[7773~"
 _OURS = re.compile(b"|".join(map(re.escape, (TAKE, PROBE, ASK))))
 
 
-def press(piped: PipedProcess, keys: bytes) -> bool:
-    """Press keys that nobody typed; return whether the terminal's queue had room for them."""
-    if piped.terminal < 0:
-        return False
-    try:
-        return os.write(piped.terminal, keys) == len(keys)
-    except BlockingIOError:
-        return False
+def press(piped: PipedProcess, keys: bytes) -> None:
+    """Press keys that nobody typed; where the terminal's queue is full, a later look does."""
+    if piped.terminal >= 0:
+        with suppress(BlockingIOError):
+            os.write(piped.terminal, keys)
 
 
 def take_back_keys(piped: PipedProcess) -> bytes:

@@ -243,9 +243,7 @@ class NativeProcess:
                     self._foreground.begin_leaving()
                 self._may_type.set()
             elif action is Do.PROBE:
-                self._filter.sees_editor = not press(
-                    self._piped, PROBE
-                )  # so it is looked for again
+                press(self._piped, PROBE)
                 self._wait(_PROBE_SECONDS)
             elif action is Do.SHOW:
                 self._pass_on(self._filter.show())
@@ -278,8 +276,12 @@ class NativeProcess:
         self._timer = asyncio.get_running_loop().call_later(seconds, self._pass)
 
     def _pass(self) -> None:
-        is_awake = self._machine.state is State.WAKING and is_raw(self._piped.terminal)
+        state = self._machine.state
+        is_awake = state is State.WAKING and is_raw(self._piped.terminal)
         self._do(Event.AWAKE if is_awake else Event.TIMEOUT)
+        if state is State.PROBING and self._foreground is not None:
+            self._filter.sees_editor = True  # the next output has it looked at again
+            self._foreground.know_unanswered()
 
     def _tell_ending(self) -> None:
         self.has_reported = True
@@ -293,8 +295,6 @@ class NativeProcess:
     def _tell_prompt(self) -> None:
         _, _, mode, _, text, right = self._report
         self.on_prompt(ShellPrompt.of(text, right, mode))
-
-    # What it says.
 
     def _hear(self, record: list[str]) -> None:
         tag, *fields = record
@@ -314,6 +314,7 @@ class NativeProcess:
         elif tag == "H":
             self._has_hooks = True
         elif tag in ("L", "K"):
+            self._filter.sees_editor = False
             self._do(Event.LOST if tag == "L" else Event.KEPT)
         elif tag in ("C", "N") and fields:
             self._questions.take(fields)

@@ -90,9 +90,9 @@ async def test_bash_is_left_alone_where_a_text_wants_more(
     """
     pressed: list[bytes] = []
 
-    def note(piped: PipedProcess, keys: bytes) -> bool:
+    def note(piped: PipedProcess, keys: bytes) -> None:
         pressed.append(keys)
-        return press(piped, keys)
+        press(piped, keys)
 
     monkeypatch.setattr(native_process, "press", note)
     monkeypatch.setattr(native_process, "_PROBE_SECONDS", 30.0)

@@ -12,6 +12,8 @@ import pytest
 
 from rshell.channels.shell.client import ShellLine
 from rshell.channels.shell.native import foreground, native_process
+from rshell.channels.shell.native.hooks import PROBE, press
+from rshell.execution.piped_process import PipedProcess
 from rshell.values import TerminalSize
 from tests.support.execution import until
 from tests.support.session import tls_session
@@ -209,9 +211,22 @@ async def test_fish_runs_lines_as_at_its_own_prompt(
         assert (await fish.run("exit 7"))[0] == 7
 
 
+@pytest.mark.parametrize("lost", (0, 2))
 async def test_fish_that_is_interrupted_in_its_prompt_reports_all_the_same(
-    home: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, monkeypatch: pytest.MonkeyPatch, lost: int
 ) -> None:
+    """Also where the probe was pressed too early, and is `lost` so many times."""
+    pressed: list[bytes] = []
+
+    def press_late(piped: PipedProcess, keys: bytes) -> None:
+        if keys == PROBE:
+            pressed.append(keys)
+        if keys != PROBE or len(pressed) > lost:
+            press(piped, keys)
+
+    monkeypatch.setattr(native_process, "press", press_late)
+    if lost:
+        monkeypatch.setattr(native_process, "_PROBE_SECONDS", 0.05)
     monkeypatch.setattr(foreground, "_LATER", 0.01)
     async with shell("fish", monkeypatch) as fish:
         at = home / "at"
