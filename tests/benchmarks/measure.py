@@ -7,6 +7,7 @@ machine meets both, and medians are compared, so that a single bad turn counts f
 from __future__ import annotations
 
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -41,6 +42,20 @@ def run_fed(argv: Sequence[str], size: int, *, env: dict[str, str] | None = None
     with feeder:
         assert feeder.stdout is not None
         subprocess.run(argv, env=env, stdin=feeder.stdout, stdout=subprocess.DEVNULL, check=True)
+
+
+# The kernel counts for a program what the process held that started it, so a small one does.
+_STARTS = (
+    "import resource, subprocess, sys; subprocess.run(sys.argv[1:], stdout=2, check=True); "
+    "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+)
+
+
+def peak(argv: Sequence[str], *, env: dict[str, str] | None = None) -> int:
+    """Run a program; return the most memory that it held, in bytes. Raises when it fails."""
+    starter = [sys.executable, "-I", "-S", "-c", _STARTS, *argv]
+    done = subprocess.run(starter, env=env, stdout=subprocess.PIPE, check=True)
+    return int(done.stdout) * 1024
 
 
 def memory(pid: int, field: str = "VmRSS") -> int:
