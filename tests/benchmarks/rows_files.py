@@ -78,6 +78,12 @@ def large_file(bench: Bench) -> list[Result]:
         if bench.sshd is not None and shutil.which("scp"):
             works.append(_fresh(target, _scp(bench, str(source), f"{target}/f"), None))
         times = in_turns(works, bench.effort.rounds)
+        copies = _cp(str(source), f"{remote}{target}/f"), _cp(f"{remote}{source}", f"{target}/f")
+        clients = []
+        for argv in copies:
+            shutil.rmtree(target)
+            target.mkdir()
+            clients.append(peak(argv, env=server.env))
     for name, cat, own in (("sent", times[0], times[1]), ("fetched", times[2], times[3])):
         what = f"{size_text(size)} in one file {name}, TLS, rshell-cp"
         beside = f"cat {rate(size, cat):.0f} MB/s"
@@ -87,7 +93,13 @@ def large_file(bench: Bench) -> list[Result]:
             beside = f"scp {rate(size, times[4]):.0f} MB/s"
             bound = at_most(1.0, "of scp's time")
             results.append(Result(what, figure, beside, bound, own / times[4]))
+    results.append(_memory(f"{size_text(size)} in one file, client", max(clients)))
     return results
+
+
+def _memory(what: str, size: int) -> Result:
+    figure = f"{size / MIB:.1f} MiB"
+    return Result(f"peak memory of {what}", figure, "", at_most(80, "MiB"), size / MIB)
 
 
 def _scp(bench: Bench, *arguments: str) -> list[str]:
@@ -136,9 +148,8 @@ def small_files(bench: Bench) -> list[Result]:
             results.append(Result(what, figure, f"scp {times[4]:.2f} s", bound, own / times[4]))
     what = f"{count} files that are the same already"
     results.append(Result(what, f"{again:.2f} s", "", at_most(0.5, "s"), again))
-    for name, size in (("server", largest), ("largest client", max(clients))):
-        what = f"peak memory of file transfers, {name}"
-        results.append(Result(what, f"{size / MIB:.1f} MiB", "", at_most(80, "MiB"), size / MIB))
+    for name, size in (("server", largest), ("client", max(clients))):
+        results.append(_memory(f"{count} files, {name}", size))
     return results
 
 

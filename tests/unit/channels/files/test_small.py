@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from rshell.channels.files.messages import TransferOptions
 from rshell.channels.files.small import SmallFiles
+from tests.unit.channels.files.test_writing import here
+
+__all__ = ["here"]
 
 PLAIN = TransferOptions()
-
-
-@pytest.fixture
-def here(tmp_path: Path) -> Iterator[int]:
-    (tmp_path / "t").mkdir()
-    fd = os.open(tmp_path / "t", os.O_RDONLY)
-    yield fd
-    os.close(fd)
 
 
 @pytest.mark.parametrize("is_fresh", (False, True))
