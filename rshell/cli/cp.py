@@ -132,7 +132,12 @@ class _Copying:
 
     async def _send(self, host: str | None, paths: list[str]) -> TransferTotals:
         options, target = self._options, self._options.target
-        how: dict[str, Any] = {"progress": self._progress.look, "on_event": self._tell}
+        progress = self._progress
+        how: dict[str, Any] = {
+            "progress": progress.look,
+            "on_event": self._tell,
+            "told_from": progress.told_from,
+        }
         chosen = vars(options.transfer)
         if host is None:
             there = self._clients[str(target.host)]

@@ -76,6 +76,12 @@ class CopyProgress:
         self._rate = 0.0
         self.totals = TransferTotals()
 
+    @property
+    def told_from(self) -> int:
+        """From which size on a file that went well is told of; of smaller ones nothing is said."""
+        options = self._options
+        return 0 if options.json or options.verbose or options.transfer.dry_run else LARGE
+
     # While files travel.
 
     def look(self, totals: TransferTotals) -> None:

@@ -238,8 +238,8 @@ class Arrivals:
                 raise WrongContent(f"{len(data)} bytes came of {entry.size}")
             if hashlib.sha256(data).digest() != digest:
                 raise WrongContent("what came is not what was sent: its hash is another one")
-            is_fresh = file.place.old is None
-            if self._small.write(fd, entry.name, data, mode, entry.mtime, dress, is_fresh=is_fresh):
+            fresh = file.place if file.place.old is None else None
+            if self._small.write(fd, entry.name, data, mode, entry.mtime, dress, fresh=fresh):
                 return
             if data:
                 self._begin(file).write(fd, data)
@@ -298,5 +298,6 @@ class Arrivals:
 
     def close(self) -> None:
         """Leave off; what came of files that are not whole stays for the next time."""
+        self._small.close()
         for file in self._files.values():
             self._abandon(file, None)

@@ -27,6 +27,7 @@ from rshell.errors import (
 )
 from rshell.transport.channel import Channel
 from rshell.transport.live_session import LiveSession
+from rshell.values import frozen
 
 _PROGRESS_SECONDS = 0.1
 _TOLD_SECONDS = 0.02
@@ -35,13 +36,27 @@ Progress = Callable[[TransferTotals], object]
 OnEvent = Callable[[FileEvent], object]
 
 
+@frozen
+class Told:
+    """Who is told of a transfer: `progress` ten times a second, `on_event` of each event.
+
+    Of what went well, those of files of `told_from` bytes or more only.
+    """
+
+    progress: Optional[Progress] = None
+    on_event: Optional[OnEvent] = None
+    told_from: int = 0
+
+
+NOBODY = Told()
+
+
 async def put_files(
     live: LiveSession,
     sources: Sequence[str],
     target: str,
     options: TransferOptions,
-    progress: Optional[Progress] = None,
-    on_event: Optional[OnEvent] = None,
+    told: Told = NOBODY,
     pinned: Optional[Mapping[str, Pin]] = None,
 ) -> TransferTotals:
     """Send local files to the server. Raises as `Client.put` says; `pinned` is a Sender's."""
@@ -50,7 +65,7 @@ async def put_files(
         Sender(peer, sources, options, totals, pinned=pinned).run()
 
     request = FilesRequest("put", (target,), options)
-    return await _transfer(live, request, work, SENDER_HEARS, progress, on_event)
+    return await _transfer(live, request, work, SENDER_HEARS, told)
 
 
 async def get_files(
@@ -58,8 +73,7 @@ async def get_files(
     sources: Sequence[str],
     target: str,
     options: TransferOptions,
-    progress: Optional[Progress] = None,
-    on_event: Optional[OnEvent] = None,
+    told: Told = NOBODY,
     agreed: Optional[Mapping[bytes, bytes]] = None,
 ) -> TransferTotals:
     """Fetch files from the server. Raises as `Client.get` says; `agreed` is a Receiver's."""
@@ -69,7 +83,7 @@ async def get_files(
         Receiver(peer, target, options, totals, umask=umask, agreed=agreed).run()
 
     request = FilesRequest("get", tuple(sources), options)
-    return await _transfer(live, request, work, RECEIVER_HEARS, progress, on_event)
+    return await _transfer(live, request, work, RECEIVER_HEARS, told)
 
 
 async def _transfer(
@@ -77,17 +91,16 @@ async def _transfer(
     request: FilesRequest,
     work: Callable[[TransferTotals, Peer], None],
     hears: tuple[int, ...],
-    progress: Optional[Progress],
-    on_event: Optional[OnEvent],
+    told: Told,
 ) -> TransferTotals:
-    events = _Events(on_event) if on_event is not None else None
-    totals = TransferTotals(None if events is None else events.tell)
+    events = _Events(told.on_event) if told.on_event is not None else None
+    totals = TransferTotals(None if events is None else events.tell, told.told_from)
     if request.options.attributes and not ARE_SUPPORTED:
         raise ConfigurationError(UNSUPPORTED)
     channel = await ask_for_files(live, request)
     doing = converse(channel, partial(work, totals), hears, live.session.limits)
     try:
-        await see_through([channel], doing, totals, progress)
+        await see_through([channel], doing, totals, told.progress)
     finally:
         if events is not None:
             events.hand_out()

@@ -37,14 +37,21 @@ class TransferTotals:
     `files` counts those that were sent, `bytes` their sizes, `moved` the bytes of them that had to
     travel, `at` those of the present file that are done, of its `size`. `made` counts directories
     and links, `skipped` what was left as it is, `deleted` what was removed.
+
+    `tell` is called with each event; of what went well, only with that of a file of `told_from`
+    bytes or more.
     """
 
-    def __init__(self, tell: Optional[Callable[[FileEvent], object]] = None) -> None:
+    def __init__(
+        self, tell: Optional[Callable[[FileEvent], object]] = None, told_from: int = 0
+    ) -> None:
         self.files = self.bytes = self.moved = 0
         self.made = self.skipped = self.deleted = self.failed = 0
         self.path, self.at, self.size = "", 0, 0
         self.failures: list[FileError] = []
         self._tell = tell
+        # An event for each of many small files costs a tenth of copying it.
+        self._told_from = told_from
 
     def __repr__(self) -> str:
         shown = ("files", "bytes", "moved", "made", "skipped", "deleted", "failed")
@@ -61,26 +68,27 @@ class TransferTotals:
         self.at, self.size = 0, size
         if size >= LARGE:
             self.path = path()
-            self._say(FileEvent("begun", self.path, size))
+            if size >= self._told_from:
+                self._say(FileEvent("begun", self.path, size))
 
     def sent(self, path: Callable[[], str], size: int) -> None:
         """A file is whole at the other end."""
         self.files += 1
         self.bytes += size
         self.at = self.size = 0
-        if self._tell is not None:
+        if self._tell is not None and size >= self._told_from:
             self._say(FileEvent("sent", path(), size))
 
     def done(self, path: Callable[[], str]) -> None:
         """A directory or link is there."""
         self.made += 1
-        if self._tell is not None:
+        if self._tell is not None and not self._told_from:
             self._say(FileEvent("made", path()))
 
     def skip(self, path: Callable[[], str], size: int, why: str) -> None:
         """A file stays as it is."""
         self.skipped += 1
-        if self._tell is not None:
+        if self._tell is not None and size >= self._told_from:
             what = "would-send" if why == "would-send" else "skipped"
             self._say(FileEvent(what, path(), size, why))
 

@@ -13,8 +13,8 @@ from typing import NamedTuple, Optional
 
 from rshell.aio import all_of
 from rshell.channels.files.client import (
-    OnEvent,
-    Progress,
+    NOBODY,
+    Told,
     ask_for_files,
     raise_failures,
     see_through,
@@ -60,14 +60,13 @@ async def relay_files(
     paths: Sequence[str],
     path: str,
     options: TransferOptions,
-    progress: Optional[Progress] = None,
-    on_event: Optional[OnEvent] = None,
+    told: Told = NOBODY,
 ) -> TransferTotals:
     """Have one server send `paths` to another one's `path`, or within itself where both are one.
 
     Raises as `Client.put` does.
     """
-    totals = TransferTotals(on_event)
+    totals = TransferTotals(told.on_event, told.told_from)
     ear = _Ear(totals, source.session.limits.files_relayed)
     channels = await _open(source, target, paths, path, options)
     if len(channels) == 1:
@@ -77,7 +76,7 @@ async def relay_files(
             _pass_on(channels[0], channels[1], RECEIVER_HEARS, ear),
             _pass_on(channels[1], channels[0], SENDER_HEARS, ear),
         )
-    await see_through(channels, doing, totals, progress)
+    await see_through(channels, doing, totals, told.progress)
     if ear.error is not None:
         raise ear.error
     raise_failures(totals)

@@ -3,12 +3,17 @@
 In a directory that was made for the same transfer, and so holds no partial files, one has no name
 before it is whole, where the system has such files (open(2), O_TMPFILE): that takes fewer calls,
 and leaves nothing behind. Elsewhere it is a partial file for a moment (partial.py).
+
+Of ten thousand files, each call of the system that one does without is a hundredth of a second. So
+the mode that a new file has at first is looked up once for a directory, whose umask and default ACL
+make it, and the directory in which /proc has our descriptors is kept open.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable
 from typing import Optional
 
@@ -18,15 +23,20 @@ from rshell.channels.files.partial import OPEN, is_ours
 from rshell.channels.files.records import Payload
 from rshell.channels.files.rules import partial_name
 
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
 
 class SmallFiles:
-    """Writes files of a transfer that came whole and were checked already."""
+    """Writes files of a transfer that came whole and were checked already. `close` it."""
 
     def __init__(self, options: TransferOptions) -> None:
         self._is_allowed = not (
             options.inplace or options.backup or options.no_clobber or options.fsync
         )
         self._may_be_unnamed = hasattr(os, "O_TMPFILE")
+        self._descriptors = -1  # the directory of ours in /proc
+        self._known: tuple[object, int] = (None, 0)  # a directory, and what was asked for in it
+        self._mode = 0  # that a new file gets then
 
     def write(
         self,
@@ -37,16 +47,22 @@ class SmallFiles:
         mtime: int,
         dress: Optional[Callable[[int], None]] = None,
         *,
-        is_fresh: bool = False,
+        fresh: object = None,
     ) -> bool:
-        """Write a file; False where the long way has to be taken. `is_fresh` is its directory."""
+        """Write a file; False where the long way has to be taken.
+
+        `fresh` stands for its directory, where that was made for this transfer.
+        """
         if not self._is_allowed:
             return False
         first = mode & 0o777 if dress is None else 0o600
-        fd = self._open_unnamed(dir_fd, first) if is_fresh else -1
+        fd = self._open_unnamed(dir_fd, first) if fresh is not None else -1
         if fd >= 0:
             try:
-                _fill(fd, os.fstat(fd), data, mode, mtime, dress)
+                if self._known != (fresh, first):
+                    self._known = fresh, first
+                    self._mode = stat.S_IMODE(os.fstat(fd).st_mode)
+                _fill(fd, self._mode, data, mode, mtime, dress)
                 if self._name(fd, dir_fd, name):
                     return True
             finally:
@@ -60,7 +76,7 @@ class SmallFiles:
             found = os.fstat(fd)
             if not is_ours(fd, partial, dir_fd, found):
                 return False
-            _fill(fd, found, data, mode, mtime, dress)
+            _fill(fd, stat.S_IMODE(found.st_mode), data, mode, mtime, dress)
             os.rename(partial, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
         except OSError:
             os.unlink(partial, dir_fd=dir_fd)
@@ -73,34 +89,51 @@ class SmallFiles:
         if not self._may_be_unnamed:
             return -1
         try:
+            if self._descriptors < 0:
+                self._descriptors = os.open("/proc/self/fd", _DIRECTORY)
             return os.open(b".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, mode, dir_fd=dir_fd)
-        except OSError:  # a file system that has none, or what a named one will meet as well
+        except OSError:  # no /proc, no such files here, or what a named one will meet as well
             self._may_be_unnamed = False
             return -1
 
     def _name(self, fd: int, dir_fd: int, name: bytes) -> bool:
         """Give an open file its name, unless that is taken."""
         try:
-            os.link(b"/proc/self/fd/%d" % fd, name, dst_dir_fd=dir_fd, follow_symlinks=True)
+            os.link(
+                b"%d" % fd,
+                name,
+                src_dir_fd=self._descriptors,
+                dst_dir_fd=dir_fd,
+                follow_symlinks=True,
+            )
         except FileExistsError:
             pass
-        except OSError:  # no /proc
+        except OSError:  # a /proc of another kind
             self._may_be_unnamed = False
         else:
             return True
         return False
 
+    def close(self) -> None:
+        """Let go of the descriptor."""
+        if self._descriptors >= 0:
+            os.close(self._descriptors)
+            self._descriptors = -1
+
 
 def _fill(
     fd: int,
-    found: os.stat_result,
+    made: int,
     data: Payload,
     mode: int,
     mtime: int,
     dress: Optional[Callable[[int], None]],
 ) -> None:
-    """Give an empty file all that it is to have but its name."""
+    """Give an empty file, which was `made` with a mode, all that it is to have but its name."""
     if data and os.write(fd, data) != len(data):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    give_mode(fd, found, mode, dress)
+    if dress is not None:
+        give_mode(fd, os.fstat(fd), mode, dress)
+    elif made != mode:
+        os.fchmod(fd, mode)
     os.utime(fd, ns=(mtime, mtime))

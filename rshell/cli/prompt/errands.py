@@ -174,7 +174,9 @@ class Errands:
             progress.tell(event)
 
         self._passthrough.on_interrupt = interrupted.set
-        doing = self._client.run_errand(plan, progress=progress.look, on_event=tell)
+        doing = self._client.run_errand(
+            plan, progress=progress.look, on_event=tell, told_from=progress.told_from
+        )
         try:
             _, totals = await first_of(interrupted.wait(), doing)
         except asyncio.CancelledError:

@@ -21,10 +21,10 @@ import glob
 import os
 import stat
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING
 
 from rshell.aio import Tasks, in_thread
-from rshell.channels.files.client import OnEvent, Progress, get_files, put_files
+from rshell.channels.files.client import NOBODY, Told, get_files, put_files
 from rshell.channels.files.messages import TransferOptions
 from rshell.channels.files.progress import TransferTotals
 from rshell.channels.files.reading import Pin
@@ -253,8 +253,7 @@ def outcome(totals: TransferTotals) -> tuple[int, str]:
 async def run_errand(
     live: LiveSession,
     plan: ErrandPlan,
-    progress: Optional[Progress] = None,
-    on_event: Optional[OnEvent] = None,
+    told: Told = NOBODY,
 ) -> TransferTotals:
     """Do what a person has said yes to, and return what was done, failures included.
 
@@ -266,7 +265,7 @@ async def run_errand(
         recursive = any(item.is_directory for item in plan.items)
         options = TransferOptions(recursive=recursive)
         target, sources = f"{plan.target.rstrip('/')}/", tuple(plan.pins)
-        await _add(totals, put_files(live, sources, target, options, progress, on_event, plan.pins))
+        await _add(totals, put_files(live, sources, target, options, told, plan.pins))
         return totals
     # Files and directories apart: a link that was named stands for its file.
     for is_directory in (False, True):
@@ -278,7 +277,7 @@ async def run_errand(
             paths = [item.path for item in chosen]
             await _add(
                 totals,
-                get_files(live, paths, f"{plan.target}/", options, progress, on_event, agreed),
+                get_files(live, paths, f"{plan.target}/", options, told, agreed),
             )
     return totals
 

@@ -26,6 +26,17 @@ def test_what_is_counted_and_told() -> None:
     assert (totals.files, totals.bytes, totals.made, totals.skipped) == (1, 5, 1, 3)
     assert (totals.deleted, totals.failed, len(totals.failures)) == (1, 2000, 1000)
     assert told[-1].error is not None and told[-1].path == "z"
+    few: list[FileEvent] = []
+    totals = TransferTotals(few.append, told_from=LARGE)
+    for size in (5, LARGE):
+        totals.begun(lambda: "a", size)
+        totals.sent(lambda: "a", size)
+        totals.skip(lambda: "a", size, "same")
+        totals.done(lambda: "d")
+    totals.note("deleted", "x")
+    totals.fail(file_error(2, "no", "z"))
+    assert [event.what for event in few] == ["begun", "sent", "skipped", "deleted", "failed"]
+    assert (totals.files, totals.made, totals.skipped) == (2, 2, 2)
     silent = TransferTotals()
     silent.sent(lambda: 1 / 0, 5)  # type: ignore[arg-type, return-value]
     assert "files=1" in repr(silent)

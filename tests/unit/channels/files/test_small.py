@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,19 +17,27 @@ __all__ = ["here"]
 PLAIN = TransferOptions()
 
 
-@pytest.mark.parametrize("is_fresh", (False, True))
-def test_a_small_file_is_written_in_one_go(tmp_path: Path, here: int, is_fresh: bool) -> None:
-    small = SmallFiles(PLAIN)
-    assert small.write(here, b"f", b"hello", 0o604, 5, is_fresh=is_fresh)
+@pytest.fixture
+def small() -> Iterator[SmallFiles]:
+    files = SmallFiles(PLAIN)
+    yield files
+    files.close()
+
+
+@pytest.mark.parametrize("fresh", (None, "the directory"))
+def test_a_small_file_is_written_in_one_go(
+    tmp_path: Path, here: int, small: SmallFiles, fresh: object
+) -> None:
+    assert small.write(here, b"f", b"hello", 0o604, 5, fresh=fresh)
     state = (tmp_path / "t" / "f").stat()
     assert (state.st_mode & 0o777, state.st_mtime_ns, state.st_size) == (0o604, 5, 5)
     assert state.st_nlink == 1
-    assert small.write(here, b"f", b"newer", 0o600, 5, is_fresh=is_fresh)
+    assert small.write(here, b"f", b"newer", 0o600, 5, fresh=fresh)
     assert (tmp_path / "t" / "f").read_bytes() == b"newer"
     assert not SmallFiles(TransferOptions(backup=True)).write(here, b"f", b"", 0o600, 5)
     (tmp_path / "t" / "d").mkdir()
     with pytest.raises(OSError, match="directory"):
-        small.write(here, b"d", b"x", 0o600, 5, is_fresh=is_fresh)
+        small.write(here, b"d", b"x", 0o600, 5, fresh=fresh)
     assert sorted(path.name for path in (tmp_path / "t").iterdir()) == ["d", "f"]
 
 
@@ -41,7 +50,7 @@ def test_a_small_file_is_written_where_there_are_no_unnamed_files(
         tried.append(args)
         raise OSError(95, "Operation not supported")
 
-    def open_named(path: bytes, flags: int, *args: int, dir_fd: int) -> int:
+    def open_named(path: bytes, flags: int, *args: int, dir_fd: int | None = None) -> int:
         if path == b".":
             refuse(path)
         return opened(path, flags, *args, dir_fd=dir_fd)
@@ -52,17 +61,47 @@ def test_a_small_file_is_written_where_there_are_no_unnamed_files(
         with monkeypatch.context() as patch:
             patch.setattr(os, name, stand_in)
             for file in (b"a", b"b"):
-                assert small.write(here, file, b"hello", 0o600, 5, is_fresh=True)
+                assert small.write(here, file, b"hello", 0o600, 5, fresh=here)
+        small.close()
         assert len(tried) == 1  # and not for each file
         tried.clear()
     assert sorted(path.name for path in (tmp_path / "t").iterdir()) == ["a", "b"]
 
 
 def test_a_small_file_that_has_no_room_leaves_nothing(
-    tmp_path: Path, here: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, here: int, small: SmallFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "write", lambda fd, data: 1)
-    for is_fresh in (False, True):
+    for fresh in (None, here):
         with pytest.raises(OSError, match="space"):
-            SmallFiles(PLAIN).write(here, b"f", b"hello", 0o600, 5, is_fresh=is_fresh)
+            small.write(here, b"f", b"hello", 0o600, 5, fresh=fresh)
         assert not list((tmp_path / "t").iterdir())
+
+
+def test_the_mode_of_new_files_is_looked_up_for_each_directory(
+    tmp_path: Path, here: int, small: SmallFiles
+) -> None:
+    """Another directory may have another default ACL; here it is the umask that is another one."""
+    before = os.umask(0o022)
+    try:
+        for number, (umask, fresh) in enumerate(((0o022, "a"), (0o022, "a"), (0o077, "b"))):
+            os.umask(umask)
+            assert small.write(here, b"%d" % number, b"x", 0o666, 5, fresh=fresh)
+            assert small.write(here, b"%d-less" % number, b"x", 0o600, 5, fresh=fresh)
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "t").iterdir()}
+    assert modes == {
+        "0": 0o666, "0-less": 0o600, "1": 0o666, "1-less": 0o600, "2": 0o666, "2-less": 0o600,
+    }  # fmt: skip
+
+
+def test_the_descriptor_is_let_go_of(here: int, small: SmallFiles) -> None:
+    def count() -> int:
+        return len(list(Path("/dev/fd").iterdir()))
+
+    before = count()
+    assert small.write(here, b"f", b"x", 0o600, 5, fresh=here)
+    small.close()
+    small.close()
+    assert count() == before
