@@ -63,15 +63,15 @@ def path_of_open(fd: int) -> bytes:
 def open_plain(dir_fd: int, name: bytes) -> Iterator[Where]:
     """Open a regular file to change what is known of it, also one that may not be read."""
     try:
-        fd, found = open_source(name, dir_fd)
+        fd = open_source(name, dir_fd)
         where: Where = fd
     except PermissionError:
         if not hasattr(os, "O_PATH"):
             raise
         fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
-        found, where = os.fstat(fd), path_of_open(fd)
+        where = path_of_open(fd)
     try:
-        if not stat.S_ISREG(found.st_mode):
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise OSError(errno.EINVAL, "something else has its name")
         yield where
     finally:

@@ -155,7 +155,8 @@ class Peer:
         self._outgoing = outgoing
         self._decoder = RecordDecoder(*allowed)
         self._arrived: deque[Record] = deque()
-        self._batch = bytearray()
+        self._batch: list[bytes] = []  # that leave together
+        self._size = 0  # of them
 
     def look(self) -> None:
         """Raise Stopped where nobody waits for this work any more."""
@@ -165,11 +166,14 @@ class Peer:
         """Go on where the other end takes no answers: it may be waiting for us to take records."""
         self._outgoing.widen(self.limits.files_answers)
 
-    def send(self, record_type: int, number: int, payload: Payload = b"") -> None:
+    def send(self, record_type: int, number: int, payload: bytes = b"") -> None:
         """Send a record, later."""
-        self._batch += HEADER.pack(record_type, number, len(payload))
-        self._batch += payload
-        if len(self._batch) >= _BATCH:
+        size = len(payload)
+        self._batch.append(HEADER.pack(record_type, number, size))
+        if size:
+            self._batch.append(payload)
+        self._size += HEADER.size + size
+        if self._size >= _BATCH:
             self.flush()
 
     def send_json(self, record_type: int, number: int, values: Json) -> None:
@@ -182,8 +186,9 @@ class Peer:
 
     def send_raw(self, record: bytes) -> None:
         """Send a record that is encoded already, later."""
-        self._batch += record
-        if len(self._batch) >= _BATCH:
+        self._batch.append(record)
+        self._size += len(record)
+        if self._size >= _BATCH:
             self.flush()
 
     def send_part(self, index: int, buffer: bytearray, size: int) -> None:
@@ -199,7 +204,9 @@ class Peer:
     def flush(self) -> None:
         """Have everything sent now."""
         if self._batch:
-            batch, self._batch = self._batch, bytearray()
+            batch = b"".join(self._batch)
+            self._batch.clear()
+            self._size = 0
             self._outgoing.put(batch)
 
     def receive(self, *, wait: bool = True, may_end: bool = False) -> Optional[Record]:
@@ -210,7 +217,7 @@ class Peer:
         """
         while not self._arrived:
             block = self._incoming.take(wait=False)
-            if wait and (block is None or len(self._batch) >= _SOON):
+            if wait and (block is None or self._size >= _SOON):
                 self.flush()
             if block is None and wait:
                 block = self._incoming.take(wait=True)

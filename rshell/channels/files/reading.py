@@ -22,12 +22,15 @@ from rshell.channels.files.progress import TransferTotals
 from rshell.channels.files.records import (
     END,
     END_BODY,
+    FACTS,
+    FRESH,
     HEADER,
     HOLE,
     LENGTH,
     PART,
     PIECE,
     SAME,
+    Entry,
 )
 from rshell.channels.files.rules import Blocks, hash_block
 from rshell.values import frozen
@@ -51,23 +54,24 @@ class Pin:
             raise OSError(errno.ESTALE, "something else has taken its place")
 
 
-def open_source(name: bytes, dir_fd: int) -> tuple[int, os.stat_result]:
-    """Open a regular file for reading. Raises OSError, for what is none by now too."""
-    fd = os.open(name, _OPEN_FILE, dir_fd=dir_fd)
-    try:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file any more")
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd, found
+def open_source(name: bytes, dir_fd: int) -> int:
+    """Open what should be a regular file for reading. Raises OSError."""
+    return os.open(name, _OPEN_FILE, dir_fd=dir_fd)
 
 
-def is_unchanged(fd: int, before: os.stat_result) -> bool:
-    """Whether a file has the size and the time that it had."""
+def stat_source(fd: int) -> os.stat_result:
+    """Return what is known of an open file. Raises OSError for what is no regular one."""
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file any more")
+    return found
+
+
+def is_unchanged(fd: int, size: int, mtime: int) -> bool:
+    """Whether an open file is a regular one and has this size and time."""
     now = os.fstat(fd)
-    return now.st_size == before.st_size and now.st_mtime_ns == before.st_mtime_ns
+    is_same = now.st_size == size and now.st_mtime_ns == mtime
+    return is_same and stat.S_ISREG(now.st_mode)
 
 
 def data_ranges(fd: int, found: os.stat_result, at: int) -> Iterator[tuple[int, int, bool]]:
@@ -90,16 +94,53 @@ def data_ranges(fd: int, found: os.stat_result, at: int) -> Iterator[tuple[int, 
         at = start
 
 
-def send_small(peer: Peer, index: int, fd: int, found: os.stat_result) -> bool:
-    """Send a small file whole; return whether all of it was of one moment, and was sent."""
-    size = found.st_size
-    data = os.pread(fd, size + 1, 0) if size else b""
-    if len(data) != size or not is_unchanged(fd, found):
+def send_small(peer: Peer, entry: Entry, fd: int, totals: TransferTotals) -> bool:
+    """Send a small file whole, if it is a regular one, as announced, and was so all along."""
+    size = entry.size
+    if size > SMALL:
+        return False
+    try:
+        data = os.pread(fd, size + 1, 0)
+    except OSError:
+        return False  # who looks closer says what it is
+    if len(data) != size or not is_unchanged(fd, size, entry.mtime):
         return False
     if data:
-        peer.send(PART, index, data)
-    peer.send(END, index, END_BODY.pack(size, hashlib.sha256(data).digest()))
+        peer.send(PART, entry.number, data)
+    peer.send(END, entry.number, END_BODY.pack(size, hashlib.sha256(data).digest()))
+    totals.moved += size
     return True
+
+
+def send_open(
+    peer: Peer,
+    entry: Entry,
+    fd: int,
+    found: os.stat_result,
+    blocks: Optional[Blocks],
+    totals: TransferTotals,
+    check: Callable[[], None],
+) -> None:
+    """Send an open file, of which the receiver has `blocks`; once again where it changes.
+
+    Raises OSError where it changes again, and what `check` raises, which is called now and then.
+    """
+    for attempt in range(2):
+        if attempt or (found.st_size, found.st_mtime_ns) != (entry.size, entry.mtime):
+            facts = (stat.S_IMODE(found.st_mode), found.st_mtime_ns, found.st_size)
+            peer.send(FRESH, entry.number, FACTS.pack(*facts))
+            entry = entry._replace(mtime=found.st_mtime_ns, size=found.st_size)
+        if blocks is None and entry.size <= SMALL:
+            if send_small(peer, entry, fd, totals):
+                return
+        else:
+            try:
+                if Reading(peer, entry.number, fd, found, totals).send(blocks, check):
+                    return
+            except EOFError:
+                pass
+        found, blocks = os.fstat(fd), None
+    raise OSError(errno.EAGAIN, "it changed each time while it was read")
 
 
 class Reading:
@@ -136,7 +177,7 @@ class Reading:
                     check()
                     self._send_part(at, min(PIECE, end - at))
         self._tell_same()
-        if not is_unchanged(self._fd, self._found):
+        if not is_unchanged(self._fd, size, self._found.st_mtime_ns):
             return False
         self._peer.send(END, self._index, END_BODY.pack(size, self._hash.digest()))
         return True

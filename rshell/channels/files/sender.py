@@ -17,17 +17,21 @@ import stat
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple, Optional, Union
+from typing import Optional, Union
 
 from rshell.channels.files.attributes import AttributesSender
 from rshell.channels.files.lines import Peer
 from rshell.channels.files.messages import FileNote, FileTrouble, TransferOptions
 from rshell.channels.files.progress import TransferTotals, count_answer, count_note
-from rshell.channels.files.reading import SMALL, Pin, Reading, open_source, send_small
+from rshell.channels.files.reading import (
+    Pin,
+    open_source,
+    send_open,
+    send_small,
+    stat_source,
+)
 from rshell.channels.files.records import (
     DONE,
-    FACTS,
-    FRESH,
     GONE,
     LAST,
     LEAVE,
@@ -50,16 +54,22 @@ _AT_ONCE = 64  # entries before the next look at the answers
 SENDER_HEARS = (WANT, SKIP, RESULT, DONE, NOTE)
 
 
-class _Offered(NamedTuple):
-    """An entry that was sent, and where it is: `name` in a directory of `tree`."""
+class _Offered:
+    """An entry that was sent, and where it is: `name` in a directory of `tree`.
 
-    entry: Entry
-    tree: Directories
-    directory: Directory
-    name: bytes
-    blocks: Optional[Blocks] = None
-    is_wanted: bool = False
-    pin: Optional[Pin] = None
+    `blocks` are those that the receiver has, once it `is_wanted`.
+    """
+
+    __slots__ = ("blocks", "directory", "entry", "is_wanted", "name", "pin", "tree")
+
+    def __init__(self, entry: Entry, tree: Directories, directory: Directory, name: bytes) -> None:
+        self.entry = entry
+        self.tree = tree
+        self.directory = directory
+        self.name = name
+        self.blocks: Optional[Blocks] = None
+        self.is_wanted = False
+        self.pin: Optional[Pin] = None
 
     def path(self) -> str:
         return os.fsdecode(self.directory.path(self.entry.name))
@@ -199,7 +209,8 @@ class Sender:
             pin.check(found)
         first = self._entry(tree, root, inside, 0, name, found, alone=alone)
         if first is not None:
-            yield first if pin is None else first._replace(pin=pin)
+            first.pin = pin
+            yield first
             if first.entry.type == b"d":
                 below = Directory(root, inside) if inside else root
                 yield from self._walk_below(tree, below, first.entry.number)
@@ -317,9 +328,9 @@ class Sender:
         if record.type == WANT:
             if offered.entry.type != b"f" or offered.is_wanted:
                 raise RemoteProtocolError(f"a WANT for the entry {number}, which has no more bytes")
-            blocks = Blocks.decode(record.payload, offered.entry.size)
-            self._open[number] = offered._replace(is_wanted=True)
-            self._wanted.append(offered._replace(blocks=blocks))
+            offered.blocks = Blocks.decode(record.payload, offered.entry.size)
+            offered.is_wanted = True
+            self._wanted.append(offered)
             return
         del self._open[number]
         entry = offered.entry
@@ -339,45 +350,29 @@ class Sender:
     # One file.
 
     def _send_file(self, wanted: _Offered) -> None:
-        index = wanted.entry.number
-        if index not in self._open:
+        entry, attributes = wanted.entry, self._attributes
+        if entry.number not in self._open:
             return  # the receiver has failed with it meanwhile
-        self.totals.begun(wanted.path, wanted.entry.size)
+        self.totals.begun(wanted.path, entry.size)
         try:
-            fd, found = open_source(wanted.name, wanted.tree.fd(wanted.directory))
+            fd = open_source(wanted.name, wanted.tree.fd(wanted.directory))
             try:
+                is_plain = wanted.pin is None and attributes is None and wanted.blocks is None
+                if is_plain and send_small(self._peer, entry, fd, self.totals):
+                    return
+                found = stat_source(fd)
                 if wanted.pin is not None:
                     wanted.pin.check(found)
-                self._send_open(wanted, fd, found)
+                if attributes is not None:
+                    attributes.of_file(entry.number, fd, found)
+                check = partial(self._check, entry.number)
+                send_open(self._peer, entry, fd, found, wanted.blocks, self.totals, check)
             finally:
                 os.close(fd)
         except OSError as error:
             if self._is_done:  # the receiver can't take anything any more
                 raise
             self._gone(wanted, error)
-
-    def _send_open(self, wanted: _Offered, fd: int, found: os.stat_result) -> None:
-        entry = wanted.entry
-        blocks = wanted.blocks
-        if self._attributes is not None:
-            self._attributes.of_file(entry.number, fd, found)
-        for attempt in range(2):
-            if attempt or (found.st_size, found.st_mtime_ns) != (entry.size, entry.mtime):
-                facts = (stat.S_IMODE(found.st_mode), found.st_mtime_ns, found.st_size)
-                self._peer.send(FRESH, entry.number, FACTS.pack(*facts))
-            if blocks is None and found.st_size <= SMALL:
-                if send_small(self._peer, entry.number, fd, found):
-                    self.totals.moved += found.st_size
-                    return
-            else:
-                try:
-                    reading = Reading(self._peer, entry.number, fd, found, self.totals)
-                    if reading.send(blocks, partial(self._check, entry.number)):
-                        return
-                except EOFError:
-                    pass
-            found, blocks = os.fstat(fd), None
-        raise OSError(errno.EAGAIN, "it changed while it was read, twice")
 
     def _check(self, index: int) -> None:
         """Take the answers that are there. Raises OSError where the receiver has failed with it."""
