@@ -238,8 +238,8 @@ class Arrivals:
                 raise WrongContent(f"{len(data)} bytes came of {entry.size}")
             if hashlib.sha256(data).digest() != digest:
                 raise WrongContent("what came is not what was sent: its hash is another one")
-            fresh = file.place if file.place.old is None else None
-            if self._small.write(fd, entry.name, data, mode, entry.mtime, dress, fresh=fresh):
+            is_fresh = file.place.old is None
+            if self._small.write(fd, entry.name, data, mode, entry.mtime, dress, is_fresh=is_fresh):
                 return
             if data:
                 self._begin(file).write(fd, data)

@@ -95,14 +95,14 @@ def data_ranges(fd: int, found: os.stat_result, at: int) -> Iterator[tuple[int, 
 
 
 def send_small(peer: Peer, entry: Entry, fd: int, totals: TransferTotals) -> bool:
-    """Send a small file whole, if it is a regular one, as announced, and was so all along."""
+    """Send a small file whole, if it is a regular one, as announced, and was so all along.
+
+    Raises OSError, and has sent nothing then.
+    """
     size = entry.size
     if size > SMALL:
         return False
-    try:
-        data = os.pread(fd, size + 1, 0)
-    except OSError:
-        return False  # who looks closer says what it is
+    data = os.pread(fd, size + 1, 0)
     if len(data) != size or not is_unchanged(fd, size, entry.mtime):
         return False
     if data:
@@ -133,6 +133,9 @@ def send_open(
         if blocks is None and entry.size <= SMALL:
             if send_small(peer, entry, fd, totals):
                 return
+            if is_unchanged(fd, found.st_size, found.st_mtime_ns):
+                _send_unsized(peer, entry, fd, stat.S_IMODE(found.st_mode), totals)
+                return
         else:
             try:
                 if Reading(peer, entry.number, fd, found, totals).send(blocks, check):
@@ -141,6 +144,20 @@ def send_open(
                 pass
         found, blocks = os.fstat(fd), None
     raise OSError(errno.EAGAIN, "it changed each time while it was read")
+
+
+def _send_unsized(peer: Peer, entry: Entry, fd: int, mode: int, totals: TransferTotals) -> None:
+    """Send a file of /proc or /sys, whose size means nothing. Raises OSError for a large one."""
+    data = b""
+    while piece := os.pread(fd, SMALL + 1 - len(data), len(data)):
+        data += piece
+    if len(data) > SMALL:
+        raise OSError(errno.EFBIG, "the system tells no size of it, and it is large: use cat")
+    peer.send(FRESH, entry.number, FACTS.pack(mode, entry.mtime, len(data)))
+    if data:
+        peer.send(PART, entry.number, data)
+    peer.send(END, entry.number, END_BODY.pack(len(data), hashlib.sha256(data).digest()))
+    totals.moved += len(data)
 
 
 class Reading:

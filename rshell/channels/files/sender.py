@@ -357,8 +357,9 @@ class Sender:
         try:
             fd = open_source(wanted.name, wanted.tree.fd(wanted.directory))
             try:
-                is_plain = wanted.pin is None and attributes is None and wanted.blocks is None
-                if is_plain and send_small(self._peer, entry, fd, self.totals):
+                blocks, wanted.blocks = wanted.blocks, None
+                is_plain = wanted.pin is None and attributes is None and blocks is None
+                if is_plain and self._send_at_once(entry, fd):
                     return
                 found = stat_source(fd)
                 if wanted.pin is not None:
@@ -366,13 +367,20 @@ class Sender:
                 if attributes is not None:
                     attributes.of_file(entry.number, fd, found)
                 check = partial(self._check, entry.number)
-                send_open(self._peer, entry, fd, found, wanted.blocks, self.totals, check)
+                send_open(self._peer, entry, fd, found, blocks, self.totals, check)
             finally:
                 os.close(fd)
         except OSError as error:
             if self._is_done:  # the receiver can't take anything any more
                 raise
             self._gone(wanted, error)
+
+    def _send_at_once(self, entry: Entry, fd: int) -> bool:
+        """Send a small file without a look at what it is; False where it must be looked at."""
+        try:
+            return send_small(self._peer, entry, fd, self.totals)
+        except OSError:
+            return False
 
     def _check(self, index: int) -> None:
         """Take the answers that are there. Raises OSError where the receiver has failed with it."""

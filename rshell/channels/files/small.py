@@ -5,19 +5,17 @@ before it is whole, where the system has such files (open(2), O_TMPFILE): that t
 and leaves nothing behind. Elsewhere it is a partial file for a moment (partial.py).
 
 Of ten thousand files, each call of the system that one does without is a hundredth of a second. So
-the mode that a new file has at first is looked up once for a directory, whose umask and default ACL
-make it, and the directory in which /proc has our descriptors is kept open.
+the directory in which /proc has our descriptors is kept open, and a mode is set without a look at
+the one that the umask and a default ACL have made.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import stat
 from collections.abc import Callable
 from typing import Optional
 
-from rshell.channels.files.disk import give_mode
 from rshell.channels.files.messages import TransferOptions
 from rshell.channels.files.partial import OPEN, is_ours
 from rshell.channels.files.records import Payload
@@ -35,8 +33,6 @@ class SmallFiles:
         )
         self._may_be_unnamed = hasattr(os, "O_TMPFILE")
         self._descriptors = -1  # the directory of ours in /proc
-        self._known: tuple[object, int] = (None, 0)  # a directory, and what was asked for in it
-        self._mode = 0  # that a new file gets then
 
     def write(
         self,
@@ -47,22 +43,16 @@ class SmallFiles:
         mtime: int,
         dress: Optional[Callable[[int], None]] = None,
         *,
-        fresh: object = None,
+        is_fresh: bool = False,
     ) -> bool:
-        """Write a file; False where the long way has to be taken.
-
-        `fresh` stands for its directory, where that was made for this transfer.
-        """
+        """Write a file; False where the long way has to be taken. `is_fresh` is its directory."""
         if not self._is_allowed:
             return False
         first = mode & 0o777 if dress is None else 0o600
-        fd = self._open_unnamed(dir_fd, first) if fresh is not None else -1
+        fd = self._open_unnamed(dir_fd, first) if is_fresh else -1
         if fd >= 0:
             try:
-                if self._known != (fresh, first):
-                    self._known = fresh, first
-                    self._mode = stat.S_IMODE(os.fstat(fd).st_mode)
-                _fill(fd, self._mode, data, mode, mtime, dress)
+                _fill(fd, data, mode, mtime, dress)
                 if self._name(fd, dir_fd, name):
                     return True
             finally:
@@ -73,10 +63,9 @@ class SmallFiles:
         except FileExistsError:
             return False
         try:
-            found = os.fstat(fd)
-            if not is_ours(fd, partial, dir_fd, found):
+            if not is_ours(fd, partial, dir_fd, os.fstat(fd)):
                 return False
-            _fill(fd, stat.S_IMODE(found.st_mode), data, mode, mtime, dress)
+            _fill(fd, data, mode, mtime, dress)
             os.rename(partial, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
         except OSError:
             os.unlink(partial, dir_fd=dir_fd)
@@ -122,18 +111,12 @@ class SmallFiles:
 
 
 def _fill(
-    fd: int,
-    made: int,
-    data: Payload,
-    mode: int,
-    mtime: int,
-    dress: Optional[Callable[[int], None]],
+    fd: int, data: Payload, mode: int, mtime: int, dress: Optional[Callable[[int], None]]
 ) -> None:
-    """Give an empty file, which was `made` with a mode, all that it is to have but its name."""
+    """Give an empty file all that it is to have but its name."""
     if data and os.write(fd, data) != len(data):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if dress is not None:
-        give_mode(fd, os.fstat(fd), mode, dress)
-    elif made != mode:
-        os.fchmod(fd, mode)
+        dress(fd)
+    os.fchmod(fd, mode)  # after an owner, which may change it
     os.utime(fd, ns=(mtime, mtime))

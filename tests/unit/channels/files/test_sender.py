@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 from pathlib import Path
@@ -12,7 +13,7 @@ from rshell.channels.files import reading
 from rshell.channels.files.lines import Line, Peer
 from rshell.channels.files.messages import TransferOptions
 from rshell.channels.files.progress import TransferTotals
-from rshell.channels.files.reading import Pin
+from rshell.channels.files.reading import SMALL, Pin
 from rshell.channels.files.records import (
     BLOCK_HEAD,
     DONE,
@@ -193,7 +194,7 @@ def test_a_file_that_changes_is_read_again_and_then_given_up(
 ) -> None:
     source, target = tmp_path / "a", tmp_path / "b"
     is_unchanged = reading.is_unchanged
-    for size, most in ((100, 3), (1_000_000, 2)):
+    for size, most in ((100, 4), (1_000_000, 2)):
         target.write_bytes(b"old")
         for changes, ok in ((1, True), (most - 1, True), (most, False)):
             source.write_bytes(b"x" * size)
@@ -215,6 +216,46 @@ def test_a_file_that_changes_is_read_again_and_then_given_up(
                 if not ok:
                     assert "changed each time" in str(done.receiver.failures[0])
             target.write_bytes(b"old")
+
+
+def test_what_the_system_says_of_a_small_file_that_cannot_be_read_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").write_bytes(b"x" * 5)
+
+    def fail(fd: int, size: int, at: int) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "pread", fail)
+    done = Exchange([tmp_path / "a"], tmp_path / "b")
+    for totals in (done.sender, done.receiver):
+        assert [error.errno for error in totals.failures] == [errno.EIO]
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_file_whose_size_means_nothing_is_sent_with_what_is_in_it(tmp_path: Path) -> None:
+    """As in /proc, where it is 0, and in /sys, where it is that of a page."""
+    source, target = tmp_path / "a", tmp_path / "b"
+    pread = os.pread
+    for said in (0, 4096):
+        for content in (b"", b"x" * 9, b"x" * SMALL, b"x" * (SMALL + 1)):
+            source.write_bytes(b"y" * said)
+
+            def read(fd: int, size: int, at: int, content: bytes = content) -> bytes:
+                if not os.path.samestat(os.fstat(fd), source.stat()):
+                    return pread(fd, size, at)
+                return content[at : at + min(size, 5000)]  # a page or so at a time
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(os, "pread", read)
+                done = Exchange([source], target)
+            with row(said, len(content)):
+                if len(content) > SMALL:
+                    assert "tells no size" in str(done.receiver.failures[0])
+                    assert not target.exists()
+                else:
+                    assert done.errors == [] and target.read_bytes() == content
+                    target.unlink()
 
 
 def test_a_receiver_that_lies_is_found_out(tmp_path: Path) -> None:
