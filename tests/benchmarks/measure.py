@@ -24,8 +24,11 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def in_turns(works: Sequence[Callable[[], object]], rounds: int) -> list[float]:
-    """Return each work's median time over `rounds` rounds, after one call each to warm up."""
-    for work in works:
+    """Return each work's median time over `rounds` rounds.
+
+    Of several, one call each comes before them, to warm up.
+    """
+    for work in works if rounds > 1 else ():
         work()
     samples = [[seconds(work) for work in works] for _ in range(rounds)]
     return [median(column) for column in zip(*samples)]
