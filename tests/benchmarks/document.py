@@ -48,8 +48,8 @@ figure itself.
   limit of either. A rate is that of the third to the eighth second after the first byte; "pipe" and
   "file" are the other side of `rshell -c`, and ssh's pipe stands beside the API.
 - The way in goes through that sshd. Its server was brought along and started by an earlier call.
-- Files live in memory, in /dev/shm. What goes over ssh sends them and stands beside both directions:
-  scp, sftp, `rsync -a`, and tar at both ends of a pipe. A program that is not there is left out.
+- Files live in memory, in /dev/shm. What goes over ssh sends them, and stands beside both
+  directions: scp, sftp, `rsync -a`, and tar at both ends of a pipe. What is not there is left out.
 - Memory is the resident set of the process: for a session, what the server grew by, divided
   by the number of sessions.
 
