@@ -133,7 +133,7 @@ def send_open(
         if blocks is None and entry.size <= SMALL:
             if send_small(peer, entry, fd, totals):
                 return
-            if is_unchanged(fd, found.st_size, found.st_mtime_ns):
+            if not found.st_blocks and is_unchanged(fd, entry.size, entry.mtime):
                 _send_unsized(peer, entry, fd, stat.S_IMODE(found.st_mode), totals)
                 return
         else:
