@@ -105,11 +105,15 @@ def send_small(peer: Peer, entry: Entry, fd: int, totals: TransferTotals) -> boo
     data = os.pread(fd, size + 1, 0)
     if len(data) != size or not is_unchanged(fd, size, entry.mtime):
         return False
-    if data:
-        peer.send(PART, entry.number, data)
-    peer.send(END, entry.number, END_BODY.pack(size, hashlib.sha256(data).digest()))
-    totals.moved += size
+    _send_whole(peer, entry.number, data, totals)
     return True
+
+
+def _send_whole(peer: Peer, index: int, data: bytes, totals: TransferTotals) -> None:
+    if data:
+        peer.send(PART, index, data)
+    peer.send(END, index, END_BODY.pack(len(data), hashlib.sha256(data).digest()))
+    totals.moved += len(data)
 
 
 def send_open(
@@ -154,10 +158,7 @@ def _send_unsized(peer: Peer, entry: Entry, fd: int, mode: int, totals: Transfer
     if len(data) > SMALL:
         raise OSError(errno.EFBIG, "the system tells no size of it, and it is large: use cat")
     peer.send(FRESH, entry.number, FACTS.pack(mode, entry.mtime, len(data)))
-    if data:
-        peer.send(PART, entry.number, data)
-    peer.send(END, entry.number, END_BODY.pack(len(data), hashlib.sha256(data).digest()))
-    totals.moved += len(data)
+    _send_whole(peer, entry.number, data, totals)
 
 
 class Reading:

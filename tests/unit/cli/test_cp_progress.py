@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from rshell.channels.files.messages import TransferOptions
-from rshell.channels.files.progress import FileEvent, TransferTotals
+from rshell.channels.files.progress import LARGE, FileEvent, TransferTotals
 from rshell.cli.cp_options import CopyOptions
 from rshell.cli.cp_progress import CopyProgress, format_size, summary
 from rshell.errors import file_error
@@ -53,6 +53,12 @@ def test_nothing_is_said_where_nobody_asked() -> None:
         r"rshell-cp: a\x1b[31m: No such file",
         "rshell-cp: is no file, directory or link, and is left: pipe",
     ]
+
+
+def test_events_of_small_files_are_asked_for_where_they_are_shown() -> None:
+    assert Desk().progress.told_from == Desk(terminal=True).progress.told_from == LARGE
+    assert Desk(verbose=True).progress.told_from == Desk(json=True).progress.told_from == 0
+    assert Desk(transfer=TransferOptions(dry_run=True)).progress.told_from == 0
 
 
 def test_names_are_printed_and_a_dry_run_says_what_it_would_do() -> None:

@@ -25,6 +25,7 @@ from rshell.channels.base import Work, WorkItem
 from rshell.channels.files.server import serve_files
 from rshell.protocol.codec import Json
 from rshell.values import Bounds
+from tests.support.rows import row
 from tests.support.session import tls_session
 from tests.support.transfers import listing, make_tree
 
@@ -46,6 +47,15 @@ async def test_a_tree_goes_there_and_comes_back(tmp_path: Path) -> None:
         assert (tmp_path / "back" / "zero").exists()
         again = await client.put(f"{tree}/", "up/tree", recursive=True, delete=True)
         assert (again.files, again.moved, again.deleted) == (0, 0, 0)
+        for verb, (source, target) in {
+            "put": (tree, "few"), "get": ("few", tmp_path / "few"), "relay": ("few", "fewer"),
+        }.items():  # fmt: skip
+            events.clear()
+            to = (client, target) if verb == "relay" else (target,)
+            how = {"recursive": True, "on_event": events.append, "told_from": 300_000}
+            await getattr(client, verb)(source, *to, **how)
+            with row(verb):
+                assert {event.size for event in events} == {700_000, 9_000_000}
 
 
 async def test_errors_are_pythons_own_and_the_rest_goes_on(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from rshell.channels.files.records import (
 )
 from rshell.channels.files.sender import SENDER_HEARS, Sender
 from rshell.errors import FileForbidden, FileMissing, NotAFile, RemoteProtocolError
+from tests.support.execution import no_leak
 from tests.support.rows import row
 from tests.support.transfers import Exchange, lie, listing, make_tree
 
@@ -163,6 +164,11 @@ def test_an_unreadable_directory_removes_nothing(tree: Path, tmp_path: Path) -> 
         done = Exchange([f"{tree}/"], there, recursive=True, delete=True)
     assert [type(error) for error in done.receiver.failures] == [FileForbidden]
     assert (there / "sub" / "own").exists()
+
+
+def test_a_tree_that_is_made_leaves_no_descriptor(tree: Path, tmp_path: Path) -> None:
+    with no_leak():
+        Exchange([tree], tmp_path / "there", recursive=True).check()
 
 
 def test_hard_links_stay_one_file(tmp_path: Path) -> None:
